@@ -1,0 +1,116 @@
+//! What can go wrong for a host. Peers' mistakes end their session; they are not errors here.
+
+use std::io;
+
+/// An error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A session with this id is open already.
+    #[error("session id {id:?} is taken")]
+    DuplicateSession {
+        /// The id.
+        id: String,
+    },
+    /// No open session has this id or key. It may be closing: from that moment it is not found.
+    #[error("session not found")]
+    SessionNotFound,
+    /// The string cannot be a session id.
+    #[error(
+        "session id {given:?} is not allowed: 1 to 256 bytes without white space or control characters"
+    )]
+    InvalidSessionId {
+        /// What was given.
+        given: String,
+    },
+    /// The number must not stand in a close frame (RFC 6455, section 7.4).
+    #[error("close code {given} is not allowed: 1000 to 1003, 1007 to 1014 or 3000 to 4999")]
+    InvalidCloseCode {
+        /// What was given.
+        given: u16,
+    },
+    /// The text does not fit into a close frame.
+    #[error("close reason has {given} bytes, at most {max} fit")]
+    CloseReasonTooLong {
+        /// Its length in bytes.
+        given: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The message is larger than any outbox may become.
+    #[error("message of {given} bytes does not fit into an outbox of {max} bytes")]
+    MessageTooBig {
+        /// Its length on the wire, in bytes.
+        given: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The session's framing cannot carry this message.
+    #[error("the framing cannot carry this message: {reason}")]
+    Unframeable {
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The outbox had no room for the message and the peer's socket took nothing more. What
+    /// follows for the session is the slow-consumer policy's choice.
+    #[error("the session's outbox is full")]
+    OutboxFull,
+    /// As many sessions are open as the config allows.
+    #[error("the limit of {max} sessions is reached")]
+    TooManySessions {
+        /// The limit.
+        max: usize,
+    },
+    /// A field of the configuration is out of its range.
+    #[error("{field}: {given} is not allowed: {allowed}")]
+    InvalidConfig {
+        /// The field's name.
+        field: &'static str,
+        /// What was given.
+        given: String,
+        /// What is allowed.
+        allowed: &'static str,
+    },
+    /// The text is no URL of a listener.
+    #[error("{given:?} is no listener: {reason}")]
+    InvalidUrl {
+        /// What was given.
+        given: String,
+        /// What is wrong with it, or what is allowed.
+        reason: String,
+    },
+    /// The listener could not be opened.
+    #[error("cannot listen on {url}: {source}")]
+    Listen {
+        /// The listener's URL.
+        url: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The manager is stopping or has stopped.
+    #[error("the session manager has stopped")]
+    Stopped,
+    /// A form that waits for the loop was called on the loop's own thread.
+    #[error("a blocking call on the loop's own thread would wait for itself")]
+    OnLoopThread,
+    /// The queue to the loop is full, and the form that was called does not wait.
+    #[error("the queue to the loop is full")]
+    QueueFull,
+    /// The loop did not answer in time. What was asked for may still happen.
+    #[error("the loop did not answer in time")]
+    TimedOut,
+    /// A response that the host gave cannot be sent.
+    #[error("{what} {given:?} is not allowed in an HTTP response")]
+    InvalidResponse {
+        /// The part: a status, a header's name, its value.
+        what: &'static str,
+        /// What was given.
+        given: String,
+    },
+    /// The system reported an error.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;

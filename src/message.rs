@@ -1,0 +1,175 @@
+//! What sessions say and hear: text or bytes. Knows nothing of how either travels.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A message, borrowed: from the read buffer when it arrives, from the host when it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// UTF-8 text: a WebSocket text message, or a line that is valid UTF-8.
+    Text(&'a str),
+    /// Any bytes.
+    Binary(&'a [u8]),
+}
+
+impl<'a> Message<'a> {
+    /// The payload's bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Binary(bytes) => bytes,
+        }
+    }
+
+    /// The text, if it is text.
+    #[must_use]
+    pub fn as_text(self) -> Option<&'a str> {
+        match self {
+            Self::Text(text) => Some(text),
+            Self::Binary(_) => None,
+        }
+    }
+
+    /// The payload's length in bytes.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.as_bytes().len()
+    }
+
+    /// Whether the payload has no bytes. An empty message is a message all the same.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.as_bytes().is_empty()
+    }
+
+    /// Whether this is text.
+    #[must_use]
+    pub fn is_text(self) -> bool {
+        matches!(self, Self::Text(_))
+    }
+
+    /// Copies the payload, so that the message can outlive the callback or cross to a thread.
+    #[must_use]
+    pub fn to_owned(self) -> OwnedMessage {
+        match self {
+            Self::Text(text) => OwnedMessage::Text(text.into()),
+            Self::Binary(bytes) => OwnedMessage::Binary(bytes.into()),
+        }
+    }
+
+    /// Reads the payload as JSON, whether it came as text or as bytes.
+    ///
+    /// # Errors
+    ///
+    /// What `serde_json` says: not JSON, or not of type `T`.
+    pub fn parse_json<T: DeserializeOwned>(self) -> serde_json::Result<T> {
+        serde_json::from_slice(self.as_bytes())
+    }
+}
+
+impl<'a> From<&'a str> for Message<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a String> for Message<'a> {
+    fn from(text: &'a String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a [u8]> for Message<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Message<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Message<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl<'a> From<&'a OwnedMessage> for Message<'a> {
+    fn from(message: &'a OwnedMessage) -> Self {
+        message.as_message()
+    }
+}
+
+/// A message that owns its payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OwnedMessage {
+    /// UTF-8 text.
+    Text(String),
+    /// Any bytes.
+    Binary(Vec<u8>),
+}
+
+impl OwnedMessage {
+    /// A text message that holds `value` as JSON.
+    ///
+    /// # Errors
+    ///
+    /// What `serde_json` says: a map with keys that are no strings, or a failing `Serialize`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use majordomo::OwnedMessage;
+    ///
+    /// let message = OwnedMessage::from_json(&[1, 2])?;
+    /// assert_eq!(message, OwnedMessage::from("[1,2]"));
+    /// assert_eq!(message.as_message().parse_json::<Vec<u8>>()?, [1, 2]);
+    /// # Ok::<(), serde_json::Error>(())
+    /// ```
+    pub fn from_json<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Self> {
+        serde_json::to_string(value).map(Self::Text)
+    }
+
+    /// The same message, borrowed.
+    #[must_use]
+    pub fn as_message(&self) -> Message<'_> {
+        match self {
+            Self::Text(text) => Message::Text(text),
+            Self::Binary(bytes) => Message::Binary(bytes),
+        }
+    }
+}
+
+impl From<String> for OwnedMessage {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<&str> for OwnedMessage {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Vec<u8>> for OwnedMessage {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Binary(bytes)
+    }
+}
+
+impl From<&[u8]> for OwnedMessage {
+    fn from(bytes: &[u8]) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+impl From<Message<'_>> for OwnedMessage {
+    fn from(message: Message<'_>) -> Self {
+        message.to_owned()
+    }
+}
