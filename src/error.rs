@@ -87,6 +87,14 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// A connection could not be accepted, most likely for want of descriptors.
+    #[error("cannot accept on {url}: {source}")]
+    Accept {
+        /// The listener's URL.
+        url: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The manager is stopping or has stopped.
     #[error("the session manager has stopped")]
     Stopped,
@@ -104,6 +112,12 @@ pub enum Error {
     InvalidResponse {
         /// The part: a status, a header's name, its value.
         what: &'static str,
+        /// What was given.
+        given: String,
+    },
+    /// The host chose a subprotocol that the client did not offer (RFC 6455, section 4.2.2).
+    #[error("subprotocol {given:?} was not offered by the client")]
+    SubprotocolNotOffered {
         /// What was given.
         given: String,
     },

@@ -112,6 +112,40 @@ impl fmt::Debug for SessionKey {
     }
 }
 
+/// A session by either of its names. Whatever takes one takes a `&str`, a [`SessionId`] or a
+/// [`SessionKey`]; a key costs no hash look-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionRef<'a> {
+    /// By id.
+    Id(&'a str),
+    /// By key.
+    Key(SessionKey),
+}
+
+impl<'a> From<&'a str> for SessionRef<'a> {
+    fn from(id: &'a str) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl<'a> From<&'a String> for SessionRef<'a> {
+    fn from(id: &'a String) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl<'a> From<&'a SessionId> for SessionRef<'a> {
+    fn from(id: &'a SessionId) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl From<SessionKey> for SessionRef<'_> {
+    fn from(key: SessionKey) -> Self {
+        Self::Key(key)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

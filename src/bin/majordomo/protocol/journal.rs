@@ -1,0 +1,351 @@
+//! What the driver is told: events and replies, in one order, as lines of JSON.
+//!
+//! Lines are written straight into a buffer, field by field, without a tree of values between.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use majordomo::{Cause, CloseCode, Error, Message, Traffic};
+use serde::Serialize;
+
+use super::VERSION;
+use super::command::ReplyId;
+
+/// The lines that wait to be handed over, and the count of events.
+#[derive(Debug, Default)]
+pub(crate) struct Journal {
+    lines: Vec<u8>,
+    seq: u64,
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended<'a> {
+    /// Its id.
+    pub(crate) session: &'a str,
+    /// Why.
+    pub(crate) cause: Cause,
+    /// The code of the close frame that came.
+    pub(crate) code: Option<CloseCode>,
+    /// Its reason.
+    pub(crate) reason: &'a str,
+    /// How long it was open.
+    pub(crate) duration: Duration,
+    /// What came from it.
+    pub(crate) received: Traffic,
+    /// What went to it.
+    pub(crate) sent: Traffic,
+    /// The messages that were queued for it and dropped.
+    pub(crate) dropped: u64,
+}
+
+/// Events.
+impl Journal {
+    /// The listeners are open: their actual URLs, and a name for this run that no other has.
+    pub(crate) fn ready<U: Serialize>(&mut self, listen: &[U], epoch: &str) {
+        self.event("ready")
+            .field("listen", listen)
+            .field("version", env!("CARGO_PKG_VERSION"))
+            .field("protocol", &VERSION)
+            .field("epoch", epoch)
+            .end();
+    }
+
+    /// A session began. Over raw TCP it has no target.
+    pub(crate) fn connect(
+        &mut self,
+        session: &str,
+        remote: impl Display,
+        listen: impl Display,
+        target: Option<&str>,
+    ) {
+        self.event("connect")
+            .field("session", session)
+            .field("remote", &format_args!("{remote}"))
+            .field("listen", &format_args!("{listen}"))
+            .field("target", &target)
+            .end();
+    }
+
+    /// A session said something.
+    pub(crate) fn message(&mut self, session: &str, message: Message<'_>) {
+        let line = self.event("message").field("session", session);
+        match message {
+            Message::Text(text) => line.field("text", text).end(),
+            Message::Binary(bytes) => line.base64("binary", bytes).end(),
+        }
+    }
+
+    /// A session fell silent, or was heard again.
+    pub(crate) fn state(&mut self, session: &str, state: impl Display) {
+        self.event("state")
+            .field("session", session)
+            .field("state", &format_args!("{state}"))
+            .end();
+    }
+
+    /// A session ended.
+    pub(crate) fn disconnect(&mut self, ended: Ended<'_>) {
+        let milliseconds = u64::try_from(ended.duration.as_millis()).unwrap_or(u64::MAX);
+        self.event("disconnect")
+            .field("session", ended.session)
+            .field("cause", ended.cause.as_str())
+            .field("code", &ended.code)
+            .field("reason", ended.reason)
+            .field("duration_ms", &milliseconds)
+            .field("received", &ended.received)
+            .field("sent", &ended.sent)
+            .field("dropped", &ended.dropped)
+            .end();
+    }
+
+    /// The last event.
+    pub(crate) fn stopped(&mut self) {
+        self.event("stopped").end();
+    }
+
+    fn event(&mut self, name: &str) -> Line<'_> {
+        self.seq += 1;
+        self.lines.extend_from_slice(b"{\"seq\":");
+        Line(&mut self.lines).value(&self.seq).field("event", name)
+    }
+}
+
+/// Replies. A command without an id gets none.
+impl Journal {
+    /// The command was done.
+    pub(crate) fn done(&mut self, id: Option<&ReplyId>) {
+        self.reply(id, |line| line);
+    }
+
+    /// The message was queued for so many sessions, and refused by so many.
+    pub(crate) fn queued(&mut self, id: Option<&ReplyId>, queued: usize, refused: usize) {
+        self.reply(id, |line| line.field("queued", &queued).field("refused", &refused));
+    }
+
+    /// What was asked for, under its name: `session`, `sessions` or `stats`.
+    ///
+    /// # Panics
+    ///
+    /// When the answer is no JSON: a map with keys that are no strings.
+    pub(crate) fn answer<T: Serialize + ?Sized>(
+        &mut self,
+        id: Option<&ReplyId>,
+        name: &'static str,
+        answer: &T,
+    ) {
+        self.reply(id, |line| line.field(name, answer));
+    }
+
+    /// The command could not be done.
+    pub(crate) fn failed(&mut self, id: Option<&ReplyId>, error: &Error) {
+        if let Some(id) = id {
+            self.failure(Some(id), error_name(error), &error.to_string()).end();
+        }
+    }
+
+    /// This line of the input is no command.
+    pub(crate) fn bad_command(&mut self, detail: &str, number: u64) {
+        self.failure(None, "bad_command", detail).field("line", &number).end();
+    }
+
+    fn reply(&mut self, id: Option<&ReplyId>, fields: impl FnOnce(Line<'_>) -> Line<'_>) {
+        if let Some(id) = id {
+            fields(self.begin_reply(Some(id), true)).end();
+        }
+    }
+
+    fn failure(&mut self, id: Option<&ReplyId>, name: &str, detail: &str) -> Line<'_> {
+        self.begin_reply(id, false).field("error", name).field("detail", detail)
+    }
+
+    fn begin_reply(&mut self, id: Option<&ReplyId>, ok: bool) -> Line<'_> {
+        self.lines.extend_from_slice(b"{\"reply\":");
+        Line(&mut self.lines).value(&id).field("ok", &ok)
+    }
+}
+
+/// The way out.
+impl Journal {
+    /// The bytes that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// Hands over all lines written so far.
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.lines)
+    }
+}
+
+/// What drivers call an error.
+pub(crate) fn error_name(error: &Error) -> &'static str {
+    match error {
+        Error::DuplicateSession { .. } => "duplicate_session",
+        Error::SessionNotFound => "session_not_found",
+        Error::InvalidSessionId { .. } => "invalid_session_id",
+        Error::InvalidCloseCode { .. } => "invalid_close_code",
+        Error::CloseReasonTooLong { .. } => "close_reason_too_long",
+        Error::MessageTooBig { .. } => "message_too_big",
+        Error::Unframeable { .. } => "unframeable",
+        Error::OutboxFull => "outbox_full",
+        Error::TooManySessions { .. } => "too_many_sessions",
+        Error::Stopped => "stopped",
+        Error::Io(_) => "io_error",
+        // What no command leads to: errors of the config, of listeners and of threads.
+        _ => "failed",
+    }
+}
+
+/// One line being written: an object whose brace is open.
+struct Line<'a>(&'a mut Vec<u8>);
+
+impl Line<'_> {
+    /// Adds a field. Its name needs no escapes.
+    fn field<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Self {
+        self.name(name).value(value)
+    }
+
+    fn base64(self, name: &'static str, bytes: &[u8]) -> Self {
+        let Self(lines) = self.name(name);
+        lines.push(b'"');
+        let start = lines.len();
+        lines.resize(start + data_encoding::BASE64.encode_len(bytes.len()), 0);
+        data_encoding::BASE64.encode_mut(bytes, &mut lines[start..]);
+        lines.push(b'"');
+        Self(lines)
+    }
+
+    fn end(self) {
+        self.0.extend_from_slice(b"}\n");
+    }
+
+    fn name(self, name: &'static str) -> Self {
+        self.0.extend_from_slice(b",\"");
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        self
+    }
+
+    fn value<T: Serialize + ?Sized>(self, value: &T) -> Self {
+        serde_json::to_writer(&mut *self.0, value)
+            .expect("a Vec takes every write, and every value is JSON");
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::super::parse;
+    use super::*;
+
+    fn text_of(journal: &mut Journal) -> String {
+        String::from_utf8(journal.take()).expect("JSON is UTF-8")
+    }
+
+    fn id(text: &str) -> ReplyId {
+        let line = format!(r#"{{"command":"stats","id":{text}}}"#);
+        parse(line.as_bytes()).expect("good").expect("not blank").id.expect("an id")
+    }
+
+    #[test]
+    fn events_are_written_as_the_protocol_says_and_counted_by_one() {
+        let mut journal = Journal::default();
+        journal.ready(&["ws://127.0.0.1:9001"], "k3v9");
+        journal.connect("a", "127.0.0.1:50312", "ws://127.0.0.1:9001", Some("/chat?id=a"));
+        journal.message("a", "hello".into());
+        journal.message("a", (&[0, 1, 2]).into());
+        journal.state("a", "inactive");
+        journal.disconnect(Ended {
+            session: "a",
+            cause: Cause::ClientClosed,
+            code: Some(CloseCode::NORMAL),
+            reason: "bye",
+            duration: Duration::from_millis(1234),
+            received: Traffic { messages: 2, bytes: 8 },
+            sent: Traffic::default(),
+            dropped: 0,
+        });
+        journal.stopped();
+        let expected = r#"{"seq":1,"event":"ready","listen":["ws://127.0.0.1:9001"],"version":"0.1.0","protocol":1,"epoch":"k3v9"}
+{"seq":2,"event":"connect","session":"a","remote":"127.0.0.1:50312","listen":"ws://127.0.0.1:9001","target":"/chat?id=a"}
+{"seq":3,"event":"message","session":"a","text":"hello"}
+{"seq":4,"event":"message","session":"a","binary":"AAEC"}
+{"seq":5,"event":"state","session":"a","state":"inactive"}
+{"seq":6,"event":"disconnect","session":"a","cause":"client_closed","code":1000,"reason":"bye","duration_ms":1234,"received":{"messages":2,"bytes":8},"sent":{"messages":0,"bytes":0},"dropped":0}
+{"seq":7,"event":"stopped"}
+"#;
+        assert_eq!(text_of(&mut journal), expected);
+        assert_eq!(journal.len(), 0);
+    }
+
+    #[test]
+    fn what_is_not_there_is_null() {
+        let mut journal = Journal::default();
+        journal.connect("a", "127.0.0.1:1", "tcp://127.0.0.1:2", None);
+        let line: Value = serde_json::from_str(&text_of(&mut journal)).expect("JSON");
+        assert_eq!(line["target"], Value::Null);
+        journal.disconnect(Ended {
+            session: "a",
+            cause: Cause::ConnectionLost,
+            code: None,
+            reason: "",
+            duration: Duration::MAX,
+            received: Traffic::default(),
+            sent: Traffic::default(),
+            dropped: 3,
+        });
+        let line: Value = serde_json::from_str(&text_of(&mut journal)).expect("JSON");
+        assert_eq!(line["code"], Value::Null);
+        assert_eq!(line["duration_ms"], json!(u64::MAX));
+    }
+
+    #[test]
+    fn replies_carry_the_id_and_no_seq() {
+        let mut journal = Journal::default();
+        let (number, text) = (id("1.0"), id(r#""x\u0020""#));
+        journal.done(Some(&number));
+        journal.queued(Some(&text), 2, 1);
+        journal.answer(Some(&number), "sessions", &["a", "b"]);
+        journal.failed(Some(&number), &Error::SessionNotFound);
+        journal.bad_command("not a \"JSON\" object", 17);
+        let expected = r#"{"reply":1.0,"ok":true}
+{"reply":"x\u0020","ok":true,"queued":2,"refused":1}
+{"reply":1.0,"ok":true,"sessions":["a","b"]}
+{"reply":1.0,"ok":false,"error":"session_not_found","detail":"session not found"}
+{"reply":null,"ok":false,"error":"bad_command","detail":"not a \"JSON\" object","line":17}
+"#;
+        assert_eq!(text_of(&mut journal), expected);
+    }
+
+    #[test]
+    fn without_an_id_there_is_no_reply() {
+        let mut journal = Journal::default();
+        journal.done(None);
+        journal.queued(None, 1, 0);
+        journal.answer(None, "stats", &());
+        journal.failed(None, &Error::Stopped);
+        assert_eq!(journal.len(), 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_and_any_bytes_are_one_line_and_come_back(text: String, bytes: Vec<u8>) {
+            let mut journal = Journal::default();
+            journal.message(&text, Message::Text(&text));
+            journal.message("a", Message::Binary(&bytes));
+            let written = text_of(&mut journal);
+            let lines: Vec<Value> = written
+                .lines()
+                .map(|line| serde_json::from_str(line).expect("JSON"))
+                .collect();
+            prop_assert_eq!(lines.len(), 2);
+            prop_assert_eq!(&lines[0], &json!({"seq": 1, "event": "message", "session": text, "text": text}));
+            let base64 = lines[1]["binary"].as_str().expect("a string");
+            prop_assert_eq!(data_encoding::BASE64.decode(base64.as_bytes()), Ok(bytes));
+        }
+    }
+}

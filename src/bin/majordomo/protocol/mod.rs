@@ -1,0 +1,11 @@
+//! The driver protocol: JSON Lines, one object a line. Events and replies go out, commands come
+//! in. Knows no socket, no thread and no session: text in, commands out, and back.
+
+mod command;
+mod journal;
+
+pub(crate) use self::command::{Command, Recipients, ReplyId, Request, parse};
+pub(crate) use self::journal::{Ended, Journal};
+
+/// The version of the protocol, which `ready` tells. It changes when a driver would have to.
+pub(crate) const VERSION: u32 = 1;

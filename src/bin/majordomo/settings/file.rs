@@ -1,0 +1,119 @@
+//! The file: TOML whose keys are the flags' names. Values are strings; a whole number or a boolean
+//! stands for its text, and an array of these for a list.
+
+use std::ffi::OsStr;
+use std::fs;
+
+use toml::{Table, Value};
+
+use super::table::{self, SETTINGS};
+use super::{Given, Refusal, Source};
+
+/// Reads the file at `path`, which `named_by`, a flag or a variable, asked for.
+pub(super) fn read(named_by: &str, path: &OsStr) -> Result<Vec<Given>, Refusal> {
+    // A path is the person's own text, but a message has to stay one line.
+    let name = path.to_string_lossy().replace(char::is_control, "?");
+    let text = fs::read_to_string(path)
+        .map_err(|error| Refusal(format!("{named_by}: cannot read {name:?}: {error}")))?;
+    parse(&name, &text)
+}
+
+fn parse(path: &str, text: &str) -> Result<Vec<Given>, Refusal> {
+    let table: Table = toml::from_str(text).map_err(|error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        let why = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
+        Refusal(format!("{path}: line {line}: {why}"))
+    })?;
+    let mut given = Vec::new();
+    for (key, value) in table {
+        let Some(position) = table::position(&key) else {
+            let meant = key.replace('_', "-");
+            let hint = match table::position(&meant) {
+                Some(_) => format!("did you mean {meant}?"),
+                None => "keys are the flags' names, and --help lists them".to_owned(),
+            };
+            return Err(Refusal(format!("{path}: {key:?} is no setting ({hint})")));
+        };
+        let source = Source::File(path.to_owned());
+        let setting = &SETTINGS[position];
+        let values = match value {
+            Value::Array(items) if setting.is_repeatable() => {
+                items.into_iter().map(text_of).collect()
+            }
+            single => text_of(single).map(|text| vec![text]),
+        };
+        let values = values.map_err(|what| {
+            let wanted =
+                if setting.is_repeatable() { "a string or an array of them" } else { "a string" };
+            source.refuse(setting, &format!("{what} is not allowed here, only {wanted}"))
+        })?;
+        given.push(Given { position, source, values });
+    }
+    Ok(given)
+}
+
+/// The text for which a value stands, or what it is instead.
+fn text_of(value: Value) -> Result<String, &'static str> {
+    match value {
+        Value::String(text) => Ok(text),
+        Value::Integer(number) => Ok(number.to_string()),
+        Value::Boolean(yes) => Ok(yes.to_string()),
+        Value::Float(_) => Err("a float"),
+        Value::Datetime(_) => Err("a date"),
+        Value::Array(_) => Err("an array"),
+        Value::Table(_) => Err("a table"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        parse("gateway.toml", text).expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn numbers_booleans_and_arrays_stand_for_their_text() {
+        let text = "max-outbox = 65536\nstdio = true\nlisten = ['ws://a:1', 'tcp://b:2']\n\
+                    origin = 'https://a'\n";
+        let mut given = parse("gateway.toml", text).expect("good");
+        given.sort_by_key(|given| given.position);
+        let given: Vec<_> =
+            given.into_iter().map(|given| (SETTINGS[given.position].name, given.values)).collect();
+        assert_eq!(
+            given,
+            [
+                ("listen", vec!["ws://a:1".to_owned(), "tcp://b:2".to_owned()]),
+                ("stdio", vec!["true".to_owned()]),
+                ("origin", vec!["https://a".to_owned()]),
+                ("max-outbox", vec!["65536".to_owned()]),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_one_line_that_names_the_place() {
+        assert_eq!(
+            refusal("max_outbox = 1"),
+            "gateway.toml: \"max_outbox\" is no setting (did you mean max-outbox?)"
+        );
+        assert_eq!(
+            refusal("config = 'other.toml'"),
+            "gateway.toml: \"config\" is no setting (keys are the flags' names, and --help lists \
+             them)"
+        );
+        assert_eq!(
+            refusal("mode = ['hub']"),
+            "gateway.toml: mode: an array is not allowed here, only a string"
+        );
+        assert_eq!(
+            refusal("[listen]\nurl = 'ws://a:1'"),
+            "gateway.toml: listen: a table is not allowed here, only a string or an array of them"
+        );
+        let syntax = refusal("mode = 'hub'\nlog = \n");
+        assert!(syntax.starts_with("gateway.toml: line 2: "), "{syntax}");
+        assert!(!syntax.contains('\n'), "{syntax}");
+    }
+}

@@ -1,0 +1,288 @@
+//! What the gateway is told: flags win over the environment, the environment over the file, the
+//! file over the defaults. A bad value is refused wherever it stands, also where a stronger source
+//! overrides it: it would wait there for the day on which the other is taken away.
+//!
+//! Knows no socket and starts nothing.
+
+mod args;
+mod environment;
+mod file;
+mod table;
+pub(crate) mod value;
+
+use std::ffi::OsString;
+use std::fmt;
+use std::time::Duration;
+
+use log::LevelFilter;
+
+use self::table::{SETTINGS, Setting};
+use self::value::IdSource;
+
+/// All settings, checked one by one and against each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// URLs of the listeners.
+    pub(crate) listen: Vec<String>,
+    /// Where messages go.
+    pub(crate) mode: Mode,
+    /// Whether a driver is linked over standard input and output.
+    pub(crate) stdio: bool,
+    /// Where ids of sessions come from.
+    pub(crate) session_id: IdSource,
+    /// What happens when an id is taken.
+    pub(crate) duplicate_id: DuplicateId,
+    /// The origins that are admitted, as browsers send them; all of them when empty.
+    pub(crate) origins: Vec<String>,
+    /// The silence before a ping; no pings without one.
+    pub(crate) heartbeat_interval: Option<Duration>,
+    /// The silence that ends a session.
+    pub(crate) heartbeat_timeout: Option<Duration>,
+    /// The time without a message that ends a session.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How long an upgrade may take.
+    pub(crate) handshake_timeout: Duration,
+    /// How long a closing session may take.
+    pub(crate) close_timeout: Duration,
+    /// How long a stop waits for the sessions.
+    pub(crate) grace: Duration,
+    /// The largest message that a session may send, in bytes.
+    pub(crate) max_message_size: usize,
+    /// The bytes that may wait for one session.
+    pub(crate) max_outbox: usize,
+    /// What happens when they are used up.
+    pub(crate) slow_consumer: SlowConsumer,
+    /// How many sessions may be open.
+    pub(crate) max_sessions: Option<usize>,
+    /// What is logged.
+    pub(crate) log: LevelFilter,
+}
+
+/// Where messages go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To all sessions.
+    Hub,
+    /// Back to the sender.
+    Echo,
+    /// To the driver.
+    Driver,
+}
+
+/// What happens to a session whose outbox is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SlowConsumer {
+    /// It is closed.
+    Close,
+    /// What would be queued is dropped.
+    DropNewest,
+    /// What has waited longest is dropped.
+    DropOldest,
+}
+
+/// What happens when an id is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DuplicateId {
+    /// The newcomer is refused.
+    Reject,
+    /// The older session is closed.
+    Replace,
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// To run.
+    Run(Box<Loaded>),
+    /// To print this, the help or the version, on standard output.
+    Print(String),
+}
+
+/// Settings, and where each of them came from.
+#[derive(Debug)]
+pub(crate) struct Loaded {
+    /// The settings.
+    pub(crate) settings: Settings,
+    /// Variables that look like the gateway's and mean nothing to it: perhaps misspelt, perhaps
+    /// not meant for it (Kubernetes sets some for a service named `majordomo`).
+    pub(crate) unknown_variables: Vec<String>,
+    /// Beside each row of the table.
+    origins: Vec<Origin>,
+}
+
+/// Why the gateway does not start: one line that names the place and what is allowed there.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Reads the settings. `args` begins with the program's name.
+///
+/// # Errors
+///
+/// A [`Refusal`] for the first bad value: of the flags' grammar first, then of the file, of the
+/// environment, of the flags' values, and last of what does not fit together.
+pub(crate) fn load(
+    args: impl IntoIterator<Item = OsString>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Request, Refusal> {
+    let args = match args::parse(args)? {
+        args::Parsed::Print(text) => return Ok(Request::Print(text)),
+        args::Parsed::Args(args) => args,
+    };
+    let environment = environment::parse(variables)?;
+    let mut loaded = Loaded::new(environment.unknown);
+    if let Some(path) = args.config {
+        loaded.apply(file::read("--config", &path)?)?;
+    } else if let Some(path) = environment.config {
+        loaded.apply(file::read(environment::CONFIG, &path)?)?;
+    }
+    loaded.apply(environment.given)?;
+    loaded.apply(args.given)?;
+    loaded.settle()?;
+    Ok(Request::Run(Box::new(loaded)))
+}
+
+/// The values that one source has for one setting, as text.
+#[derive(Debug)]
+struct Given {
+    /// The row of the table.
+    position: usize,
+    source: Source,
+    values: Vec<String>,
+}
+
+/// Where a value stood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Default,
+    /// The path of the file, as it was given.
+    File(String),
+    Environment,
+    Flag,
+}
+
+/// What a setting was last set to, for messages.
+#[derive(Clone, Debug)]
+struct Origin {
+    source: Source,
+    text: String,
+}
+
+impl Source {
+    /// How a person finds the value.
+    fn label(&self, setting: &Setting) -> String {
+        match self {
+            Self::Default => format!("{} (default)", setting.name),
+            Self::File(path) => format!("{path}: {}", setting.name),
+            Self::Environment => setting.variable(),
+            Self::Flag => format!("--{}", setting.name),
+        }
+    }
+
+    /// The value as text.
+    fn utf8(&self, setting: &Setting, value: OsString) -> Result<String, Refusal> {
+        value.into_string().map_err(|value| {
+            self.refuse(setting, &format!("{:?} is not UTF-8", value.to_string_lossy()))
+        })
+    }
+
+    fn refuse(&self, setting: &Setting, why: &str) -> Refusal {
+        Refusal(format!("{}: {why}", self.label(setting)))
+    }
+}
+
+impl Loaded {
+    /// The defaults.
+    fn new(unknown_variables: Vec<String>) -> Self {
+        let blank = Settings {
+            listen: Vec::new(),
+            mode: Mode::Hub,
+            stdio: false,
+            session_id: IdSource::Generated,
+            duplicate_id: DuplicateId::Reject,
+            origins: Vec::new(),
+            heartbeat_interval: None,
+            heartbeat_timeout: None,
+            idle_timeout: None,
+            handshake_timeout: Duration::ZERO,
+            close_timeout: Duration::ZERO,
+            grace: Duration::ZERO,
+            max_message_size: 0,
+            max_outbox: 0,
+            slow_consumer: SlowConsumer::Close,
+            max_sessions: None,
+            log: LevelFilter::Info,
+        };
+        let none = Origin { source: Source::Default, text: String::new() };
+        let origins = vec![none; SETTINGS.len()];
+        let mut loaded = Self { settings: blank, unknown_variables, origins };
+        let defaults = SETTINGS.iter().enumerate().filter_map(|(position, setting)| {
+            let values = vec![setting.default?.to_owned()];
+            Some(Given { position, source: Source::Default, values })
+        });
+        loaded.apply(defaults).expect("every default in the table is a good value");
+        loaded
+    }
+
+    /// Puts what one source has over what is there.
+    fn apply(&mut self, given: impl IntoIterator<Item = Given>) -> Result<(), Refusal> {
+        for Given { position, source, values } in given {
+            let setting = &SETTINGS[position];
+            setting
+                .apply(&mut self.settings, &values)
+                .map_err(|why| source.refuse(setting, &why))?;
+            self.origins[position] = Origin { source, text: values.join(",") };
+        }
+        Ok(())
+    }
+
+    /// Derives what follows from other settings, and refuses what does not fit together.
+    fn settle(&mut self) -> Result<(), Refusal> {
+        let settings = &mut self.settings;
+        if settings.stdio && self.origins[row("mode")].source == Source::Default {
+            settings.mode = Mode::Driver;
+        }
+        if settings.mode == Mode::Driver && !settings.stdio {
+            let mode = self.describe("mode");
+            return Err(Refusal(format!("{mode} needs --stdio, which links the driver")));
+        }
+        if let (Some(interval), Some(timeout)) =
+            (settings.heartbeat_interval, settings.heartbeat_timeout)
+            && timeout <= interval
+        {
+            let (interval, timeout) =
+                (self.describe("heartbeat-interval"), self.describe("heartbeat-timeout"));
+            return Err(Refusal(format!("{timeout} is not longer than {interval}")));
+        }
+        Ok(())
+    }
+
+    /// Where a setting's value stood, and what it was.
+    fn describe(&self, name: &str) -> String {
+        let row = row(name);
+        let Origin { source, text } = &self.origins[row];
+        format!("{}: {text:?}", source.label(&SETTINGS[row]))
+    }
+
+    /// The refusal of a value that is good in itself and that somebody else does not take, for
+    /// instance the library's own check of its config. `field` may be spelled with underscores.
+    pub(crate) fn refuse(&self, field: &str, why: &str) -> Refusal {
+        let name = field.replace('_', "-");
+        match table::position(&name) {
+            Some(_) => Refusal(format!("{} is not allowed: {why}", self.describe(&name))),
+            None => Refusal(format!("{field}: {why}")),
+        }
+    }
+}
+
+fn row(name: &str) -> usize {
+    table::position(name).expect("a name that this module spells out is in the table")
+}
+
+#[cfg(test)]
+mod tests;

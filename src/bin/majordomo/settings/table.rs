@@ -1,0 +1,271 @@
+//! Every setting, declared once. Flags, environment variables, the keys of the file, defaults and
+//! the help text are all read from this table; a new setting is a field of [`Settings`] and a row
+//! here.
+
+use log::LevelFilter;
+
+use super::value::{self, Choice, Parsed};
+use super::{DuplicateId, Mode, Settings, SlowConsumer};
+
+/// One setting.
+pub(crate) struct Setting {
+    /// The flag without its dashes, which is also the key in the file.
+    pub(crate) name: &'static str,
+    /// The heading under which the help lists it.
+    pub(crate) group: &'static str,
+    /// What stands for the value in the help.
+    pub(crate) value: &'static str,
+    /// The default, as a person would write it. Without one the field stays as it was made.
+    pub(crate) default: Option<&'static str>,
+    /// What it does.
+    pub(crate) help: &'static str,
+    /// How values reach [`Settings`].
+    pub(crate) apply: Apply,
+}
+
+/// How values reach [`Settings`], and with that, how many a setting takes.
+#[derive(Clone, Copy)]
+pub(crate) enum Apply {
+    /// One value; the last one given counts.
+    One(fn(&mut Settings, &str) -> Parsed<()>),
+    /// One or more: the flag may be repeated, the variable has commas, the file an array.
+    Many(fn(&mut Settings, &[String]) -> Parsed<()>),
+    /// Yes or no; the flag alone means yes.
+    Switch(fn(&mut Settings, bool)),
+}
+
+impl Setting {
+    /// The name of its environment variable.
+    pub(crate) fn variable(&self) -> String {
+        format!("{VARIABLE_PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
+    }
+
+    /// Puts values into the settings; a refusal leaves them as they were.
+    pub(crate) fn apply(&self, settings: &mut Settings, values: &[String]) -> Parsed<()> {
+        match (self.apply, values) {
+            (_, []) => Err("an empty list: give at least one, or leave it out".to_owned()),
+            (Apply::Many(apply), values) => apply(settings, values),
+            (Apply::One(apply), [.., last]) => apply(settings, last),
+            (Apply::Switch(apply), [.., last]) => {
+                apply(settings, value::switch(last)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether it takes more than one value.
+    pub(crate) fn is_repeatable(&self) -> bool {
+        matches!(self.apply, Apply::Many(_))
+    }
+}
+
+/// How the gateway's environment variables begin.
+pub(crate) const VARIABLE_PREFIX: &str = "MAJORDOMO_";
+
+const MESSAGES: &str = "Listening, and where messages go";
+const ADMISSION: &str = "Who gets in, and under which name";
+const TIMES: &str = "Times (500ms, 30s, 1m30s)";
+const LIMITS: &str = "Limits (65536, 512KiB, 1MiB, 1MB)";
+const DIAGNOSTICS: &str = "Diagnostics";
+
+const MODES: [Choice<Mode>; 3] =
+    [("hub", Mode::Hub), ("echo", Mode::Echo), ("driver", Mode::Driver)];
+
+const POLICIES: [Choice<SlowConsumer>; 3] = [
+    ("close", SlowConsumer::Close),
+    ("drop-newest", SlowConsumer::DropNewest),
+    ("drop-oldest", SlowConsumer::DropOldest),
+];
+
+const DUPLICATES: [Choice<DuplicateId>; 2] =
+    [("reject", DuplicateId::Reject), ("replace", DuplicateId::Replace)];
+
+const LEVELS: [Choice<LevelFilter>; 6] = [
+    ("off", LevelFilter::Off),
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+];
+
+/// All settings, in the order of the help.
+pub(crate) static SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen",
+        group: MESSAGES,
+        value: "URL",
+        default: Some("ws://127.0.0.1:9001"),
+        help: "Where to listen; may be repeated. ws://HOST:PORT[/PATH], or \
+               tcp://HOST:PORT?framing=lines|u8|u16|u32|u64|u16le|u32le|u64le|header (header is \
+               `$ len len #`). Port 0 lets the system choose. With a path, any other is answered \
+               404.",
+        apply: Apply::Many(|settings, texts| {
+            put_all(&mut settings.listen, texts, value::listen_url)
+        }),
+    },
+    Setting {
+        name: "mode",
+        group: MESSAGES,
+        value: "hub|echo|driver",
+        default: Some("hub"),
+        help: "Where a message goes: hub, to all sessions; echo, back to its sender; driver, to \
+               the driver alone. With --stdio the default is driver.",
+        apply: Apply::One(|settings, text| put(&mut settings.mode, value::one_of(text, &MODES))),
+    },
+    Setting {
+        name: "stdio",
+        group: MESSAGES,
+        value: "true|false",
+        default: Some("false"),
+        help: "Links a driver: events leave as JSON Lines on standard output, commands come as \
+               JSON Lines on standard input, and its end is a graceful stop.",
+        apply: Apply::Switch(|settings, yes| settings.stdio = yes),
+    },
+    Setting {
+        name: "session-id",
+        group: ADMISSION,
+        value: "generated|query:NAME|header:NAME",
+        default: Some("generated"),
+        help: "Where a session's id comes from: drawn at random, or a parameter of the query, or \
+               a header of the request. Drawn at random also where that is missing, and for raw \
+               TCP.",
+        apply: Apply::One(|settings, text| put(&mut settings.session_id, value::id_source(text))),
+    },
+    Setting {
+        name: "duplicate-id",
+        group: ADMISSION,
+        value: "reject|replace",
+        default: Some("reject"),
+        help: "When an id is taken: reject answers the newcomer 409, replace closes the older \
+               session.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.duplicate_id, value::one_of(text, &DUPLICATES))
+        }),
+    },
+    Setting {
+        name: "origin",
+        group: ADMISSION,
+        value: "ORIGIN",
+        default: None,
+        help: "Admits browsers from this origin only, for instance https://example.org, and \
+               answers others 403; may be repeated. Without it any origin is admitted.",
+        apply: Apply::Many(|settings, texts| put_all(&mut settings.origins, texts, value::origin)),
+    },
+    Setting {
+        name: "heartbeat-interval",
+        group: TIMES,
+        value: "DURATION|off",
+        default: Some("30s"),
+        help: "Pings a session that was silent for this long.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.heartbeat_interval, value::duration_or_off(text))
+        }),
+    },
+    Setting {
+        name: "heartbeat-timeout",
+        group: TIMES,
+        value: "DURATION|off",
+        default: Some("90s"),
+        help: "Closes a session from which nothing came for this long, not even the answer to a \
+               ping. Longer than the interval.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.heartbeat_timeout, value::duration_or_off(text))
+        }),
+    },
+    Setting {
+        name: "idle-timeout",
+        group: TIMES,
+        value: "DURATION|off",
+        default: Some("off"),
+        help: "Closes a session from which no message came for this long. Raw TCP has no ping: \
+               for its sessions this is the test of life.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.idle_timeout, value::duration_or_off(text))
+        }),
+    },
+    Setting {
+        name: "handshake-timeout",
+        group: TIMES,
+        value: "DURATION",
+        default: Some("10s"),
+        help: "How long an upgrade may take from the first byte to the answer.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.handshake_timeout, value::positive_duration(text))
+        }),
+    },
+    Setting {
+        name: "close-timeout",
+        group: TIMES,
+        value: "DURATION",
+        default: Some("5s"),
+        help: "How long a closing session is given to say good-bye.",
+        apply: Apply::One(|settings, text| put(&mut settings.close_timeout, value::duration(text))),
+    },
+    Setting {
+        name: "grace",
+        group: TIMES,
+        value: "DURATION",
+        default: Some("5s"),
+        help: "How long a stop waits for all sessions to close; the rest is dropped.",
+        apply: Apply::One(|settings, text| put(&mut settings.grace, value::duration(text))),
+    },
+    Setting {
+        name: "max-message-size",
+        group: LIMITS,
+        value: "SIZE",
+        default: Some("1MiB"),
+        help: "The largest message that a session may send; a larger one closes it.",
+        apply: Apply::One(|settings, text| put(&mut settings.max_message_size, value::size(text))),
+    },
+    Setting {
+        name: "max-outbox",
+        group: LIMITS,
+        value: "SIZE",
+        default: Some("1MiB"),
+        help: "How much may wait for a session that does not read.",
+        apply: Apply::One(|settings, text| put(&mut settings.max_outbox, value::size(text))),
+    },
+    Setting {
+        name: "slow-consumer",
+        group: LIMITS,
+        value: "close|drop-newest|drop-oldest",
+        default: Some("close"),
+        help: "What happens when that is full: the session is closed, or a message is dropped.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.slow_consumer, value::one_of(text, &POLICIES))
+        }),
+    },
+    Setting {
+        name: "max-sessions",
+        group: LIMITS,
+        value: "N|off",
+        default: Some("off"),
+        help: "How many sessions may be open at once. Off: as many as the system has open files \
+               for.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.max_sessions, value::count_or_off(text))
+        }),
+    },
+    Setting {
+        name: "log",
+        group: DIAGNOSTICS,
+        value: "LEVEL",
+        default: Some("info"),
+        help: "What is logged on standard error: off, error, warn, info, debug or trace.",
+        apply: Apply::One(|settings, text| put(&mut settings.log, value::one_of(text, &LEVELS))),
+    },
+];
+
+/// The row of a setting that is known to exist.
+pub(crate) fn position(name: &str) -> Option<usize> {
+    SETTINGS.iter().position(|setting| setting.name == name)
+}
+
+fn put<T>(field: &mut T, parsed: Parsed<T>) -> Parsed<()> {
+    parsed.map(|value| *field = value)
+}
+
+fn put_all<T>(field: &mut Vec<T>, texts: &[String], parse: fn(&str) -> Parsed<T>) -> Parsed<()> {
+    put(field, texts.iter().map(|text| parse(text)).collect())
+}

@@ -1,0 +1,256 @@
+//! Values: from the text that a person wrote to the type that the gateway works with. Knows no
+//! source and no setting: a refusal says what was given and what is allowed, and the caller says
+//! where it stood.
+
+use std::time::Duration;
+
+/// A value, or the sentence that refuses it: on one line, beginning with what was given.
+pub(crate) type Parsed<T> = Result<T, String>;
+
+/// Longer than any sensible deadline, and short enough that adding it to a clock never overflows.
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// A text and the value that it stands for.
+pub(crate) type Choice<T> = (&'static str, T);
+
+/// One of a few words, spelled as they are.
+pub(crate) fn one_of<T: Copy>(text: &str, choices: &[Choice<T>]) -> Parsed<T> {
+    choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
+        format!("{text:?} is not one of {}", names.join(", "))
+    })
+}
+
+/// Yes or no.
+pub(crate) fn switch(text: &str) -> Parsed<bool> {
+    one_of(text, &[("true", true), ("false", false), ("1", true), ("0", false)])
+}
+
+/// A duration; zero is one.
+pub(crate) fn duration(text: &str) -> Parsed<Duration> {
+    bounded_duration(text, "for instance 5s, 1m30s or 500ms")
+}
+
+/// A duration that is not zero.
+pub(crate) fn positive_duration(text: &str) -> Parsed<Duration> {
+    match duration(text)? {
+        Duration::ZERO => Err(format!("{text:?} is too short: it has to be more than 0")),
+        positive => Ok(positive),
+    }
+}
+
+/// A duration, or none at all: `off`, `0`.
+pub(crate) fn duration_or_off(text: &str) -> Parsed<Option<Duration>> {
+    if text.trim() == "off" {
+        return Ok(None);
+    }
+    let duration = bounded_duration(text, "for instance 30s, 1m30s, 500ms, or off")?;
+    Ok((!duration.is_zero()).then_some(duration))
+}
+
+fn bounded_duration(text: &str, examples: &str) -> Parsed<Duration> {
+    let duration = humantime::parse_duration(text.trim())
+        .map_err(|_| format!("{text:?} is not a duration ({examples})"))?;
+    if duration > MAX_DURATION {
+        return Err(format!("{text:?} is too long: at most 365days"));
+    }
+    Ok(duration)
+}
+
+/// A number of bytes, at least one: `65536`, `512KiB`, `1MB`. The case of the unit is ignored.
+pub(crate) fn size(text: &str) -> Parsed<usize> {
+    const UNITS: [Choice<u64>; 8] = [
+        ("", 1),
+        ("b", 1),
+        ("kib", 1 << 10),
+        ("mib", 1 << 20),
+        ("gib", 1 << 30),
+        ("kb", 1_000),
+        ("mb", 1_000_000),
+        ("gb", 1_000_000_000),
+    ];
+    let trimmed = text.trim();
+    let digits = trimmed.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = trimmed.split_at(digits);
+    let unit = unit.trim_start().to_ascii_lowercase();
+    let unit = UNITS.iter().find(|(name, _)| *name == unit).map(|(_, bytes)| *bytes);
+    let (Some(unit), false) = (unit, number.is_empty()) else {
+        return Err(format!("{text:?} is not a size (for instance 65536, 512KiB, 1MiB or 1MB)"));
+    };
+    // Digits only, so that a failure to parse means a number too long for the type.
+    let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
+    match bytes.and_then(|bytes| usize::try_from(bytes).ok()) {
+        Some(0) => Err(format!("{text:?} is too small: at least 1 byte")),
+        Some(bytes) => Ok(bytes),
+        None => Err(format!("{text:?} is too large for this machine")),
+    }
+}
+
+/// A number of things, at least one, or no limit: `off`.
+pub(crate) fn count_or_off(text: &str) -> Parsed<Option<usize>> {
+    match text.trim() {
+        "off" => Ok(None),
+        number => match number.parse() {
+            Ok(0) | Err(_) => Err(format!("{text:?} is not a number from 1 on, or off")),
+            Ok(count) => Ok(Some(count)),
+        },
+    }
+}
+
+/// Where a session's id comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum IdSource {
+    /// Drawn at random.
+    Generated,
+    /// The value of this parameter of the request's query.
+    Query(String),
+    /// The value of this header of the request.
+    Header(String),
+}
+
+/// `generated`, `query:NAME` or `header:NAME`.
+pub(crate) fn id_source(text: &str) -> Parsed<IdSource> {
+    let is_header_name = |name: &str| {
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    };
+    match text.split_once(':') {
+        None if text == "generated" => Ok(IdSource::Generated),
+        Some(("query", name)) if !name.is_empty() => Ok(IdSource::Query(name.to_owned())),
+        Some(("header", name)) if !name.is_empty() && is_header_name(name) => {
+            Ok(IdSource::Header(name.to_owned()))
+        }
+        _ => Err(format!("{text:?} is not one of generated, query:NAME, header:NAME")),
+    }
+}
+
+/// An origin as browsers send it (RFC 6454, section 6.2): lower case, without the scheme's own
+/// port, or `null`.
+pub(crate) fn origin(text: &str) -> Parsed<String> {
+    let origin = text.trim().to_ascii_lowercase();
+    if origin == "null" {
+        return Ok(origin);
+    }
+    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#' | '@' | '*' | ',');
+    match origin.split_once("://") {
+        Some((scheme, host))
+            if !scheme.is_empty() && !host.is_empty() && host.chars().all(allowed) =>
+        {
+            let own_port = match scheme {
+                "http" => ":80",
+                "https" => ":443",
+                _ => "",
+            };
+            Ok(origin.strip_suffix(own_port).unwrap_or(&origin).to_owned())
+        }
+        _ => Err(format!(
+            "{text:?} is not an origin (scheme://host or scheme://host:port, without a path, or null)"
+        )),
+    }
+}
+
+/// The URL of a listener. This is the one place where they are looked at.
+pub(crate) fn listen_url(text: &str) -> Parsed<String> {
+    let url = text.trim();
+    if url.is_empty() { Err(format!("{text:?} is no listener")) } else { Ok(url.to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_write_them() {
+        assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration(" 500ms "), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("0"), Ok(Duration::ZERO));
+        for bad in ["", "abc", "30", "-5s", "off", "1m30", "s"] {
+            let refusal = duration(bad).expect_err(bad);
+            assert_eq!(
+                refusal,
+                format!("{bad:?} is not a duration (for instance 5s, 1m30s or 500ms)")
+            );
+        }
+        assert_eq!(duration("400days"), Err("\"400days\" is too long: at most 365days".into()));
+        assert!(positive_duration("0s").is_err());
+    }
+
+    #[test]
+    fn off_and_zero_both_turn_a_duration_off() {
+        for off in ["off", "0", "0s", "0ms"] {
+            assert_eq!(duration_or_off(off), Ok(None), "{off}");
+        }
+        assert_eq!(duration_or_off("30s"), Ok(Some(Duration::from_secs(30))));
+        assert_eq!(
+            duration_or_off("abc"),
+            Err("\"abc\" is not a duration (for instance 30s, 1m30s, 500ms, or off)".into())
+        );
+    }
+
+    #[test]
+    fn sizes_take_binary_and_decimal_units() {
+        for (text, bytes) in [
+            ("65536", 65_536),
+            ("512KiB", 524_288),
+            ("1 MiB", 1_048_576),
+            ("1MB", 1_000_000),
+            ("1gib", 1 << 30),
+            ("7b", 7),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for bad in ["", "MiB", "1.5MiB", "-1", "1M", "1 MiB 2", "0x10", "0", "99999999999GiB"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_count_starts_at_one_or_is_off() {
+        assert_eq!(count_or_off("off"), Ok(None));
+        assert_eq!(count_or_off("10000"), Ok(Some(10_000)));
+        for bad in ["", "0", "-1", "many", "1.5"] {
+            assert!(count_or_off(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_id_source_names_a_parameter_or_a_header() {
+        assert_eq!(id_source("generated"), Ok(IdSource::Generated));
+        assert_eq!(id_source("query:id"), Ok(IdSource::Query("id".into())));
+        assert_eq!(id_source("header:X-User"), Ok(IdSource::Header("X-User".into())));
+        for bad in ["", "query", "query:", "header:", "header:a b", "cookie:x", "Generated"] {
+            assert!(id_source(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_is_compared_as_browsers_send_it() {
+        assert_eq!(origin("https://Example.org"), Ok("https://example.org".into()));
+        assert_eq!(origin("https://example.org:443"), Ok("https://example.org".into()));
+        assert_eq!(origin("http://localhost:8080"), Ok("http://localhost:8080".into()));
+        assert_eq!(origin("null"), Ok("null".into()));
+        for bad in ["", "example.org", "https://example.org/", "https://", "*", "https://*.org"] {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_refusal_is_one_line_whatever_was_given(text in "\\PC*|[\\n\\r\\t 0-9a-z:]*") {
+            let refusals = [
+                switch(&text).err(),
+                duration(&text).err(),
+                duration_or_off(&text).err(),
+                size(&text).err(),
+                count_or_off(&text).err(),
+                id_source(&text).err(),
+                origin(&text).err(),
+                listen_url(&text).err(),
+            ];
+            for refusal in refusals.into_iter().flatten() {
+                prop_assert!(!refusal.contains(['\n', '\r']));
+            }
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! One message, encoded at most once for each wire format in use.
+
+use bytes::Bytes;
+
+use super::envelope::Envelope;
+use super::framing::Framing;
+use super::{Codec, websocket};
+use crate::error::Error;
+use crate::message::Message;
+
+/// A message on its way to many sessions, encoded at most once for each wire format among them.
+///
+/// A format is encoded when the first session needs it, and a refusal is remembered as well. The
+/// WebSocket form costs no search; a raw one a scan over the framings in use, which are few.
+#[derive(Debug)]
+pub struct Encoded<'m> {
+    message: Message<'m>,
+    websocket: Option<Wire>,
+    raw: Vec<(Framing, Result<Wire, &'static str>)>,
+}
+
+impl<'m> Encoded<'m> {
+    /// A message that is not encoded yet.
+    #[must_use]
+    pub fn new(message: impl Into<Message<'m>>) -> Self {
+        Self { message: message.into(), websocket: None, raw: Vec::new() }
+    }
+
+    /// The message.
+    #[must_use]
+    pub fn message(&self) -> Message<'m> {
+        self.message
+    }
+
+    /// The message as sessions with this codec receive it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unframeable`] when the framing cannot carry this message.
+    #[inline]
+    pub fn wire(&mut self, codec: &Codec) -> Result<&Wire, Error> {
+        match codec {
+            Codec::WebSocket(_) => {
+                let message = self.message;
+                Ok(self.websocket.get_or_insert_with(|| Wire::from(&websocket::encode(message))))
+            }
+            Codec::Raw(framed) => self.raw_wire(framed.framing()),
+        }
+    }
+
+    fn raw_wire(&mut self, framing: &Framing) -> Result<&Wire, Error> {
+        let known = self.raw.iter().position(|(known, _)| known == framing);
+        let at = known.unwrap_or_else(|| {
+            let wire = framing.encode(self.message).map(|envelope| Wire::from(&envelope));
+            self.raw.push((framing.clone(), wire));
+            self.raw.len() - 1
+        });
+        self.raw[at].1.as_ref().map_err(|&reason| Error::Unframeable { reason })
+    }
+}
+
+/// A message in one wire format, shared by every session that sends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wire {
+    bytes: Bytes,
+    payload_len: usize,
+}
+
+impl Wire {
+    /// The whole frame. A clone costs one reference count.
+    #[inline]
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// How many bytes the message itself has.
+    #[inline]
+    #[must_use]
+    pub fn payload_len(&self) -> usize {
+        self.payload_len
+    }
+}
+
+impl From<&Envelope<'_>> for Wire {
+    fn from(envelope: &Envelope<'_>) -> Self {
+        Self { bytes: envelope.parts().concat().into(), payload_len: envelope.payload_len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::codec::{CodecError, CustomFraming, Progress};
+
+    #[test]
+    fn sessions_of_one_format_share_one_encoding() {
+        let mut encoded = Encoded::new("hello");
+        for codec in [Codec::websocket(10), Codec::raw(Framing::Lines, 10)] {
+            let first = encoded.wire(&codec).unwrap().clone();
+            let second = encoded.wire(&codec).unwrap();
+            assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
+            assert_eq!(first.payload_len(), 5);
+            assert_eq!(first.bytes(), &codec.encode("hello".into()).unwrap().parts().concat());
+        }
+    }
+
+    #[test]
+    fn formats_do_not_mix() {
+        let mut encoded = Encoded::new("hello");
+        let mut wire = |codec: &Codec| encoded.wire(codec).unwrap().bytes().clone();
+        let raw = |name| Codec::raw(Framing::from_name(name).unwrap(), 10);
+        for _ in 0..2 {
+            assert_eq!(wire(&raw("u16"))[..], *b"\0\x05hello");
+            assert_eq!(wire(&raw("u16le"))[..], *b"\x05\0hello");
+            assert_eq!(wire(&Codec::websocket(10))[..], *b"\x81\x05hello");
+            assert_eq!(wire(&raw("lines"))[..], *b"hello\n");
+        }
+    }
+
+    /// Counts how often it is asked to encode, and refuses.
+    #[derive(Debug, Default)]
+    struct Refusing(AtomicUsize);
+
+    impl CustomFraming for Refusing {
+        fn decode(&self, _: &[u8], _: usize) -> Result<Progress, CodecError> {
+            Ok(Progress::Incomplete)
+        }
+
+        fn encode(&self, _: Message<'_>, _: &mut Vec<u8>) -> Result<(), &'static str> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err("never")
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_remembered() {
+        let refusing = Arc::new(Refusing::default());
+        let codec = Codec::raw(Framing::Custom(refusing.clone()), 10);
+        let mut encoded = Encoded::new("hello");
+        for _ in 0..3 {
+            let refused = encoded.wire(&codec);
+            assert!(matches!(refused, Err(Error::Unframeable { reason: "never" })));
+        }
+        assert_eq!(refusing.0.load(Ordering::Relaxed), 1);
+    }
+}

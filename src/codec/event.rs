@@ -1,0 +1,164 @@
+//! What a codec makes of a peer's bytes: events and errors.
+
+use crate::close::{Cause, CloseCode};
+use crate::message::{Message, OwnedMessage};
+
+/// What a peer said.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A message that arrived in one piece, borrowed from the input.
+    Message(Message<'a>),
+    /// A message put together from fragments or from several reads.
+    Assembled(OwnedMessage),
+    /// A ping, to be answered by a pong with the same payload.
+    Ping(ControlPayload),
+    /// A pong. Its payload says nothing that a session needs.
+    Pong,
+    /// A close frame. Nothing that follows it counts.
+    Close {
+        /// The code, if the frame carried one.
+        code: Option<CloseCode>,
+        /// The peer's text, at most [`CloseReason::MAX_LEN`](crate::CloseReason::MAX_LEN) bytes.
+        reason: Box<str>,
+    },
+}
+
+/// Whether a payload is text or any bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PayloadKind {
+    /// UTF-8.
+    Text,
+    /// Any bytes.
+    Binary,
+}
+
+impl PayloadKind {
+    #[inline]
+    pub(super) fn message(self, payload: &[u8]) -> Result<Message<'_>, CodecError> {
+        match self {
+            Self::Text => simdutf8::basic::from_utf8(payload)
+                .map(Message::Text)
+                .map_err(|_| CodecError::InvalidUtf8),
+            Self::Binary => Ok(Message::Binary(payload)),
+        }
+    }
+
+    pub(super) fn owned_message(self, payload: Vec<u8>) -> Result<OwnedMessage, CodecError> {
+        match self {
+            Self::Text => String::from_utf8(payload)
+                .map(OwnedMessage::Text)
+                .map_err(|_| CodecError::InvalidUtf8),
+            Self::Binary => Ok(OwnedMessage::Binary(payload)),
+        }
+    }
+}
+
+/// The payload of a ping or a pong, held inline: at most [`ControlPayload::MAX_LEN`] bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ControlPayload {
+    len: u8,
+    // Zero beyond `len`.
+    bytes: [u8; Self::MAX_LEN],
+}
+
+impl ControlPayload {
+    /// What a control frame can carry (RFC 6455, section 5.5).
+    pub const MAX_LEN: usize = 125;
+
+    /// A payload, unless it is longer than [`ControlPayload::MAX_LEN`].
+    #[must_use]
+    pub fn new(payload: &[u8]) -> Option<Self> {
+        let mut new = Self::default();
+        new.push(payload).then_some(new)
+    }
+
+    /// The payload's bytes.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Appends `more`; false, and nothing is appended, if there is no room for it.
+    pub(super) fn push(&mut self, more: &[u8]) -> bool {
+        let (start, end) = (usize::from(self.len), usize::from(self.len) + more.len());
+        match (u8::try_from(end), self.bytes.get_mut(start..end)) {
+            (Ok(len), Some(room)) => {
+                room.copy_from_slice(more);
+                self.len = len;
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Default for ControlPayload {
+    fn default() -> Self {
+        Self { len: 0, bytes: [0; Self::MAX_LEN] }
+    }
+}
+
+impl std::fmt::Debug for ControlPayload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.as_slice().fmt(f)
+    }
+}
+
+/// What a peer did wrong. Its session ends; nothing else is touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CodecError {
+    /// It broke RFC 6455 or the framing.
+    #[error("{0}")]
+    Protocol(&'static str),
+    /// It called something text that is not UTF-8.
+    #[error("text that is not UTF-8")]
+    InvalidUtf8,
+    /// It sent or announced a message over the limit.
+    #[error("a message of more than {max} bytes")]
+    MessageTooBig {
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl CodecError {
+    /// The code that tells the peer (RFC 6455, section 7.4.1).
+    #[must_use]
+    pub fn close_code(self) -> CloseCode {
+        match self {
+            Self::Protocol(_) => CloseCode::PROTOCOL_ERROR,
+            Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
+            Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
+        }
+    }
+
+    /// The cause that the host is told.
+    #[must_use]
+    pub fn cause(self) -> Cause {
+        match self {
+            Self::Protocol(_) | Self::InvalidUtf8 => Cause::ProtocolError,
+            Self::MessageTooBig { .. } => Cause::MessageTooBig,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_control_payload_holds_what_a_control_frame_can_carry() {
+        assert_eq!(ControlPayload::new(&[7; 125]).unwrap().as_slice(), [7; 125]);
+        assert_eq!(ControlPayload::new(&[7; 126]), None);
+        assert_eq!(ControlPayload::new(&[7; 1000]), None);
+    }
+
+    #[test]
+    fn an_error_says_what_the_peer_and_the_host_are_told() {
+        let told = |error: CodecError| (error.close_code().get(), error.cause());
+        assert_eq!(told(CodecError::Protocol("x")), (1002, Cause::ProtocolError));
+        assert_eq!(told(CodecError::InvalidUtf8), (1007, Cause::ProtocolError));
+        assert_eq!(told(CodecError::MessageTooBig { max: 1 }), (1009, Cause::MessageTooBig));
+    }
+}

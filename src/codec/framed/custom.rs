@@ -1,0 +1,171 @@
+//! A framing of the host's own, which is asked and not believed.
+
+use std::mem;
+use std::sync::Arc;
+
+use super::check_len;
+use crate::codec::event::{CodecError, Event};
+use crate::codec::framing::{CustomFraming, Progress};
+use crate::codec::input::take_front;
+
+/// A frame that is not complete.
+#[derive(Debug)]
+pub(super) struct Custom {
+    framing: Arc<dyn CustomFraming>,
+    /// The limit of a message, in bytes.
+    max: usize,
+    /// The frame so far.
+    bytes: Vec<u8>,
+    /// How many of these bytes the framing has seen and found incomplete.
+    seen: usize,
+}
+
+impl Custom {
+    pub(super) fn new(framing: Arc<dyn CustomFraming>, max: usize) -> Self {
+        Self { framing, max, bytes: Vec::new(), seen: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Costs a copy of the input for each frame that is cut across reads.
+    pub(super) fn decode<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, CodecError> {
+        if input.is_empty() && self.seen == self.bytes.len() {
+            return Ok(None);
+        }
+        let max_frame = self.max.saturating_add(self.framing.max_overhead());
+        let too_big = Err(CodecError::MessageTooBig { max: self.max });
+
+        let held = self.bytes.len();
+        if held > 0 {
+            self.bytes.extend_from_slice(input);
+        }
+        let arrived = if held > 0 { &self.bytes } else { &**input };
+        let frame = match self.framing.decode(arrived, self.seen)? {
+            Progress::Incomplete if arrived.len() > max_frame => return too_big,
+            Progress::Incomplete => {
+                self.seen = arrived.len();
+                let arrived = take_front(input, usize::MAX);
+                if held == 0 {
+                    self.bytes.extend_from_slice(arrived);
+                }
+                return Ok(None);
+            }
+            Progress::Frame(frame) if !frame.is_within(arrived.len()) => {
+                return Err(CodecError::Protocol("the framing answered what makes no sense"));
+            }
+            Progress::Frame(frame) if frame.consumed > max_frame => return too_big,
+            Progress::Frame(frame) => frame,
+        };
+        check_len(frame.payload.len(), self.max)?;
+        self.seen = 0;
+        if held == 0 {
+            let payload = &take_front(input, frame.consumed)[frame.payload];
+            return frame.kind.message(payload).map(|message| Some(Event::Message(message)));
+        }
+        let mut payload = mem::take(&mut self.bytes);
+        // A framing may need to see the next frame begin before it knows where this one ended:
+        // then what follows it is held as well, and is looked at anew.
+        if let Some(follows) = payload.get(frame.consumed..held) {
+            self.bytes.extend_from_slice(follows);
+        }
+        take_front(input, frame.consumed.saturating_sub(held));
+        payload.truncate(frame.payload.end);
+        payload.drain(..frame.payload.start);
+        frame.kind.owned_message(payload).map(|message| Some(Event::Assembled(message)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::framed::Framed;
+    use crate::codec::framed::testing::{read, text};
+    use crate::codec::{Frame, Framing, PayloadKind};
+    use crate::message::Message;
+    use CodecError::{InvalidUtf8, MessageTooBig, Protocol};
+
+    /// Answers always the same, however little it makes sense.
+    #[derive(Debug)]
+    struct Stubborn(Progress);
+
+    impl CustomFraming for Stubborn {
+        fn decode(&self, _: &[u8], _: usize) -> Result<Progress, CodecError> {
+            Ok(self.0.clone())
+        }
+
+        fn encode(&self, _: Message<'_>, _: &mut Vec<u8>) -> Result<(), &'static str> {
+            Ok(())
+        }
+
+        fn max_overhead(&self) -> usize {
+            2
+        }
+    }
+
+    fn stubborn(progress: Progress, max: usize) -> Framed {
+        Framed::new(Framing::Custom(Arc::new(Stubborn(progress))), max)
+    }
+
+    #[test]
+    fn what_a_framing_of_the_hosts_own_answers_is_not_believed() {
+        let kind = PayloadKind::Binary;
+        #[expect(clippy::reversed_empty_ranges, reason = "nonsense is what it is about")]
+        for (payload, consumed) in
+            [(0..0, 0), (0..2, 1), (2..1, 3), (0..4, 4), (0..1, usize::MAX), (usize::MAX..0, 1)]
+        {
+            let frame = Frame { payload, kind, consumed };
+            let result = read(&mut stubborn(Progress::Frame(frame), 9), &[b"abc"]).1;
+            assert_eq!(result, Err(Protocol("the framing answered what makes no sense")));
+        }
+        let frame = Frame { payload: 0..1, kind: PayloadKind::Text, consumed: 1 };
+        assert_eq!(read(&mut stubborn(Progress::Frame(frame), 9), &[b"\xFF"]).1, Err(InvalidUtf8));
+    }
+
+    #[test]
+    fn a_framing_of_the_hosts_own_is_under_the_limit() {
+        let too_big = Err(MessageTooBig { max: 3 });
+        assert_eq!(read(&mut stubborn(Progress::Incomplete, 3), &[b"abc", b"de"]).1, Ok(()));
+        assert_eq!(read(&mut stubborn(Progress::Incomplete, 3), &[b"abc", b"def"]).1, too_big);
+        for (payload, consumed) in [(0..4, 4), (0..3, 6)] {
+            let frame = Frame { payload, kind: PayloadKind::Binary, consumed };
+            let result = read(&mut stubborn(Progress::Frame(frame), 3), &[b"abcdef"]).1;
+            assert_eq!(result, too_big);
+        }
+    }
+
+    /// Frames begin with `>>`, and nothing else says where they end.
+    #[derive(Debug)]
+    struct UpToTheNext;
+
+    impl CustomFraming for UpToTheNext {
+        fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError> {
+            let from = seen.saturating_sub(1).max(2);
+            let next = input.get(from..).and_then(|rest| memchr::memmem::find(rest, b">>"));
+            Ok(next.map_or(Progress::Incomplete, |next| {
+                let end = from + next;
+                Progress::Frame(Frame { payload: 2..end, kind: PayloadKind::Text, consumed: end })
+            }))
+        }
+
+        fn encode(&self, message: Message<'_>, frame: &mut Vec<u8>) -> Result<(), &'static str> {
+            frame.extend([b">>", message.as_bytes()].concat());
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_framing_of_the_hosts_own_may_look_ahead() {
+        let bytes = b">>ab>>>>c>>defgh>>";
+        for chunk_len in 1..=bytes.len() {
+            let mut framed = Framed::new(Framing::Custom(Arc::new(UpToTheNext)), 9);
+            let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
+            let (messages, result) = read(&mut framed, &chunks);
+            assert_eq!((result, &messages[..]), (Ok(()), &["ab", "", "c", "defgh"].map(text)[..]));
+        }
+    }
+}

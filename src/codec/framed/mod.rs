@@ -1,0 +1,128 @@
+//! The receiving state of a raw TCP session: a stream cut into messages by its framing.
+
+mod counted;
+mod custom;
+mod lines;
+
+use self::counted::Counted;
+use self::custom::Custom;
+use self::lines::Lines;
+use super::event::{CodecError, Event};
+use super::framing::{ByteOrder, Framing, PrefixWidth};
+
+/// The receiving state of one raw TCP session.
+#[derive(Debug)]
+pub struct Framed {
+    framing: Framing,
+    state: State,
+}
+
+/// What the framing remembers of a frame that is not complete.
+#[derive(Debug)]
+enum State {
+    /// Lines.
+    Lines(Lines),
+    /// A length, and as many bytes.
+    Counted(Counted),
+    /// What the host's own framing leaves.
+    Custom(Custom),
+}
+
+impl Framed {
+    /// Takes messages of up to `max_message_size` bytes.
+    #[must_use]
+    pub fn new(framing: Framing, max_message_size: usize) -> Self {
+        let max = max_message_size;
+        let state = match &framing {
+            Framing::Lines => State::Lines(Lines::new(max)),
+            Framing::LengthPrefix { width, order } => {
+                State::Counted(Counted::new(None, *width, *order, None, max))
+            }
+            Framing::Header { start, end } => {
+                let (width, order) = (PrefixWidth::U16, ByteOrder::Big);
+                State::Counted(Counted::new(Some(*start), width, order, Some(*end), max))
+            }
+            Framing::Custom(custom) => State::Custom(Custom::new(custom.clone(), max)),
+        };
+        Self { framing, state }
+    }
+
+    /// The framing.
+    #[must_use]
+    pub fn framing(&self) -> &Framing {
+        &self.framing
+    }
+
+    /// Takes bytes off the front of `input`: see [`Codec::decode`](super::Codec::decode).
+    ///
+    /// # Errors
+    ///
+    /// What the peer did wrong.
+    #[inline]
+    pub fn decode<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, CodecError> {
+        match &mut self.state {
+            State::Lines(lines) => lines.decode(input),
+            State::Counted(counted) => counted.decode(input),
+            State::Custom(custom) => custom.decode(input),
+        }
+    }
+
+    /// Whether no frame is unfinished.
+    #[must_use]
+    pub fn is_at_boundary(&self) -> bool {
+        match &self.state {
+            State::Lines(lines) => lines.is_empty(),
+            State::Counted(counted) => counted.is_empty(),
+            State::Custom(custom) => custom.is_empty(),
+        }
+    }
+}
+
+/// Checks a payload's length against the limit.
+fn check_len(len: usize, max: usize) -> Result<(), CodecError> {
+    if len > max { Err(CodecError::MessageTooBig { max }) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod testing {
+    use super::*;
+    use crate::message::OwnedMessage;
+
+    pub(super) fn framed(name: &str, max: usize) -> Framed {
+        Framed::new(Framing::from_name(name).unwrap(), max)
+    }
+
+    /// Feeds the chunks; gives the messages up to the error, if one comes.
+    pub(super) fn read(
+        framed: &mut Framed,
+        chunks: &[&[u8]],
+    ) -> (Vec<OwnedMessage>, Result<(), CodecError>) {
+        let mut messages = Vec::new();
+        for chunk in chunks {
+            let mut chunk = chunk.to_vec();
+            let mut input = &mut chunk[..];
+            loop {
+                match framed.decode(&mut input) {
+                    Ok(Some(Event::Message(message))) => messages.push(message.to_owned()),
+                    Ok(Some(Event::Assembled(message))) => messages.push(message),
+                    Ok(Some(other)) => panic!("{other:?}"),
+                    Ok(None) => break,
+                    Err(error) => return (messages, Err(error)),
+                }
+            }
+            assert!(input.is_empty());
+        }
+        (messages, Ok(()))
+    }
+
+    pub(super) fn text(text: &str) -> OwnedMessage {
+        OwnedMessage::from(text)
+    }
+
+    pub(super) fn binary(bytes: &[u8]) -> OwnedMessage {
+        OwnedMessage::from(bytes)
+    }
+}

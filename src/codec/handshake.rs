@@ -1,0 +1,424 @@
+//! The head of an HTTP/1.1 request, found in any number of reads, and every reason to refuse one.
+//! Knows no socket and no clock, nor what a head says: that is [`super::request`].
+
+use memchr::memchr;
+
+/// The longest head that is taken unless the host says otherwise, in bytes. Browsers with many
+/// cookies stay below 8 KiB, and other servers' limits are between 8 and 64 KiB.
+pub const DEFAULT_MAX_HEAD: usize = 16 * 1024;
+
+/// The most header fields of one head. Browsers send about 20, a proxy adds a few.
+pub const MAX_HEADERS: usize = 100;
+
+/// Finds the end of request heads in what a connection reads.
+///
+/// A head that lies whole in one read is handed out where it lies. Only a head that is split moves
+/// into a buffer here, which grows with the bytes received and is given back with the head's end.
+/// Each byte is looked at once, however the input is split.
+#[derive(Debug)]
+pub struct HeadReader {
+    max_head: usize,
+    scan: Scan,
+    refused: Option<Refusal>,
+    /// The head so far, or the whole head that the last call handed out.
+    partial: Vec<u8>,
+}
+
+/// What [`HeadReader::take`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress<'a> {
+    /// The head goes on in a later read. All of the input was taken.
+    Partial,
+    /// The head is whole.
+    Complete {
+        /// The head, its empty line included.
+        head: &'a [u8],
+        /// How many bytes of this call's input belong to it. What follows them is not the head's:
+        /// a body, or the first frames.
+        consumed: usize,
+    },
+}
+
+impl HeadReader {
+    /// A reader that takes heads of at most `max_head` bytes, the empty line included.
+    #[must_use]
+    pub fn new(max_head: usize) -> Self {
+        Self { max_head, scan: Scan::default(), refused: None, partial: Vec::new() }
+    }
+
+    /// Takes what a read gave, up to the end of the head. After a whole head, the next call begins
+    /// the next one.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request, with the first byte that gives one: a line that RFC 9112
+    /// does not allow (a bare CR or LF, a control character, a folded header), more than
+    /// [`MAX_HEADERS`] headers, or as many bytes as the limit without an end. Later calls repeat it.
+    pub fn take<'a>(&'a mut self, input: &'a [u8]) -> Result<Progress<'a>, Refusal> {
+        if let Some(refusal) = self.refused {
+            return Err(refusal);
+        }
+        if self.scan.position == Position::Start {
+            self.partial = Vec::new();
+        }
+        let window = &input[..input.len().min(self.max_head - self.scan.scanned)];
+        match self.scan.advance(window) {
+            Ok(Some(consumed)) => {
+                self.scan = Scan::default();
+                if self.partial.is_empty() {
+                    return Ok(Progress::Complete { head: &input[..consumed], consumed });
+                }
+                self.keep(&window[..consumed]);
+                Ok(Progress::Complete { head: &self.partial, consumed })
+            }
+            Ok(None) if self.scan.scanned < self.max_head => {
+                self.keep(window);
+                Ok(Progress::Partial)
+            }
+            Ok(None) => Err(self.refuse(Refusal::HeadTooLarge)),
+            Err(refusal) => Err(self.refuse(refusal)),
+        }
+    }
+
+    /// How many bytes of an unfinished head are held.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        if self.scan.position == Position::Start { 0 } else { self.partial.len() }
+    }
+
+    /// Appends to the partial head. Capacity doubles, but never beyond the limit.
+    fn keep(&mut self, bytes: &[u8]) {
+        let (held, needed) = (self.partial.len(), self.partial.len() + bytes.len());
+        if needed > self.partial.capacity() {
+            self.partial.reserve_exact((2 * held).clamp(needed, self.max_head) - held);
+        }
+        self.partial.extend_from_slice(bytes);
+    }
+
+    fn refuse(&mut self, refusal: Refusal) -> Refusal {
+        self.partial = Vec::new();
+        self.refused = Some(refusal);
+        refusal
+    }
+}
+
+impl Default for HeadReader {
+    fn default() -> Self {
+        Self::new(DEFAULT_MAX_HEAD)
+    }
+}
+
+/// How far a head was looked at. Its verdict depends on the bytes alone, not on their split.
+#[derive(Clone, Copy, Debug, Default)]
+struct Scan {
+    position: Position,
+    scanned: usize,
+    headers: usize,
+}
+
+/// What the next byte is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Position {
+    /// The first byte of the head.
+    #[default]
+    Start,
+    /// A byte of a line that has begun.
+    InLine,
+    /// The LF that ends a line.
+    LineFeed,
+    /// The first byte of a header line or of the empty line.
+    LineStart,
+    /// The LF that ends the head.
+    LastLineFeed,
+}
+
+impl Scan {
+    /// Looks at the next bytes. Gives how many of them belong to the head once it ends.
+    fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            match self.position {
+                Position::Start if is_token_byte(byte) => self.position = Position::InLine,
+                Position::Start => return Err(Refusal::NotHttp),
+                Position::InLine => {
+                    let rest = &bytes[at..];
+                    let end = memchr(b'\r', rest);
+                    let line = &rest[..end.unwrap_or(rest.len())];
+                    if has_control(line) {
+                        return Err(Refusal::Malformed);
+                    }
+                    at += line.len();
+                    if end.is_none() {
+                        break;
+                    }
+                    self.position = Position::LineFeed;
+                }
+                // A recipient may take a bare LF for a line's end and must not take a bare CR for
+                // one (RFC 9112, section 2.2). Peers that disagree are how requests are smuggled.
+                Position::LineFeed | Position::LastLineFeed if byte != b'\n' => {
+                    return Err(Refusal::Malformed);
+                }
+                Position::LineFeed => self.position = Position::LineStart,
+                Position::LineStart if byte == b'\r' => self.position = Position::LastLineFeed,
+                // "A server that receives an obs-fold [...] MUST either reject the message [...]"
+                // (RFC 9112, section 5.2).
+                Position::LineStart if matches!(byte, b' ' | b'\t') => {
+                    return Err(Refusal::Malformed);
+                }
+                Position::LineStart if self.headers == MAX_HEADERS => {
+                    return Err(Refusal::TooManyHeaders);
+                }
+                Position::LineStart => {
+                    self.headers += 1;
+                    self.position = Position::InLine;
+                    continue;
+                }
+                Position::LastLineFeed => return Ok(Some(at + 1)),
+            }
+            at += 1;
+        }
+        self.scanned += bytes.len();
+        Ok(None)
+    }
+}
+
+/// Whether a byte other than a tab stands there that no line may hold. Looks at all of it
+/// rather than stop early, so that it compiles to vector instructions.
+fn has_control(line: &[u8]) -> bool {
+    line.iter().fold(0, |found, &b| found | u8::from(b.is_ascii_control() && b != b'\t')) != 0
+}
+
+/// Whether the byte may stand in a token (RFC 9110, section 5.6.2): a method, a header's name, a
+/// subprotocol.
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Why a request does not become a session. Each has its answer: `Response::from(refusal)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// The first byte cannot begin a request: TLS, most likely, or another protocol.
+    #[error("this is not HTTP/1.1")]
+    NotHttp,
+    /// A line breaks the grammar of RFC 9112.
+    #[error("the request head is malformed")]
+    Malformed,
+    /// The head is longer than the limit.
+    #[error("the request head is too large")]
+    HeadTooLarge,
+    /// More than [`MAX_HEADERS`] header fields.
+    #[error("the request has too many header fields")]
+    TooManyHeaders,
+    /// Neither HTTP/1.1 nor HTTP/1.0.
+    #[error("the HTTP version is neither 1.1 nor 1.0")]
+    UnsupportedHttpVersion,
+    /// The request target is in none of the forms that are allowed.
+    #[error("the request target is not allowed")]
+    BadTarget,
+    /// `Host` is missing, or names no host.
+    #[error("the Host field is missing or malformed")]
+    BadHost,
+    /// A field that may stand once stands there twice.
+    #[error("a header field is repeated that may stand once")]
+    DuplicateHeader,
+    /// `Content-Length` and `Transfer-Encoding` do not tell one length.
+    #[error("the length of the body is ambiguous")]
+    AmbiguousLength,
+    /// An upgrade by another method than GET.
+    #[error("a WebSocket upgrade needs the method GET")]
+    BadMethod,
+    /// An upgrade over HTTP/1.0: a proxy before this server, most likely.
+    #[error("a WebSocket upgrade needs HTTP/1.1")]
+    UpgradeOverHttp10,
+    /// An upgrade without the connection option `upgrade`: a proxy before this server, most likely.
+    #[error("a WebSocket upgrade needs the Connection field to list upgrade")]
+    BadConnection,
+    /// An upgrade that has a body, in the place of the first frames.
+    #[error("a WebSocket upgrade has no body")]
+    UpgradeWithBody,
+    /// Another version of the WebSocket protocol than 13, or none.
+    #[error("the WebSocket version is not 13")]
+    BadVersion,
+    /// `Sec-WebSocket-Key` is missing, or is not the base64 of 16 bytes.
+    #[error("the Sec-WebSocket-Key field is missing or malformed")]
+    BadKey,
+    /// An ordinary request where only upgrades are served.
+    #[error("this is a WebSocket server")]
+    UpgradeRequired,
+}
+
+impl Refusal {
+    /// All of them, in the order in which they are declared.
+    pub const ALL: [Self; 16] = [
+        Self::NotHttp,
+        Self::Malformed,
+        Self::HeadTooLarge,
+        Self::TooManyHeaders,
+        Self::UnsupportedHttpVersion,
+        Self::BadTarget,
+        Self::BadHost,
+        Self::DuplicateHeader,
+        Self::AmbiguousLength,
+        Self::BadMethod,
+        Self::UpgradeOverHttp10,
+        Self::BadConnection,
+        Self::UpgradeWithBody,
+        Self::BadVersion,
+        Self::BadKey,
+        Self::UpgradeRequired,
+    ];
+
+    /// The status of the answer.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::HeadTooLarge | Self::TooManyHeaders => 431,
+            Self::UnsupportedHttpVersion => 505,
+            Self::BadVersion | Self::UpgradeRequired => 426,
+            Self::NotHttp
+            | Self::Malformed
+            | Self::BadTarget
+            | Self::BadHost
+            | Self::DuplicateHeader
+            | Self::AmbiguousLength
+            | Self::BadMethod
+            | Self::UpgradeOverHttp10
+            | Self::BadConnection
+            | Self::UpgradeWithBody
+            | Self::BadKey => 400,
+        }
+    }
+
+    /// The reason in `snake_case`, as counters and logs spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotHttp => "not_http",
+            Self::Malformed => "malformed",
+            Self::HeadTooLarge => "head_too_large",
+            Self::TooManyHeaders => "too_many_headers",
+            Self::UnsupportedHttpVersion => "unsupported_http_version",
+            Self::BadTarget => "bad_target",
+            Self::BadHost => "bad_host",
+            Self::DuplicateHeader => "duplicate_header",
+            Self::AmbiguousLength => "ambiguous_length",
+            Self::BadMethod => "bad_method",
+            Self::UpgradeOverHttp10 => "upgrade_over_http10",
+            Self::BadConnection => "bad_connection",
+            Self::UpgradeWithBody => "upgrade_with_body",
+            Self::BadVersion => "bad_version",
+            Self::BadKey => "bad_key",
+            Self::UpgradeRequired => "upgrade_required",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+
+    /// What a new reader says after one read of all of it.
+    fn verdict(input: &[u8]) -> Result<usize, Refusal> {
+        match HeadReader::default().take(input)? {
+            Progress::Partial => Ok(0),
+            Progress::Complete { consumed, .. } => Ok(consumed),
+        }
+    }
+
+    #[test]
+    fn a_whole_head_is_handed_out_where_it_lies() {
+        let input = [HEAD, b"\x81\x80frames"].concat();
+        let mut reader = HeadReader::default();
+        let Ok(Progress::Complete { head, consumed }) = reader.take(&input) else {
+            panic!("not whole");
+        };
+        assert_eq!((head, consumed), (HEAD, HEAD.len()));
+        assert_eq!(head.as_ptr(), input.as_ptr());
+        assert_eq!(reader.partial.capacity(), 0);
+    }
+
+    #[test]
+    fn a_split_head_is_joined_and_given_back_with_the_next_one() {
+        let mut reader = HeadReader::default();
+        assert_eq!(reader.take(&HEAD[..5]), Ok(Progress::Partial));
+        assert_eq!(reader.buffered(), 5);
+        let rest = [&HEAD[5..], HEAD].concat();
+        let consumed = HEAD.len() - 5;
+        assert_eq!(reader.take(&rest), Ok(Progress::Complete { head: HEAD, consumed }));
+        assert_eq!(reader.buffered(), 0);
+        let next = Progress::Complete { head: HEAD, consumed: HEAD.len() };
+        assert_eq!(reader.take(&rest[consumed..]), Ok(next));
+        assert_eq!(reader.partial.capacity(), 0);
+    }
+
+    #[test]
+    fn a_head_may_be_as_long_as_the_limit_and_not_longer() {
+        let whole = Progress::Complete { head: HEAD, consumed: HEAD.len() };
+        assert_eq!(HeadReader::new(HEAD.len()).take(HEAD), Ok(whole));
+        let mut reader = HeadReader::new(HEAD.len() - 1);
+        assert_eq!(reader.take(HEAD), Err(Refusal::HeadTooLarge));
+        // It is known with the last byte that is allowed, before one that is not.
+        let mut reader = HeadReader::new(10);
+        assert_eq!(reader.take(&HEAD[..9]), Ok(Progress::Partial));
+        assert_eq!(reader.take(&HEAD[9..10]), Err(Refusal::HeadTooLarge));
+        assert_eq!(reader.partial.capacity(), 0);
+        assert_eq!(reader.take(HEAD), Err(Refusal::HeadTooLarge));
+        assert_eq!(HeadReader::new(0).take(HEAD), Err(Refusal::HeadTooLarge));
+    }
+
+    #[test]
+    fn the_buffer_follows_what_was_received_and_ends_at_the_limit() {
+        let mut reader = HeadReader::new(1000);
+        for received in 1..1000 {
+            assert_eq!(reader.take(b"a"), Ok(Progress::Partial));
+            assert_eq!(reader.buffered(), received);
+            assert!(reader.partial.capacity() <= (2 * received).min(1000), "{received}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_become_a_head_is_refused_with_the_first_byte_that_says_so() {
+        let refusals: [(&[u8], Refusal); 14] = [
+            (b"\x16\x03\x01", Refusal::NotHttp),
+            (b" GET", Refusal::NotHttp),
+            (b"\r\nGET", Refusal::NotHttp),
+            (b"\0", Refusal::NotHttp),
+            (b"\x81", Refusal::NotHttp),
+            (b"GET /\0", Refusal::Malformed),
+            (b"GET / HTTP/1.1\n", Refusal::Malformed),
+            (b"GET / HTTP/1.1\rH", Refusal::Malformed),
+            (b"GET / HTTP/1.1\r\n\n", Refusal::Malformed),
+            (b"GET / HTTP/1.1\r\n\rH", Refusal::Malformed),
+            (b"GET / HTTP/1.1\r\nHost: a\x7f", Refusal::Malformed),
+            (b"GET / HTTP/1.1\r\nHost: a\x1b", Refusal::Malformed),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n ", Refusal::Malformed),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\t", Refusal::Malformed),
+        ];
+        for (input, refusal) in refusals {
+            assert_eq!(verdict(input), Err(refusal), "{}", input.escape_ascii());
+            let shorter = &input[..input.len() - 1];
+            if refusal != Refusal::NotHttp {
+                assert_eq!(verdict(shorter), Ok(0), "{}", shorter.escape_ascii());
+            }
+        }
+    }
+
+    #[test]
+    fn one_header_more_than_the_limit_is_refused() {
+        let head = |headers| ["GET / HTTP/1.1\r\n", &"a: b\r\n".repeat(headers), "\r\n"].concat();
+        let most = head(MAX_HEADERS);
+        assert_eq!(verdict(most.as_bytes()), Ok(most.len()));
+        assert_eq!(verdict(head(MAX_HEADERS + 1).as_bytes()), Err(Refusal::TooManyHeaders));
+    }
+
+    #[test]
+    fn refusals_have_distinct_names_and_statuses_of_errors() {
+        let mut names = Refusal::ALL.map(Refusal::as_str).to_vec();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), Refusal::ALL.len());
+        assert!(Refusal::ALL.iter().all(|refusal| (400..600).contains(&refusal.status())));
+    }
+}

@@ -1,0 +1,375 @@
+//! What a request head says, as a view that borrows from it. Knows nothing of how the head came,
+//! nor what a host makes of it.
+
+use std::borrow::Cow;
+use std::mem::MaybeUninit;
+
+use super::handshake::{MAX_HEADERS, Refusal, is_token_byte};
+
+/// An HTTP/1.1 request, borrowed from its head. Everything about it was checked that every request
+/// has to obey; what only a WebSocket upgrade has to, [`Request::kind`] checks.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    method: &'a str,
+    target: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
+    version: HttpVersion,
+    headers: Headers<'a>,
+    has_body: bool,
+}
+
+/// The version of HTTP that a request speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HttpVersion {
+    /// HTTP/1.0
+    Http10,
+    /// HTTP/1.1
+    Http11,
+}
+
+/// What a request asks for.
+#[derive(Clone, Copy, Debug)]
+pub enum RequestKind<'a> {
+    /// A WebSocket session, by a valid opening handshake.
+    Upgrade(Upgrade<'a>),
+    /// An answer, as any HTTP request.
+    Plain,
+}
+
+/// The part of a valid opening handshake that its answer depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Upgrade<'a> {
+    key: &'a [u8],
+    headers: Headers<'a>,
+}
+
+/// Room for the header fields of one request, for its parser to fill. Lives on the caller's stack,
+/// so that a request costs no allocation.
+#[derive(Debug)]
+pub struct HeaderSlots<'a>([MaybeUninit<httparse::Header<'a>>; MAX_HEADERS]);
+
+impl HeaderSlots<'_> {
+    /// Room for [`MAX_HEADERS`] fields. Nothing is written to it yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self([const { MaybeUninit::uninit() }; MAX_HEADERS])
+    }
+}
+
+impl Default for HeaderSlots<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<'a> Request<'a> {
+    /// Reads a whole head, as [`HeadReader`](super::handshake::HeadReader) hands it out: a bare LF
+    /// in it is the reader's to refuse.
+    ///
+    /// # Errors
+    ///
+    /// The reason to refuse the request, whatever it asks for.
+    pub fn parse<'b: 'a>(head: &'b [u8], slots: &'a mut HeaderSlots<'b>) -> Result<Self, Refusal> {
+        let mut parsed = httparse::Request::new(&mut []);
+        match parsed.parse_with_uninit_headers(head, &mut slots.0) {
+            Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+            Err(httparse::Error::Version) if names_some_version(head) => {
+                return Err(Refusal::UnsupportedHttpVersion);
+            }
+            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
+            Ok(_) | Err(_) => return Err(Refusal::Malformed),
+        }
+        let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
+            return Err(Refusal::Malformed);
+        };
+        let version =
+            if parsed.version == Some(1) { HttpVersion::Http11 } else { HttpVersion::Http10 };
+        let headers = Headers(parsed.headers);
+        let (path, query) = split_target(method, target).ok_or(Refusal::BadTarget)?;
+        check_singletons(headers, version)?;
+        let has_body = has_body(headers, version)?;
+        Ok(Self { method, target, path, query, version, headers, has_body })
+    }
+
+    /// The method, such as `GET`. Methods are case-sensitive.
+    #[must_use]
+    pub fn method(&self) -> &'a str {
+        self.method
+    }
+
+    /// The request target, as it was sent.
+    #[must_use]
+    pub fn target(&self) -> &'a str {
+        self.target
+    }
+
+    /// The target's path, not decoded: it begins with `/`, but for `OPTIONS *`.
+    #[must_use]
+    pub fn path(&self) -> &'a str {
+        self.path
+    }
+
+    /// What follows the first `?` of the target, not decoded.
+    #[must_use]
+    pub fn query(&self) -> Option<&'a str> {
+        self.query
+    }
+
+    /// The value of the query's first parameter of this name, as forms encode them: `%` sequences
+    /// are decoded, and `+` is a space. What is no UTF-8 then becomes U+FFFD. A parameter without
+    /// a `=` has the empty value.
+    ///
+    /// Reads the query from its start. Allocates only what has to be decoded.
+    #[must_use]
+    pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
+        let pairs = form_urlencoded::parse(self.query?.as_bytes());
+        pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The version of HTTP.
+    #[must_use]
+    pub fn version(&self) -> HttpVersion {
+        self.version
+    }
+
+    /// The header fields.
+    #[must_use]
+    pub fn headers(&self) -> Headers<'a> {
+        self.headers
+    }
+
+    /// The web origin of the page that sends this request. Only browsers say so.
+    #[must_use]
+    pub fn origin(&self) -> Option<&'a str> {
+        self.headers.get("origin")
+    }
+
+    /// The subprotocols that the client offers, in the order of its preference, joined over
+    /// repeated fields. What is no token is left out: it cannot be chosen.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.headers.subprotocols()
+    }
+
+    /// Whether bytes of a body follow the head.
+    #[must_use]
+    pub fn has_body(&self) -> bool {
+        self.has_body
+    }
+
+    /// Whether this asks for a WebSocket upgrade, valid or not.
+    #[must_use]
+    pub fn is_upgrade(&self) -> bool {
+        self.headers.lists("upgrade", "websocket")
+    }
+
+    /// What the request asks for.
+    ///
+    /// # Errors
+    ///
+    /// The first rule of RFC 6455, section 4.2.1, that a WebSocket upgrade breaks. A request that
+    /// does not ask for one cannot break any.
+    pub fn kind(&self) -> Result<RequestKind<'a>, Refusal> {
+        if !self.is_upgrade() {
+            return Ok(RequestKind::Plain);
+        }
+        if self.method != "GET" {
+            return Err(Refusal::BadMethod);
+        }
+        if self.version < HttpVersion::Http11 {
+            return Err(Refusal::UpgradeOverHttp10);
+        }
+        if !self.headers.lists("connection", "upgrade") {
+            return Err(Refusal::BadConnection);
+        }
+        // What follows the head would be frames to this server and a body to a proxy before it.
+        if self.has_body {
+            return Err(Refusal::UpgradeWithBody);
+        }
+        if self.headers.get("sec-websocket-version") != Some("13") {
+            return Err(Refusal::BadVersion);
+        }
+        match self.headers.get_all("sec-websocket-key").next() {
+            Some(key) if is_nonce(key.as_bytes()) => {
+                Ok(RequestKind::Upgrade(Upgrade { key: key.as_bytes(), headers: self.headers }))
+            }
+            _ => Err(Refusal::BadKey),
+        }
+    }
+}
+
+impl<'a> Upgrade<'a> {
+    /// The value of `Sec-WebSocket-Accept` that answers the client's key. Allocates it.
+    #[must_use]
+    pub fn accept_key(&self) -> String {
+        tungstenite::handshake::derive_accept_key(self.key)
+    }
+
+    /// The subprotocols that the client offers, as [`Request::subprotocols`] gives them.
+    pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.headers.subprotocols()
+    }
+}
+
+/// The header fields of a request, in the order in which they came. Names are compared without
+/// regard to case.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a>(&'a [httparse::Header<'a>]);
+
+/// One header field. White space around its value is not part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeaderField<'a> {
+    name: &'a str,
+    value: &'a [u8],
+}
+
+impl<'a> Headers<'a> {
+    /// The value of the first field of this name that is UTF-8.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<&'a str> {
+        self.get_all(name).find_map(HeaderField::as_str)
+    }
+
+    /// All fields of this name.
+    pub fn get_all<'n>(self, name: &'n str) -> impl Iterator<Item = HeaderField<'a>> + use<'a, 'n> {
+        self.iter().filter(move |field| field.name.eq_ignore_ascii_case(name))
+    }
+
+    /// All fields.
+    #[must_use]
+    pub fn iter(self) -> impl ExactSizeIterator<Item = HeaderField<'a>> + use<'a> {
+        self.0.iter().map(|header| HeaderField { name: header.name, value: header.value })
+    }
+
+    /// The elements of all fields of this name, each of which is a comma-separated list: repeated
+    /// fields are one list (RFC 9110, section 5.3).
+    fn elements<'n>(self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        self.get_all(name)
+            .flat_map(|field| field.value.split(|&b| b == b','))
+            .map(<[u8]>::trim_ascii)
+    }
+
+    fn lists(self, name: &str, element: &str) -> bool {
+        self.elements(name).any(|each| each.eq_ignore_ascii_case(element.as_bytes()))
+    }
+
+    fn subprotocols(self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.elements("sec-websocket-protocol")
+            .filter(|each| !each.is_empty() && each.iter().all(|&b| is_token_byte(b)))
+            .filter_map(|each| str::from_utf8(each).ok())
+    }
+
+    /// The value of a field that may stand at most once, and that is UTF-8.
+    fn singleton(self, name: &str) -> Result<Option<&'a str>, Refusal> {
+        let mut fields = self.get_all(name);
+        let Some(field) = fields.next() else { return Ok(None) };
+        if fields.next().is_some() {
+            return Err(Refusal::DuplicateHeader);
+        }
+        field.as_str().map(Some).ok_or(Refusal::Malformed)
+    }
+}
+
+impl<'a> HeaderField<'a> {
+    /// The name, as it was sent.
+    #[must_use]
+    pub fn name(self) -> &'a str {
+        self.name
+    }
+
+    /// The value, if it is UTF-8. Values are seldom anything but ASCII.
+    #[must_use]
+    pub fn as_str(self) -> Option<&'a str> {
+        str::from_utf8(self.value).ok()
+    }
+
+    /// The value's bytes.
+    #[must_use]
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.value
+    }
+}
+
+/// Path and query of a target in origin-form, absolute-form or asterisk-form (RFC 9112, section
+/// 3.2). The authority-form is for CONNECT alone, and no target has a fragment.
+fn split_target<'a>(method: &str, target: &'a str) -> Option<(&'a str, Option<&'a str>)> {
+    if target == "*" {
+        return (method == "OPTIONS").then_some((target, None));
+    }
+    if target.contains('#') {
+        return None;
+    }
+    let path_and_query = if target.starts_with('/') { target } else { after_authority(target)? };
+    let (path, query) = match path_and_query.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (path_and_query, None),
+    };
+    Some((if path.is_empty() { "/" } else { path }, query))
+}
+
+fn after_authority(target: &str) -> Option<&str> {
+    let (scheme, rest) = target.split_once("://")?;
+    if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+        return None;
+    }
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    (!authority.is_empty() && is_authority(authority)).then_some(path)
+}
+
+/// Whether only bytes stand here that a host and a port may hold (RFC 3986, section 3.2). User
+/// information has no place in HTTP.
+fn is_authority(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&b))
+}
+
+/// "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that
+/// lacks a Host header field and to any request message that contains more than one Host header
+/// field line or a Host header field with an invalid field value" (RFC 9112, section 3.2).
+fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), Refusal> {
+    match headers.singleton("host")? {
+        Some(host) if !is_authority(host) => return Err(Refusal::BadHost),
+        None if version == HttpVersion::Http11 => return Err(Refusal::BadHost),
+        _ => {}
+    }
+    for name in ["origin", "sec-websocket-key", "sec-websocket-version"] {
+        headers.singleton(name)?;
+    }
+    Ok(())
+}
+
+/// Whether a body follows. Its length has to be told in one way only: readers that choose
+/// differently are how requests are smuggled (RFC 9112, section 6.3).
+fn has_body(headers: Headers<'_>, version: HttpVersion) -> Result<bool, Refusal> {
+    let length = headers.singleton("content-length").map_err(|_| Refusal::AmbiguousLength)?;
+    let mut codings = headers.elements("transfer-encoding").peekable();
+    if codings.peek().is_some() {
+        let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+        let last_only = codings.by_ref().position(is_chunked).is_some() && codings.next().is_none();
+        let clear = length.is_none() && version == HttpVersion::Http11 && last_only;
+        return if clear { Ok(true) } else { Err(Refusal::AmbiguousLength) };
+    }
+    let Some(length) = length else { return Ok(false) };
+    // `parse` alone would take a sign.
+    if !length.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Refusal::AmbiguousLength);
+    }
+    let length: u64 = length.parse().map_err(|_| Refusal::AmbiguousLength)?;
+    Ok(length > 0)
+}
+
+/// Whether the request line has its three parts, and the last names some version of HTTP.
+fn names_some_version(head: &[u8]) -> bool {
+    let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
+    let mut parts = line.split(|&b| b == b' ').skip(2);
+    let version = parts.next().unwrap_or_default();
+    parts.next().is_none()
+        && matches!(version, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit())
+}
+
+/// Whether this is the base64 of 16 bytes. The four bits that the last digit has to spare are not
+/// looked at: nothing is ever decoded from a key.
+fn is_nonce(key: &[u8]) -> bool {
+    matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22
+        && digits.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/'))
+}

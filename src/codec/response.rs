@@ -1,0 +1,368 @@
+//! Answers to a request: an ordinary response, or the one that opens a WebSocket session. Knows no
+//! socket, and no clock: a response has no `Date`.
+
+use std::io::Write;
+
+use tungstenite::http::StatusCode;
+use tungstenite::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_VERSION, UPGRADE};
+pub use tungstenite::http::{HeaderName, HeaderValue};
+
+use super::handshake::Refusal;
+use super::request::Upgrade;
+use crate::error::Error;
+
+/// An ordinary HTTP response. The connection is closed after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Response {
+    status: StatusCode,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Vec<u8>,
+}
+
+impl Response {
+    /// A response without a body.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidResponse`] for a status that is not in 200 to 599: those below are no
+    /// final answers.
+    pub fn new(status: u16) -> Result<Self, Error> {
+        match StatusCode::from_u16(status) {
+            Ok(status) if (200..600).contains(&status.as_u16()) => {
+                Ok(Self { status, headers: Vec::new(), body: Vec::new() })
+            }
+            _ => Err(Error::InvalidResponse { what: "status", given: status.to_string() }),
+        }
+    }
+
+    /// A response with a text in UTF-8.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Response::new`].
+    pub fn text(status: u16, body: impl Into<String>) -> Result<Self, Error> {
+        let mut response = Self::new(status)?.with_body(body.into());
+        let text = HeaderValue::from_static("text/plain; charset=utf-8");
+        response.headers.push((CONTENT_TYPE, text));
+        Ok(response)
+    }
+
+    /// Adds a header field. A name may be added more than once, and stands there as often.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidResponse`] for a name or a value that HTTP does not allow, and for the
+    /// fields that frame the message: `Content-Length`, `Transfer-Encoding` and `Connection`.
+    pub fn with_header(mut self, name: &str, value: &str) -> Result<Self, Error> {
+        let (name, value) = header(name, value)?;
+        if FRAMING.contains(&name.as_str()) {
+            return Err(invalid_name(name.as_str()));
+        }
+        self.headers.push((name, value));
+        Ok(self)
+    }
+
+    /// Sets the body. A status that allows none (204, 205, 304) is sent without it.
+    #[must_use]
+    pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status.as_u16()
+    }
+
+    /// Appends the response as it goes over the wire. The answer to a HEAD request is `head_only`.
+    pub fn write_to(&self, head_only: bool, out: &mut Vec<u8>) {
+        let body: &[u8] = if has_no_content(self.status) { &[] } else { &self.body };
+        out.reserve(FIXED_PART + header_bytes(&self.headers) + body.len());
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(self.status.as_str().as_bytes());
+        out.push(b' ');
+        out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
+        // "A sender of Upgrade MUST also send an 'Upgrade' connection option" (RFC 9110, 7.8).
+        let upgrade = self.headers.iter().any(|(name, _)| name == UPGRADE);
+        let connection = if upgrade { "Upgrade, close" } else { "close" };
+        put_field(out, "Connection", connection.as_bytes());
+        // "A server MUST NOT send a Content-Length header field in any response with a status code
+        // of [...] 204" (RFC 9110, 8.6); in a 304 it would be the length of what is not sent.
+        if !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+            write!(out, "\r\nContent-Length: {}", body.len()).expect("a Vec takes any bytes");
+        }
+        put_fields(out, &self.headers);
+        out.extend_from_slice(b"\r\n\r\n");
+        if !head_only {
+            out.extend_from_slice(body);
+        }
+    }
+}
+
+impl From<Refusal> for Response {
+    /// The library's answer: the refusal's status, with its sentence as the body.
+    fn from(refusal: Refusal) -> Self {
+        let mut response = Self::text(refusal.status(), format!("{refusal}\n"))
+            .expect("the status of a refusal is an error's");
+        // "The server MUST send an Upgrade header field in a 426 response" (RFC 9110, 15.5.22).
+        if response.status == StatusCode::UPGRADE_REQUIRED {
+            response.headers.push((UPGRADE, HeaderValue::from_static("websocket")));
+        }
+        // "[...] and a |Sec-WebSocket-Version| header field indicating the version(s) the server
+        // is capable of understanding" (RFC 6455, 4.2.2).
+        if refusal == Refusal::BadVersion {
+            response.headers.push((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
+        }
+        response
+    }
+}
+
+/// A header field for [`write_upgrade`], checked when it is made and not when it is sent.
+///
+/// # Errors
+///
+/// [`Error::InvalidResponse`] for a name or a value that HTTP does not allow, and for the fields of
+/// the handshake itself: `Upgrade`, `Connection`, every `Sec-WebSocket-` field, and those that frame
+/// a message.
+pub fn upgrade_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let (name, value) = header(name, value)?;
+    check_upgrade_name(&name)?;
+    Ok((name, value))
+}
+
+/// Appends the answer that opens a session: 101, with the subprotocol that the host chose, if any,
+/// and its extra header fields.
+///
+/// # Errors
+///
+/// These are mistakes of the host, and nothing is appended: [`Error::SubprotocolNotOffered`] for a
+/// subprotocol that is not among the client's, in the same case; [`Error::InvalidResponse`] for an
+/// extra field as in [`upgrade_header`].
+pub fn write_upgrade(
+    upgrade: &Upgrade<'_>,
+    subprotocol: Option<&str>,
+    extra: &[(HeaderName, HeaderValue)],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    if let Some(chosen) = subprotocol
+        && !upgrade.subprotocols().any(|offered| offered == chosen)
+    {
+        return Err(Error::SubprotocolNotOffered { given: chosen.into() });
+    }
+    extra.iter().try_for_each(|(name, _)| check_upgrade_name(name))?;
+    out.reserve(FIXED_PART + subprotocol.map_or(0, str::len) + header_bytes(extra));
+    out.extend_from_slice(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade",
+    );
+    put_field(out, "Sec-WebSocket-Accept", upgrade.accept_key().as_bytes());
+    if let Some(chosen) = subprotocol {
+        put_field(out, "Sec-WebSocket-Protocol", chosen.as_bytes());
+    }
+    put_fields(out, extra);
+    out.extend_from_slice(b"\r\n\r\n");
+    Ok(())
+}
+
+/// The fields that say where a message ends, and whether another follows.
+const FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
+
+/// Room for what every response has, in bytes: the longest status line with the library's own
+/// fields needs about 190.
+const FIXED_PART: usize = 192;
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let name = HeaderName::try_from(name).map_err(|_| invalid_name(name))?;
+    let value = HeaderValue::from_str(value)
+        .map_err(|_| Error::InvalidResponse { what: "header value", given: value.into() })?;
+    Ok((name, value))
+}
+
+fn check_upgrade_name(name: &HeaderName) -> Result<(), Error> {
+    let name = name.as_str();
+    if FRAMING.contains(&name) || name == "upgrade" || name.starts_with("sec-websocket-") {
+        return Err(invalid_name(name));
+    }
+    Ok(())
+}
+
+fn invalid_name(name: &str) -> Error {
+    Error::InvalidResponse { what: "header name", given: name.into() }
+}
+
+fn has_no_content(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+fn header_bytes(headers: &[(HeaderName, HeaderValue)]) -> usize {
+    let separators = "\r\n: ".len();
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + separators).sum()
+}
+
+fn put_fields(out: &mut Vec<u8>, headers: &[(HeaderName, HeaderValue)]) {
+    for (name, value) in headers {
+        put_field(out, name.as_str(), value.as_bytes());
+    }
+}
+
+/// Begins a line and does not end it: the next field does, or the end of the head.
+fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::request::{HeaderSlots, Request, RequestKind};
+    use super::*;
+
+    fn written(response: &Response) -> String {
+        let mut out = Vec::new();
+        response.write_to(false, &mut out);
+        String::from_utf8(out).expect("ASCII")
+    }
+
+    /// The answer to the request of RFC 6455, section 1.2, that offers `chat` and `superchat`.
+    fn answer(
+        subprotocol: Option<&str>,
+        extra: &[(HeaderName, HeaderValue)],
+    ) -> Result<String, Error> {
+        let head = b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+            Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n\
+            Sec-WebSocket-Version: 13\r\n\r\n";
+        let mut slots = HeaderSlots::new();
+        let request = Request::parse(head, &mut slots).expect("a valid request");
+        let Ok(RequestKind::Upgrade(upgrade)) = request.kind() else { panic!("no upgrade") };
+        let mut out = b"earlier ".to_vec();
+        let written = write_upgrade(&upgrade, subprotocol, extra, &mut out);
+        if written.is_err() {
+            assert_eq!(out, b"earlier ");
+        }
+        written.map(|()| String::from_utf8(out).expect("ASCII"))
+    }
+
+    #[test]
+    fn the_handshake_of_the_rfc_is_answered_as_there() {
+        let start = "earlier HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
+        assert_eq!(answer(None, &[]).unwrap(), format!("{start}\r\n"));
+        let extra =
+            [upgrade_header("Set-Cookie", "a=b").unwrap(), upgrade_header("X-A", "").unwrap()];
+        assert_eq!(
+            answer(Some("chat"), &extra).unwrap(),
+            format!("{start}Sec-WebSocket-Protocol: chat\r\nset-cookie: a=b\r\nx-a: \r\n\r\n")
+        );
+    }
+
+    #[test]
+    fn a_subprotocol_that_was_not_offered_is_the_hosts_mistake() {
+        for chosen in ["other", "Chat", "", "chat, superchat", "chat\r\nx: y"] {
+            let error = answer(Some(chosen), &[]).unwrap_err();
+            assert!(
+                matches!(&error, Error::SubprotocolNotOffered { given } if given == chosen),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn extra_fields_do_not_override_the_handshakes_own() {
+        for name in [
+            "Upgrade",
+            "Connection",
+            "Content-Length",
+            "Transfer-Encoding",
+            "Sec-WebSocket-Accept",
+            "Sec-WebSocket-Protocol",
+            "Sec-WebSocket-Extensions",
+        ] {
+            let error = upgrade_header(name, "x").unwrap_err();
+            assert!(matches!(error, Error::InvalidResponse { what: "header name", .. }), "{name}");
+            let unchecked = header(name, "x").unwrap();
+            assert!(answer(None, &[unchecked]).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_response_says_its_length_and_that_it_is_the_last() {
+        assert_eq!(
+            written(&Response::text(200, "fine").unwrap().with_header("X-A", "b").unwrap()),
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\
+             content-type: text/plain; charset=utf-8\r\nx-a: b\r\n\r\nfine"
+        );
+        assert_eq!(
+            written(&Response::new(599).unwrap()),
+            "HTTP/1.1 599 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn a_head_request_is_told_the_length_and_not_the_body() {
+        let mut out = Vec::new();
+        Response::new(200).unwrap().with_body("body").write_to(true, &mut out);
+        assert!(out.ends_with(b"Content-Length: 4\r\n\r\n"), "{}", out.escape_ascii());
+    }
+
+    #[test]
+    fn some_statuses_have_no_body() {
+        for (status, length) in [(204, None), (304, None), (205, Some("Content-Length: 0"))] {
+            let text = written(&Response::new(status).unwrap().with_body("body"));
+            assert!(text.ends_with("\r\n\r\n"), "{text}");
+            assert_eq!(text.lines().find(|line| line.starts_with("Content-Length")), length);
+        }
+    }
+
+    #[test]
+    fn only_final_statuses_are_taken() {
+        for bad in [0, 99, 100, 101, 199, 600, 1000] {
+            let error = Response::new(bad).unwrap_err();
+            assert!(matches!(error, Error::InvalidResponse { what: "status", .. }), "{bad}");
+        }
+        assert!(Response::new(200).is_ok() && Response::text(599, "").is_ok());
+    }
+
+    #[test]
+    fn a_header_cannot_break_out_of_its_line_or_of_the_framing() {
+        let with = |name, value| Response::new(200).unwrap().with_header(name, value);
+        for value in ["a\r\nb: c", "a\nb", "a\rb", "a\0"] {
+            let error = with("x", value).unwrap_err();
+            assert!(matches!(error, Error::InvalidResponse { what: "header value", .. }));
+        }
+        for name in
+            ["", "a b", "a:", "a\r\n", "ä", "content-LENGTH", "Connection", "Transfer-Encoding"]
+        {
+            let error = with(name, "x").unwrap_err();
+            assert!(matches!(error, Error::InvalidResponse { what: "header name", .. }), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_refusal_has_its_answer() {
+        for refusal in Refusal::ALL {
+            let text = written(&refusal.into());
+            assert!(text.starts_with(&format!("HTTP/1.1 {} ", refusal.status())), "{text}");
+            assert!(text.ends_with(&format!("\r\n\r\n{refusal}\n")), "{text}");
+            let has = |line| text.lines().any(|each| each == line);
+            let upgrade = refusal.status() == 426;
+            assert_eq!(has("upgrade: websocket"), upgrade, "{text}");
+            assert_eq!(has("Connection: Upgrade, close"), upgrade, "{text}");
+            assert_eq!(has("Connection: close"), !upgrade, "{text}");
+            assert_eq!(has("sec-websocket-version: 13"), refusal == Refusal::BadVersion, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_response_is_written_into_one_allocation() {
+        for response in [Response::from(Refusal::BadVersion), Response::text(511, "").unwrap()] {
+            let mut out = Vec::new();
+            response.write_to(false, &mut out);
+            assert!(
+                out.len() <= FIXED_PART + header_bytes(&response.headers) + response.body.len()
+            );
+        }
+        assert!(answer(Some("superchat"), &[]).unwrap().len() <= FIXED_PART + "superchat".len());
+    }
+}

@@ -1,0 +1,297 @@
+//! RFC 6455, the server's side: frames to messages, and back.
+//!
+//! An idle session is two words. Memory is taken only while a header, a frame or a fragmented
+//! message is incomplete, it grows with the bytes received, never with the bytes announced, and
+//! it is given back with the event that it led to.
+//!
+//! The frame header is parsed here and not by `tungstenite::protocol::frame::FrameHeader`: that
+//! one wants the whole header, mask included, before it says anything, accepts lengths that the
+//! RFC forbids, and takes about as long as a small message takes here altogether.
+
+mod control;
+mod header;
+mod mask;
+mod partial;
+mod text;
+
+pub use control::{ControlFrame, close, close_empty, ping, pong};
+
+use self::header::{Header, Opcode};
+use self::mask::apply_mask;
+use self::partial::Partial;
+use super::envelope::Envelope;
+use super::event::{CodecError, Event, PayloadKind};
+use super::input::take_front;
+use crate::message::Message;
+
+/// The receiving state of one WebSocket session.
+#[derive(Debug)]
+pub struct WebSocket {
+    /// The limit of a message, in bytes.
+    max: usize,
+    /// What has begun and is not finished.
+    partial: Option<Box<Partial>>,
+}
+
+impl WebSocket {
+    /// Takes messages of up to `max_message_size` bytes.
+    #[must_use]
+    pub fn new(max_message_size: usize) -> Self {
+        Self { max: max_message_size, partial: None }
+    }
+
+    /// Takes bytes off the front of `input`: see [`Codec::decode`](super::Codec::decode).
+    ///
+    /// # Errors
+    ///
+    /// What the peer did wrong.
+    #[inline]
+    pub fn decode<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, CodecError> {
+        if self.partial.is_none()
+            && let Some((header, header_len)) = Header::parse(input, None, self.max)?
+            && input.len() - header_len >= header.payload_len
+        {
+            match header.opcode {
+                Opcode::Start(kind) if header.is_final => {
+                    let payload = take_payload(input, &header, header_len);
+                    return kind.message(payload).map(|message| Some(Event::Message(message)));
+                }
+                Opcode::Control(control) => {
+                    let payload = take_payload(input, &header, header_len);
+                    return control::event(control, payload).map(Some);
+                }
+                Opcode::Start(_) | Opcode::Continuation => {}
+            }
+        }
+        self.decode_partial(input)
+    }
+
+    /// Whether no frame and no message is unfinished.
+    #[must_use]
+    pub fn is_at_boundary(&self) -> bool {
+        self.partial.is_none()
+    }
+
+    /// The way of what is cut: across reads, or into fragments.
+    #[inline(never)]
+    fn decode_partial<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, CodecError> {
+        if input.is_empty() {
+            return Ok(None);
+        }
+        let partial = self.partial.get_or_insert_default();
+        let event = partial.decode(input, self.max)?;
+        if partial.is_finished() {
+            self.partial = None;
+        }
+        Ok(event)
+    }
+}
+
+/// A message as one unfragmented frame.
+#[inline]
+#[must_use]
+pub fn encode(message: Message<'_>) -> Envelope<'_> {
+    let kind = if message.is_text() { PayloadKind::Text } else { PayloadKind::Binary };
+    Envelope::new(header::message_head(kind, message.len()), message.as_bytes(), None)
+}
+
+/// Takes a frame that is there as a whole off the input and unmasks its payload in place.
+#[inline]
+fn take_payload<'a>(input: &mut &'a mut [u8], header: &Header, header_len: usize) -> &'a [u8] {
+    take_front(input, header_len);
+    let payload = take_front(input, header.payload_len);
+    apply_mask(payload, header.mask);
+    payload
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::OwnedMessage;
+    use CodecError::{InvalidUtf8, MessageTooBig, Protocol};
+
+    const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
+
+    /// A client's frame of up to 125 bytes.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        assert!(payload.len() <= 125);
+        let second = 0x80 | u8::try_from(payload.len()).unwrap();
+        let mut frame = [&[first, second], &MASK[..], payload].concat();
+        apply_mask(&mut frame[6..], MASK);
+        frame
+    }
+
+    /// What one read leads to: the events up to the end or the error, in words.
+    fn read(websocket: &mut WebSocket, bytes: &[u8]) -> Vec<String> {
+        let mut bytes = bytes.to_vec();
+        let mut input = &mut bytes[..];
+        let mut said = Vec::new();
+        loop {
+            match websocket.decode(&mut input) {
+                Ok(Some(event)) => said.push(format!("{event:?}")),
+                Ok(None) => return said,
+                Err(error) => {
+                    said.push(format!("{error:?}"));
+                    return said;
+                }
+            }
+        }
+    }
+
+    fn memory(websocket: &WebSocket) -> usize {
+        websocket.partial.as_ref().map_or(0, |partial| partial.memory())
+    }
+
+    #[test]
+    fn a_message_that_arrives_whole_is_borrowed_from_the_input() {
+        let mut websocket = WebSocket::new(125);
+        // "A single-frame masked text message" of RFC 6455, section 5.7.
+        let mut bytes = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58rest";
+        let start = bytes.as_ptr().addr();
+        let mut input = &mut bytes[..];
+        let Ok(Some(Event::Message(Message::Text(text)))) = websocket.decode(&mut input) else {
+            panic!("no text");
+        };
+        assert_eq!((text, text.as_ptr().addr()), ("Hello", start + 6));
+        assert_eq!(input, b"rest");
+        assert!(websocket.is_at_boundary());
+    }
+
+    #[test]
+    fn a_message_is_put_together_from_fragments_and_reads_and_leaves_nothing_behind() {
+        let mut websocket = WebSocket::new(125);
+        let bytes = [
+            frame(0x01, "Grüße".as_bytes()),
+            frame(0x89, b"ping"),
+            frame(0x00, b""),
+            frame(0x8A, b"pong"),
+            frame(0x80, "👋".as_bytes()),
+        ]
+        .concat();
+        let expected = ["Ping([112, 105, 110, 103])", "Pong", "Assembled(Text(\"Grüße👋\"))"];
+        assert_eq!(read(&mut websocket, &bytes), expected);
+        assert!(websocket.is_at_boundary());
+
+        let mut said = Vec::new();
+        for (at, byte) in bytes.iter().enumerate() {
+            assert_eq!(websocket.is_at_boundary(), at == 0);
+            said.extend(read(&mut websocket, &[*byte]));
+        }
+        assert_eq!(said, expected);
+        assert!(websocket.partial.is_none());
+    }
+
+    #[test]
+    fn a_message_that_was_put_together_is_moved_out() {
+        let mut websocket = WebSocket::new(125);
+        let mut bytes = [frame(0x02, b"ab"), frame(0x80, b"cd")].concat();
+        let event = websocket.decode(&mut &mut bytes[..]);
+        assert_eq!(event, Ok(Some(Event::Assembled(OwnedMessage::Binary(b"abcd".to_vec())))));
+    }
+
+    #[test]
+    fn memory_grows_with_the_bytes_received_and_not_with_those_announced() {
+        let mut websocket = WebSocket::new(1 << 40);
+        let header = b"\x82\xFF\x00\x00\x00\xFF\x00\x00\x00\x00mask";
+        assert!(read(&mut websocket, header).is_empty());
+        assert_eq!(memory(&websocket), 0);
+        for received in 1..=100 {
+            assert!(read(&mut websocket, &[0; 1000]).is_empty());
+            assert!(memory(&websocket) <= 2 * 1000 * received);
+        }
+    }
+
+    #[test]
+    fn endless_fragments_cost_no_more_than_their_bytes() {
+        let mut websocket = WebSocket::new(1000);
+        assert!(read(&mut websocket, &frame(0x01, b"")).is_empty());
+        let empty = frame(0x00, b"").repeat(10_000);
+        assert!(read(&mut websocket, &empty).is_empty());
+        assert_eq!(memory(&websocket), 0);
+        let tiny = frame(0x00, b"x").repeat(1000);
+        assert!(read(&mut websocket, &tiny).is_empty());
+        assert!(memory(&websocket) <= 2000);
+        let too_big = format!("{:?}", MessageTooBig { max: 1000 });
+        assert_eq!(read(&mut websocket, &frame(0x00, b"x")), [too_big]);
+    }
+
+    #[test]
+    fn text_is_refused_at_the_byte_that_makes_it_impossible() {
+        let refused = [format!("{InvalidUtf8:?}")];
+        let (valid, invalid, rest) = ("κόσμε".as_bytes(), &b"\xF4\x90"[..], &b"\x80\x80edited"[..]);
+
+        // Autobahn 6.4.1: in the middle of a fragmented message.
+        let mut websocket = WebSocket::new(125);
+        assert!(read(&mut websocket, &frame(0x01, valid)).is_empty());
+        assert_eq!(read(&mut websocket, &frame(0x00, invalid)), refused);
+
+        // Autobahn 6.4.2: the character is begun in one fragment and broken in the next.
+        let mut websocket = WebSocket::new(125);
+        assert!(read(&mut websocket, &frame(0x01, &[valid, b"\xF4"].concat())).is_empty());
+        assert_eq!(read(&mut websocket, &frame(0x00, b"\x90")), refused);
+
+        // Autobahn 6.4.3 and 6.4.4: in the middle of a frame, byte by byte.
+        let mut websocket = WebSocket::new(125);
+        let bytes = frame(0x81, &[valid, invalid, rest].concat());
+        let wrong_at = 6 + valid.len() + 1;
+        for byte in &bytes[..wrong_at] {
+            assert!(read(&mut websocket, &[*byte]).is_empty());
+        }
+        assert_eq!(read(&mut websocket, &bytes[wrong_at..=wrong_at]), refused);
+        assert_eq!(read(&mut WebSocket::new(125), &bytes[..=wrong_at]), refused);
+    }
+
+    #[test]
+    fn a_text_that_ends_within_a_character_is_refused() {
+        let refused = [format!("{InvalidUtf8:?}")];
+        assert_eq!(read(&mut WebSocket::new(9), &frame(0x81, b"\xE2\x82")), refused);
+        let fragments = [frame(0x01, b"\xE2"), frame(0x80, b"\x82")].concat();
+        assert_eq!(read(&mut WebSocket::new(9), &fragments), refused);
+        let binary = [frame(0x02, b"\xE2"), frame(0x80, b"\x82")].concat();
+        assert_eq!(read(&mut WebSocket::new(9), &binary), ["Assembled(Binary([226, 130]))"]);
+    }
+
+    #[test]
+    fn fragments_out_of_order_are_refused() {
+        let read = |frames: &[Vec<u8>]| read(&mut WebSocket::new(9), &frames.concat());
+        let refused = |reason| [format!("{:?}", Protocol(reason))];
+        let new = refused("a new message within a fragmented one");
+        assert_eq!(read(&[frame(0x01, b"a"), frame(0x81, b"b")]), new);
+        assert_eq!(read(&[frame(0x02, b"a"), frame(0x01, b"b")]), new);
+        let none = refused("a continuation of no message");
+        assert_eq!(read(&[frame(0x80, b"a")]), none);
+        assert_eq!(read(&[frame(0x01, b"a"), frame(0x80, b"b"), frame(0x80, b"c")])[1..], none);
+    }
+
+    #[test]
+    fn a_close_frame_counts_within_a_fragmented_message() {
+        let frames = [frame(0x01, b"a"), frame(0x88, b"\x0F\xA0bye")].concat();
+        let close = "Close { code: Some(CloseCode(4000)), reason: \"bye\" }";
+        assert_eq!(read(&mut WebSocket::new(9), &frames), [close]);
+    }
+
+    #[test]
+    fn a_message_of_the_limit_is_taken_and_one_byte_more_is_not() {
+        let too_big = [format!("{:?}", MessageTooBig { max: 4 })];
+        let read = |frames: &[Vec<u8>]| read(&mut WebSocket::new(4), &frames.concat());
+        assert_eq!(read(&[frame(0x81, b"abcd")]), ["Message(Text(\"abcd\"))"]);
+        assert_eq!(read(&[frame(0x81, b"abcde")]), too_big);
+        let two = [frame(0x01, b"abc"), frame(0x80, b"d")];
+        assert_eq!(read(&two), ["Assembled(Text(\"abcd\"))"]);
+        assert_eq!(read(&[frame(0x01, b"abc"), frame(0x80, b"de")]), too_big);
+    }
+
+    #[test]
+    fn a_message_goes_out_as_one_frame() {
+        let envelope = encode("Hello".into());
+        assert_eq!(envelope.parts(), [b"\x81\x05", &b"Hello"[..], b""]);
+        assert_eq!((envelope.len(), envelope.payload_len()), (7, 5));
+        assert_eq!(encode(Message::Binary(b"")).parts().concat(), b"\x82\x00");
+    }
+}

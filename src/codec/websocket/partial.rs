@@ -1,0 +1,179 @@
+//! What has begun and is not finished: a header, a frame, a fragmented message.
+
+use super::control;
+use super::header::{Control, Header, MAX_HEADER, Opcode};
+use super::mask::apply_mask;
+use super::text::GrowingText;
+use crate::codec::event::{CodecError, ControlPayload, Event, PayloadKind};
+use crate::codec::input::take_front;
+use crate::message::OwnedMessage;
+
+/// The unfinished part of a stream. It grows with the bytes received, never with those announced;
+/// fragments leave no trace but their bytes, so endless empty ones cost nothing.
+#[derive(Debug, Default)]
+pub(super) struct Partial {
+    frame: Frame,
+    /// The message under way. A data frame always has one.
+    message: Option<Assembly>,
+}
+
+/// Where in a frame the stream is.
+#[derive(Debug)]
+enum Frame {
+    /// Within a header, of which `len` bytes are here; or, with none, between two frames.
+    Header { bytes: [u8; MAX_HEADER], len: usize },
+    /// Within the payload of a data frame. `mask` is turned to the next byte.
+    Data { is_final: bool, mask: [u8; 4], remaining: usize },
+    /// Within the payload of a control frame. `mask` is turned to the next byte.
+    Control { control: Control, mask: [u8; 4], remaining: usize, payload: ControlPayload },
+}
+
+/// The payload of a message so far.
+#[derive(Debug)]
+enum Assembly {
+    Text(GrowingText),
+    Binary(Vec<u8>),
+}
+
+impl Partial {
+    /// Takes bytes off the input until an event is complete or there are no more.
+    pub(super) fn decode(
+        &mut self,
+        input: &mut &mut [u8],
+        max: usize,
+    ) -> Result<Option<Event<'static>>, CodecError> {
+        loop {
+            match &mut self.frame {
+                Frame::Header { bytes, len } => {
+                    let assembled = self.message.as_ref().map(Assembly::len);
+                    let Some(header) = take_header(bytes, len, input, assembled, max)? else {
+                        return Ok(None);
+                    };
+                    self.begin(&header);
+                }
+                Frame::Data { is_final, mask, remaining } => {
+                    let message =
+                        self.message.as_mut().expect("`begin` gave the data frame a message");
+                    message.push(take_payload(input, mask, remaining))?;
+                    if *remaining > 0 {
+                        return Ok(None);
+                    }
+                    let is_final = *is_final;
+                    self.frame = Frame::default();
+                    if is_final && let Some(message) = self.message.take() {
+                        return Ok(Some(Event::Assembled(message.finish()?)));
+                    }
+                }
+                Frame::Control { control, mask, remaining, payload } => {
+                    payload.push(take_payload(input, mask, remaining));
+                    if *remaining > 0 {
+                        return Ok(None);
+                    }
+                    let event = control::event(*control, payload.as_slice())?;
+                    self.frame = Frame::default();
+                    return Ok(Some(event));
+                }
+            }
+        }
+    }
+
+    /// Whether nothing is under way any more.
+    pub(super) fn is_finished(&self) -> bool {
+        self.message.is_none() && matches!(self.frame, Frame::Header { len: 0, .. })
+    }
+
+    /// How much the message under way has allocated.
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        match &self.message {
+            Some(Assembly::Text(text)) => text.memory(),
+            Some(Assembly::Binary(bytes)) => bytes.capacity(),
+            None => 0,
+        }
+    }
+
+    fn begin(&mut self, header: &Header) {
+        let Header { is_final, opcode, mask, payload_len: remaining } = *header;
+        self.frame = match opcode {
+            Opcode::Control(control) => {
+                Frame::Control { control, mask, remaining, payload: ControlPayload::default() }
+            }
+            Opcode::Continuation => Frame::Data { is_final, mask, remaining },
+            Opcode::Start(kind) => {
+                self.message = Some(Assembly::new(kind));
+                Frame::Data { is_final, mask, remaining }
+            }
+        };
+    }
+}
+
+impl Default for Frame {
+    fn default() -> Self {
+        Self::Header { bytes: [0; MAX_HEADER], len: 0 }
+    }
+}
+
+impl Assembly {
+    fn new(kind: PayloadKind) -> Self {
+        match kind {
+            PayloadKind::Text => Self::Text(GrowingText::default()),
+            PayloadKind::Binary => Self::Binary(Vec::new()),
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+        }
+    }
+
+    fn push(&mut self, chunk: &[u8]) -> Result<(), CodecError> {
+        match self {
+            Self::Text(text) => text.push(chunk),
+            Self::Binary(bytes) => {
+                bytes.extend_from_slice(chunk);
+                Ok(())
+            }
+        }
+    }
+
+    fn finish(self) -> Result<OwnedMessage, CodecError> {
+        match self {
+            Self::Text(text) => text.finish().map(OwnedMessage::Text),
+            Self::Binary(bytes) => Ok(OwnedMessage::Binary(bytes)),
+        }
+    }
+}
+
+/// Takes the rest of a header off the input, of which `len` bytes came before.
+fn take_header(
+    bytes: &mut [u8; MAX_HEADER],
+    len: &mut usize,
+    input: &mut &mut [u8],
+    assembled: Option<usize>,
+    max: usize,
+) -> Result<Option<Header>, CodecError> {
+    // More than the header may be copied, but only the header is taken.
+    let held = *len;
+    let copied = input.len().min(MAX_HEADER - held);
+    bytes[held..held + copied].copy_from_slice(&input[..copied]);
+    let parsed = Header::parse(&bytes[..held + copied], assembled, max)?;
+    let taken = parsed.map_or(copied, |(_, header_len)| header_len - held);
+    take_front(input, taken);
+    *len += taken;
+    Ok(parsed.map(|(header, _)| header))
+}
+
+/// Takes what is there of a payload off the input and unmasks it in place.
+fn take_payload<'a>(
+    input: &mut &'a mut [u8],
+    mask: &mut [u8; 4],
+    remaining: &mut usize,
+) -> &'a [u8] {
+    let chunk = take_front(input, *remaining);
+    apply_mask(chunk, *mask);
+    mask.rotate_left(chunk.len() % 4);
+    *remaining -= chunk.len();
+    chunk
+}

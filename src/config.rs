@@ -1,0 +1,263 @@
+//! How a manager behaves: limits, timeouts, policies. Plain values and their checks.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The settings of a [`SessionManager`](crate::SessionManager).
+///
+/// Every field has a default; with `serde`, absent fields keep it and unknown ones are refused.
+/// Durations are written as `"30s"`, `"1m 30s"` or `"off"`, sizes as a number of bytes.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use majordomo::Config;
+///
+/// let config = Config { idle_timeout: Duration::from_secs(600), ..Config::default() };
+/// config.validate()?;
+///
+/// let config: Config = serde_json::from_str(r#"{"heartbeat_interval": "5s"}"#).unwrap();
+/// assert_eq!(config.heartbeat_interval, Duration::from_secs(5));
+/// # Ok::<(), majordomo::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A WebSocket session that was silent for this long is sent a ping. Default 30 s; zero turns
+    /// pings off. For raw TCP it is the time before the kernel's first keepalive probe.
+    #[serde(with = "duration")]
+    pub heartbeat_interval: Duration,
+    /// A session that was silent for this long, its ping unanswered, is closed. Default 90 s; must
+    /// be longer than the interval; zero turns it off.
+    #[serde(with = "duration")]
+    pub heartbeat_timeout: Duration,
+    /// A session from which no *message* came for this long is closed. Default zero: off. For raw
+    /// TCP, which has no ping, this is the test for life.
+    #[serde(with = "duration")]
+    pub idle_timeout: Duration,
+    /// How long a connection may take to become a session, the host's decision included. Default
+    /// 10 s; not zero.
+    #[serde(with = "duration")]
+    pub handshake_timeout: Duration,
+    /// How long a close handshake, or a socket that lingers after it, may take. Default 5 s; not
+    /// zero.
+    #[serde(with = "duration")]
+    pub close_timeout: Duration,
+    /// The largest message that a peer may send, in bytes of payload. Default 1 MiB; 1 to 1 GiB.
+    pub max_message_size: usize,
+    /// The most that may wait in one session's outbox, in bytes on the wire. Default 1 MiB; at
+    /// most 1 GiB. It never counts as less than one message of `max_message_size`.
+    pub max_outbox: usize,
+    /// What happens to a session whose outbox is full. Default [`SlowConsumer::Close`].
+    pub slow_consumer: SlowConsumer,
+    /// The largest head of an HTTP request, in bytes. Default 16 KiB; 256 B to 1 MiB.
+    pub max_head_size: usize,
+    /// The most sessions at a time; an upgrade beyond it is answered 503, a raw connection is
+    /// closed. Default none: as many as the system has descriptors for.
+    pub max_sessions: Option<usize>,
+    /// What happens when a client asks for an id that is taken. Default [`DuplicateId::Reject`].
+    pub duplicate_id: DuplicateId,
+    /// Whether sessions keep the headers of their upgrade request. Default no.
+    pub keep_headers: bool,
+    /// How much work other threads may have queued for the loop, in number of items. Default
+    /// 1024; at least 1.
+    pub handle_queue: usize,
+}
+
+/// What happens to a session that does not read, once its outbox is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SlowConsumer {
+    /// It is closed, with cause `slow_consumer`.
+    #[default]
+    Close,
+    /// The new message is refused; what waits stays.
+    DropNewest,
+    /// The oldest whole messages are dropped until the new one fits.
+    DropOldest,
+}
+
+/// What happens when a client asks for a session id that is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DuplicateId {
+    /// The newcomer is refused with 409.
+    #[default]
+    Reject,
+    /// The older session is closed, with cause `replaced`.
+    Replace,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat_interval: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(90),
+            idle_timeout: Duration::ZERO,
+            handshake_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(5),
+            max_message_size: 1 << 20,
+            max_outbox: 1 << 20,
+            slow_consumer: SlowConsumer::Close,
+            max_head_size: 16 << 10,
+            max_sessions: None,
+            duplicate_id: DuplicateId::Reject,
+            keep_headers: false,
+            handle_queue: 1024,
+        }
+    }
+}
+
+impl Config {
+    /// The longest timeout: a year. Beyond that, `off` is meant.
+    pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+    /// The shortest timeout that is not off: the timer wheel counts in milliseconds.
+    pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+
+    /// The largest message and the largest outbox: 1 GiB.
+    pub const MAX_SIZE: usize = 1 << 30;
+
+    /// Checks every field.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidConfig`] names the first field that is out of its range, what it holds, and
+    /// what is allowed.
+    pub fn validate(&self) -> Result<()> {
+        self.validate_timeouts()?;
+        check(
+            "max_message_size",
+            self.max_message_size,
+            (1..=Self::MAX_SIZE).contains(&self.max_message_size),
+            "1 byte to 1 GiB",
+        )?;
+        check("max_outbox", self.max_outbox, self.max_outbox <= Self::MAX_SIZE, "at most 1 GiB")?;
+        check(
+            "max_head_size",
+            self.max_head_size,
+            (256..=1 << 20).contains(&self.max_head_size),
+            "256 bytes to 1 MiB",
+        )?;
+        if let Some(max) = self.max_sessions {
+            check("max_sessions", max, max > 0, "at least 1, or none for no limit")?;
+        }
+        check("handle_queue", self.handle_queue, self.handle_queue > 0, "at least 1")
+    }
+
+    fn validate_timeouts(&self) -> Result<()> {
+        let may_be_off = [
+            ("heartbeat_interval", self.heartbeat_interval),
+            ("heartbeat_timeout", self.heartbeat_timeout),
+            ("idle_timeout", self.idle_timeout),
+        ];
+        let range = Self::MIN_TIMEOUT..=Self::MAX_TIMEOUT;
+        for (field, value) in may_be_off {
+            let allowed = value.is_zero() || range.contains(&value);
+            check(field, humantime::format_duration(value), allowed, "1ms to 365 days, or off")?;
+        }
+        for (field, value) in
+            [("handshake_timeout", self.handshake_timeout), ("close_timeout", self.close_timeout)]
+        {
+            let allowed = range.contains(&value);
+            check(field, humantime::format_duration(value), allowed, "1ms to 365 days")?;
+        }
+        let both_on = !self.heartbeat_interval.is_zero() && !self.heartbeat_timeout.is_zero();
+        check(
+            "heartbeat_timeout",
+            humantime::format_duration(self.heartbeat_timeout),
+            !both_on || self.heartbeat_timeout > self.heartbeat_interval,
+            "longer than heartbeat_interval, or off",
+        )
+    }
+}
+
+fn check(
+    field: &'static str,
+    given: impl std::fmt::Display,
+    holds: bool,
+    allowed: &'static str,
+) -> Result<()> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Error::InvalidConfig { field, given: given.to_string(), allowed })
+    }
+}
+
+/// Durations as people write them: `"30s"`, `"off"`.
+mod duration {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        if value.is_zero() {
+            to.serialize_str("off")
+        } else {
+            to.collect_str(&humantime::format_duration(*value))
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "off" {
+            return Ok(Duration::ZERO);
+        }
+        humantime::parse_duration(&text).map_err(|_| {
+            D::Error::custom(format!("{text:?} is not a duration such as 30s, or off"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(config: &Config) -> String {
+        config.validate().expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn the_defaults_are_valid() {
+        Config::default().validate().expect("valid");
+    }
+
+    #[test]
+    fn a_refusal_names_the_field_the_value_and_what_is_allowed() {
+        let config = Config { max_message_size: 0, ..Config::default() };
+        assert_eq!(refusal(&config), "max_message_size: 0 is not allowed: 1 byte to 1 GiB");
+        let config = Config { handshake_timeout: Duration::ZERO, ..Config::default() };
+        assert_eq!(refusal(&config), "handshake_timeout: 0s is not allowed: 1ms to 365 days");
+    }
+
+    #[test]
+    fn a_heartbeat_timeout_must_be_longer_than_its_interval_unless_either_is_off() {
+        let same = Duration::from_secs(30);
+        let config = Config { heartbeat_timeout: same, ..Config::default() };
+        assert!(refusal(&config).contains("longer than heartbeat_interval"));
+        let off = Duration::ZERO;
+        for (interval, timeout) in [(off, same), (same, off), (off, off)] {
+            let config = Config {
+                heartbeat_interval: interval,
+                heartbeat_timeout: timeout,
+                ..Config::default()
+            };
+            config.validate().expect("valid");
+        }
+    }
+
+    #[test]
+    fn it_reads_what_it_writes() {
+        let config = Config { idle_timeout: Duration::from_millis(1500), ..Config::default() };
+        let text = serde_json::to_string(&config).expect("serialises");
+        assert!(text.contains(r#""idle_timeout":"1s 500ms""#), "{text}");
+        assert_eq!(serde_json::from_str::<Config>(&text).expect("reads"), config);
+        assert!(serde_json::from_str::<Config>(r#"{"heartbeat":"1s"}"#).is_err());
+        assert!(serde_json::from_str::<Config>(r#"{"idle_timeout":"soon"}"#).is_err());
+    }
+}

@@ -1,0 +1,309 @@
+//! The manager: the only owner of the poll and of the clock.
+
+mod accepting;
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Interest, Poll, Waker};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::handle::{self, Handle, Inbox, Shared};
+use crate::handler::Handler;
+use crate::sessions::{Sessions, Source};
+use crate::tick::{READ_BUFFER, Readiness, Tick};
+use crate::transport::{ListenUrl, Listener};
+
+use accepting::Accepting;
+
+/// The most events that one poll harvests. More sessions than that are served in several ticks.
+const EVENT_BATCH: usize = 1024;
+
+/// The most work that one tick takes from other threads, in number of items ..
+const WORK_BATCH: usize = 1024;
+
+/// .. and in bytes of payload, so that a flood from a thread does not starve the sockets.
+const WORK_BATCH_BYTES: usize = 1 << 20;
+
+/// Owns the sockets and runs the loop.
+///
+/// # Examples
+///
+/// An echo server on a port that the system chooses, stopped by another thread:
+///
+/// ```
+/// use majordomo::{Config, Context, Handler, Message, SessionManager, StopOptions};
+///
+/// struct Echo;
+///
+/// impl Handler for Echo {
+///     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+///         // A session that does not read is the slow-consumer policy's to deal with.
+///         let _ = context.send(message);
+///     }
+/// }
+///
+/// let mut manager = SessionManager::new(Config::default(), Echo)?;
+/// let url = manager.listen("ws://127.0.0.1:0")?;
+/// println!("listening on {url}");
+/// let handle = manager.handle();
+/// let stopper = std::thread::spawn(move || handle.stop(StopOptions::default()));
+/// manager.run()?;
+/// stopper.join().unwrap()?;
+/// # Ok::<(), majordomo::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct SessionManager<H> {
+    poll: Poll,
+    events: Events,
+    accepting: Accepting,
+    sessions: Sessions,
+    handler: H,
+    buffer: Box<[u8]>,
+    handle: Handle<H>,
+    inbox: Option<Inbox<H>>,
+    shared: Arc<Shared>,
+    /// What the last turn left for the next one, which then must not sleep.
+    left: Left,
+}
+
+/// Work that a turn knows to be left.
+#[derive(Clone, Copy, Debug, Default)]
+struct Left {
+    /// The batch of events came back full: there may be more.
+    events: bool,
+    /// The batch of posted work was full.
+    posted: bool,
+}
+
+/// What a turn says of the work that remains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Whether work remains that no event will tell of: turn again without sleeping.
+    pub work_remains: bool,
+    /// Whether the manager has stopped: there will be no further turn.
+    pub stopped: bool,
+}
+
+impl<H: Handler + 'static> SessionManager<H> {
+    /// A manager without listeners.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidConfig`]; [`Error::Io`] when the system has no descriptors left.
+    pub fn new(config: Config, handler: H) -> Result<Self> {
+        config.validate()?;
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), Source::Waker.token())?;
+        let shared = Shared::new(Box::new(move || {
+            if let Err(error) = waker.wake() {
+                log::error!("cannot wake the loop: {error}");
+            }
+        }));
+        let (handle, inbox) = handle::channel(config.handle_queue, Arc::clone(&shared));
+        let registry = Box::new(poll.registry().try_clone()?);
+        Ok(Self {
+            events: Events::with_capacity(EVENT_BATCH),
+            accepting: Accepting::default(),
+            sessions: Sessions::new(config, registry, Instant::now()),
+            handler,
+            buffer: vec![0; READ_BUFFER].into(),
+            handle,
+            inbox: Some(inbox),
+            shared,
+            left: Left::default(),
+            poll,
+        })
+    }
+
+    /// Listens on a URL, such as `ws://127.0.0.1:9001` or `tcp://[::]:7000?framing=lines`, and
+    /// gives the actual one: port 0 lets the system choose. May be called often. A host name is
+    /// resolved here, which may block.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`]; [`Error::Listen`] when the address cannot be bound;
+    /// [`Error::Stopped`].
+    pub fn listen(&mut self, url: &str) -> Result<ListenUrl> {
+        self.listen_on(url.parse()?)
+    }
+
+    /// The same for a URL that was made in code, for instance with a framing of the host's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionManager::listen`].
+    pub fn listen_on(&mut self, url: ListenUrl) -> Result<ListenUrl> {
+        self.sessions.check_running()?;
+        let mut listener = Listener::open(url)?;
+        let url = listener.url().clone();
+        let id = self.sessions.add_listener(url.clone())?;
+        let token = Source::Listener(usize::from(id.0)).token();
+        self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
+        self.accepting.add(listener);
+        Ok(url)
+    }
+
+    /// How other threads reach the loop.
+    #[must_use]
+    pub fn handle(&self) -> Handle<H> {
+        self.handle.clone()
+    }
+
+    /// The handler.
+    pub fn handler(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// The sessions, for use between turns. What is sent leaves in the next one.
+    pub fn sessions(&mut self) -> &mut Sessions {
+        self.sessions.set_now(Instant::now());
+        &mut self.sessions
+    }
+
+    /// Runs the loop on this thread until it is stopped. An idle loop wakes for nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stopped`] when it has stopped before; [`Error::Io`] when the system's poll fails,
+    /// which it does only for a bug.
+    pub fn run(&mut self) -> Result<()> {
+        while !self.turn(None)?.stopped {}
+        Ok(())
+    }
+
+    /// Runs one tick, and sleeps before it no longer than `max_wait` (`None`: as long as there is
+    /// nothing to do), nor longer than until [`SessionManager::next_deadline`].
+    ///
+    /// A foreign loop watches the manager's descriptor (`AsRawFd`) for readability, sleeps no
+    /// longer than until `next_deadline`, and calls this with a wait of zero.
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionManager::run`].
+    pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn> {
+        if self.sessions.is_stopped() {
+            return Err(Error::Stopped);
+        }
+        self.shared.enter();
+        self.poll_events(max_wait)?;
+        self.sessions.set_now(Instant::now());
+        self.tick();
+        if self.sessions.is_stopped() {
+            // Whoever waits at the other end of the queue is told by its end.
+            self.inbox = None;
+            self.accepting.close();
+        }
+        Ok(Turn { work_remains: self.work_remains(), stopped: self.sessions.is_stopped() })
+    }
+
+    /// When the next turn is due at the latest, if no event comes before: now when work is left
+    /// over, was posted, or was queued from outside a turn. `None` when nothing is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.work_remains() {
+            return Some(Instant::now());
+        }
+        let timers = self.sessions.next_deadline();
+        timers.into_iter().chain(self.accepting.retry_at()).min()
+    }
+
+    fn work_remains(&self) -> bool {
+        !self.sessions.is_stopped()
+            && (self.left.events
+                || self.left.posted
+                || self.shared.is_woken()
+                || self.accepting.has_work(&self.sessions)
+                || self.sessions.has_work())
+    }
+
+    fn poll_events(&mut self, max_wait: Option<Duration>) -> Result<()> {
+        let wait = if self.work_remains() {
+            Some(Duration::ZERO)
+        } else {
+            let timers = self.sessions.next_deadline();
+            let due = timers.into_iter().chain(self.accepting.retry_at()).min();
+            let until = due.map(|at| at.saturating_duration_since(Instant::now()));
+            until.into_iter().chain(max_wait).min()
+        };
+        match self.poll.poll(&mut self.events, wait) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) {
+        let Self { events, accepting, sessions, handler, buffer, inbox, shared, .. } = self;
+        let mut tick = Tick { sessions, handler, buffer };
+        tick.begin();
+        let mut harvested = 0;
+        for event in &*events {
+            harvested += 1;
+            match Source::of(event.token()) {
+                Source::Connection(key) => {
+                    let readiness = Readiness {
+                        readable: event.is_readable(),
+                        writable: event.is_writable(),
+                        until_end: event.is_read_closed()
+                            || event.is_error()
+                            || event.is_priority(),
+                    };
+                    tick.handle_readiness(key, readiness);
+                }
+                Source::Listener(number) => accepting.mark(number),
+                // The queue is looked at below, whoever woke the loop.
+                Source::Waker => {}
+            }
+        }
+        self.left.events = harvested >= EVENT_BATCH;
+        accepting.accept(&mut tick);
+        if (shared.take_wake() || self.left.posted)
+            && let Some(inbox) = inbox
+        {
+            self.left.posted = take_posted(inbox, &mut tick);
+        }
+        tick.handle_timeouts();
+        tick.finish();
+    }
+}
+
+/// Does what other threads have posted. Says whether there may be more.
+fn take_posted<H: Handler>(inbox: &Inbox<H>, tick: &mut Tick<'_, H>) -> bool {
+    let mut bytes = 0;
+    for _ in 0..WORK_BATCH {
+        let Some(work) = inbox.next() else { return false };
+        tick.dispatch();
+        bytes += work.payload();
+        work.perform(tick.handler, tick.sessions);
+        if bytes >= WORK_BATCH_BYTES {
+            break;
+        }
+    }
+    true
+}
+
+#[cfg(unix)]
+impl<H> std::os::fd::AsRawFd for SessionManager<H> {
+    /// The descriptor of the poll, itself pollable: readable when a turn has events to harvest.
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.poll.as_raw_fd()
+    }
+}
+
+/// `SessionManager<H>` can be moved to the thread that is to run it.
+const _: () = {
+    const fn assert_send<T: Send>() {}
+    const fn assert_shared<T: Send + Sync>() {}
+    const fn manager_is_send_when_its_handler_is<H: Send>() {
+        assert_send::<SessionManager<H>>();
+    }
+    const fn handle_is_always<H>() {
+        assert_shared::<Handle<H>>();
+    }
+    manager_is_send_when_its_handler_is::<()>();
+    handle_is_always::<*const ()>();
+};

@@ -1,0 +1,362 @@
+//! What is known about one session. Pure state: knows no socket, and reads no clock.
+
+mod admission;
+mod disconnect;
+mod heartbeat;
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+
+use crate::close::{Cause, Initiator, Traffic};
+use crate::codec::Codec;
+use crate::id::SessionId;
+use crate::outbox::Outbox;
+
+pub use admission::{Admission, Decision};
+pub use disconnect::Disconnect;
+pub(crate) use disconnect::{Awaits, Ending, Socket};
+pub(crate) use heartbeat::Due;
+
+/// What kind of life a session leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Something was heard from it lately.
+    Active,
+    /// It was sent a ping and has said nothing for a heartbeat interval since.
+    Inactive,
+    /// It is closing or has ended; it can no longer be found.
+    Closed,
+}
+
+impl State {
+    /// The state in `snake_case`, as logs and protocols spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Inactive => "inactive",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Which listener a session came by: an index into
+/// [`Sessions::listeners`](crate::Sessions::listeners).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ListenerId(pub(crate) u16);
+
+/// One connected peer, from the moment it is admitted until `on_disconnect`.
+///
+/// A session costs about 300 bytes; an idle one owns no buffer. Metadata, typed data, headers and
+/// the subprotocol share one further allocation, made when the first of them is used.
+#[derive(Debug)]
+pub struct Session {
+    id: SessionId,
+    remote: SocketAddr,
+    /// Absent for `/`, for raw TCP, and for what the host accepted itself.
+    target: Option<Box<str>>,
+    extras: Option<Box<Extras>>,
+    connected: Instant,
+    /// Times after `connected`, in nanoseconds: half the size of an `Instant`.
+    last_active: u64,
+    last_message: u64,
+    pinged: Option<NonZeroU64>,
+    received: Traffic,
+    sent: Traffic,
+    dropped: u64,
+    pub(crate) codec: Codec,
+    pub(crate) outbox: Outbox,
+    ending: Option<Box<Ending>>,
+    listener: Option<ListenerId>,
+    inactive: bool,
+}
+
+/// What few sessions have.
+#[derive(Debug, Default)]
+struct Extras {
+    metadata: Map<String, Value>,
+    data: Option<Box<dyn Any + Send>>,
+    subprotocol: Option<Box<str>>,
+    headers: Vec<(Box<str>, Box<[u8]>)>,
+    /// Since when its own reads are paused, or were when all are.
+    paused: Option<Instant>,
+    /// What was read before it was a session.
+    unread: Vec<u8>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionId,
+        remote: SocketAddr,
+        listener: Option<ListenerId>,
+        codec: Codec,
+        now: Instant,
+    ) -> Self {
+        Self {
+            id,
+            remote,
+            target: None,
+            extras: None,
+            connected: now,
+            last_active: 0,
+            last_message: 0,
+            pinged: None,
+            received: Traffic::default(),
+            sent: Traffic::default(),
+            dropped: 0,
+            codec,
+            outbox: Outbox::default(),
+            ending: None,
+            listener,
+            inactive: false,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> &SessionId {
+        &self.id
+    }
+
+    /// The peer's address.
+    #[must_use]
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// The listener it came by; none if the host accepted its socket itself.
+    #[must_use]
+    pub fn listener(&self) -> Option<ListenerId> {
+        self.listener
+    }
+
+    /// Whether it speaks WebSocket; otherwise raw TCP.
+    #[must_use]
+    pub fn is_websocket(&self) -> bool {
+        self.codec.is_websocket()
+    }
+
+    /// The target of its upgrade request, path and query together; none over raw TCP.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        match &self.target {
+            Some(target) => Some(target),
+            None if self.is_websocket() && self.listener.is_some() => Some("/"),
+            None => None,
+        }
+    }
+
+    /// The path of its upgrade request, as it was sent: not percent-decoded.
+    #[must_use]
+    pub fn path(&self) -> Option<&str> {
+        self.target().map(|target| target.split_once('?').map_or(target, |(path, _)| path))
+    }
+
+    /// The query of its upgrade request, as it was sent, without the question mark.
+    #[must_use]
+    pub fn query(&self) -> Option<&str> {
+        self.target()?.split_once('?').map(|(_, query)| query)
+    }
+
+    /// The headers of its upgrade request, in order; none unless
+    /// [`Config::keep_headers`](crate::Config::keep_headers) is set.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        let headers = self.extras.iter().flat_map(|extras| &extras.headers);
+        headers.map(|(name, value)| (&**name, &**value))
+    }
+
+    /// The subprotocol that was agreed on.
+    #[must_use]
+    pub fn subprotocol(&self) -> Option<&str> {
+        self.extras.as_ref()?.subprotocol.as_deref()
+    }
+
+    /// When it was admitted.
+    #[must_use]
+    pub fn connected(&self) -> Instant {
+        self.connected
+    }
+
+    /// When the last byte came from it, or the moment it was admitted.
+    #[must_use]
+    pub fn last_active(&self) -> Instant {
+        self.connected + Duration::from_nanos(self.last_active)
+    }
+
+    /// When the last message came from it, or the moment it was admitted.
+    #[must_use]
+    pub fn last_message(&self) -> Instant {
+        self.connected + Duration::from_nanos(self.last_message)
+    }
+
+    /// What kind of life it leads.
+    #[must_use]
+    pub fn state(&self) -> State {
+        match (&self.ending, self.inactive) {
+            (Some(_), _) => State::Closed,
+            (None, true) => State::Inactive,
+            (None, false) => State::Active,
+        }
+    }
+
+    /// The host's JSON object about it; none until it is first written to.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Map<String, Value>> {
+        self.extras.as_ref().map(|extras| &extras.metadata).filter(|map| !map.is_empty())
+    }
+
+    /// The host's JSON object about it, to write to.
+    pub fn metadata_mut(&mut self) -> &mut Map<String, Value> {
+        &mut self.extras.get_or_insert_default().metadata
+    }
+
+    /// The host's own data about it, if it is a `T`.
+    #[must_use]
+    pub fn data<T: Any>(&self) -> Option<&T> {
+        self.extras.as_ref()?.data.as_ref()?.downcast_ref()
+    }
+
+    /// The host's own data about it, if it is a `T`, to write to.
+    pub fn data_mut<T: Any>(&mut self) -> Option<&mut T> {
+        self.extras.as_mut()?.data.as_mut()?.downcast_mut()
+    }
+
+    /// Attaches data of the host's own, of any type, and drops what was attached before.
+    pub fn set_data<T: Any + Send>(&mut self, data: T) {
+        self.extras.get_or_insert_default().data = Some(Box::new(data));
+    }
+
+    /// Bytes on the wire that wait in its outbox.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.outbox.queued_bytes()
+    }
+
+    /// Messages received, and the bytes of their payloads.
+    #[must_use]
+    pub fn received(&self) -> Traffic {
+        self.received
+    }
+
+    /// Messages wholly handed to the kernel, and the bytes of their payloads.
+    #[must_use]
+    pub fn sent(&self) -> Traffic {
+        self.sent
+    }
+
+    /// Messages that were accepted and then lost: dropped by the slow-consumer policy, or still
+    /// waiting when the session ended.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+}
+
+/// What the table does to a session.
+impl Session {
+    pub(crate) fn is_open(&self) -> bool {
+        self.ending.is_none()
+    }
+
+    pub(crate) fn ending(&self) -> Option<&Ending> {
+        self.ending.as_deref()
+    }
+
+    pub(crate) fn ending_mut(&mut self) -> Option<&mut Ending> {
+        self.ending.as_deref_mut()
+    }
+
+    pub(crate) fn set_ending(&mut self, ending: Ending) {
+        self.ending = Some(Box::new(ending));
+    }
+
+    pub(crate) fn set_target(&mut self, target: &str) {
+        self.target = (target != "/").then(|| target.into());
+    }
+
+    pub(crate) fn set_headers<'a>(&mut self, headers: impl Iterator<Item = (&'a str, &'a [u8])>) {
+        self.extras.get_or_insert_default().headers =
+            headers.map(|(name, value)| (name.into(), value.into())).collect();
+    }
+
+    pub(crate) fn set_subprotocol(&mut self, subprotocol: Option<Box<str>>) {
+        if subprotocol.is_some() {
+            self.extras.get_or_insert_default().subprotocol = subprotocol;
+        }
+    }
+
+    /// Takes over what the host said when it admitted the session.
+    pub(crate) fn set_host_data(
+        &mut self,
+        metadata: Option<Map<String, Value>>,
+        data: Option<Box<dyn Any + Send>>,
+    ) {
+        if metadata.is_some() || data.is_some() {
+            let extras = self.extras.get_or_insert_default();
+            extras.metadata = metadata.unwrap_or_default();
+            extras.data = data;
+        }
+    }
+
+    /// Keeps bytes that were read before it was a session, until the loop gets to it.
+    pub(crate) fn set_unread(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.extras.get_or_insert_default().unread = bytes;
+        }
+    }
+
+    /// Takes those bytes.
+    #[inline]
+    pub(crate) fn take_unread(&mut self) -> Option<Vec<u8>> {
+        let unread = &mut self.extras.as_mut()?.unread;
+        (!unread.is_empty()).then(|| std::mem::take(unread))
+    }
+
+    /// Notes since when its reads are paused; an earlier note stands.
+    pub(crate) fn record_pause(&mut self, since: Instant) {
+        let paused = &mut self.extras.get_or_insert_default().paused;
+        *paused = Some(paused.map_or(since, |earlier| earlier.min(since)));
+    }
+
+    /// Takes back that note.
+    pub(crate) fn take_pause(&mut self) -> Option<Instant> {
+        self.extras.as_mut()?.paused.take()
+    }
+
+    #[inline]
+    pub(crate) fn record_message(&mut self, payload: usize, now: Instant) {
+        self.received.messages += 1;
+        self.received.bytes += payload as u64;
+        self.last_message = self.since_connected(now);
+    }
+
+    #[inline]
+    pub(crate) fn record_sent(&mut self, messages: u64, payload: u64) {
+        self.sent.messages += messages;
+        self.sent.bytes += payload;
+    }
+
+    pub(crate) fn record_dropped(&mut self, messages: u64) {
+        self.dropped += messages;
+    }
+
+    /// Nanoseconds from admission to `now`: 584 years fit.
+    #[inline]
+    fn since_connected(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.connected).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn into_disconnect(mut self, now: Instant) -> Disconnect {
+        let ending = self
+            .ending
+            .take()
+            .map_or_else(|| Ending::new(Cause::IoError, Initiator::Network), |ending| *ending);
+        let duration = now.saturating_duration_since(self.connected);
+        Disconnect::new(self, ending, duration)
+    }
+}

@@ -1,0 +1,105 @@
+//! What happens when a deadline on the wheel has passed.
+
+use super::Sessions;
+use super::lifecycle::Lifecycle;
+use super::stats::HandshakeFailure;
+use super::table::Stage;
+use crate::close::{Cause, CloseCode, Initiator};
+use crate::codec::{ControlPayload, websocket};
+use crate::id::SessionKey;
+use crate::session::{Due, Ending, Socket, State};
+
+/// What the tick has to do for a deadline that has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Expired {
+    /// Nothing more.
+    Done,
+    /// The session is about to be closed for its silence: read from it once more, then call
+    /// [`Sessions::expire_for_good`].
+    LastChance(SessionKey),
+}
+
+impl Sessions {
+    /// Takes the next connection whose deadline has passed, and does what is due for it.
+    pub(crate) fn expire_next(&mut self) -> Option<Expired> {
+        let key = self.wheel.pop_expired(self.now)?;
+        Some(self.expire(key))
+    }
+
+    fn expire(&mut self, key: SessionKey) -> Expired {
+        if self.is_paused(key) {
+            // Its clocks stand still; resuming sets the timer again.
+            return Expired::Done;
+        }
+        let Some(connection) = self.table.get(key) else { return Expired::Done };
+        match &connection.stage {
+            Stage::Session(session) if session.is_open() => return self.attend(key, false),
+            Stage::Session(_) => self.finish(key, Socket::Drop),
+            Stage::Lingering(_) => self.drop_connection(key),
+            Stage::Handshake(handshake) if handshake.parked.is_some() => {
+                self.refuse(key, HandshakeFailure::HostTimedOut);
+            }
+            Stage::Handshake(_) => {
+                self.failed_handshakes.count(HandshakeFailure::TimedOut);
+                self.drop_connection(key);
+            }
+        }
+        Expired::Done
+    }
+
+    /// The session was read once more, and nothing came that would save it.
+    pub(crate) fn expire_for_good(&mut self, key: SessionKey) {
+        self.attend(key, true);
+    }
+
+    /// Does what is due for an open session, until nothing is, and sets its timer to the next.
+    fn attend(&mut self, key: SessionKey, for_good: bool) -> Expired {
+        let now = self.now;
+        loop {
+            let Some(connection) = self.table.get_mut(key) else { return Expired::Done };
+            let Stage::Session(session) = &mut connection.stage else { return Expired::Done };
+            if !session.is_open() {
+                return Expired::Done;
+            }
+            match session.due(now, &self.config) {
+                Due::At(at) => {
+                    self.wheel.reschedule(connection.timer, at);
+                    return Expired::Done;
+                }
+                Due::Never => return Expired::Done,
+                Due::Ping => {
+                    session.record_ping(now);
+                    let ping = websocket::ping(&ControlPayload::default());
+                    // Without room for a ping, the peer has enough to answer for already.
+                    self.outgoing.push_control(key, connection, ping.as_slice());
+                }
+                Due::Inactive => {
+                    session.record_inactive();
+                    self.counters.inactive += 1;
+                    self.lifecycle.push_back(Lifecycle::State(key, State::Inactive));
+                }
+                Due::HeartbeatTimeout | Due::IdleTimeout if !for_good => {
+                    return Expired::LastChance(key);
+                }
+                Due::HeartbeatTimeout => {
+                    let ending = Ending::new(Cause::HeartbeatTimeout, Initiator::Server);
+                    self.end(key, ending, None);
+                }
+                Due::IdleTimeout => {
+                    self.dismiss(key, Cause::IdleTimeout, &CloseCode::GOING_AWAY.into());
+                }
+            }
+        }
+    }
+
+    /// Notes that bytes came from a session.
+    #[inline]
+    pub(crate) fn record_life(&mut self, key: SessionKey) {
+        let now = self.now;
+        let Some(session) = self.table.get_mut(key).and_then(|c| c.session_mut()) else { return };
+        if session.record_life(now) {
+            self.counters.inactive -= 1;
+            self.lifecycle.push_back(Lifecycle::State(key, State::Active));
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Messages on their way out: from a host's call into an outbox, from the outbox into a socket.
+
+use std::io::{self, IoSlice};
+
+use super::table::{Connection, Readiness, Stage};
+use crate::close::Traffic;
+use crate::codec::Wire;
+use crate::config::{Config, SlowConsumer};
+use crate::error::Error;
+use crate::id::SessionKey;
+use crate::message::Message;
+use crate::outbox::{BufferPool, CONTROL_RESERVE, Departed, FrameKind, Outbox};
+use crate::session::Session;
+use crate::transport::{Transport, Write};
+
+/// The most that framing adds to a message, of any wire format that is built in.
+const MAX_OVERHEAD: usize = 16;
+
+/// How many slices one vectored write takes: far more than a tick of an ordinary session fills,
+/// and few enough to stand on the stack.
+const MAX_SLICES: usize = 32;
+
+/// What all sessions share on the way out.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    pub(crate) pool: BufferPool,
+    /// Those that have something to send, each once.
+    pub(crate) flush: Vec<SessionKey>,
+    pub(crate) totals: Totals,
+    limit: usize,
+    policy: SlowConsumer,
+}
+
+/// What went out, over all sessions that ever were.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) sent: Traffic,
+    pub(crate) dropped: u64,
+    pub(crate) refused: u64,
+}
+
+/// What became of one message for one session.
+#[derive(Debug)]
+pub(crate) enum Push {
+    /// It waits in the outbox.
+    Queued,
+    /// It was not taken; the session goes on.
+    Refused(Error),
+    /// It was not taken, and the session is to be closed: its outbox is full.
+    SlowConsumer,
+    /// It was not taken, and the session is to be closed: its socket is broken.
+    Failed(io::Error),
+}
+
+/// What became of an outbox when it was flushed.
+#[derive(Debug)]
+pub(crate) enum Flushed {
+    /// It is empty.
+    Empty,
+    /// The socket is full; its next writable edge goes on.
+    Blocked,
+    /// The socket is broken.
+    Failed(io::Error),
+}
+
+impl Outgoing {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            pool: BufferPool::new(),
+            flush: Vec::new(),
+            totals: Totals::default(),
+            limit: config.max_outbox.max(config.max_message_size + MAX_OVERHEAD),
+            policy: config.slow_consumer,
+        }
+    }
+
+    /// Queues a message for one session, which is open, by copying it.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        message: Message<'_>,
+    ) -> Push {
+        let Stage::Session(session) = &mut connection.stage else {
+            return Push::Refused(Error::SessionNotFound);
+        };
+        let envelope = match session.codec.encode(message) {
+            Ok(envelope) => envelope,
+            Err(error) => return self.refuse(error),
+        };
+        let wire = envelope.len();
+        if !session.outbox.has_room(wire, self.limit) || wire > self.limit {
+            match self.make_room(connection, wire) {
+                Push::Queued => {}
+                other => return other,
+            }
+        }
+        let Stage::Session(session) = &mut connection.stage else {
+            return Push::Refused(Error::SessionNotFound);
+        };
+        let (parts, payload) = (envelope.parts(), envelope.payload_len());
+        session.outbox.push(&mut self.pool, &parts, payload, FrameKind::Message);
+        self.mark(key, &mut connection.readiness, &session.outbox);
+        Push::Queued
+    }
+
+    /// Queues a message for one of many sessions, encoded already.
+    #[inline]
+    pub(crate) fn push_shared(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        wire: &Wire,
+    ) -> Push {
+        let Stage::Session(session) = &mut connection.stage else {
+            return Push::Refused(Error::SessionNotFound);
+        };
+        let length = wire.bytes().len();
+        if !session.outbox.has_room(length, self.limit) || length > self.limit {
+            match self.make_room(connection, length) {
+                Push::Queued => {}
+                other => return other,
+            }
+        }
+        let Stage::Session(session) = &mut connection.stage else {
+            return Push::Refused(Error::SessionNotFound);
+        };
+        session.outbox.push_shared(&mut self.pool, wire.bytes(), wire.payload_len());
+        self.mark(key, &mut connection.readiness, &session.outbox);
+        Push::Queued
+    }
+
+    /// Queues a control frame, if the outbox's reserve has room for it, and says whether it had.
+    pub(crate) fn push_control(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        frame: &[u8],
+    ) -> bool {
+        let Stage::Session(session) = &mut connection.stage else { return false };
+        let room = session.outbox.has_room(frame.len(), self.limit + CONTROL_RESERVE);
+        if room {
+            session.outbox.push(&mut self.pool, &[frame], 0, FrameKind::Control);
+            self.mark(key, &mut connection.readiness, &session.outbox);
+        }
+        room
+    }
+
+    /// Notes that a session has something to send.
+    #[inline]
+    pub(crate) fn mark(&mut self, key: SessionKey, readiness: &mut Readiness, outbox: &Outbox) {
+        if outbox.queued_bytes() > self.limit / 2 {
+            readiness.past_half = true;
+        }
+        if !readiness.in_flush {
+            readiness.in_flush = true;
+            self.flush.push(key);
+        }
+    }
+
+    /// Flushes an outbox that would overflow, and applies the policy only to what does not leave:
+    /// a burst within one tick condemns no peer whose socket has room.
+    #[cold]
+    fn make_room(&mut self, connection: &mut Connection, wire: usize) -> Push {
+        if wire > self.limit {
+            return self.refuse(Error::MessageTooBig { given: wire, max: self.limit });
+        }
+        if let Flushed::Failed(error) = self.flush(connection) {
+            return Push::Failed(error);
+        }
+        let limit = self.limit;
+        let Stage::Session(session) = &mut connection.stage else {
+            return Push::Refused(Error::SessionNotFound);
+        };
+        if session.outbox.has_room(wire, limit) {
+            return Push::Queued;
+        }
+        match self.policy {
+            SlowConsumer::Close => {
+                self.totals.refused += 1;
+                Push::SlowConsumer
+            }
+            SlowConsumer::DropNewest => self.refuse(Error::OutboxFull),
+            SlowConsumer::DropOldest => {
+                let dropped = session.outbox.drop_oldest(&mut self.pool, wire, limit);
+                self.record_dropped(session, dropped);
+                if session.outbox.has_room(wire, limit) {
+                    Push::Queued
+                } else {
+                    self.refuse(Error::OutboxFull)
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: Error) -> Push {
+        self.totals.refused += 1;
+        Push::Refused(error)
+    }
+
+    pub(crate) fn record_dropped(&mut self, session: &mut Session, dropped: Departed) {
+        session.record_dropped(dropped.messages);
+        self.totals.dropped += dropped.messages;
+    }
+
+    /// Writes what waits, as far as the socket takes it.
+    #[inline]
+    pub(crate) fn flush(&mut self, connection: &mut Connection) -> Flushed {
+        let Connection { transport, readiness, stage, .. } = connection;
+        match stage {
+            Stage::Session(session) => {
+                let (departed, flushed) =
+                    write_out(transport, readiness, &mut session.outbox, &mut self.pool);
+                session.record_sent(departed.messages, departed.payload);
+                self.totals.sent.messages += departed.messages;
+                self.totals.sent.bytes += departed.payload;
+                flushed
+            }
+            // What a lingering socket still delivers was counted when its session ended.
+            Stage::Lingering(lingering) => {
+                write_out(transport, readiness, &mut lingering.outbox, &mut self.pool).1
+            }
+            Stage::Handshake(_) => Flushed::Empty,
+        }
+    }
+}
+
+#[inline]
+fn write_out(
+    transport: &mut Transport,
+    readiness: &mut Readiness,
+    outbox: &mut Outbox,
+    pool: &mut BufferPool,
+) -> (Departed, Flushed) {
+    let mut total = Departed::default();
+    while !outbox.is_empty() {
+        if !readiness.writable {
+            return (total, Flushed::Blocked);
+        }
+        let written = if outbox.is_contiguous() {
+            transport.write(outbox.front())
+        } else {
+            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+            let filled = outbox.slices(&mut slices);
+            transport.write_vectored(&slices[..filled])
+        };
+        match written {
+            Write::Taken { count, full } => {
+                let departed = outbox.advance(pool, count);
+                total.messages += departed.messages;
+                total.payload += departed.payload;
+                readiness.writable = !full;
+            }
+            Write::Failed(error) => return (total, Flushed::Failed(error)),
+        }
+    }
+    (total, Flushed::Empty)
+}

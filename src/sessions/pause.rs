@@ -1,0 +1,129 @@
+//! Pausing reads. A paused session sends as before; nothing is read from it, the end of its stream
+//! waits as well, and its silence is not held against it.
+
+use std::time::Instant;
+
+use super::Sessions;
+use super::table::Stage;
+use crate::error::Result;
+use crate::id::{SessionKey, SessionRef};
+use crate::session::Due;
+
+impl Sessions {
+    /// Stops reading from one session, until [`Sessions::resume_reads`]. Messages that were read
+    /// already still arrive. Its heartbeat and idle clocks stand still meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound).
+    pub fn pause_reads<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
+        let key = self.find(session.into())?;
+        let now = self.now;
+        if let Some(connection) = self.table.get_mut(key)
+            && !connection.readiness.paused
+        {
+            connection.readiness.paused = true;
+            if let Some(session) = connection.session_mut() {
+                session.record_pause(now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads from one session again; it stays paused while all are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound).
+    pub fn resume_reads<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
+        let key = self.find(session.into())?;
+        if let Some(connection) = self.table.get_mut(key)
+            && connection.readiness.paused
+        {
+            connection.readiness.paused = false;
+            if self.paused.is_none() {
+                self.forgive(key, None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops accepting, and reading from every session and handshake, until
+    /// [`Sessions::resume_all_reads`]. Their clocks stand still meanwhile. O(1). A manager that is
+    /// being stopped cannot be paused: it has to read the close frames that it waits for.
+    pub fn pause_all_reads(&mut self) {
+        if self.paused.is_some() || self.is_stopping() {
+            return;
+        }
+        self.paused = Some(self.now);
+    }
+
+    /// Accepts and reads again, but for sessions that are paused themselves. Costs O(n).
+    pub fn resume_all_reads(&mut self) {
+        let Some(since) = self.paused.take() else { return };
+        let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
+        for key in keys {
+            let Some(connection) = self.table.get_mut(key) else { continue };
+            let paused = connection.readiness.paused;
+            match &mut connection.stage {
+                Stage::Session(session) => {
+                    if paused {
+                        session.record_pause(since);
+                    } else {
+                        self.forgive(key, Some(since));
+                    }
+                }
+                Stage::Handshake(handshake) => {
+                    let pause = self.now.saturating_duration_since(since.max(handshake.since));
+                    handshake.deadline += pause;
+                    handshake.since = self.now;
+                    self.wheel.reschedule(connection.timer, handshake.deadline);
+                    self.carry(key);
+                }
+                Stage::Lingering(_) => {}
+            }
+        }
+    }
+
+    /// Whether all reads are paused.
+    #[must_use]
+    pub fn are_reads_paused(&self) -> bool {
+        self.paused.is_some()
+    }
+
+    /// Whether nothing may be read from this connection for now. What closes or lingers is read
+    /// all the same: no message comes of it.
+    #[inline]
+    pub(crate) fn is_paused(&self, key: SessionKey) -> bool {
+        let Some(connection) = self.table.get(key) else { return false };
+        if self.paused.is_none() && !connection.readiness.paused {
+            return false;
+        }
+        match &connection.stage {
+            Stage::Session(session) => session.is_open(),
+            Stage::Handshake(_) => true,
+            Stage::Lingering(_) => false,
+        }
+    }
+
+    /// Takes the pause that ends now out of a session's clocks, and reads what has waited. `all`
+    /// is since when all reads were paused.
+    fn forgive(&mut self, key: SessionKey, all: Option<Instant>) {
+        let now = self.now;
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let timer = connection.timer;
+        let Stage::Session(session) = &mut connection.stage else { return };
+        if let Some(since) = session.take_pause().into_iter().chain(all).min() {
+            session.forgive(since, now);
+        }
+        if session.is_open() {
+            match session.due(now, &self.config) {
+                Due::At(at) => self.wheel.reschedule(timer, at),
+                Due::Never => {}
+                // Due now: the wheel says so at once.
+                _ => self.wheel.reschedule(timer, now),
+            }
+        }
+        self.carry(key);
+    }
+}

@@ -1,0 +1,125 @@
+//! What the tick does to a connection that it reads from.
+
+use super::Sessions;
+use super::table::Stage;
+use crate::codec::Codec;
+use crate::id::SessionKey;
+use crate::session::{Awaits, Session};
+use crate::transport::Read;
+
+/// What a connection's input is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    /// A session's codec.
+    Session,
+    /// The head of a request.
+    Handshake,
+    /// Nobody: it is thrown away.
+    Lingering,
+    /// Nobody, and it is left in the socket.
+    Nothing,
+}
+
+impl Sessions {
+    /// Notes what the system said of a connection, and says whether there is one. What can be
+    /// written again is marked for the flush.
+    #[inline]
+    pub(crate) fn note_readiness(
+        &mut self,
+        key: SessionKey,
+        readable: bool,
+        writable: bool,
+        until_end: bool,
+    ) -> bool {
+        let Some(connection) = self.table.get_mut(key) else { return false };
+        connection.readiness.readable |= readable;
+        connection.readiness.until_end |= until_end;
+        if writable && !connection.readiness.writable {
+            connection.readiness.writable = true;
+            let outbox = match &connection.stage {
+                Stage::Session(session) => &session.outbox,
+                Stage::Lingering(lingering) => &lingering.outbox,
+                Stage::Handshake(_) => return true,
+            };
+            if !outbox.is_empty() {
+                self.outgoing.mark(key, &mut connection.readiness, outbox);
+            }
+        }
+        true
+    }
+
+    /// Whether there may be something to read, and somebody to read it for.
+    #[inline]
+    pub(crate) fn may_read(&self, key: SessionKey) -> bool {
+        let Some(connection) = self.table.get(key) else { return false };
+        connection.readiness.readable
+            && self.reading(key) != Reading::Nothing
+            && !self.is_paused(key)
+    }
+
+    /// What a connection's input is for.
+    #[inline]
+    pub(crate) fn reading(&self, key: SessionKey) -> Reading {
+        let Some(connection) = self.table.get(key) else { return Reading::Nothing };
+        match &connection.stage {
+            Stage::Session(session) if is_read(session) => Reading::Session,
+            Stage::Session(_) => Reading::Nothing,
+            // What comes behind a parked request stays in the socket.
+            Stage::Handshake(handshake) if handshake.parked.is_some() => Reading::Nothing,
+            Stage::Handshake(_) => Reading::Handshake,
+            Stage::Lingering(_) => Reading::Lingering,
+        }
+    }
+
+    /// Reads once, and notes whether the socket is drained by that.
+    #[inline]
+    pub(crate) fn read(&mut self, key: SessionKey, buffer: &mut [u8]) -> Read {
+        let Some(connection) = self.table.get_mut(key) else { return Read::Drained };
+        let read = connection.transport.read(buffer, connection.readiness.until_end);
+        connection.readiness.readable = matches!(read, Read::Bytes { drained: false, .. });
+        read
+    }
+
+    /// Takes bytes that were read before the connection was a session, unless its reads are
+    /// paused.
+    #[inline]
+    pub(crate) fn take_unread(&mut self, key: SessionKey) -> Option<Vec<u8>> {
+        if self.is_paused(key) {
+            return None;
+        }
+        self.any_session_mut(key)?.take_unread()
+    }
+
+    /// The codec of a session that is read, and whether the session is open.
+    #[inline]
+    pub(crate) fn reading_codec(&mut self, key: SessionKey) -> Option<(&mut Codec, bool)> {
+        let session = self.table.get_mut(key)?.session_mut()?;
+        let open = session.is_open();
+        (open || is_read(session)).then_some((&mut session.codec, open))
+    }
+
+    /// Counts a message that came from a session, if it is open.
+    #[inline]
+    pub(crate) fn record_message(&mut self, key: SessionKey, payload: usize) -> bool {
+        let now = self.now;
+        let Some(session) = self.table.get_mut(key).and_then(|c| c.session_mut()) else {
+            return false;
+        };
+        if !session.is_open() {
+            return false;
+        }
+        session.record_message(payload, now);
+        self.counters.received.messages += 1;
+        self.counters.received.bytes += payload as u64;
+        true
+    }
+}
+
+/// Whether a session's input still means anything: it is open, or its close frame is awaited.
+#[inline]
+fn is_read(session: &Session) -> bool {
+    match session.ending() {
+        None => true,
+        Some(ending) => matches!(ending.awaits, Awaits::PeerClose(_)),
+    }
+}

@@ -1,0 +1,169 @@
+//! Sending: to one, to many, to all.
+
+use super::Sessions;
+use super::outgoing::Push;
+use crate::codec::Encoded;
+use crate::error::{Error, Result};
+use crate::id::{SessionKey, SessionRef};
+use crate::message::Message;
+use crate::session::Session;
+
+/// What became of a message that was sent to several sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delivery {
+    /// The sessions that it was queued for.
+    pub queued: usize,
+    /// The sessions that did not take it: not found, an outbox that is full, or a framing that
+    /// cannot carry it.
+    pub refused: usize,
+}
+
+impl Sessions {
+    /// Sends a message to one session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`]; [`Error::OutboxFull`], after which the
+    /// slow-consumer policy may close the session; [`Error::MessageTooBig`] and
+    /// [`Error::Unframeable`], after which it goes on.
+    #[inline]
+    pub fn send_to<'a, 'm>(
+        &mut self,
+        session: impl Into<SessionRef<'a>>,
+        message: impl Into<Message<'m>>,
+    ) -> Result<()> {
+        self.check_not_stopped()?;
+        let key = self.find(session.into())?;
+        let Some(connection) = self.table.get_mut(key) else { return Err(Error::SessionNotFound) };
+        let push = self.outgoing.push(key, connection, message.into());
+        self.settle_push(key, push)
+    }
+
+    /// Sends a message to every open session. It is encoded once for each wire format in use,
+    /// whatever the number of sessions; one that is slow or fails neither delays nor fails the
+    /// others. Costs O(n).
+    pub fn broadcast<'m>(&mut self, message: impl Into<Message<'m>>) -> Delivery {
+        self.deliver(message.into(), |_, _| true)
+    }
+
+    /// Sends a message to every open session for which `predicate` holds. Costs O(n).
+    pub fn broadcast_where<'m>(
+        &mut self,
+        message: impl Into<Message<'m>>,
+        mut predicate: impl FnMut(&Session) -> bool,
+    ) -> Delivery {
+        self.deliver(message.into(), |_, session| predicate(session))
+    }
+
+    /// Sends a message to every open session but one, which need not exist. Costs O(n).
+    pub fn broadcast_others<'a, 'm>(
+        &mut self,
+        session: impl Into<SessionRef<'a>>,
+        message: impl Into<Message<'m>>,
+    ) -> Delivery {
+        let except = self.table.find_open(session.into());
+        self.deliver(message.into(), |key, _| Some(key) != except)
+    }
+
+    /// Sends a message to each of these sessions; to one that is named twice, twice. Those that
+    /// are not found count as refused. Costs O(m) in the number named.
+    pub fn send_to_many<'a, 'm, R: Into<SessionRef<'a>>>(
+        &mut self,
+        sessions: impl IntoIterator<Item = R>,
+        message: impl Into<Message<'m>>,
+    ) -> Delivery {
+        let mut encoded = Encoded::new(message.into());
+        let mut delivery = Delivery::default();
+        for session in sessions {
+            let key = match self.check_not_stopped() {
+                Ok(()) => self.table.find_open(session.into()),
+                Err(_) => None,
+            };
+            let sent = key.is_some_and(|key| self.send_encoded(key, &mut encoded).is_ok());
+            delivery.count(sent);
+        }
+        delivery
+    }
+
+    fn send_encoded(&mut self, key: SessionKey, encoded: &mut Encoded<'_>) -> Result<()> {
+        let Some(connection) = self.table.get_mut(key) else { return Err(Error::SessionNotFound) };
+        let Some(session) = connection.open_session() else { return Err(Error::SessionNotFound) };
+        let push = match encoded.wire(&session.codec) {
+            Ok(wire) => self.outgoing.push_shared(key, connection, wire),
+            Err(error) => {
+                self.outgoing.totals.refused += 1;
+                Push::Refused(error)
+            }
+        };
+        self.settle_push(key, push)
+    }
+
+    fn deliver(
+        &mut self,
+        message: Message<'_>,
+        mut wanted: impl FnMut(SessionKey, &Session) -> bool,
+    ) -> Delivery {
+        let mut delivery = Delivery::default();
+        let mut encoded = Encoded::new(message);
+        // Ending a session needs the whole table, so it waits until the round is over.
+        let mut lost = Vec::new();
+        for (key, connection) in self.table.iter_mut() {
+            let Some(session) = connection.open_session() else { continue };
+            if !wanted(key, session) {
+                continue;
+            }
+            let push = match encoded.wire(&session.codec) {
+                Ok(wire) => self.outgoing.push_shared(key, connection, wire),
+                Err(error) => {
+                    self.outgoing.totals.refused += 1;
+                    Push::Refused(error)
+                }
+            };
+            delivery.count(matches!(push, Push::Queued));
+            if matches!(push, Push::SlowConsumer | Push::Failed(_)) {
+                lost.push((key, push));
+            }
+        }
+        for (key, push) in lost {
+            // The session is lost; the delivery has counted that.
+            let _ = self.settle_push(key, push);
+        }
+        delivery
+    }
+
+    #[inline]
+    fn settle_push(&mut self, key: SessionKey, push: Push) -> Result<()> {
+        match push {
+            Push::Queued => Ok(()),
+            Push::Refused(error) => Err(error),
+            Push::SlowConsumer => {
+                self.end_slow(key);
+                Err(Error::OutboxFull)
+            }
+            Push::Failed(error) => {
+                self.end_by_error(key, &error);
+                Err(Error::SessionNotFound)
+            }
+        }
+    }
+
+    /// Sends a control frame to a session, if its outbox's reserve has room.
+    pub(crate) fn send_control(&mut self, key: SessionKey, frame: &[u8]) -> bool {
+        let Some(connection) = self.table.get_mut(key) else { return false };
+        self.outgoing.push_control(key, connection, frame)
+    }
+
+    fn check_not_stopped(&self) -> Result<()> {
+        if self.is_stopped() { Err(Error::Stopped) } else { Ok(()) }
+    }
+}
+
+impl Delivery {
+    fn count(&mut self, queued: bool) {
+        if queued {
+            self.queued += 1;
+        } else {
+            self.refused += 1;
+        }
+    }
+}

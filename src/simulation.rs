@@ -1,0 +1,153 @@
+//! The real tick without a kernel: sockets in memory, and a clock that the caller turns. For
+//! simulations and benches; not part of the interface that hosts rely on.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::Token;
+
+use crate::config::Config;
+use crate::error::Result;
+use crate::handler::Handler;
+use crate::id::SessionKey;
+use crate::session::ListenerId;
+use crate::sessions::Sessions;
+use crate::tick::{READ_BUFFER, Readiness, Tick};
+use crate::transport::{ListenUrl, Register, Transport, memory};
+
+pub use crate::transport::memory::MemoryPeer;
+
+/// Nobody need watch a socket in memory.
+#[derive(Debug)]
+struct Unwatched;
+
+impl Register for Unwatched {
+    fn register(&self, _transport: &mut Transport, _token: Token) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A manager's tick on sockets in memory.
+#[derive(Debug)]
+pub struct Simulation<H> {
+    sessions: Sessions,
+    handler: H,
+    buffer: Box<[u8]>,
+    now: Instant,
+    connections: Vec<SessionKey>,
+}
+
+impl<H: Handler> Simulation<H> {
+    /// A manager without listeners, at the time `start`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig).
+    pub fn new(config: Config, handler: H, start: Instant) -> Result<Self> {
+        config.validate()?;
+        Ok(Self {
+            sessions: Sessions::new(config, Box::new(Unwatched), start),
+            handler,
+            buffer: vec![0; READ_BUFFER].into(),
+            now: start,
+            connections: Vec::new(),
+        })
+    }
+
+    /// Adds a listener that only [`Simulation::connect`] reaches.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl).
+    pub fn listen(&mut self, url: &str) -> Result<ListenerId> {
+        self.sessions.add_listener(url.parse::<ListenUrl>()?)
+    }
+
+    /// Connects a peer.
+    ///
+    /// # Errors
+    ///
+    /// None here; a kernel may refuse.
+    pub fn connect(&mut self, listener: ListenerId) -> io::Result<MemoryPeer> {
+        let (socket, peer) = memory::pair();
+        let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let transport = Transport::Memory(Box::new(socket));
+        let key = self.tick_on(|tick| tick.handle_accepted(transport, remote, listener))?;
+        self.connections.push(key);
+        Ok(peer)
+    }
+
+    /// Runs ticks in which every socket is told to be ready, until no work is left.
+    pub fn settle(&mut self) {
+        loop {
+            let connections = std::mem::take(&mut self.connections);
+            self.tick_on(|tick| {
+                tick.begin();
+                for key in &connections {
+                    let readiness = Readiness { readable: true, writable: true, until_end: false };
+                    tick.handle_readiness(*key, readiness);
+                }
+                tick.handle_timeouts();
+                tick.finish();
+            });
+            self.connections = connections;
+            self.connections.retain(|key| self.sessions.has_connection(*key));
+            if !self.sessions.has_work() || self.sessions.is_stopped() {
+                return;
+            }
+        }
+    }
+
+    /// Turns the clock on by `step`, stopping at each deadline on the way, as a loop would.
+    pub fn advance(&mut self, step: Duration) {
+        let end = self.now + step;
+        while let Some(due) = self.sessions.next_deadline().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.settle();
+        }
+        self.now = end;
+        self.settle();
+    }
+
+    /// Turns the clock on by `step` without running in between: a loop that was itself stopped.
+    pub fn sleep_through(&mut self, step: Duration) {
+        self.now += step;
+        self.settle();
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// When the next timer is due.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.sessions.next_deadline()
+    }
+
+    /// The handler.
+    pub fn handler(&mut self) -> &mut H {
+        &mut self.handler
+    }
+
+    /// The sessions.
+    pub fn sessions(&mut self) -> &mut Sessions {
+        self.sessions.set_now(self.now);
+        &mut self.sessions
+    }
+
+    /// Whether stopping is done.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.sessions.is_stopped()
+    }
+
+    fn tick_on<T>(&mut self, turn: impl FnOnce(&mut Tick<'_, H>) -> T) -> T {
+        self.sessions.set_now(self.now);
+        let Self { sessions, handler, buffer, .. } = self;
+        turn(&mut Tick { sessions, handler, buffer })
+    }
+}

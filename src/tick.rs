@@ -1,0 +1,269 @@
+//! One turn of the loop: readiness and the time go in, callbacks and writes come out. Knows no
+//! poll and no clock, so a simulation drives the same code.
+
+use std::io;
+use std::net::SocketAddr;
+
+use crate::codec::handshake::Progress;
+use crate::codec::request::{HeaderSlots, Request};
+use crate::codec::{Event, websocket};
+use crate::handler::{Context, Handler};
+use crate::id::SessionKey;
+use crate::message::Message;
+use crate::session::{Decision, ListenerId, Socket};
+use crate::sessions::{Expired, Head, Lifecycle, Reading, Sessions};
+use crate::transport::{Read, Transport};
+
+/// The size of the one buffer that all sessions read into. A larger one saves system calls for
+/// large messages; this much stays in a core's second-level cache.
+pub(crate) const READ_BUFFER: usize = 64 * 1024;
+
+/// The most that is read from one session in a tick, so that none can starve the others. What is
+/// left is read in the next tick, which does not sleep.
+const READ_BUDGET: usize = 4 * READ_BUFFER;
+
+/// What the system said of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The end of the stream, an error or urgent data is there, for which no further edge comes.
+    pub(crate) until_end: bool,
+}
+
+/// A turn of the loop in progress.
+#[derive(Debug)]
+pub(crate) struct Tick<'a, H: ?Sized> {
+    pub(crate) sessions: &'a mut Sessions,
+    pub(crate) handler: &'a mut H,
+    pub(crate) buffer: &'a mut [u8],
+}
+
+impl<H: Handler + ?Sized> Tick<'_, H> {
+    /// Begins: tells what the last tick has put off, and reads on where it stopped.
+    pub(crate) fn begin(&mut self) {
+        self.sessions.take_drained();
+        for key in self.sessions.take_carried() {
+            self.read(key);
+        }
+    }
+
+    /// Acts on what the system said of one connection, which may be gone.
+    #[inline]
+    pub(crate) fn handle_readiness(&mut self, key: SessionKey, readiness: Readiness) {
+        let Readiness { readable, writable, until_end } = readiness;
+        if !self.sessions.note_readiness(key, readable || until_end, writable, until_end) {
+            return;
+        }
+        if readable || until_end {
+            self.read(key);
+        }
+    }
+
+    /// Takes in a connection that a listener accepted.
+    pub(crate) fn handle_accepted(
+        &mut self,
+        transport: Transport,
+        remote: SocketAddr,
+        listener: ListenerId,
+    ) -> io::Result<SessionKey> {
+        self.sessions.accept(transport, remote, listener)
+    }
+
+    /// Does what is due by the clock.
+    pub(crate) fn handle_timeouts(&mut self) {
+        while let Some(expired) = self.sessions.expire_next() {
+            if let Expired::LastChance(key) = expired {
+                // The loop itself may have been stopped: what came meanwhile counts.
+                self.sessions.note_readiness(key, true, false, false);
+                self.read(key);
+                self.sessions.expire_for_good(key);
+            }
+        }
+    }
+
+    /// Ends: writes what there is to send, and tells what has happened, until neither is left.
+    /// Each session ends once, so that comes to an end.
+    pub(crate) fn finish(&mut self) {
+        loop {
+            self.sessions.flush();
+            if !self.dispatch() {
+                break;
+            }
+        }
+        self.sessions.finish_stopping();
+        // The grace may have ended what was left.
+        self.dispatch();
+        self.sessions.finish_stopping();
+    }
+
+    /// Tells the handler what has happened, in order. Says whether anything had.
+    #[inline]
+    pub(crate) fn dispatch(&mut self) -> bool {
+        let mut any = false;
+        while let Some(lifecycle) = self.sessions.next_lifecycle() {
+            any = true;
+            self.tell(lifecycle);
+        }
+        any
+    }
+
+    fn tell(&mut self, lifecycle: Lifecycle) {
+        let Self { sessions, handler, .. } = self;
+        match lifecycle {
+            Lifecycle::Connect(key) => {
+                if sessions.any_session(key).is_some() {
+                    handler.on_connect(&mut Context::new(sessions, key));
+                }
+            }
+            Lifecycle::State(key, state) => {
+                if sessions.get_session(key).is_some() {
+                    handler.on_state_change(&mut Context::new(sessions, key), state);
+                }
+            }
+            Lifecycle::Drain(key) => {
+                if sessions.get_session(key).is_some() {
+                    handler.on_drain(&mut Context::new(sessions, key));
+                }
+            }
+            Lifecycle::Disconnect(key) => {
+                if let Some(disconnect) = sessions.take_ended(key) {
+                    handler.on_disconnect(sessions, disconnect);
+                }
+            }
+        }
+    }
+
+    /// Reads from a connection until it is drained or its budget is spent.
+    fn read(&mut self, key: SessionKey) {
+        if let Some(mut unread) = self.sessions.take_unread(key) {
+            self.hear(key, &mut unread);
+        }
+        let mut budget = READ_BUDGET;
+        while self.sessions.may_read(key) {
+            if budget == 0 {
+                self.sessions.carry(key);
+                return;
+            }
+            let most = self.buffer.len().min(budget);
+            match self.sessions.read(key, &mut self.buffer[..most]) {
+                Read::Bytes { count, .. } => {
+                    budget -= count;
+                    self.handle_bytes(key, count);
+                }
+                Read::Drained => return,
+                Read::EndOfStream => {
+                    self.handle_end(key);
+                    return;
+                }
+                Read::Failed(error) => {
+                    match self.sessions.reading(key) {
+                        Reading::Handshake => self.sessions.abandon(key),
+                        _ => self.sessions.end_by_error(key, &error),
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Acts on `count` bytes at the front of the buffer.
+    #[inline]
+    fn handle_bytes(&mut self, key: SessionKey, count: usize) {
+        // The buffer is lent out while callbacks run, and nothing reads meanwhile.
+        let buffer = std::mem::take(&mut self.buffer);
+        let input = &mut buffer[..count];
+        match self.sessions.reading(key) {
+            Reading::Session => self.hear(key, input),
+            Reading::Handshake => {
+                let taken = self.handle_head(key, input);
+                if taken < count && matches!(self.sessions.reading(key), Reading::Session) {
+                    self.hear(key, &mut input[taken..]);
+                }
+            }
+            Reading::Lingering => {
+                self.sessions.discard(key, count);
+            }
+            Reading::Nothing => {}
+        }
+        self.buffer = buffer;
+    }
+
+    fn handle_end(&mut self, key: SessionKey) {
+        match self.sessions.reading(key) {
+            Reading::Session => self.sessions.end_of_stream(key),
+            Reading::Handshake => self.sessions.abandon(key),
+            Reading::Lingering => self.sessions.drop_connection(key),
+            Reading::Nothing => {}
+        }
+    }
+
+    /// Reads a request's head, and says how much of the input was dealt with.
+    fn handle_head(&mut self, key: SessionKey, input: &[u8]) -> usize {
+        let Some(mut reader) = self.sessions.take_head_reader(key) else { return input.len() };
+        match reader.take(input) {
+            Ok(Progress::Partial) => {
+                self.sessions.put_head_reader(key, reader);
+                input.len()
+            }
+            Ok(Progress::Complete { head, consumed }) => {
+                self.handle_request(key, head, &input[consumed..]);
+                consumed
+            }
+            Err(refusal) => {
+                self.sessions.refuse(key, refusal.into());
+                input.len()
+            }
+        }
+    }
+
+    fn handle_request(&mut self, key: SessionKey, head: &[u8], rest: &[u8]) {
+        let mut slots = HeaderSlots::new();
+        let request = match Request::parse(head, &mut slots) {
+            Ok(request) => request,
+            Err(refusal) => return self.sessions.refuse(key, refusal.into()),
+        };
+        let Head::Ask(arrival) = self.sessions.examine(key, &request) else { return };
+        self.dispatch();
+        match self.handler.on_request(self.sessions, &arrival) {
+            Decision::Defer => self.sessions.park(key, head, rest),
+            decision => self.sessions.settle(key, &request, decision),
+        }
+    }
+
+    /// Acts on what a session sent.
+    #[inline]
+    fn hear(&mut self, key: SessionKey, mut input: &mut [u8]) {
+        self.sessions.record_life(key);
+        loop {
+            let Some((codec, open)) = self.sessions.reading_codec(key) else { return };
+            match codec.decode(&mut input) {
+                Ok(None) => return,
+                Ok(Some(event)) => match event {
+                    Event::Message(message) if open => self.deliver(key, message),
+                    Event::Assembled(message) if open => self.deliver(key, message.as_message()),
+                    Event::Ping(payload) if open => {
+                        let pong = websocket::pong(&payload);
+                        // A peer that sends pings and does not read gets no further pongs.
+                        self.sessions.send_control(key, pong.as_slice());
+                    }
+                    // Nothing follows this side's close frame, and a pong has no answer.
+                    Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong => {}
+                    Event::Close { code, reason } => {
+                        return self.sessions.end_by_peer(key, code, reason);
+                    }
+                },
+                Err(error) if open => return self.sessions.end_by_codec(key, &error),
+                Err(_) => return self.sessions.finish(key, Socket::Linger),
+            }
+        }
+    }
+
+    #[inline]
+    fn deliver(&mut self, key: SessionKey, message: Message<'_>) {
+        self.dispatch();
+        if self.sessions.record_message(key, message.len()) {
+            self.handler.on_message(&mut Context::new(self.sessions, key), message);
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! A socket in memory: the seam for simulations, which drive the real tick without a kernel.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use super::{Read, Write};
+
+/// What both ends share.
+#[derive(Debug)]
+struct Wire {
+    to_server: VecDeque<u8>,
+    to_peer: Vec<u8>,
+    /// The most that one read of the server's gives, and one write takes.
+    step: usize,
+    /// How much more the server may write before its socket is full.
+    window: usize,
+    ended_by_peer: bool,
+    ended_by_server: bool,
+    dropped_by_server: bool,
+    failure: Option<io::ErrorKind>,
+}
+
+/// The server's end.
+#[derive(Debug)]
+pub(crate) struct MemorySocket(Arc<Mutex<Wire>>);
+
+/// The peer's end, which a simulation holds.
+#[derive(Debug)]
+pub struct MemoryPeer(Arc<Mutex<Wire>>);
+
+/// A connected pair with an unlimited window.
+pub(crate) fn pair() -> (MemorySocket, MemoryPeer) {
+    let wire = Arc::new(Mutex::new(Wire {
+        to_server: VecDeque::new(),
+        to_peer: Vec::new(),
+        step: usize::MAX,
+        window: usize::MAX,
+        ended_by_peer: false,
+        ended_by_server: false,
+        dropped_by_server: false,
+        failure: None,
+    }));
+    (MemorySocket(Arc::clone(&wire)), MemoryPeer(wire))
+}
+
+fn lock(wire: &Mutex<Wire>) -> MutexGuard<'_, Wire> {
+    wire.lock().expect("no holder of the wire panics")
+}
+
+impl MemorySocket {
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Read {
+        let mut wire = lock(&self.0);
+        if wire.to_server.is_empty() {
+            return match wire.failure {
+                Some(kind) => Read::Failed(kind.into()),
+                None if wire.ended_by_peer => Read::EndOfStream,
+                None => Read::Drained,
+            };
+        }
+        let count = buffer.len().min(wire.step).min(wire.to_server.len());
+        for (to, from) in buffer.iter_mut().zip(wire.to_server.drain(..count)) {
+            *to = from;
+        }
+        Read::Bytes { count, drained: false }
+    }
+
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Write {
+        let mut wire = lock(&self.0);
+        if let Some(kind) = wire.failure {
+            return Write::Failed(kind.into());
+        }
+        let count = bytes.len().min(wire.step).min(wire.window);
+        wire.to_peer.extend_from_slice(&bytes[..count]);
+        wire.window = wire.window.saturating_sub(count);
+        Write::Taken { count, full: wire.window == 0 }
+    }
+
+    pub(crate) fn shutdown_write(&mut self) {
+        lock(&self.0).ended_by_server = true;
+    }
+}
+
+impl Drop for MemorySocket {
+    fn drop(&mut self) {
+        if let Ok(mut wire) = self.0.lock() {
+            wire.dropped_by_server = true;
+        }
+    }
+}
+
+impl MemoryPeer {
+    /// Sends bytes to the server.
+    pub fn send(&self, bytes: &[u8]) {
+        lock(&self.0).to_server.extend(bytes);
+    }
+
+    /// Takes all that the server has written.
+    #[must_use]
+    pub fn receive(&self) -> Vec<u8> {
+        std::mem::take(&mut lock(&self.0).to_peer)
+    }
+
+    /// Ends the stream to the server.
+    pub fn shutdown_write(&self) {
+        lock(&self.0).ended_by_peer = true;
+    }
+
+    /// Breaks the connection: what the server has not read yet it still reads.
+    pub fn fail(&self, kind: io::ErrorKind) {
+        lock(&self.0).failure = Some(kind);
+    }
+
+    /// Lets the server write so many bytes more, from now on.
+    pub fn set_window(&self, bytes: usize) {
+        lock(&self.0).window = bytes;
+    }
+
+    /// Limits each read and write of the server to so many bytes.
+    pub fn set_step(&self, bytes: usize) {
+        lock(&self.0).step = bytes.max(1);
+    }
+
+    /// Whether the server has shut down its writing side.
+    #[must_use]
+    pub fn is_ended(&self) -> bool {
+        lock(&self.0).ended_by_server
+    }
+
+    /// Whether the server has dropped its socket.
+    #[must_use]
+    pub fn is_dropped(&self) -> bool {
+        lock(&self.0).dropped_by_server
+    }
+}

@@ -1,0 +1,133 @@
+//! What a socket is: it reads and writes bytes, and says when it is drained. Knows no protocol and
+//! no session.
+
+mod listen_url;
+mod listener;
+#[cfg(feature = "simulation")]
+pub(crate) mod memory;
+mod tcp;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+
+use mio::{Registry, Token};
+
+pub use listen_url::{ListenUrl, Protocol};
+pub(crate) use listener::Listener;
+pub(crate) use tcp::Keepalive;
+
+/// What a read brought.
+#[derive(Debug)]
+pub(crate) enum Read {
+    /// Bytes, and whether the socket has nothing more for now: then the next edge tells.
+    Bytes {
+        /// How many.
+        count: usize,
+        /// Whether that was all.
+        drained: bool,
+    },
+    /// Nothing for now.
+    Drained,
+    /// The peer will send nothing more.
+    EndOfStream,
+    /// The socket is broken.
+    Failed(io::Error),
+}
+
+/// What a write achieved.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// The socket took so many bytes, and whether it would take more now.
+    Taken {
+        /// How many.
+        count: usize,
+        /// Whether it is full: then the next edge tells.
+        full: bool,
+    },
+    /// The socket is broken.
+    Failed(io::Error),
+}
+
+/// One connected socket.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    /// TCP, through the system.
+    Tcp(mio::net::TcpStream),
+    /// A pipe in memory, for simulations.
+    #[cfg(feature = "simulation")]
+    Memory(Box<memory::MemorySocket>),
+}
+
+impl Transport {
+    /// Reads once into `buffer`. `until_end` tells that an end of stream or an error is known to
+    /// be waiting behind the data, for which no further edge will come; then only the end, or a
+    /// socket that would block, counts as drained.
+    #[inline]
+    pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
+        match self {
+            Self::Tcp(stream) => tcp::read(stream, buffer, until_end),
+            #[cfg(feature = "simulation")]
+            Self::Memory(socket) => socket.read(buffer),
+        }
+    }
+
+    /// Writes once.
+    #[inline]
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Write {
+        match self {
+            Self::Tcp(stream) => tcp::write(stream, bytes),
+            #[cfg(feature = "simulation")]
+            Self::Memory(socket) => socket.write(bytes),
+        }
+    }
+
+    /// Writes once from several places.
+    pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Write {
+        match self {
+            Self::Tcp(stream) => tcp::write_vectored(stream, slices),
+            #[cfg(feature = "simulation")]
+            Self::Memory(socket) => socket.write(slices.first().map_or(&[], |slice| slice)),
+        }
+    }
+
+    /// Tells the peer that nothing more will come. A socket that is broken already needs no telling.
+    pub(crate) fn shutdown_write(&mut self) {
+        match self {
+            Self::Tcp(stream) => drop(stream.shutdown(std::net::Shutdown::Write)),
+            #[cfg(feature = "simulation")]
+            Self::Memory(socket) => socket.shutdown_write(),
+        }
+    }
+
+    /// Has the kernel test whether a silent peer is alive. A system that cannot is no reason to
+    /// refuse the peer, so an error is only logged.
+    pub(crate) fn set_keepalive(&self, keepalive: Keepalive) {
+        match self {
+            Self::Tcp(stream) => tcp::set_keepalive(stream, keepalive),
+            #[cfg(feature = "simulation")]
+            Self::Memory(_) => {}
+        }
+    }
+
+    /// Whether data may wait in the socket for which no event will come after it is registered.
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
+        match self {
+            Self::Tcp(stream) => registry.register(stream, token, interest),
+            #[cfg(feature = "simulation")]
+            Self::Memory(_) => Ok(()),
+        }
+    }
+}
+
+/// Who watches sockets for readiness: in production a `mio` registry.
+pub(crate) trait Register: fmt::Debug + Send {
+    /// Watches `transport` for both directions, once, until it is dropped.
+    fn register(&self, transport: &mut Transport, token: Token) -> io::Result<()>;
+}
+
+impl Register for Registry {
+    fn register(&self, transport: &mut Transport, token: Token) -> io::Result<()> {
+        transport.register(self, token)
+    }
+}

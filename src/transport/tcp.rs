@@ -1,0 +1,75 @@
+//! TCP as the operating system gives it.
+
+use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::time::Duration;
+
+use mio::net::TcpStream;
+use socket2::{SockRef, TcpKeepalive};
+
+use super::{Read, Write};
+
+/// A read or write that stopped short tells that the socket is drained or full: so on Unix, where
+/// the next edge is armed by it. Windows rearms only when an operation would block.
+const SHORT_MEANS_DONE: bool = cfg!(unix);
+
+/// When the kernel tests whether a silent peer is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Keepalive {
+    /// The silence before the first probe.
+    pub(crate) idle: Duration,
+    /// The time between probes.
+    pub(crate) interval: Duration,
+    /// How many unanswered probes end the connection.
+    pub(crate) probes: u32,
+}
+
+#[inline]
+pub(super) fn read(stream: &mut TcpStream, buffer: &mut [u8], until_end: bool) -> Read {
+    loop {
+        return match stream.read(buffer) {
+            Ok(0) => Read::EndOfStream,
+            Ok(count) => {
+                let drained = SHORT_MEANS_DONE && !until_end && count < buffer.len();
+                Read::Bytes { count, drained }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Read::Drained,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => Read::Failed(error),
+        };
+    }
+}
+
+#[inline]
+pub(super) fn write(stream: &mut TcpStream, bytes: &[u8]) -> Write {
+    write_with(bytes.len(), || (&*stream).write(bytes))
+}
+
+pub(super) fn write_vectored(stream: &mut TcpStream, slices: &[IoSlice<'_>]) -> Write {
+    let given = slices.iter().map(|slice| slice.len()).sum();
+    write_with(given, || (&*stream).write_vectored(slices))
+}
+
+#[inline]
+fn write_with(given: usize, mut write: impl FnMut() -> io::Result<usize>) -> Write {
+    loop {
+        return match write() {
+            Ok(count) => Write::Taken { count, full: SHORT_MEANS_DONE && count < given },
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                Write::Taken { count: 0, full: true }
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => Write::Failed(error),
+        };
+    }
+}
+
+pub(super) fn set_keepalive(stream: &TcpStream, keepalive: Keepalive) {
+    let parameters = TcpKeepalive::new().with_time(keepalive.idle);
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows))]
+    let parameters = parameters.with_interval(keepalive.interval);
+    #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
+    let parameters = parameters.with_retries(keepalive.probes);
+    if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&parameters) {
+        log::debug!("the system refused a keepalive: {error}");
+    }
+}

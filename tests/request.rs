@@ -1,0 +1,318 @@
+//! What a request head says, and which heads are refused: each rule of RFC 9112 and RFC 6455 that
+//! the codec obeys.
+
+use majordomo::codec::handshake::{MAX_HEADERS, Refusal};
+use majordomo::codec::request::{HeaderField, HeaderSlots, HttpVersion, Request, RequestKind};
+
+const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Parses a request line and header lines, and looks at the result.
+fn parse<T>(line: &str, headers: &str, look: impl FnOnce(Request<'_>) -> T) -> Result<T, Refusal> {
+    parse_bytes(format!("{line}\r\n{headers}\r\n").as_bytes(), look)
+}
+
+fn parse_bytes<T>(head: &[u8], look: impl FnOnce(Request<'_>) -> T) -> Result<T, Refusal> {
+    let mut slots = HeaderSlots::new();
+    Request::parse(head, &mut slots).map(look)
+}
+
+/// Whether a request with these header lines is plain (`false`), an upgrade (`true`), or refused.
+fn kind(line: &str, headers: &str) -> Result<bool, Refusal> {
+    parse(line, &format!("Host: a\r\n{headers}"), |request| {
+        request.kind().map(|kind| matches!(kind, RequestKind::Upgrade(_)))
+    })?
+}
+
+fn upgrade() -> String {
+    format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{KEY}")
+}
+
+/// The kind of a valid upgrade in which `from` is replaced by `to`.
+fn upgrade_with(from: &str, to: &str) -> Result<bool, Refusal> {
+    let headers = upgrade();
+    assert!(headers.contains(from), "{from}");
+    kind("GET / HTTP/1.1", &headers.replacen(from, to, 1))
+}
+
+/// What a request with these header lines after `Host` is refused for.
+fn refusal(headers: &str) -> Option<Refusal> {
+    parse("GET / HTTP/1.1", &format!("Host: a\r\n{headers}"), |_| ()).err()
+}
+
+#[test]
+fn a_request_is_read_as_it_was_sent() {
+    let headers = "HOST: a:80\r\nX-One: \t 1 \r\nx-one:2\r\nEmpty:\r\nOrigin: http://b\r\n";
+    parse("POST /a%20b/c?d=e HTTP/1.1", headers, |request| {
+        assert_eq!(request.method(), "POST");
+        assert_eq!(request.target(), "/a%20b/c?d=e");
+        assert_eq!((request.path(), request.query()), ("/a%20b/c", Some("d=e")));
+        assert_eq!(request.version(), HttpVersion::Http11);
+        assert_eq!(request.origin(), Some("http://b"));
+        assert!(!request.has_body() && !request.is_upgrade());
+        let headers = request.headers();
+        assert_eq!(headers.get("host"), Some("a:80"));
+        assert_eq!(headers.get("empty"), Some(""));
+        assert_eq!(headers.get("none"), None);
+        let all: Vec<_> = headers.get_all("X-ONE").map(HeaderField::as_bytes).collect();
+        assert_eq!(all, [b"1", b"2"]);
+        let names: Vec<_> = headers.iter().map(HeaderField::name).collect();
+        assert_eq!(names, ["HOST", "X-One", "x-one", "Empty", "Origin"]);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_value_that_is_no_utf8_is_bytes_only() {
+    parse_bytes(b"GET / HTTP/1.1\r\nHost: a\r\nX: \xff\r\nX: \xc3\xa4\r\n\r\n", |request| {
+        let values: Vec<_> = request.headers().get_all("x").collect();
+        assert_eq!((values[0].as_str(), values[0].as_bytes()), (None, &b"\xff"[..]));
+        assert_eq!(values[1].as_str(), Some("ä"));
+        assert_eq!(request.headers().get("x"), Some("ä"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_a_request_says_outlives_the_view() {
+    let head = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
+    let mut slots = HeaderSlots::new();
+    let (path, host, value) = {
+        let request = Request::parse(&head, &mut slots).unwrap();
+        (request.path(), request.headers().get("host"), request.query_value("b"))
+    };
+    assert_eq!((path, host, value.as_deref()), ("/a", Some("a"), Some("c")));
+}
+
+#[test]
+fn a_target_is_in_origin_absolute_or_asterisk_form() {
+    let split = |line: &str| {
+        parse(line, "Host: a\r\n", |request| {
+            (request.path().to_owned(), request.query().map(str::to_owned))
+        })
+    };
+    let good = [
+        ("GET / HTTP/1.1", "/", None),
+        ("GET /? HTTP/1.1", "/", Some("")),
+        ("GET /a?b?c HTTP/1.1", "/a", Some("b?c")),
+        ("GET //a HTTP/1.1", "//a", None),
+        ("GET /http://a HTTP/1.1", "/http://a", None),
+        ("GET http://a:80/b?c HTTP/1.1", "/b", Some("c")),
+        ("GET WS://[::1]:80 HTTP/1.1", "/", None),
+        ("GET wss://a?b=/c HTTP/1.1", "/", Some("b=/c")),
+        ("OPTIONS * HTTP/1.1", "*", None),
+    ];
+    for (line, path, query) in good {
+        assert_eq!(split(line), Ok((path.to_owned(), query.map(str::to_owned))), "{line}");
+    }
+    for bad in ["*", "a", "a:80", "?a", "http://", "http:///a", "http://u@a/", "ftp://a/", "/a#b"] {
+        assert_eq!(split(&format!("GET {bad} HTTP/1.1")), Err(Refusal::BadTarget), "{bad}");
+    }
+    assert_eq!(split("CONNECT a:80 HTTP/1.1"), Err(Refusal::BadTarget));
+}
+
+#[test]
+fn query_values_are_decoded_as_forms_encode_them() {
+    let value = |query: &str, name: &str| {
+        parse(&format!("GET /{query} HTTP/1.1"), "Host: a\r\n", |request| {
+            request.query_value(name).map(std::borrow::Cow::into_owned)
+        })
+        .unwrap()
+    };
+    assert_eq!(value("?a=1&b=2", "b").as_deref(), Some("2"));
+    assert_eq!(value("?a=1&a=2", "a").as_deref(), Some("1"));
+    assert_eq!(value("?a=x+y%20z%2B%C3%A4", "a").as_deref(), Some("x y z+ä"));
+    assert_eq!(value("?a%20b=c=d", "a b").as_deref(), Some("c=d"));
+    assert_eq!(value("?a", "a").as_deref(), Some(""));
+    assert_eq!(value("?a=%zz%f", "a").as_deref(), Some("%zz%f"));
+    assert_eq!(value("?a=%ff", "a").as_deref(), Some("\u{fffd}"));
+    assert_eq!(value("?aa=1&A=2", "a"), None);
+    assert_eq!(value("?", "a"), None);
+    assert_eq!(value("a", "a"), None);
+}
+
+#[test]
+fn a_host_is_named_once_and_well() {
+    let with = |line: &str, headers: &str| parse(line, headers, |_| ()).err();
+    assert_eq!(with("GET / HTTP/1.1", ""), Some(Refusal::BadHost));
+    assert_eq!(with("GET http://a/ HTTP/1.1", ""), Some(Refusal::BadHost));
+    assert_eq!(with("GET / HTTP/1.0", ""), None);
+    for good in ["", "a", "a.b:1", "[::1]:1", "%41"] {
+        assert_eq!(with("GET / HTTP/1.1", &format!("Host: {good}\r\n")), None, "{good}");
+    }
+    for bad in ["a b", "a/b", "u@a", "a?b", "a\tb", "ä"] {
+        let headers = format!("Host: {bad}\r\n");
+        assert_eq!(with("GET / HTTP/1.1", &headers), Some(Refusal::BadHost), "{bad}");
+    }
+    assert_eq!(refusal("host: a\r\n"), Some(Refusal::DuplicateHeader));
+}
+
+#[test]
+fn fields_that_stand_once_are_not_repeated() {
+    for name in ["Sec-WebSocket-Key", "sec-websocket-version", "Origin"] {
+        assert_eq!(refusal(&format!("{name}: a\r\n")), None, "{name}");
+        let twice = format!("{name}: a\r\nX: y\r\n{}: a\r\n", name.to_uppercase());
+        assert_eq!(refusal(&twice), Some(Refusal::DuplicateHeader), "{name}");
+    }
+    let origin = b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: \xff\r\n\r\n";
+    assert_eq!(parse_bytes(origin, |_| ()), Err(Refusal::Malformed));
+}
+
+#[test]
+fn a_body_has_one_length() {
+    let has_body = |version: &str, headers: &str| {
+        let line = format!("POST / HTTP/{version}");
+        parse(&line, &format!("Host: a\r\n{headers}"), |request| request.has_body())
+    };
+    assert_eq!(has_body("1.1", ""), Ok(false));
+    assert_eq!(has_body("1.1", "Content-Length: 0\r\n"), Ok(false));
+    assert_eq!(has_body("1.1", "Content-Length: 10\r\n"), Ok(true));
+    assert_eq!(has_body("1.1", "Transfer-Encoding: Chunked\r\n"), Ok(true));
+    assert_eq!(has_body("1.1", "Transfer-Encoding: gzip, chunked\r\n"), Ok(true));
+    for bad in [
+        "Content-Length:\r\n",
+        "Content-Length: +1\r\n",
+        "Content-Length: -1\r\n",
+        "Content-Length: 0x1\r\n",
+        "Content-Length: 1, 1\r\n",
+        "Content-Length: 18446744073709551616\r\n",
+        "Content-Length: 1\r\nContent-Length: 1\r\n",
+        "Content-Length: 1\r\nContent-Length: 2\r\n",
+        "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+        "Transfer-Encoding: gzip\r\n",
+        "Transfer-Encoding: chunked, gzip\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: xchunked\r\n",
+        "Transfer-Encoding:\r\n",
+    ] {
+        assert_eq!(has_body("1.1", bad), Err(Refusal::AmbiguousLength), "{bad}");
+    }
+    let old = has_body("1.0", "Transfer-Encoding: chunked\r\n");
+    assert_eq!(old, Err(Refusal::AmbiguousLength));
+}
+
+#[test]
+fn only_http_1_is_spoken() {
+    let with = |line| parse(line, "Host: a\r\n", |request| request.version());
+    assert_eq!(with("GET / HTTP/1.1"), Ok(HttpVersion::Http11));
+    assert_eq!(with("GET / HTTP/1.0"), Ok(HttpVersion::Http10));
+    for other in ["GET / HTTP/2.0", "GET / HTTP/0.9", "PRI * HTTP/2.0"] {
+        assert_eq!(with(other), Err(Refusal::UnsupportedHttpVersion), "{other}");
+    }
+    for bad in ["GET /", "GET / HTTP/1", "GET / HTTP/x.y", "GET / http/1.1", "GET / HTTP/1.1 "] {
+        assert_eq!(with(bad), Err(Refusal::Malformed), "{bad}");
+    }
+}
+
+/// What two parsers may read as two different requests. The reader refuses some of these before
+/// they are parsed; what reaches the parser, it refuses as well.
+#[test]
+fn lines_that_parsers_read_differently_are_refused() {
+    for line in
+        ["GET  / HTTP/1.1", "GET /  HTTP/1.1", "GET\t/ HTTP/1.1", "GET /a b HTTP/1.1", "GET"]
+    {
+        assert_eq!(parse(line, "Host: a\r\n", |_| ()), Err(Refusal::Malformed), "{line}");
+    }
+    for headers in [
+        ": a\r\n",
+        "X : a\r\n",
+        "X\t: a\r\n",
+        " X: a\r\n",
+        "X\r\n",
+        "X Y: a\r\n",
+        "X[: a\r\n",
+        "ä: a\r\n",
+        "X\0: a\r\n",
+        "X: a\0b\r\n",
+        "X: a\x7f\r\n",
+        "X: a\rb\r\n",
+        "X: a\r\n b\r\n",
+    ] {
+        assert_eq!(refusal(headers), Some(Refusal::Malformed), "{headers:?}");
+    }
+}
+
+#[test]
+fn a_head_ends_where_the_parser_says_so() {
+    let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    assert!(parse_bytes(head, |_| ()).is_ok());
+    assert_eq!(parse_bytes(&[head, &b"x"[..]].concat(), |_| ()), Err(Refusal::Malformed));
+    assert_eq!(parse_bytes(&head[..head.len() - 2], |_| ()), Err(Refusal::Malformed));
+    assert_eq!(parse_bytes(b"", |_| ()), Err(Refusal::Malformed));
+    assert_eq!(refusal(&"a: b\r\n".repeat(MAX_HEADERS)), Some(Refusal::TooManyHeaders));
+}
+
+#[test]
+fn what_does_not_ask_for_a_websocket_is_an_ordinary_request() {
+    assert_eq!(kind("GET / HTTP/1.1", ""), Ok(false));
+    assert_eq!(kind("POST / HTTP/1.0", "Content-Length: 3\r\n"), Ok(false));
+    assert_eq!(kind("GET / HTTP/1.1", "Upgrade: h2c\r\nConnection: Upgrade\r\n"), Ok(false));
+    assert_eq!(kind("GET / HTTP/1.1", KEY), Ok(false));
+    assert_eq!(kind("GET / HTTP/1.1", "Sec-WebSocket-Version: 8\r\n"), Ok(false));
+    assert_eq!(upgrade_with("websocket", "xwebsocket"), Ok(false));
+}
+
+#[test]
+fn an_upgrade_obeys_the_opening_handshake() {
+    assert_eq!(upgrade_with("", ""), Ok(true));
+    assert_eq!(upgrade_with("websocket", "h2c, WebSocket"), Ok(true));
+    assert_eq!(upgrade_with("Upgrade: websocket", "upgrade: h2c\r\nUPGRADE:websocket"), Ok(true));
+    assert_eq!(upgrade_with(": Upgrade", ": keep-alive, upgrade"), Ok(true));
+    let repeated = "Connection: keep-alive\r\nConnection: UPGRADE";
+    assert_eq!(upgrade_with("Connection: Upgrade", repeated), Ok(true));
+    assert_eq!(upgrade_with("Upgrade: w", "Content-Length: 0\r\nUpgrade: w"), Ok(true));
+
+    assert_eq!(upgrade_with("Connection: Upgrade\r\n", ""), Err(Refusal::BadConnection));
+    assert_eq!(upgrade_with(": Upgrade", ": close"), Err(Refusal::BadConnection));
+    for length in ["Content-Length: 1", "Transfer-Encoding: chunked"] {
+        let headers = format!("{length}\r\nUpgrade: w");
+        assert_eq!(upgrade_with("Upgrade: w", &headers), Err(Refusal::UpgradeWithBody));
+    }
+    for version in ["12", "013", "13, 8", "", "x"] {
+        let bad = format!("Version: {version}");
+        assert_eq!(upgrade_with("Version: 13", &bad), Err(Refusal::BadVersion), "{version}");
+    }
+    assert_eq!(upgrade_with("Sec-WebSocket-Version: 13\r\n", ""), Err(Refusal::BadVersion));
+}
+
+#[test]
+fn an_upgrade_needs_get_and_http_1_1() {
+    assert_eq!(kind("GET / HTTP/1.1", &upgrade()), Ok(true));
+    assert_eq!(kind("POST / HTTP/1.1", &upgrade()), Err(Refusal::BadMethod));
+    assert_eq!(kind("get / HTTP/1.1", &upgrade()), Err(Refusal::BadMethod));
+    assert_eq!(kind("GET / HTTP/1.0", &upgrade()), Err(Refusal::UpgradeOverHttp10));
+}
+
+#[test]
+fn a_key_is_the_base64_of_16_bytes() {
+    let with = |key: &str| upgrade_with("dGhlIHNhbXBsZSBub25jZQ==", key);
+    assert_eq!(with("+/+/+/+/+/+/+/+/+/+/+A=="), Ok(true));
+    // The last digit's spare bits do not matter.
+    assert_eq!(with("dGhlIHNhbXBsZSBub25jZX=="), Ok(true));
+    for bad in [
+        "",
+        "==",
+        "dGhlIHNhbXBsZSBub25jZQ",
+        "dGhlIHNhbXBsZSBub25jZQ=",
+        "dGhlIHNhbXBsZSBub25j",
+        "dGhlIHNhbXBsZSBub25jZQ===",
+        "dGhlIHNhbXBsZSBub25jZQAA",
+        "dGhlIHNhbXBsZSBub25jZQAA==",
+        "dGhlIHNhbXBsZSBub25j-_==",
+        "dGhlIHNhbXBs ZSBub25jZ==",
+        "dGhlIHNhbXBsZSBub25=ZQ==",
+    ] {
+        assert_eq!(with(bad), Err(Refusal::BadKey), "{bad}");
+    }
+    assert_eq!(upgrade_with(KEY, ""), Err(Refusal::BadKey));
+}
+
+#[test]
+fn offered_subprotocols_are_one_list() {
+    let headers = "Host: a\r\nSec-WebSocket-Protocol: chat , b\r\nX: y\r\n\
+        sec-websocket-protocol: ,c/1, ä, d.v1\r\n";
+    let offered = parse("GET / HTTP/1.1", headers, |request| {
+        request.subprotocols().map(str::to_owned).collect::<Vec<_>>()
+    });
+    assert_eq!(offered.unwrap(), ["chat", "b", "d.v1"]);
+}
