@@ -178,11 +178,16 @@ impl Sessions {
         let awaits = ending.awaits;
         session.set_ending(ending);
         self.outgoing.mark(key, &mut connection.readiness, &session.outbox);
+        // What was left in the socket, for a pause or a budget, may hold the peer's close frame.
+        let unread = connection.readiness.readable;
         match awaits {
             Awaits::Nothing => self.lifecycle.push_back(Lifecycle::Disconnect(key)),
             Awaits::PeerClose(deadline) | Awaits::Flush(deadline) => {
                 self.wheel.reschedule(connection.timer, deadline);
             }
+        }
+        if unread {
+            self.carry(key);
         }
     }
 

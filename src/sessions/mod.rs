@@ -346,14 +346,13 @@ impl Sessions {
 
     /// Writes what every marked connection has to send, once each.
     pub(crate) fn flush(&mut self) {
-        let mut marked = std::mem::take(&mut self.outgoing.flush);
-        for key in marked.drain(..) {
+        let mut next = 0;
+        // A session that ends by this may be marked again: the list grows behind us.
+        while let Some(&key) = self.outgoing.flush.get(next) {
+            next += 1;
             self.flush_connection(key);
         }
-        if self.outgoing.flush.is_empty() {
-            // The list keeps its memory.
-            self.outgoing.flush = marked;
-        }
+        self.outgoing.flush.clear();
     }
 
     /// Writes what one connection has to send.
