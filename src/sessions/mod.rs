@@ -2,6 +2,7 @@
 //! handler: what happens here is queued, and the tick tells the handler.
 
 mod admit;
+mod arrival;
 mod end;
 mod expire;
 mod lifecycle;
@@ -23,11 +24,12 @@ use crate::session::{Awaits, Disconnect, ListenerId, Session, Socket};
 use crate::timer_wheel::TimerWheel;
 use crate::transport::{ListenUrl, Register};
 
-pub use admit::{Accepted, Arrival, Refused, Ticket};
+pub use admit::{Accepted, Refused};
+pub use arrival::{Arrival, Ticket};
 pub use send::Delivery;
 pub use stats::{Disconnects, HandshakeFailure, HandshakeFailures, SessionCounts, Stats};
 
-pub(crate) use admit::Head;
+pub(crate) use arrival::Head;
 pub(crate) use expire::Expired;
 pub(crate) use lifecycle::Lifecycle;
 pub(crate) use reading::Reading;

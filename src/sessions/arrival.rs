@@ -1,0 +1,308 @@
+//! Requests: what the host is asked about them, and how they are answered.
+
+use std::net::SocketAddr;
+use std::ops::Deref;
+
+use super::Sessions;
+use super::stats::HandshakeFailure;
+use super::table::{Handshake, Parked, Stage};
+use crate::close::{Cause, CloseCode};
+use crate::codec::Codec;
+use crate::codec::handshake::{HeadReader, Refusal};
+use crate::codec::request::{HeaderSlots, Request, RequestKind, Upgrade};
+use crate::codec::response::{self, Response};
+use crate::config::DuplicateId;
+use crate::error::{Error, Result};
+use crate::id::{SessionId, SessionKey};
+use crate::outbox::FrameKind;
+use crate::session::{Admission, Decision, ListenerId, Session};
+use crate::transport::{ListenUrl, Protocol};
+
+/// Names a request that waits for the host's decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ticket(SessionKey);
+
+/// A request as the host sees it: [`Request`], and where it came from.
+#[derive(Debug)]
+pub struct Arrival<'a> {
+    request: &'a Request<'a>,
+    key: SessionKey,
+    remote: SocketAddr,
+    listener: ListenerId,
+}
+
+impl Arrival<'_> {
+    /// The peer's address.
+    #[must_use]
+    pub fn remote_addr(&self) -> SocketAddr {
+        self.remote
+    }
+
+    /// The listener it came by.
+    #[must_use]
+    pub fn listener(&self) -> ListenerId {
+        self.listener
+    }
+
+    /// What a deferred decision is given with.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        Ticket(self.key)
+    }
+}
+
+impl<'a> Deref for Arrival<'a> {
+    type Target = Request<'a>;
+
+    fn deref(&self) -> &Request<'a> {
+        self.request
+    }
+}
+
+/// What a whole head asks of the tick.
+#[derive(Debug)]
+pub(crate) enum Head<'a> {
+    /// The host is to decide.
+    Ask(Arrival<'a>),
+    /// It was dealt with.
+    Answered,
+}
+
+/// What a host does.
+impl Sessions {
+    /// Decides about a request that [`Decision::Defer`] has parked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`] when nothing is parked under this ticket: it was decided already,
+    /// or its peer or the handshake timeout was faster.
+    pub fn decide(&mut self, ticket: Ticket, decision: Decision) -> Result<()> {
+        let key = ticket.0;
+        let Some(handshake) = self.handshake_mut(key) else { return Err(Error::SessionNotFound) };
+        let Some(parked) = handshake.parked.take() else { return Err(Error::SessionNotFound) };
+        if let Decision::Defer = decision {
+            handshake.parked = Some(parked);
+            return Ok(());
+        }
+        let mut slots = HeaderSlots::new();
+        match Request::parse(&parked.head, &mut slots) {
+            Ok(request) => self.settle(key, &request, decision),
+            Err(refusal) => self.refuse(key, refusal.into()),
+        }
+        if let Some(session) = self.any_session_mut(key) {
+            session.set_unread(parked.rest);
+        }
+        self.carry(key);
+        Ok(())
+    }
+}
+
+/// What the tick does.
+impl Sessions {
+    /// Takes the head reader of a connection out of the table, if it still reads its head.
+    pub(crate) fn take_head_reader(&mut self, key: SessionKey) -> Option<HeadReader> {
+        let handshake = self.handshake_mut(key)?;
+        handshake.parked.is_none().then(|| std::mem::take(&mut handshake.head))
+    }
+
+    /// Puts it back, its head unfinished.
+    pub(crate) fn put_head_reader(&mut self, key: SessionKey, head: HeadReader) {
+        if let Some(handshake) = self.handshake_mut(key) {
+            handshake.head = head;
+        }
+    }
+
+    /// Whether a connection waits for the host's decision: nothing is read from it meanwhile.
+    pub(crate) fn is_parked(&self, key: SessionKey) -> bool {
+        match self.table.get(key).map(|connection| &connection.stage) {
+            Some(Stage::Handshake(handshake)) => handshake.parked.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Looks at a whole request, and answers it if the host need not be asked.
+    pub(crate) fn examine<'a>(&mut self, key: SessionKey, request: &'a Request<'a>) -> Head<'a> {
+        let Some(handshake) = self.handshake_mut(key) else { return Head::Answered };
+        let (remote, listener) = (handshake.remote, handshake.listener);
+        let failure = match request.kind() {
+            Err(refusal) => Some(refusal.into()),
+            Ok(_) if self.is_stopping() => Some(HandshakeFailure::Stopping),
+            Ok(RequestKind::Plain) => None,
+            Ok(RequestKind::Upgrade(_)) if !self.serves(listener, request.path()) => {
+                Some(HandshakeFailure::NotFound)
+            }
+            Ok(RequestKind::Upgrade(_)) => self.check_capacity().err(),
+        };
+        match failure {
+            None => Head::Ask(Arrival { request, key, remote, listener }),
+            Some(failure) => {
+                self.refuse(key, failure);
+                Head::Answered
+            }
+        }
+    }
+
+    /// Does what the host decided about a request.
+    pub(crate) fn settle(&mut self, key: SessionKey, request: &Request<'_>, decision: Decision) {
+        let Some(handshake) = self.handshake_mut(key) else { return };
+        let listener = handshake.listener;
+        match (decision, request.kind()) {
+            (_, Err(refusal)) => self.refuse(key, refusal.into()),
+            (Decision::Respond(response), Ok(kind)) => {
+                if let RequestKind::Upgrade(_) = kind {
+                    self.failed_handshakes.count(HandshakeFailure::RefusedByHost);
+                }
+                self.respond(key, &response, request.method() == "HEAD");
+            }
+            (Decision::Admit(_), Ok(RequestKind::Plain)) => {
+                let served = self.serves(listener, request.path());
+                self.refuse(
+                    key,
+                    if served {
+                        Refusal::UpgradeRequired.into()
+                    } else {
+                        HandshakeFailure::NotFound
+                    },
+                );
+            }
+            (Decision::Admit(admission), Ok(RequestKind::Upgrade(upgrade))) => {
+                if let Err(failure) = self.admit(key, request, &upgrade, admission) {
+                    self.refuse(key, failure);
+                }
+            }
+            (Decision::Defer, Ok(_)) => {}
+        }
+    }
+
+    /// Keeps a request until the host has decided. `rest` is what came behind its head.
+    pub(crate) fn park(&mut self, key: SessionKey, head: &[u8], rest: &[u8]) {
+        if let Some(handshake) = self.handshake_mut(key) {
+            handshake.parked = Some(Parked { head: head.into(), rest: rest.into() });
+        }
+    }
+
+    /// Answers a request that is not admitted, for a reason of this side's.
+    pub(crate) fn refuse(&mut self, key: SessionKey, failure: HandshakeFailure) {
+        let Some(handshake) = self.handshake_mut(key) else { return };
+        log::debug!("request from {} refused: {}", handshake.remote, failure.as_str());
+        self.failed_handshakes.count(failure);
+        match failure.response() {
+            Some(response) => self.respond(key, &response, false),
+            None => self.drop_connection(key),
+        }
+    }
+
+    /// A handshake's connection ended before there was a session.
+    pub(crate) fn abandon(&mut self, key: SessionKey) {
+        if self.handshake_mut(key).is_some() {
+            self.failed_handshakes.count(HandshakeFailure::ConnectionLost);
+        }
+        self.drop_connection(key);
+    }
+
+    /// A handshake's request is answered 503, or its socket is dropped if there is none yet.
+    pub(super) fn refuse_stopping(&mut self, key: SessionKey) {
+        if self.is_parked(key) {
+            self.refuse(key, HandshakeFailure::Stopping);
+        } else if let Some(handshake) = self.handshake_mut(key) {
+            if handshake.head.buffered() == 0 {
+                self.failed_handshakes.count(HandshakeFailure::Stopping);
+                self.drop_connection(key);
+            } else {
+                self.refuse(key, HandshakeFailure::Stopping);
+            }
+        }
+    }
+}
+
+impl Sessions {
+    /// Admits a WebSocket session.
+    fn admit(
+        &mut self,
+        key: SessionKey,
+        request: &Request<'_>,
+        upgrade: &Upgrade<'_>,
+        admission: Admission,
+    ) -> std::result::Result<(), HandshakeFailure> {
+        self.check_capacity()?;
+        let Admission { id, metadata, data, subprotocol, headers } = admission;
+        let mut answer = Vec::new();
+        response::write_upgrade(upgrade, subprotocol.as_deref(), &headers, &mut answer).map_err(
+            |error| {
+                log::error!("the host's admission cannot be carried out: {error}");
+                HandshakeFailure::HostError
+            },
+        )?;
+        let id = match id {
+            Some(id) => id,
+            None => SessionId::generate().map_err(|error| {
+                log::error!("no session id: {error}");
+                HandshakeFailure::HostError
+            })?,
+        };
+        if let Some(older) = self.key_of(&id) {
+            match self.config.duplicate_id {
+                DuplicateId::Reject => return Err(HandshakeFailure::DuplicateId),
+                DuplicateId::Replace => {
+                    self.dismiss(older, Cause::Replaced, &CloseCode::POLICY_VIOLATION.into());
+                }
+            }
+        }
+        self.release(&id);
+        let Some(handshake) = self.handshake_mut(key) else { return Ok(()) };
+        let (remote, listener) = (handshake.remote, handshake.listener);
+        let codec = Codec::websocket(self.config.max_message_size);
+        let mut session = Session::new(id, remote, Some(listener), codec, self.now);
+        session.set_target(request.target());
+        session.set_subprotocol(subprotocol);
+        session.set_host_data(metadata, data);
+        if self.config.keep_headers {
+            session.set_headers(request.headers().iter().map(|h| (h.name(), h.as_bytes())));
+        }
+        session.outbox.push(&mut self.outgoing.pool, &[&answer], 0, FrameKind::Control);
+        self.open(key, session);
+        if let Some(connection) = self.table.get_mut(key)
+            && let Stage::Session(session) = &connection.stage
+        {
+            self.outgoing.mark(key, &mut connection.readiness, &session.outbox);
+        }
+        Ok(())
+    }
+
+    fn respond(&mut self, key: SessionKey, response: &Response, head_only: bool) {
+        let mut bytes = Vec::new();
+        response.write_to(head_only, &mut bytes);
+        self.linger_with(key, &bytes);
+    }
+
+    fn serves(&self, listener: ListenerId, path: &str) -> bool {
+        match self.listener(listener).map(ListenUrl::protocol) {
+            Some(Protocol::WebSocket { path: Some(served) }) => **served == *path,
+            _ => true,
+        }
+    }
+
+    fn handshake_mut(&mut self, key: SessionKey) -> Option<&mut Handshake> {
+        match &mut self.table.get_mut(key)?.stage {
+            Stage::Handshake(handshake) => Some(handshake),
+            _ => None,
+        }
+    }
+}
+
+impl HandshakeFailure {
+    /// The answer; none where nobody would read one.
+    fn response(self) -> Option<Response> {
+        let (status, text) = match self {
+            Self::Request(refusal) => return Some(refusal.into()),
+            Self::NotFound => (404, "nothing is served here\n"),
+            Self::DuplicateId => (409, "the session id is taken\n"),
+            Self::HostError | Self::RefusedByHost => (500, "the host failed\n"),
+            Self::TooManySessions => (503, "the limit of sessions is reached\n"),
+            Self::Stopping => (503, "the server is stopping\n"),
+            Self::HostTimedOut => (503, "the host did not decide in time\n"),
+            Self::TimedOut | Self::ConnectionLost => return None,
+        };
+        Response::text(status, text).ok()
+    }
+}
