@@ -236,23 +236,22 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     fn hear(&mut self, key: SessionKey, mut input: &mut [u8]) {
         self.sessions.record_life(key);
         loop {
-            let Some((codec, open)) = self.sessions.reading_codec(key) else { return };
-            match codec.decode(&mut input) {
-                Ok(None) => return,
-                Ok(Some(event)) => match event {
-                    Event::Message(message) if open => self.deliver(key, message),
-                    Event::Assembled(message) if open => self.deliver(key, message.as_message()),
-                    Event::Ping(payload) if open => {
-                        let pong = websocket::pong(&payload);
-                        // A peer that sends pings and does not read gets no further pongs.
-                        self.sessions.send_control(key, pong.as_slice());
-                    }
-                    // Nothing follows this side's close frame, and a pong has no answer.
-                    Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong => {}
-                    Event::Close { code, reason } => {
-                        return self.sessions.end_by_peer(key, code, reason);
-                    }
-                },
+            // What happened before a message is told before it.
+            self.dispatch();
+            let Some((event, open)) = self.sessions.decode(key, &mut input) else { return };
+            match event {
+                Ok(Event::Message(message)) if open => self.deliver(key, message),
+                Ok(Event::Assembled(message)) if open => self.deliver(key, message.as_message()),
+                Ok(Event::Ping(payload)) if open => {
+                    let pong = websocket::pong(&payload);
+                    // A peer that sends pings and does not read gets no further pongs.
+                    self.sessions.send_control(key, pong.as_slice());
+                }
+                // Nothing follows this side's close frame, and a pong has no answer.
+                Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong) => {}
+                Ok(Event::Close { code, reason }) => {
+                    return self.sessions.end_by_peer(key, code, reason);
+                }
                 Err(error) if open => return self.sessions.end_by_codec(key, &error),
                 Err(_) => return self.sessions.finish(key, Socket::Linger),
             }
@@ -261,9 +260,6 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 
     #[inline]
     fn deliver(&mut self, key: SessionKey, message: Message<'_>) {
-        self.dispatch();
-        if self.sessions.record_message(key, message.len()) {
-            self.handler.on_message(&mut Context::new(self.sessions, key), message);
-        }
+        self.handler.on_message(&mut Context::new(self.sessions, key), message);
     }
 }

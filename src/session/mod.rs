@@ -328,11 +328,12 @@ impl Session {
         self.extras.as_mut()?.paused.take()
     }
 
+    /// Counts a message. It came with the bytes of which [`Session::record_life`] was told.
     #[inline]
-    pub(crate) fn record_message(&mut self, payload: usize, now: Instant) {
+    pub(crate) fn record_message(&mut self, payload: usize) {
         self.received.messages += 1;
         self.received.bytes += payload as u64;
-        self.last_message = self.since_connected(now);
+        self.last_message = self.last_active;
     }
 
     #[inline]

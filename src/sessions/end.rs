@@ -228,7 +228,7 @@ impl Sessions {
             let Stage::Session(session) = connection.stage else { return None };
             session
         };
-        let waiting = session.outbox.waiting();
+        let waiting = session.outbox.waiting(&self.outgoing.pool);
         self.outgoing.record_dropped(&mut session, waiting);
         let outbox = std::mem::take(&mut session.outbox);
         self.settle_outbox(key, outbox);

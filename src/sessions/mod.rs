@@ -355,6 +355,8 @@ impl Sessions {
             self.flush_connection(key);
         }
         self.outgoing.flush.clear();
+        // Every outbox that pointed into the run was marked.
+        self.outgoing.pool.end_run();
     }
 
     /// Writes what one connection has to send.

@@ -9,7 +9,7 @@ use crate::config::{Config, SlowConsumer};
 use crate::error::Error;
 use crate::id::SessionKey;
 use crate::message::Message;
-use crate::outbox::{BufferPool, CONTROL_RESERVE, Departed, FrameKind, Outbox};
+use crate::outbox::{CONTROL_RESERVE, Departed, FrameKind, Outbox, Pool, RunFrame};
 use crate::session::Session;
 use crate::transport::{Transport, Write};
 
@@ -23,7 +23,7 @@ const MAX_SLICES: usize = 32;
 /// What all sessions share on the way out.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
-    pub(crate) pool: BufferPool,
+    pub(crate) pool: Pool,
     /// Those that have something to send, each once.
     pub(crate) flush: Vec<SessionKey>,
     pub(crate) totals: Totals,
@@ -66,7 +66,7 @@ pub(crate) enum Flushed {
 impl Outgoing {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            pool: BufferPool::new(),
+            pool: Pool::new(),
             flush: Vec::new(),
             totals: Totals::default(),
             limit: config.max_outbox.max(config.max_message_size + MAX_OVERHEAD),
@@ -82,27 +82,17 @@ impl Outgoing {
         connection: &mut Connection,
         message: Message<'_>,
     ) -> Push {
-        let Stage::Session(session) = &mut connection.stage else {
+        let Some(session) = connection.open_session() else {
             return Push::Refused(Error::SessionNotFound);
         };
         let envelope = match session.codec.encode(message) {
             Ok(envelope) => envelope,
             Err(error) => return self.refuse(error),
         };
-        let wire = envelope.len();
-        if !session.outbox.has_room(wire, self.limit) || wire > self.limit {
-            match self.make_room(connection, wire) {
-                Push::Queued => {}
-                other => return other,
-            }
-        }
-        let Stage::Session(session) = &mut connection.stage else {
-            return Push::Refused(Error::SessionNotFound);
-        };
-        let (parts, payload) = (envelope.parts(), envelope.payload_len());
-        session.outbox.push(&mut self.pool, &parts, payload, FrameKind::Message);
-        self.mark(key, &mut connection.readiness, &session.outbox);
-        Push::Queued
+        self.queue(key, connection, envelope.len(), |outbox, pool| {
+            let (parts, payload) = (envelope.parts(), envelope.payload_len());
+            outbox.push(pool, &parts, payload, FrameKind::Message);
+        })
     }
 
     /// Queues a message for one of many sessions, encoded already.
@@ -113,12 +103,39 @@ impl Outgoing {
         connection: &mut Connection,
         wire: &Wire,
     ) -> Push {
-        let Stage::Session(session) = &mut connection.stage else {
-            return Push::Refused(Error::SessionNotFound);
+        self.queue(key, connection, wire.bytes().len(), |outbox, pool| {
+            outbox.push_shared(pool, wire.bytes(), wire.payload_len());
+        })
+    }
+
+    /// Queues a message for one of many sessions that stands in the pool's run.
+    #[inline]
+    pub(crate) fn push_run(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        frame: RunFrame,
+    ) -> Push {
+        self.queue(key, connection, frame.len(), |outbox, _| outbox.push_run(frame))
+    }
+
+    /// Queues `wire` bytes for a session, if it is open and its outbox takes them.
+    #[inline]
+    fn queue(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        wire: usize,
+        push: impl FnOnce(&mut Outbox, &mut Pool),
+    ) -> Push {
+        let room = match &connection.stage {
+            Stage::Session(session) => {
+                wire <= self.limit && session.outbox.has_room(wire, self.limit)
+            }
+            _ => return Push::Refused(Error::SessionNotFound),
         };
-        let length = wire.bytes().len();
-        if !session.outbox.has_room(length, self.limit) || length > self.limit {
-            match self.make_room(connection, length) {
+        if !room {
+            match self.make_room(connection, wire) {
                 Push::Queued => {}
                 other => return other,
             }
@@ -126,7 +143,7 @@ impl Outgoing {
         let Stage::Session(session) = &mut connection.stage else {
             return Push::Refused(Error::SessionNotFound);
         };
-        session.outbox.push_shared(&mut self.pool, wire.bytes(), wire.payload_len());
+        push(&mut session.outbox, &mut self.pool);
         self.mark(key, &mut connection.readiness, &session.outbox);
         Push::Queued
     }
@@ -231,28 +248,31 @@ fn write_out(
     transport: &mut Transport,
     readiness: &mut Readiness,
     outbox: &mut Outbox,
-    pool: &mut BufferPool,
+    pool: &mut Pool,
 ) -> (Departed, Flushed) {
     let mut total = Departed::default();
     while !outbox.is_empty() {
         if !readiness.writable {
+            outbox.leave_run(pool);
             return (total, Flushed::Blocked);
         }
         let written = if outbox.is_contiguous() {
-            transport.write(outbox.front())
+            transport.write(outbox.front(pool))
         } else {
             let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let filled = outbox.slices(&mut slices);
+            let filled = outbox.slices(pool, &mut slices);
             transport.write_vectored(&slices[..filled])
         };
         match written {
             Write::Taken { count, full } => {
                 let departed = outbox.advance(pool, count);
-                total.messages += departed.messages;
-                total.payload += departed.payload;
+                total += departed;
                 readiness.writable = !full;
             }
-            Write::Failed(error) => return (total, Flushed::Failed(error)),
+            Write::Failed(error) => {
+                outbox.leave_run(pool);
+                return (total, Flushed::Failed(error));
+            }
         }
     }
     (total, Flushed::Empty)

@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use super::table::Stage;
-use crate::codec::Codec;
+use crate::codec::{CodecError, Event};
 use crate::id::SessionKey;
 use crate::session::{Awaits, Session};
 use crate::transport::Read;
@@ -90,28 +90,32 @@ impl Sessions {
         self.any_session_mut(key)?.take_unread()
     }
 
-    /// The codec of a session that is read, and whether the session is open.
+    /// Takes the next event off the front of a session's input, and whether the session is open;
+    /// a message of an open one is counted. None when the input is used up, or nobody reads it.
     #[inline]
-    pub(crate) fn reading_codec(&mut self, key: SessionKey) -> Option<(&mut Codec, bool)> {
+    #[expect(clippy::mut_mut, reason = "the input is used up from the front")]
+    pub(crate) fn decode<'a>(
+        &mut self,
+        key: SessionKey,
+        input: &mut &'a mut [u8],
+    ) -> Option<(Result<Event<'a>, CodecError>, bool)> {
         let session = self.table.get_mut(key)?.session_mut()?;
-        let open = session.is_open();
-        (open || is_read(session)).then_some((&mut session.codec, open))
-    }
-
-    /// Counts a message that came from a session, if it is open.
-    #[inline]
-    pub(crate) fn record_message(&mut self, key: SessionKey, payload: usize) -> bool {
-        let now = self.now;
-        let Some(session) = self.table.get_mut(key).and_then(|c| c.session_mut()) else {
-            return false;
-        };
-        if !session.is_open() {
-            return false;
+        if !is_read(session) {
+            return None;
         }
-        session.record_message(payload, now);
-        self.counters.received.messages += 1;
-        self.counters.received.bytes += payload as u64;
-        true
+        let event = session.codec.decode(input).transpose()?;
+        let open = session.is_open();
+        if open {
+            let payload = match &event {
+                Ok(Event::Message(message)) => message.len(),
+                Ok(Event::Assembled(message)) => message.as_message().len(),
+                _ => return Some((event, open)),
+            };
+            session.record_message(payload);
+            self.counters.received.messages += 1;
+            self.counters.received.bytes += payload as u64;
+        }
+        Some((event, open))
     }
 }
 

@@ -6,6 +6,7 @@ use crate::codec::Encoded;
 use crate::error::{Error, Result};
 use crate::id::{SessionKey, SessionRef};
 use crate::message::Message;
+use crate::outbox::RunFrame;
 use crate::session::Session;
 
 /// What became of a message that was sent to several sessions.
@@ -32,9 +33,11 @@ impl Sessions {
         session: impl Into<SessionRef<'a>>,
         message: impl Into<Message<'m>>,
     ) -> Result<()> {
-        self.check_not_stopped()?;
-        let key = self.find(session.into())?;
-        let Some(connection) = self.table.get_mut(key) else { return Err(Error::SessionNotFound) };
+        let key = match session.into() {
+            SessionRef::Key(key) => key,
+            SessionRef::Id(id) => self.table.find(id).ok_or_else(|| self.not_found())?,
+        };
+        let Some(connection) = self.table.get_mut(key) else { return Err(self.not_found()) };
         let push = self.outgoing.push(key, connection, message.into());
         self.settle_push(key, push)
     }
@@ -107,14 +110,25 @@ impl Sessions {
         let mut encoded = Encoded::new(message);
         // Ending a session needs the whole table, so it waits until the round is over.
         let mut lost = Vec::new();
+        // Asked for at most once; none means that the run has no room for this frame.
+        let mut run: Option<Option<RunFrame>> = None;
         for (key, connection) in self.table.iter_mut() {
             let Some(session) = connection.open_session() else { continue };
             if !wanted(key, session) {
                 continue;
             }
-            let push = match encoded.wire(&session.codec) {
-                Ok(wire) => self.outgoing.push_shared(key, connection, wire),
-                Err(error) => {
+            let frame = if session.is_websocket() {
+                *run.get_or_insert_with(|| {
+                    let wire = encoded.wire(&session.codec).ok()?;
+                    self.outgoing.pool.add_to_run(wire.bytes(), wire.payload_len())
+                })
+            } else {
+                None
+            };
+            let push = match (frame, encoded.wire(&session.codec)) {
+                (Some(frame), _) => self.outgoing.push_run(key, connection, frame),
+                (None, Ok(wire)) => self.outgoing.push_shared(key, connection, wire),
+                (None, Err(error)) => {
                     self.outgoing.totals.refused += 1;
                     Push::Refused(error)
                 }
@@ -151,6 +165,11 @@ impl Sessions {
     pub(crate) fn send_control(&mut self, key: SessionKey, frame: &[u8]) -> bool {
         let Some(connection) = self.table.get_mut(key) else { return false };
         self.outgoing.push_control(key, connection, frame)
+    }
+
+    #[cold]
+    fn not_found(&self) -> Error {
+        if self.is_stopped() { Error::Stopped } else { Error::SessionNotFound }
     }
 
     fn check_not_stopped(&self) -> Result<()> {

@@ -1,0 +1,131 @@
+//! Frames copied one behind another.
+
+use super::{Departed, FrameKind};
+
+/// One frame's sizes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    pub(super) wire: u32,
+    pub(super) payload: u32,
+    pub(super) kind: FrameKind,
+}
+
+impl Frame {
+    pub(super) fn new(wire: usize, payload: usize, kind: FrameKind) -> Self {
+        Self { wire: narrow(wire), payload: narrow(payload), kind }
+    }
+}
+
+/// Frame sizes are kept in 32 bits; the largest outbox that a config allows is 1 GiB.
+pub(super) fn narrow(size: usize) -> u32 {
+    u32::try_from(size).expect("no frame is larger than 4 GiB")
+}
+
+/// Frames of one outbox, contiguous.
+#[derive(Debug, Default)]
+pub(super) struct Buffer {
+    bytes: Vec<u8>,
+    /// How much of `bytes` has been written.
+    written: usize,
+    /// All frames since the buffer was empty.
+    frames: Vec<Frame>,
+    /// The first of them that is not wholly written.
+    next: usize,
+    /// How much of that one has been written.
+    begun: usize,
+    /// What the frames from `next` on come to.
+    waiting: Departed,
+}
+
+impl Buffer {
+    #[inline]
+    pub(super) fn push(&mut self, parts: &[&[u8]], frame: Frame) {
+        self.bytes.reserve(frame.wire as usize);
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        self.frames.push(frame);
+        self.waiting.add(frame);
+    }
+
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    #[inline]
+    pub(super) fn remaining(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.begun == 0
+    }
+
+    pub(super) fn waiting(&self) -> Departed {
+        self.waiting
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+        self.written = 0;
+        self.next = 0;
+        self.begun = 0;
+        self.waiting = Departed::default();
+    }
+
+    #[inline]
+    pub(super) fn advance(&mut self, mut count: usize, departed: &mut Departed) {
+        self.written += count;
+        if self.written == self.bytes.len() {
+            *departed += std::mem::take(&mut self.waiting);
+            self.next = self.frames.len();
+            self.begun = 0;
+            return;
+        }
+        while let Some(frame) = self.frames.get(self.next) {
+            let left = frame.wire as usize - self.begun;
+            if count < left {
+                self.begun += count;
+                return;
+            }
+            count -= left;
+            self.begun = 0;
+            self.next += 1;
+            departed.add(*frame);
+            self.waiting.subtract(*frame);
+        }
+    }
+
+    /// Drops messages, the oldest first, until `excess` bytes are gone or none is left that has
+    /// not begun. Costs O(n) in the buffer's size, which is bounded.
+    pub(super) fn drop_oldest(&mut self, excess: usize, dropped: &mut Departed) -> usize {
+        let mut freed = 0;
+        let mut from = self.written - self.begun;
+        let mut to = from;
+        let mut kept = Vec::with_capacity(self.frames.len() - self.next);
+        for (position, frame) in self.frames.drain(self.next..).enumerate() {
+            let wire = frame.wire as usize;
+            let begun = position == 0 && self.begun > 0;
+            if freed < excess && !begun && frame.kind == FrameKind::Message {
+                freed += wire;
+                dropped.add(frame);
+                self.waiting.subtract(frame);
+            } else {
+                self.bytes.copy_within(from..from + wire, to);
+                to += wire;
+                kept.push(frame);
+            }
+            from += wire;
+        }
+        self.bytes.truncate(to);
+        self.frames = kept;
+        self.next = 0;
+        freed
+    }
+}

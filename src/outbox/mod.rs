@@ -1,0 +1,375 @@
+//! A session's bounded write queue. Knows whole frames and their sizes; knows no socket, no
+//! protocol, and not whose it is.
+//!
+//! Small frames are copied one behind another into a contiguous buffer, so that many of them leave
+//! in one write; large ones are shared by reference. Small frames that go to many outboxes stand
+//! once in a run that all of them point into. An empty outbox owns no memory: buffers and the run
+//! belong to a [`Pool`] that all outboxes of a loop share.
+
+mod buffer;
+mod pool;
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::mem;
+use std::ops::AddAssign;
+
+use bytes::Bytes;
+
+use buffer::{Buffer, Frame, narrow};
+use pool::Run;
+
+pub use pool::{Pool, RunFrame};
+
+/// A frame up to this size is copied behind its neighbours rather than shared: below it, copying
+/// costs less than a reference count and a slice of its own in the vectored write.
+const COPY_LIMIT: usize = 1024;
+
+/// A buffer takes no further frame that would make it larger than this. It bounds what dropping a
+/// frame from its middle has to move.
+const BUFFER_TARGET: usize = 16 * 1024;
+
+/// How far control frames may exceed an outbox's limit, in bytes: room for a close frame and some
+/// thirty pongs of full size.
+pub const CONTROL_RESERVE: usize = 4096;
+
+/// Whether a frame carries a message, which counts and may be dropped by policy, or is the
+/// protocol's own, which does neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// One whole message.
+    Message,
+    /// A ping, pong or close frame, or an HTTP response.
+    Control,
+}
+
+/// Messages and their payload bytes that left an outbox.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Departed {
+    /// Whole messages.
+    pub messages: u64,
+    /// Bytes of their payloads.
+    pub payload: u64,
+}
+
+impl Departed {
+    #[inline]
+    fn add(&mut self, frame: Frame) {
+        if frame.kind == FrameKind::Message {
+            self.messages += 1;
+            self.payload += u64::from(frame.payload);
+        }
+    }
+
+    #[inline]
+    fn subtract(&mut self, frame: Frame) {
+        if frame.kind == FrameKind::Message {
+            self.messages -= 1;
+            self.payload -= u64::from(frame.payload);
+        }
+    }
+}
+
+impl AddAssign for Departed {
+    #[inline]
+    fn add_assign(&mut self, other: Self) {
+        self.messages += other.messages;
+        self.payload += other.payload;
+    }
+}
+
+#[derive(Debug)]
+enum Chunk {
+    /// One message, shared with other outboxes.
+    Shared { bytes: Bytes, written: u32, payload: u32 },
+    /// Any number of frames of this outbox alone.
+    Copied(Box<Buffer>),
+    /// Frames of the pool's run, none of them begun: from byte `start` up to `end`, from frame
+    /// `first` up to `last`.
+    Run { start: u32, end: u32, first: u32, last: u32 },
+}
+
+impl Chunk {
+    #[inline]
+    fn remaining<'a>(&'a self, run: &'a Run) -> &'a [u8] {
+        match self {
+            Self::Shared { bytes, written, .. } => &bytes[*written as usize..],
+            Self::Copied(buffer) => buffer.remaining(),
+            Self::Run { start, end, .. } => &run.bytes[*start as usize..*end as usize],
+        }
+    }
+
+    fn waiting(&self, run: &Run) -> Departed {
+        match self {
+            Self::Shared { payload, .. } => Departed { messages: 1, payload: u64::from(*payload) },
+            Self::Copied(buffer) => buffer.waiting(),
+            Self::Run { first, last, .. } => run.departed(*first, *last),
+        }
+    }
+}
+
+/// A bounded queue of frames on their way to a socket.
+///
+/// # Backpressure
+///
+/// The caller asks [`Outbox::has_room`] before it pushes; the outbox itself takes what it is given,
+/// so that an HTTP response or a close frame can pass a limit that is meant for messages.
+///
+/// # Examples
+///
+/// ```
+/// use majordomo::outbox::{Pool, FrameKind, Outbox};
+///
+/// let mut pool = Pool::new();
+/// let mut outbox = Outbox::default();
+/// outbox.push(&mut pool, &[b"\x81\x02", b"hi"], 2, FrameKind::Message);
+/// assert_eq!(outbox.queued_bytes(), 4);
+///
+/// // A socket took three bytes, later the last one.
+/// assert_eq!(outbox.advance(&mut pool, 3).messages, 0);
+/// assert_eq!(outbox.front(&pool), b"i");
+/// assert_eq!(outbox.advance(&mut pool, 1).messages, 1);
+/// assert!(outbox.is_empty());
+/// ```
+#[derive(Debug, Default)]
+pub struct Outbox {
+    head: Option<Chunk>,
+    /// What does not fit into the head; absent when there is none, so that an idle outbox owns
+    /// nothing.
+    #[expect(
+        clippy::box_collection,
+        reason = "most outboxes have no tail, and 8 bytes do for that"
+    )]
+    tail: Option<Box<VecDeque<Chunk>>>,
+    queued: usize,
+}
+
+impl Outbox {
+    /// Bytes on the wire that wait here.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.queued
+    }
+
+    /// Whether nothing waits here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.queued == 0
+    }
+
+    /// Whether a frame of `wire` bytes may join: it fits under `limit`, or nothing else waits.
+    #[must_use]
+    pub fn has_room(&self, wire: usize, limit: usize) -> bool {
+        self.queued == 0 || self.queued + wire <= limit
+    }
+
+    /// Queues one frame, given in parts, by copying it. `payload` is the size of its message.
+    #[inline]
+    pub fn push(&mut self, pool: &mut Pool, parts: &[&[u8]], payload: usize, kind: FrameKind) {
+        let wire = parts.iter().map(|part| part.len()).sum::<usize>();
+        let frame = Frame::new(wire, payload, kind);
+        self.queued += wire;
+        if let Some(Chunk::Copied(buffer)) = self.last_mut()
+            && buffer.len() + wire <= BUFFER_TARGET
+        {
+            buffer.push(parts, frame);
+            return;
+        }
+        let mut buffer = pool.take();
+        buffer.push(parts, frame);
+        self.append(Chunk::Copied(buffer));
+    }
+
+    /// Queues one message, encoded already, that other outboxes share.
+    pub fn push_shared(&mut self, pool: &mut Pool, bytes: &Bytes, payload: usize) {
+        if bytes.len() <= COPY_LIMIT {
+            return self.push(pool, &[bytes], payload, FrameKind::Message);
+        }
+        self.queued += bytes.len();
+        self.append(Chunk::Shared { bytes: bytes.clone(), written: 0, payload: narrow(payload) });
+    }
+
+    /// Queues one message that stands in the pool's run. Costs a few additions when it follows the
+    /// one that was queued before.
+    #[inline]
+    pub fn push_run(&mut self, frame: RunFrame) {
+        self.queued += frame.len();
+        if let Some(Chunk::Run { end, last, .. }) = self.last_mut()
+            && *end == frame.start
+        {
+            *end = frame.end;
+            *last += 1;
+            return;
+        }
+        let RunFrame { start, end, index } = frame;
+        self.append(Chunk::Run { start, end, first: index, last: index + 1 });
+    }
+
+    /// The bytes to write next, as far as they are contiguous.
+    #[inline]
+    #[must_use]
+    pub fn front<'a>(&'a self, pool: &'a Pool) -> &'a [u8] {
+        self.head.as_ref().map_or(&[], |chunk| chunk.remaining(&pool.run))
+    }
+
+    /// Whether [`Outbox::front`] is all there is.
+    #[inline]
+    #[must_use]
+    pub fn is_contiguous(&self) -> bool {
+        self.tail.is_none()
+    }
+
+    /// Fills `slices` with what to write next, in order, and says how many it filled.
+    pub fn slices<'a>(&'a self, pool: &'a Pool, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut filled = 0;
+        for (slice, chunk) in slices.iter_mut().zip(self.chunks()) {
+            *slice = IoSlice::new(chunk.remaining(&pool.run));
+            filled += 1;
+        }
+        filled
+    }
+
+    /// Takes off what a socket has taken, and says which messages are wholly handed over by that.
+    ///
+    /// # Panics
+    ///
+    /// When `count` is more than [`Outbox::queued_bytes`].
+    #[inline]
+    pub fn advance(&mut self, pool: &mut Pool, mut count: usize) -> Departed {
+        let mut departed = Departed::default();
+        self.queued = self.queued.checked_sub(count).expect("a socket takes only what it is given");
+        while count > 0 {
+            let head = self.head.as_mut().expect("queued bytes stand in a chunk");
+            let left = head.remaining(&pool.run).len();
+            let taken = left.min(count);
+            count -= taken;
+            if taken < left && matches!(head, Chunk::Run { .. }) {
+                copy_run(head, pool);
+            }
+            match head {
+                Chunk::Shared { written, .. } if taken < left => *written += narrow(taken),
+                Chunk::Copied(buffer) => buffer.advance(taken, &mut departed),
+                Chunk::Shared { .. } | Chunk::Run { .. } => departed += head.waiting(&pool.run),
+            }
+            if taken == left {
+                self.pop_head(pool);
+            }
+        }
+        departed
+    }
+
+    /// Copies what stands in the pool's run, because the run ends before this can be written.
+    pub fn leave_run(&mut self, pool: &mut Pool) {
+        let tail = self.tail.iter_mut().flat_map(|tail| tail.iter_mut());
+        for chunk in self.head.iter_mut().chain(tail) {
+            if let Chunk::Run { .. } = chunk {
+                copy_run(chunk, pool);
+            }
+        }
+    }
+
+    /// Drops messages, the oldest first, until a frame of `wire` bytes has room under `limit`.
+    /// What has begun to be written stays, and so do control frames; so there may still be no room
+    /// afterwards. Costs O(n) in what is queued.
+    pub fn drop_oldest(&mut self, pool: &mut Pool, wire: usize, limit: usize) -> Departed {
+        self.leave_run(pool);
+        let mut dropped = Departed::default();
+        let mut excess = (self.queued + wire).saturating_sub(limit);
+        let tail = mem::take(&mut self.tail).map(|tail| *tail).unwrap_or_default();
+        let chunks: Vec<Chunk> = self.head.take().into_iter().chain(tail).collect();
+        for mut chunk in chunks {
+            if excess > 0 {
+                let freed = match &mut chunk {
+                    Chunk::Copied(buffer) => buffer.drop_oldest(excess, &mut dropped),
+                    Chunk::Shared { bytes, written: 0, .. } => {
+                        let wire = bytes.len();
+                        dropped += chunk.waiting(&pool.run);
+                        chunk = Chunk::Copied(pool.take());
+                        wire
+                    }
+                    Chunk::Shared { .. } | Chunk::Run { .. } => 0,
+                };
+                excess = excess.saturating_sub(freed);
+                self.queued -= freed;
+            }
+            match chunk {
+                Chunk::Copied(buffer) if buffer.remaining().is_empty() => pool.give_back(buffer),
+                chunk => self.append(chunk),
+            }
+        }
+        dropped
+    }
+
+    /// Whether the next byte to be written is the first of its frame.
+    #[must_use]
+    pub fn is_at_boundary(&self) -> bool {
+        match &self.head {
+            None | Some(Chunk::Run { .. }) => true,
+            Some(Chunk::Shared { written, .. }) => *written == 0,
+            Some(Chunk::Copied(buffer)) => buffer.is_at_boundary(),
+        }
+    }
+
+    /// Empties it, and says which messages are lost by that, the one that has begun included.
+    pub fn clear(&mut self, pool: &mut Pool) -> Departed {
+        let lost = self.waiting(pool);
+        self.queued = 0;
+        while self.head.is_some() {
+            self.pop_head(pool);
+        }
+        lost
+    }
+
+    /// The messages that wait here, the one that has begun included. Costs O(n) in its chunks.
+    #[must_use]
+    pub fn waiting(&self, pool: &Pool) -> Departed {
+        let mut waiting = Departed::default();
+        self.chunks().for_each(|chunk| waiting += chunk.waiting(&pool.run));
+        waiting
+    }
+
+    fn chunks(&self) -> impl Iterator<Item = &Chunk> {
+        self.head.iter().chain(self.tail.iter().flat_map(|tail| tail.iter()))
+    }
+
+    #[inline]
+    fn last_mut(&mut self) -> Option<&mut Chunk> {
+        match &mut self.tail {
+            Some(tail) => tail.back_mut(),
+            None => self.head.as_mut(),
+        }
+    }
+
+    #[inline]
+    fn append(&mut self, chunk: Chunk) {
+        if self.head.is_none() {
+            self.head = Some(chunk);
+        } else {
+            self.tail.get_or_insert_default().push_back(chunk);
+        }
+    }
+
+    #[inline]
+    fn pop_head(&mut self, pool: &mut Pool) {
+        if let Some(Chunk::Copied(buffer)) = self.head.take() {
+            pool.give_back(buffer);
+        }
+        if let Some(tail) = &mut self.tail {
+            self.head = tail.pop_front();
+            if tail.is_empty() {
+                self.tail = None;
+            }
+        }
+    }
+}
+
+/// Turns frames of the run into a copy.
+#[cold]
+fn copy_run(chunk: &mut Chunk, pool: &mut Pool) {
+    let Chunk::Run { first, last, .. } = *chunk else { return };
+    let mut buffer = pool.take();
+    for (bytes, frame) in pool.run.frames(first, last) {
+        buffer.push(&[bytes], frame);
+    }
+    *chunk = Chunk::Copied(buffer);
+}
