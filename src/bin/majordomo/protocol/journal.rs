@@ -5,11 +5,15 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use majordomo::{Cause, CloseCode, Error, Message, Traffic};
+use majordomo::{Cause, CloseCode, Delivery, Error, Message, Traffic};
 use serde::Serialize;
 
 use super::VERSION;
 use super::command::ReplyId;
+
+/// What the journal's memory may keep from one hand-over to the next: one large message must not
+/// be paid for ever after.
+const KEPT_CAPACITY: usize = 256 << 10;
 
 /// The lines that wait to be handed over, and the count of events.
 #[derive(Debug, Default)]
@@ -119,7 +123,8 @@ impl Journal {
     }
 
     /// The message was queued for so many sessions, and refused by so many.
-    pub(crate) fn queued(&mut self, id: Option<&ReplyId>, queued: usize, refused: usize) {
+    pub(crate) fn queued(&mut self, id: Option<&ReplyId>, delivery: Delivery) {
+        let Delivery { queued, refused } = delivery;
         self.reply(id, |line| line.field("queued", &queued).field("refused", &refused));
     }
 
@@ -172,9 +177,13 @@ impl Journal {
         self.lines.len()
     }
 
-    /// Hands over all lines written so far.
+    /// Hands over all lines written so far, in a copy of just their size: thousands of them may
+    /// wait for the driver, and the journal's own memory is used again.
     pub(crate) fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.lines)
+        let lines = self.lines.as_slice().to_vec();
+        self.lines.clear();
+        self.lines.shrink_to(KEPT_CAPACITY);
+        lines
     }
 }
 
@@ -308,7 +317,7 @@ mod tests {
         let mut journal = Journal::default();
         let (number, text) = (id("1.0"), id(r#""x\u0020""#));
         journal.done(Some(&number));
-        journal.queued(Some(&text), 2, 1);
+        journal.queued(Some(&text), Delivery { queued: 2, refused: 1 });
         journal.answer(Some(&number), "sessions", &["a", "b"]);
         journal.failed(Some(&number), &Error::SessionNotFound);
         journal.bad_command("not a \"JSON\" object", 17);
@@ -325,7 +334,7 @@ mod tests {
     fn without_an_id_there_is_no_reply() {
         let mut journal = Journal::default();
         journal.done(None);
-        journal.queued(None, 1, 0);
+        journal.queued(None, Delivery { queued: 1, refused: 0 });
         journal.answer(None, "stats", &());
         journal.failed(None, &Error::Stopped);
         assert_eq!(journal.len(), 0);

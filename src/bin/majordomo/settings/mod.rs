@@ -15,15 +15,16 @@ use std::fmt;
 use std::time::Duration;
 
 use log::LevelFilter;
+use majordomo::{Config, DuplicateId, Error, ListenUrl, SlowConsumer};
 
 use self::table::{SETTINGS, Setting};
 use self::value::IdSource;
 
 /// All settings, checked one by one and against each other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
-    /// URLs of the listeners.
-    pub(crate) listen: Vec<String>,
+    /// Where to listen.
+    pub(crate) listen: Vec<ListenUrl>,
     /// Where messages go.
     pub(crate) mode: Mode,
     /// Whether a driver is linked over standard input and output.
@@ -69,24 +70,23 @@ pub(crate) enum Mode {
     Driver,
 }
 
-/// What happens to a session whose outbox is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SlowConsumer {
-    /// It is closed.
-    Close,
-    /// What would be queued is dropped.
-    DropNewest,
-    /// What has waited longest is dropped.
-    DropOldest,
-}
-
-/// What happens when an id is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DuplicateId {
-    /// The newcomer is refused.
-    Reject,
-    /// The older session is closed.
-    Replace,
+impl Settings {
+    /// What of it is the library's.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            heartbeat_interval: self.heartbeat_interval.unwrap_or_default(),
+            heartbeat_timeout: self.heartbeat_timeout.unwrap_or_default(),
+            idle_timeout: self.idle_timeout.unwrap_or_default(),
+            handshake_timeout: self.handshake_timeout,
+            close_timeout: self.close_timeout,
+            max_message_size: self.max_message_size,
+            max_outbox: self.max_outbox,
+            slow_consumer: self.slow_consumer,
+            max_sessions: self.max_sessions,
+            duplicate_id: self.duplicate_id,
+            ..Config::default()
+        }
+    }
 }
 
 /// What the command line asks for.
@@ -259,7 +259,11 @@ impl Loaded {
                 (self.describe("heartbeat-interval"), self.describe("heartbeat-timeout"));
             return Err(Refusal(format!("{timeout} is not longer than {interval}")));
         }
-        Ok(())
+        match self.settings.config().validate() {
+            Err(Error::InvalidConfig { field, allowed, .. }) => Err(self.refuse(field, allowed)),
+            Err(error) => Err(Refusal(error.to_string())),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// Where a setting's value stood, and what it was.
@@ -269,9 +273,9 @@ impl Loaded {
         format!("{}: {text:?}", source.label(&SETTINGS[row]))
     }
 
-    /// The refusal of a value that is good in itself and that somebody else does not take, for
-    /// instance the library's own check of its config. `field` may be spelled with underscores.
-    pub(crate) fn refuse(&self, field: &str, why: &str) -> Refusal {
+    /// The refusal of a value that is good in itself, and that the library's own check of its
+    /// config does not take. `field` is spelled with underscores there.
+    fn refuse(&self, field: &str, why: &str) -> Refusal {
         let name = field.replace('_', "-");
         match table::position(&name) {
             Some(_) => Refusal(format!("{} is not allowed: {why}", self.describe(&name))),

@@ -3,9 +3,10 @@
 //! here.
 
 use log::LevelFilter;
+use majordomo::{DuplicateId, SlowConsumer};
 
 use super::value::{self, Choice, Parsed};
-use super::{DuplicateId, Mode, Settings, SlowConsumer};
+use super::{Mode, Settings};
 
 /// One setting.
 pub(crate) struct Setting {
@@ -200,7 +201,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         value: "DURATION",
         default: Some("5s"),
         help: "How long a closing session is given to say good-bye.",
-        apply: Apply::One(|settings, text| put(&mut settings.close_timeout, value::duration(text))),
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.close_timeout, value::positive_duration(text))
+        }),
     },
     Setting {
         name: "grace",

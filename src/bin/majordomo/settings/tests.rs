@@ -52,7 +52,7 @@ impl Drop for TempFile {
 fn without_any_source_the_defaults_hold() {
     let seconds = Duration::from_secs;
     let expected = Settings {
-        listen: vec!["ws://127.0.0.1:9001".into()],
+        listen: vec![ListenUrl::websocket("127.0.0.1", 9001)],
         mode: Mode::Hub,
         stdio: false,
         session_id: IdSource::Generated,
@@ -100,7 +100,7 @@ fn the_environment_names_the_file_too_and_the_flag_wins() {
 /// One good value that is not the default, for each setting.
 fn other_value(setting: &Setting) -> &'static str {
     match setting.name {
-        "listen" => "tcp://127.0.0.1:0",
+        "listen" => "tcp://127.0.0.1:0?framing=lines",
         "mode" => "echo",
         "stdio" => "true",
         "session-id" => "query:id",
@@ -174,12 +174,14 @@ fn what_is_no_flag_is_one_line() {
 
 #[test]
 fn lists_repeat_on_the_command_line_and_have_commas_in_the_environment() {
-    let two = ["ws://a:1".to_owned(), "tcp://b:2?framing=u8".to_owned()];
-    let flags = ["--listen", &two[0], "--listen", &two[1]];
-    assert_eq!(loaded(&flags, &[]).settings.listen, two);
+    let urls = |flags: &[&str], variables: &[(&str, &str)]| -> Vec<String> {
+        loaded(flags, variables).settings.listen.iter().map(ListenUrl::to_string).collect()
+    };
+    let two = ["ws://a:1", "tcp://b:2?framing=u8"];
+    assert_eq!(urls(&["--listen", two[0], "--listen", two[1]], &[]), two);
     let variable = [("MAJORDOMO_LISTEN", "ws://a:1, tcp://b:2?framing=u8,")];
-    assert_eq!(loaded(&[], &variable).settings.listen, two);
-    assert_eq!(loaded(&["--listen", "ws://c:3"], &variable).settings.listen, ["ws://c:3"]);
+    assert_eq!(urls(&[], &variable), two);
+    assert_eq!(urls(&["--listen", "ws://c:3"], &variable), ["ws://c:3"]);
     assert!(refused(&[], &[("MAJORDOMO_ORIGIN", ", ")]).starts_with("MAJORDOMO_ORIGIN: an empty"));
 }
 
@@ -218,11 +220,18 @@ fn a_heartbeat_timeout_is_longer_than_its_interval() {
 }
 
 #[test]
-fn a_later_check_can_say_where_the_value_stood() {
-    let loaded = loaded(&["--max-outbox", "7"], &[]);
+fn what_only_the_library_refuses_is_told_with_its_place() {
     assert_eq!(
-        loaded.refuse("max_outbox", "at least 125").to_string(),
-        "--max-outbox: \"7\" is not allowed: at least 125"
+        refused(&["--max-outbox", "2GiB"], &[]),
+        "--max-outbox: \"2GiB\" is not allowed: at most 1 GiB"
+    );
+    assert_eq!(
+        refused(&[], &[("MAJORDOMO_CLOSE_TIMEOUT", "10us")]),
+        "MAJORDOMO_CLOSE_TIMEOUT: \"10us\" is not allowed: 1ms to 365 days"
+    );
+    assert_eq!(
+        refused(&["--listen", "http://a:1"], &[]),
+        "--listen: \"http://a:1\" is no listener: the scheme \"http\" is neither ws nor tcp"
     );
 }
 

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use majordomo::ListenUrl;
+
 /// A value, or the sentence that refuses it: on one line, beginning with what was given.
 pub(crate) type Parsed<T> = Result<T, String>;
 
@@ -148,10 +150,9 @@ pub(crate) fn origin(text: &str) -> Parsed<String> {
     }
 }
 
-/// The URL of a listener. This is the one place where they are looked at.
-pub(crate) fn listen_url(text: &str) -> Parsed<String> {
-    let url = text.trim();
-    if url.is_empty() { Err(format!("{text:?} is no listener")) } else { Ok(url.to_owned()) }
+/// The URL of a listener.
+pub(crate) fn listen_url(text: &str) -> Parsed<ListenUrl> {
+    text.trim().parse().map_err(|error: majordomo::Error| error.to_string())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::Duration;
 
@@ -16,16 +16,21 @@ const HIGH: usize = 8 << 20;
 /// The backlog at which the pause ends. Half of [`HIGH`], so that pauses are few and long.
 const LOW: usize = HIGH / 2;
 
-/// How much is gathered into one write: several times a pipe's capacity.
+/// How much is gathered at a time: several times a pipe's capacity.
 const MAX_BATCH: usize = 256 << 10;
+
+/// How much is written at a time. A pipe's capacity: a blocking write returns only when all of it
+/// was taken, and that is how far the driver is seen to read on.
+const PIPE: usize = 64 << 10;
 
 /// The way to the driver. It takes lines at once, whatever the driver does, and in their order.
 #[derive(Debug)]
 pub(crate) struct Output {
     lines: Sender<Vec<u8>>,
     backlog: Arc<Backlog>,
-    /// Nothing is ever sent here; it is disconnected when the thread ends.
-    written: Receiver<()>,
+    /// Told, at least once since it was last looked at, that something was written; disconnected
+    /// when the thread ends.
+    progress: Receiver<()>,
 }
 
 /// What to do after more lines were pushed.
@@ -58,14 +63,11 @@ impl Output {
         notify: impl FnMut(Notice) + Send + 'static,
     ) -> io::Result<Self> {
         let (lines, waiting) = mpsc::channel();
-        let (alive, written) = mpsc::channel::<()>();
+        let (wrote, progress) = mpsc::sync_channel(1);
         let backlog = Arc::new(Backlog::default());
-        let writer = Writer { to: Some(to), notify, waiting, backlog: Arc::clone(&backlog) };
-        thread::Builder::new().name("driver-output".to_owned()).spawn(move || {
-            writer.run();
-            drop(alive);
-        })?;
-        Ok(Self { lines, backlog, written })
+        let writer = Writer { to: Some(to), notify, waiting, backlog: Arc::clone(&backlog), wrote };
+        thread::Builder::new().name("driver-output".to_owned()).spawn(move || writer.run())?;
+        Ok(Self { lines, backlog, progress })
     }
 
     /// Hands over whole lines. Never blocks.
@@ -84,13 +86,19 @@ impl Output {
         self.backlog.is_high()
     }
 
-    /// Waits until all lines are written, or discarded because nobody reads them, but not longer
-    /// than `at_most`. Says whether they are. A thread that is still writing then is left to
-    /// itself and ends with the process.
-    pub(crate) fn finish(self, at_most: Duration) -> bool {
-        let Self { lines, written, .. } = self;
+    /// Waits until all lines are written, or discarded because nobody reads them, as long as the
+    /// driver does not leave off reading for `patience`. Says whether they are. A thread that is
+    /// still writing then is left to itself and ends with the process.
+    pub(crate) fn finish(self, patience: Duration) -> bool {
+        let Self { lines, progress, .. } = self;
         drop(lines);
-        matches!(written.recv_timeout(at_most), Err(RecvTimeoutError::Disconnected))
+        loop {
+            match progress.recv_timeout(patience) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => return false,
+                Err(RecvTimeoutError::Disconnected) => return true,
+            }
+        }
     }
 }
 
@@ -146,6 +154,7 @@ struct Writer<W, N> {
     notify: N,
     waiting: Receiver<Vec<u8>>,
     backlog: Arc<Backlog>,
+    wrote: SyncSender<()>,
 }
 
 impl<W: Write, N: FnMut(Notice)> Writer<W, N> {
@@ -157,7 +166,12 @@ impl<W: Write, N: FnMut(Notice)> Writer<W, N> {
                 batch.extend_from_slice(&more);
             }
             if let Some(to) = &mut self.to
-                && let Err(error) = write(to, &batch)
+                && let Err(error) = batch.chunks(PIPE).try_for_each(|piece| {
+                    // Full means that progress was told already, and not looked at.
+                    write(to, piece)?;
+                    let _ = self.wrote.try_send(());
+                    Ok(())
+                })
             {
                 self.to = None;
                 (self.notify)(Notice::Gone(error));
@@ -255,6 +269,19 @@ mod tests {
         let (output, _reader, _told) = piped();
         output.push(vec![b'x'; HIGH]);
         assert!(!output.finish(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn progress_is_told_with_each_pipe_that_was_read() {
+        let (output, mut reader, _told) = piped();
+        output.push(vec![b'x'; 10 * PIPE]);
+        let mut read = vec![0; PIPE];
+        for _ in 0..8 {
+            reader.read_exact(&mut read).expect("lines");
+            output.progress.recv_timeout(LONG).expect("it goes on");
+        }
+        drop(thread::spawn(move || reader.read_to_end(&mut read)));
+        assert!(output.finish(LONG));
     }
 
     #[test]

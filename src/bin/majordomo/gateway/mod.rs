@@ -1,0 +1,172 @@
+//! The gateway's own part: what it does about sessions, in each of its modes.
+//!
+//! Knows no thread and no descriptor: commands reach it through the loop's queue, and what it has
+//! to tell a driver goes into a [`Link`].
+
+mod commands;
+mod door;
+mod link;
+mod reports;
+
+use std::time::{Duration, Instant};
+
+use majordomo::{
+    Arrival, Context, Decision, Disconnect, Handler, Message, Sessions, State, StopOptions,
+};
+
+use crate::protocol::Ended;
+use crate::settings::{Mode, Settings};
+use crate::stdio::Incoming;
+
+use self::door::Door;
+
+pub(crate) use self::link::Link;
+
+/// The handler behind the binary.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    mode: Mode,
+    door: Door,
+    /// How long a stop waits for the sessions, unless whoever asks for it says otherwise.
+    grace: Duration,
+    started: Instant,
+    /// The way to the driver, if there is one.
+    link: Option<Link>,
+}
+
+impl Gateway {
+    /// A gateway that nobody drives yet. `started` is now.
+    pub(crate) fn new(settings: &Settings, started: Instant) -> Self {
+        let door = Door::new(settings.session_id.clone(), settings.origins.clone());
+        Self { mode: settings.mode, door, grace: settings.grace, started, link: None }
+    }
+
+    /// Begins to tell a driver what happens.
+    pub(crate) fn set_link(&mut self, link: Link) {
+        self.link = Some(link);
+    }
+
+    /// Does what the driver asks for. Its reply is written before anything that follows from it
+    /// can be told.
+    pub(crate) fn handle_incoming(&mut self, sessions: &mut Sessions, incoming: Incoming) {
+        match incoming {
+            Incoming::Request(request) => self.execute(sessions, request),
+            Incoming::Bad { line, detail } => {
+                if let Some(link) = &mut self.link {
+                    link.journal.bad_command(&detail, line);
+                }
+            }
+            Incoming::End(None) => stop(sessions, "the driver's commands ended", self.grace),
+            Incoming::End(Some(error)) => {
+                log::warn!("cannot read the driver's commands: {error}");
+                stop(sessions, "the driver's commands ended", self.grace);
+            }
+        }
+        if let Some(link) = &mut self.link {
+            link.hand_over_if_full(sessions);
+        }
+    }
+
+    /// The backlog has become low: sessions are read again, unless it is high once more.
+    pub(crate) fn handle_relief(&mut self, sessions: &mut Sessions) {
+        if let Some(link) = &self.link
+            && !link.is_high()
+            && sessions.are_reads_paused()
+        {
+            log::debug!("the driver has caught up: sessions are read again");
+            sessions.resume_all_reads();
+        }
+    }
+
+    /// Stops as the settings say, and says in the log who asked for it.
+    pub(crate) fn stop_for(&mut self, sessions: &mut Sessions, why: &str) {
+        stop(sessions, why, self.grace);
+    }
+
+    /// Hands over what was gathered in a tick. Says whether sessions are not to be read for now.
+    #[must_use]
+    pub(crate) fn end_tick(&mut self) -> bool {
+        self.link.as_mut().is_some_and(Link::hand_over)
+    }
+
+    /// The end: tells the driver, and waits until it has read everything, or has read nothing for
+    /// the grace.
+    pub(crate) fn finish(&mut self) {
+        if let Some(link) = self.link.take()
+            && !link.finish(self.grace)
+        {
+            log::warn!("the driver does not read: its last events are lost");
+        }
+        log::info!("stopped");
+    }
+}
+
+impl Handler for Gateway {
+    fn on_request(&mut self, _: &mut Sessions, request: &Arrival<'_>) -> Decision {
+        self.door.decide(request)
+    }
+
+    fn on_connect(&mut self, context: &mut Context<'_>) {
+        let Some(link) = &mut self.link else { return };
+        let key = context.key();
+        let sessions = context.sessions();
+        if let Some(session) = sessions.get_session(key) {
+            let listen = session.listener().and_then(|id| sessions.listener(id));
+            let listen = listen.expect("every session came by a listener");
+            link.journal.connect(session.id(), session.remote_addr(), listen, session.target());
+        }
+        link.hand_over_if_full(sessions);
+    }
+
+    fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        if let Some(link) = &mut self.link {
+            link.journal.message(context.id(), message);
+            link.hand_over_if_full(context.sessions());
+        }
+        match self.mode {
+            Mode::Hub => drop(context.sessions().broadcast(message)),
+            Mode::Echo => {
+                if let Err(error) = context.send(message) {
+                    log::debug!("session {}: {error}", context.id());
+                }
+            }
+            Mode::Driver => {}
+        }
+    }
+
+    fn on_state_change(&mut self, context: &mut Context<'_>, state: State) {
+        if let Some(link) = &mut self.link {
+            link.journal.state(context.id(), state.as_str());
+            link.hand_over_if_full(context.sessions());
+        }
+    }
+
+    fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
+        let Some(link) = &mut self.link else { return };
+        let Disconnect { session, cause, code, reason, duration, .. } = &disconnect;
+        link.journal.disconnect(Ended {
+            session: session.id(),
+            cause: *cause,
+            code: *code,
+            reason,
+            duration: *duration,
+            received: session.received(),
+            sent: session.sent(),
+            dropped: session.dropped(),
+        });
+        link.hand_over_if_full(sessions);
+    }
+}
+
+/// Stops, or shortens the grace of a stop that has begun.
+fn stop(sessions: &mut Sessions, why: &str, grace: Duration) {
+    if sessions.is_stopping() {
+        log::debug!("{why}: stopping already");
+    } else {
+        let count = sessions.client_count();
+        log::info!("{why}: stopping; {count} sessions, {}", humantime::format_duration(grace));
+    }
+    if let Err(error) = sessions.stop(StopOptions::new().with_grace(grace)) {
+        log::debug!("{why}: {error}");
+    }
+}

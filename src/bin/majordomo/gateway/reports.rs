@@ -1,0 +1,86 @@
+//! What a driver is told when it asks: one session, or the counters.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use majordomo::{Error, Result, Sessions, State, Stats, Traffic};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// One session, as of now. Durations are in milliseconds.
+#[derive(Debug, Serialize)]
+pub(super) struct SessionReport<'a> {
+    id: &'a str,
+    remote: SocketAddr,
+    /// The URL of its listener.
+    listen: Option<String>,
+    /// `websocket`, or `raw` for TCP.
+    protocol: &'static str,
+    /// The target of its upgrade request; null over raw TCP.
+    target: Option<&'a str>,
+    subprotocol: Option<&'a str>,
+    state: State,
+    /// For how long it has been a session.
+    duration_ms: u64,
+    /// For how long no byte has come from it.
+    silent_ms: u64,
+    metadata: Map<String, Value>,
+    /// The bytes that wait for it.
+    queued_bytes: usize,
+    received: Traffic,
+    sent: Traffic,
+    dropped: u64,
+}
+
+impl<'a> SessionReport<'a> {
+    /// What is known about a session.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`].
+    pub(super) fn of(id: &str, sessions: &'a Sessions) -> Result<Self> {
+        let session = sessions.get_session(id).ok_or(Error::SessionNotFound)?;
+        let listener = session.listener().and_then(|id| sessions.listener(id));
+        Ok(Self {
+            id: session.id(),
+            remote: session.remote_addr(),
+            listen: listener.map(ToString::to_string),
+            protocol: if session.is_websocket() { "websocket" } else { "raw" },
+            target: session.target(),
+            subprotocol: session.subprotocol(),
+            state: session.state(),
+            duration_ms: milliseconds(session.connected().elapsed()),
+            silent_ms: milliseconds(session.last_active().elapsed()),
+            metadata: session.metadata().cloned().unwrap_or_default(),
+            queued_bytes: session.queued_bytes(),
+            received: session.received(),
+            sent: session.sent(),
+            dropped: session.dropped(),
+        })
+    }
+}
+
+/// The library's counters, and what only the gateway knows.
+#[derive(Debug, Serialize)]
+pub(super) struct StatsReport {
+    uptime_ms: u64,
+    /// Whether sessions are not read because the driver is behind.
+    reads_paused: bool,
+    #[serde(flatten)]
+    stats: Stats,
+}
+
+impl StatsReport {
+    /// The figures of a gateway that started at `started`.
+    pub(super) fn of(sessions: &Sessions, started: Instant) -> Self {
+        Self {
+            uptime_ms: milliseconds(started.elapsed()),
+            reads_paused: sessions.are_reads_paused(),
+            stats: sessions.stats(),
+        }
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,84 @@
+//! One run of the gateway: from open listeners to the last event.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use majordomo::{Handle, ListenUrl, Result, SessionId, SessionManager};
+
+use crate::gateway::{Gateway, Link};
+use crate::settings::Settings;
+use crate::stdio::{self, Notice, Output};
+use crate::{limits, signals};
+
+/// Runs until somebody stops it.
+///
+/// # Errors
+///
+/// What kept it from starting or going on. Until all listeners are open nothing is logged but
+/// warnings, so that this error stands alone.
+pub(crate) fn run(settings: &Settings) -> Result<()> {
+    let open_files = limits::raise_open_files();
+    let gateway = Gateway::new(settings, Instant::now());
+    let mut manager = SessionManager::new(settings.config(), gateway)?;
+    stop_on_signals(manager.handle())?;
+    let mut urls = Vec::new();
+    for url in &settings.listen {
+        urls.push(manager.listen_on(url.clone())?);
+    }
+    for url in &urls {
+        log::info!("listening on {url}");
+    }
+    match open_files {
+        Ok(limits) => log::info!("room for {} open files (was {})", limits.after, limits.before),
+        Err(error) => log::warn!("the limit of open files stays as it is: {error}"),
+    }
+    if settings.stdio {
+        link_driver(&mut manager, &urls)?;
+    }
+    // What was gathered in a tick is handed over when the tick is done, so the loop is turned here.
+    let mut stopped = false;
+    while !stopped {
+        if manager.handler().end_tick() {
+            manager.sessions().pause_all_reads();
+        }
+        stopped = manager.turn(None)?.stopped;
+    }
+    manager.handler().finish();
+    Ok(())
+}
+
+fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
+    // A loop that has ended needs no stop.
+    signals::watch(move |name| {
+        let _ = handle.post(move |gateway, sessions| gateway.stop_for(sessions, name));
+    })?;
+    Ok(())
+}
+
+/// Links the driver over standard input and output. Its first event is `ready`.
+fn link_driver(manager: &mut SessionManager<Gateway>, urls: &[ListenUrl]) -> Result<()> {
+    let handle = manager.handle();
+    let output = Output::spawn(io::stdout(), move |notice| {
+        // Nobody misses a notice that comes after the end of the loop.
+        let _ = match notice {
+            Notice::Relieved => handle.post(Gateway::handle_relief),
+            Notice::Gone(error) => handle.post(move |gateway, sessions| {
+                log::warn!("the driver does not read any more: {error}");
+                gateway.stop_for(sessions, "the driver is gone");
+            }),
+        };
+    })?;
+    let urls: Vec<_> = urls.iter().map(ToString::to_string).collect();
+    let epoch = SessionId::generate()?;
+    manager.handler().set_link(Link::new(output, &urls, &epoch));
+    let handle = manager.handle();
+    // The queue is bounded: while it is full, commands wait in the driver's pipe.
+    stdio::spawn_reader(io::stdin(), move |incoming| {
+        match handle.post(move |gateway, sessions| gateway.handle_incoming(sessions, incoming)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    })?;
+    Ok(())
+}
