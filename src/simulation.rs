@@ -17,6 +17,7 @@ use crate::tick::{READ_BUFFER, Readiness, Tick};
 use crate::transport::{ListenUrl, Register, Transport, memory};
 
 pub use crate::transport::memory::MemoryPeer;
+use crate::transport::memory::{Edges, Watch};
 
 /// Nobody need watch a socket in memory.
 #[derive(Debug)]
@@ -29,13 +30,17 @@ impl Register for Unwatched {
 }
 
 /// A manager's tick on sockets in memory.
+///
+/// Readiness is told once for each change, as by an edge-triggered poll.
 #[derive(Debug)]
 pub struct Simulation<H> {
     sessions: Sessions,
     handler: H,
     buffer: Box<[u8]>,
     now: Instant,
-    connections: Vec<SessionKey>,
+    connections: Vec<(SessionKey, Watch)>,
+    /// Those that wait to be accepted, for reads are paused.
+    backlog: Vec<(Transport, Watch, ListenerId)>,
 }
 
 impl<H: Handler> Simulation<H> {
@@ -52,6 +57,7 @@ impl<H: Handler> Simulation<H> {
             buffer: vec![0; READ_BUFFER].into(),
             now: start,
             connections: Vec::new(),
+            backlog: Vec::new(),
         })
     }
 
@@ -61,42 +67,72 @@ impl<H: Handler> Simulation<H> {
     ///
     /// [`Error::InvalidUrl`](crate::Error::InvalidUrl).
     pub fn listen(&mut self, url: &str) -> Result<ListenerId> {
-        self.sessions.add_listener(url.parse::<ListenUrl>()?)
+        self.listen_on(url.parse()?)
     }
 
-    /// Connects a peer.
+    /// The same for a URL that was made in code.
+    ///
+    /// # Errors
+    ///
+    /// As [`Simulation::listen`].
+    pub fn listen_on(&mut self, url: ListenUrl) -> Result<ListenerId> {
+        self.sessions.add_listener(url)
+    }
+
+    /// Connects a peer. While all reads are paused it waits to be accepted.
     ///
     /// # Errors
     ///
     /// None here; a kernel may refuse.
     pub fn connect(&mut self, listener: ListenerId) -> io::Result<MemoryPeer> {
-        let (socket, peer) = memory::pair();
-        let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let transport = Transport::Memory(Box::new(socket));
-        let key = self.tick_on(|tick| tick.handle_accepted(transport, remote, listener))?;
-        self.connections.push(key);
+        let (socket, peer, watch) = memory::pair();
+        self.backlog.push((Transport::Memory(Box::new(socket)), watch, listener));
+        self.accept()?;
         Ok(peer)
     }
 
-    /// Runs ticks in which every socket is told to be ready, until no work is left.
+    fn accept(&mut self) -> io::Result<()> {
+        if self.sessions.are_reads_paused() {
+            return Ok(());
+        }
+        for (transport, watch, listener) in std::mem::take(&mut self.backlog) {
+            let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+            let key = self.tick_on(|tick| tick.handle_accepted(transport, remote, listener))?;
+            self.connections.push((key, watch));
+        }
+        Ok(())
+    }
+
+    /// Runs ticks until no work is left.
     pub fn settle(&mut self) {
         loop {
-            let connections = std::mem::take(&mut self.connections);
-            self.tick_on(|tick| {
-                tick.begin();
-                for key in &connections {
-                    let readiness = Readiness { readable: true, writable: true, until_end: false };
-                    tick.handle_readiness(*key, readiness);
-                }
-                tick.handle_timeouts();
-                tick.finish();
-            });
-            self.connections = connections;
-            self.connections.retain(|key| self.sessions.has_connection(*key));
-            if !self.sessions.has_work() || self.sessions.is_stopped() {
+            self.tick();
+            let told = self.connections.iter().all(|(_, watch)| !watch.has_edges());
+            if self.sessions.is_stopped() || (told && !self.sessions.has_work()) {
                 return;
             }
         }
+    }
+
+    /// Runs one tick.
+    ///
+    /// # Panics
+    ///
+    /// When a socket in memory cannot be accepted, which it always can.
+    pub fn tick(&mut self) {
+        self.accept().expect("nobody refuses a socket in memory");
+        let connections = std::mem::take(&mut self.connections);
+        self.tick_on(|tick| {
+            tick.begin();
+            for (key, watch) in connections.iter().filter(|(_, watch)| watch.has_edges()) {
+                let Edges { readable, writable, until_end } = watch.take_edges();
+                tick.handle_readiness(*key, Readiness { readable, writable, until_end });
+            }
+            tick.handle_timeouts();
+            tick.finish();
+        });
+        self.connections = connections;
+        self.connections.retain(|(key, _)| self.sessions.has_connection(*key));
     }
 
     /// Turns the clock on by `step`, stopping at each deadline on the way, as a loop would.

@@ -1,7 +1,10 @@
 //! A socket in memory: the seam for simulations, which drive the real tick without a kernel.
+//!
+//! It is as exacting as an edge-triggered poll: it tells of data, of room and of the end once,
+//! when they come, and whoever leaves some of it has to come back unasked.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Read, Write};
@@ -19,6 +22,16 @@ struct Wire {
     ended_by_server: bool,
     dropped_by_server: bool,
     failure: Option<io::ErrorKind>,
+    edges: Edges,
+}
+
+/// What has come about on a socket since it was last asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Edges {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// Behind the data, an end or a failure waits.
+    pub(crate) until_end: bool,
 }
 
 /// The server's end.
@@ -29,8 +42,12 @@ pub(crate) struct MemorySocket(Arc<Mutex<Wire>>);
 #[derive(Debug)]
 pub struct MemoryPeer(Arc<Mutex<Wire>>);
 
+/// Tells of the server's end what a poll would.
+#[derive(Debug)]
+pub(crate) struct Watch(Arc<Mutex<Wire>>);
+
 /// A connected pair with an unlimited window.
-pub(crate) fn pair() -> (MemorySocket, MemoryPeer) {
+pub(crate) fn pair() -> (MemorySocket, MemoryPeer, Watch) {
     let wire = Arc::new(Mutex::new(Wire {
         to_server: VecDeque::new(),
         to_peer: Vec::new(),
@@ -40,8 +57,9 @@ pub(crate) fn pair() -> (MemorySocket, MemoryPeer) {
         ended_by_server: false,
         dropped_by_server: false,
         failure: None,
+        edges: Edges::default(),
     }));
-    (MemorySocket(Arc::clone(&wire)), MemoryPeer(wire))
+    (MemorySocket(Arc::clone(&wire)), MemoryPeer(Arc::clone(&wire)), Watch(wire))
 }
 
 fn lock(wire: &Mutex<Wire>) -> MutexGuard<'_, Wire> {
@@ -49,7 +67,7 @@ fn lock(wire: &Mutex<Wire>) -> MutexGuard<'_, Wire> {
 }
 
 impl MemorySocket {
-    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Read {
+    pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
         let mut wire = lock(&self.0);
         if wire.to_server.is_empty() {
             return match wire.failure {
@@ -62,17 +80,26 @@ impl MemorySocket {
         for (to, from) in buffer.iter_mut().zip(wire.to_server.drain(..count)) {
             *to = from;
         }
-        Read::Bytes { count, drained: false }
+        // As TCP on Unix: a short read tells that nothing is left, unless the end is.
+        let drained = !until_end && count < buffer.len() && wire.to_server.is_empty();
+        Read::Bytes { count, drained }
     }
 
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> Write {
+    pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> Write {
         let mut wire = lock(&self.0);
         if let Some(kind) = wire.failure {
             return Write::Failed(kind.into());
         }
-        let count = bytes.len().min(wire.step).min(wire.window);
-        wire.to_peer.extend_from_slice(&bytes[..count]);
-        wire.window = wire.window.saturating_sub(count);
+        let most = wire.step.min(wire.window);
+        let mut count = 0;
+        for slice in slices {
+            let taken = slice.len().min(most - count);
+            wire.to_peer.extend_from_slice(&slice[..taken]);
+            count += taken;
+        }
+        if wire.window < usize::MAX {
+            wire.window -= count;
+        }
         Write::Taken { count, full: wire.window == 0 }
     }
 
@@ -89,10 +116,24 @@ impl Drop for MemorySocket {
     }
 }
 
+impl Watch {
+    /// Whether there is anything to tell.
+    pub(crate) fn has_edges(&self) -> bool {
+        let Edges { readable, writable, until_end } = lock(&self.0).edges;
+        readable || writable || until_end
+    }
+
+    pub(crate) fn take_edges(&self) -> Edges {
+        std::mem::take(&mut lock(&self.0).edges)
+    }
+}
+
 impl MemoryPeer {
     /// Sends bytes to the server.
     pub fn send(&self, bytes: &[u8]) {
-        lock(&self.0).to_server.extend(bytes);
+        let mut wire = lock(&self.0);
+        wire.to_server.extend(bytes);
+        wire.edges.readable = true;
     }
 
     /// Takes all that the server has written.
@@ -103,17 +144,25 @@ impl MemoryPeer {
 
     /// Ends the stream to the server.
     pub fn shutdown_write(&self) {
-        lock(&self.0).ended_by_peer = true;
+        let mut wire = lock(&self.0);
+        wire.ended_by_peer = true;
+        wire.edges.readable = true;
+        wire.edges.until_end = true;
     }
 
     /// Breaks the connection: what the server has not read yet it still reads.
     pub fn fail(&self, kind: io::ErrorKind) {
-        lock(&self.0).failure = Some(kind);
+        let mut wire = lock(&self.0);
+        wire.failure = Some(kind);
+        wire.edges = Edges { readable: true, writable: true, until_end: true };
     }
 
-    /// Lets the server write so many bytes more, from now on.
+    /// Lets the server write so many bytes more, from now on. A window of `usize::MAX` never
+    /// fills.
     pub fn set_window(&self, bytes: usize) {
-        lock(&self.0).window = bytes;
+        let mut wire = lock(&self.0);
+        wire.window = bytes;
+        wire.edges.writable |= bytes > 0;
     }
 
     /// Limits each read and write of the server to so many bytes.

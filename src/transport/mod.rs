@@ -67,7 +67,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => tcp::read(stream, buffer, until_end),
             #[cfg(feature = "simulation")]
-            Self::Memory(socket) => socket.read(buffer),
+            Self::Memory(socket) => socket.read(buffer, until_end),
         }
     }
 
@@ -77,7 +77,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => tcp::write(stream, bytes),
             #[cfg(feature = "simulation")]
-            Self::Memory(socket) => socket.write(bytes),
+            Self::Memory(socket) => socket.write(&[IoSlice::new(bytes)]),
         }
     }
 
@@ -86,7 +86,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => tcp::write_vectored(stream, slices),
             #[cfg(feature = "simulation")]
-            Self::Memory(socket) => socket.write(slices.first().map_or(&[], |slice| slice)),
+            Self::Memory(socket) => socket.write(slices),
         }
     }
 
