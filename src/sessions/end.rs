@@ -161,6 +161,7 @@ impl Sessions {
     /// Begins to close an open session. This is the one place where a session stops being open: it
     /// is not found, not counted, and gets no message from here on.
     pub(super) fn end(&mut self, key: SessionKey, ending: Ending, frame: Option<&ControlFrame>) {
+        let was_paused = self.is_paused(key);
         let Some(connection) = self.table.get_mut(key) else { return };
         let Stage::Session(session) = &mut connection.stage else { return };
         if !session.is_open() {
@@ -184,6 +185,10 @@ impl Sessions {
             Awaits::Nothing => self.lifecycle.push_back(Lifecycle::Disconnect(key)),
             Awaits::PeerClose(deadline) | Awaits::Flush(deadline) => {
                 self.wheel.reschedule(connection.timer, deadline);
+                if was_paused {
+                    // It is read again, and what waited in its socket is not announced twice.
+                    self.carry(key);
+                }
             }
         }
         if unread {
