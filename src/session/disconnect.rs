@@ -24,13 +24,6 @@ pub struct Disconnect {
     pub duration: Duration,
 }
 
-impl Disconnect {
-    pub(super) fn new(session: Session, ending: Ending, duration: Duration) -> Self {
-        let Ending { cause, code, reason, initiator, .. } = ending;
-        Self { session, cause, code, reason, initiator, duration }
-    }
-}
-
 /// What a closing session still waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaits {

@@ -353,11 +353,13 @@ impl Session {
     }
 
     pub(crate) fn into_disconnect(mut self, now: Instant) -> Disconnect {
+        // The ending stays with the session, whose state it is.
         let ending = self
             .ending
-            .take()
-            .map_or_else(|| Ending::new(Cause::IoError, Initiator::Network), |ending| *ending);
+            .get_or_insert_with(|| Ending::new(Cause::IoError, Initiator::Network).into());
+        let (cause, code, initiator) = (ending.cause, ending.code, ending.initiator);
+        let reason = std::mem::take(&mut ending.reason);
         let duration = now.saturating_duration_since(self.connected);
-        Disconnect::new(self, ending, duration)
+        Disconnect { session: self, cause, code, reason, initiator, duration }
     }
 }
