@@ -96,8 +96,13 @@ impl Sessions {
     #[inline]
     pub(crate) fn record_life(&mut self, key: SessionKey) {
         let now = self.now;
-        let Some(session) = self.table.get_mut(key).and_then(|c| c.session_mut()) else { return };
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Some(session) = connection.session_mut() else { return };
         if session.record_life(now) {
+            // Its timer waits for the timeout, or for nothing; the next ping is due before.
+            if let Due::At(at) = session.due(now, &self.config) {
+                self.wheel.reschedule(connection.timer, at);
+            }
             self.counters.inactive -= 1;
             self.lifecycle.push_back(Lifecycle::State(key, State::Active));
         }
