@@ -75,15 +75,21 @@ impl Sessions {
     /// # Errors
     ///
     /// [`Error::SessionNotFound`] when nothing is parked under this ticket: it was decided already,
-    /// or its peer or the handshake timeout was faster.
+    /// or the handshake timeout was faster. [`Error::Stopped`].
+    ///
+    /// A peer that has gone meanwhile is not noticed while its request is parked: if it is
+    /// admitted, its session ends at once.
     pub fn decide(&mut self, ticket: Ticket, decision: Decision) -> Result<()> {
         let key = ticket.0;
-        let Some(handshake) = self.handshake_mut(key) else { return Err(Error::SessionNotFound) };
-        let Some(parked) = handshake.parked.take() else { return Err(Error::SessionNotFound) };
+        if !self.is_parked(key) {
+            return Err(self.not_found());
+        }
         if let Decision::Defer = decision {
-            handshake.parked = Some(parked);
             return Ok(());
         }
+        let Some(parked) = self.handshake_mut(key).and_then(|h| h.parked.take()) else {
+            return Err(self.not_found());
+        };
         let mut slots = HeaderSlots::new();
         match Request::parse(&parked.head, &mut slots) {
             Ok(request) => self.settle(key, &request, decision),

@@ -304,7 +304,13 @@ impl Sessions {
     }
 
     fn find(&self, session: SessionRef<'_>) -> Result<SessionKey> {
-        self.table.find_open(session).ok_or(Error::SessionNotFound)
+        self.table.find_open(session).ok_or_else(|| self.not_found())
+    }
+
+    /// What to answer where there is no such session.
+    #[cold]
+    fn not_found(&self) -> Error {
+        if self.is_stopped() { Error::Stopped } else { Error::SessionNotFound }
     }
 
     /// Has a connection read on in the next tick, although no event will ask for it.

@@ -15,7 +15,8 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound).
+    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound);
+    /// [`Error::Stopped`](crate::Error::Stopped).
     pub fn pause_reads<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
         let key = self.find(session.into())?;
         let now = self.now;
@@ -34,7 +35,8 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound).
+    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound);
+    /// [`Error::Stopped`](crate::Error::Stopped).
     pub fn resume_reads<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
         let key = self.find(session.into())?;
         if let Some(connection) = self.table.get_mut(key)

@@ -78,10 +78,7 @@ impl Sessions {
         let mut encoded = Encoded::new(message.into());
         let mut delivery = Delivery::default();
         for session in sessions {
-            let key = match self.check_not_stopped() {
-                Ok(()) => self.table.find_open(session.into()),
-                Err(_) => None,
-            };
+            let key = self.table.find_open(session.into());
             let sent = key.is_some_and(|key| self.send_encoded(key, &mut encoded).is_ok());
             delivery.count(sent);
         }
@@ -165,15 +162,6 @@ impl Sessions {
     pub(crate) fn send_control(&mut self, key: SessionKey, frame: &[u8]) -> bool {
         let Some(connection) = self.table.get_mut(key) else { return false };
         self.outgoing.push_control(key, connection, frame)
-    }
-
-    #[cold]
-    fn not_found(&self) -> Error {
-        if self.is_stopped() { Error::Stopped } else { Error::SessionNotFound }
-    }
-
-    fn check_not_stopped(&self) -> Result<()> {
-        if self.is_stopped() { Err(Error::Stopped) } else { Ok(()) }
     }
 }
 
