@@ -1,0 +1,139 @@
+//! A host with a `mio` loop of its own, inside which the manager runs. (Unix only: elsewhere a
+//! poll cannot be watched by another.)
+//!
+//! The host's poll watches two things: the manager's descriptor, edge-triggered, and a TCP listener
+//! of the host's own. The manager serves WebSocket; the host accepts plain TCP by itself, names its
+//! guests, and hands their sockets over with `add_session`. What one says, all others hear.
+//!
+//! ```sh
+//! cargo run --example embedded
+//! ```
+//!
+//! Then, in two more terminals:
+//!
+//! ```sh
+//! websocat ws://127.0.0.1:9001
+//! nc 127.0.0.1 9002
+//! ```
+//!
+//! It listens wherever its two arguments say (a URL and an address), and stops when its own input
+//! ends (Ctrl-D).
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use majordomo::{
+    Accepted, Config, Context, Framing, Handler, Message, SessionManager, StopOptions,
+};
+use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+
+const MANAGER: Token = Token(0);
+const LISTENER: Token = Token(1);
+
+struct Relay;
+
+impl Handler for Relay {
+    fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        context.broadcast_others(message);
+    }
+}
+
+struct Host {
+    poll: Poll,
+    listener: TcpListener,
+    manager: SessionManager<Relay>,
+    guests: u64,
+}
+
+impl Host {
+    fn new(manager: SessionManager<Relay>, mut listener: TcpListener) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let descriptor = manager.as_raw_fd();
+        poll.registry().register(&mut SourceFd(&descriptor), MANAGER, Interest::READABLE)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
+        Ok(Self { poll, listener, manager, guests: 0 })
+    }
+
+    fn run(&mut self) -> majordomo::Result<()> {
+        let mut events = Events::with_capacity(64);
+        loop {
+            // Sleep no longer than the manager wants to. While work remains from its last turn, or
+            // was queued since, its deadline is now: the host looks at its own sockets in between,
+            // and calls again without sleeping.
+            let deadline = self.manager.next_deadline();
+            let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            match self.poll.poll(&mut events, wait) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                polled => polled?,
+            }
+            if events.iter().any(|event| event.token() == LISTENER) {
+                self.accept();
+            }
+            // Whatever woke the host: an event of the manager's, or its deadline.
+            if self.manager.turn(Some(Duration::ZERO))?.stopped {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Takes in all who wait: edge-triggered, no event will tell of those who are left.
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((stream, _)) => self.hand_over(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return eprintln!("cannot accept: {error}"),
+            }
+        }
+    }
+
+    fn hand_over(&mut self, stream: TcpStream) {
+        self.guests += 1;
+        let id = format!("guest-{}", self.guests);
+        let accepted = Accepted::raw(stream, Framing::Lines);
+        match self.manager.sessions().add_session(&*id, accepted) {
+            Ok(_) => println!("{id} came in"),
+            // The socket came back inside, and is closed here.
+            Err(refused) => eprintln!("{id} stays outside: {refused}"),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("embedded: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let url = env::args().nth(1).unwrap_or_else(|| "ws://127.0.0.1:9001".into());
+    let address = env::args().nth(2).unwrap_or_else(|| "127.0.0.1:9002".into());
+    let mut manager = SessionManager::new(Config::default(), Relay)?;
+    println!("listening on {}", manager.listen(&url)?);
+    let listener = listen(&address).map_err(|why| format!("cannot listen on {address}: {why}"))?;
+    println!("and, by itself, on {}", listener.local_addr()?);
+
+    let handle = manager.handle();
+    thread::spawn(move || {
+        let _ = io::copy(&mut io::stdin(), &mut io::sink());
+        handle.stop(StopOptions::default())
+    });
+    Ok(Host::new(manager, listener)?.run()?)
+}
+
+fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {
+    let address: SocketAddr = address.parse()?;
+    Ok(TcpListener::bind(address)?)
+}
