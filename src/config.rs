@@ -64,7 +64,7 @@ pub struct Config {
     /// Whether sessions keep the headers of their upgrade request. Default no.
     pub keep_headers: bool,
     /// How much work other threads may have queued for the loop, in number of items. Default
-    /// 1024; at least 1.
+    /// 1024; 1 to [`Config::MAX_HANDLE_QUEUE`]. Its memory is taken at the start.
     pub handle_queue: usize,
 }
 
@@ -122,6 +122,9 @@ impl Config {
     /// The largest message and the largest outbox: 1 GiB.
     pub const MAX_SIZE: usize = 1 << 30;
 
+    /// The longest queue of work from other threads: 1,048,576 items.
+    pub const MAX_HANDLE_QUEUE: usize = 1 << 20;
+
     /// Checks every field.
     ///
     /// # Errors
@@ -146,7 +149,12 @@ impl Config {
         if let Some(max) = self.max_sessions {
             check("max_sessions", max, max > 0, "at least 1, or none for no limit")?;
         }
-        check("handle_queue", self.handle_queue, self.handle_queue > 0, "at least 1")
+        check(
+            "handle_queue",
+            self.handle_queue,
+            (1..=Self::MAX_HANDLE_QUEUE).contains(&self.handle_queue),
+            "1 to 1048576",
+        )
     }
 
     fn validate_timeouts(&self) -> Result<()> {
@@ -233,6 +241,8 @@ mod tests {
         assert_eq!(refusal(&config), "max_message_size: 0 is not allowed: 1 byte to 1 GiB");
         let config = Config { handshake_timeout: Duration::ZERO, ..Config::default() };
         assert_eq!(refusal(&config), "handshake_timeout: 0s is not allowed: 1ms to 365 days");
+        let config = Config { handle_queue: usize::MAX, ..Config::default() };
+        assert!(refusal(&config).ends_with("is not allowed: 1 to 1048576"));
     }
 
     #[test]
