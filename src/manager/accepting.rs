@@ -46,7 +46,7 @@ impl Accepting {
     }
 
     pub(super) fn close(&mut self) {
-        self.listeners.clear();
+        *self = Self::default();
     }
 
     /// Notes that connections wait at a listener.
@@ -133,5 +133,18 @@ impl Accepting {
         log::error!("{error}; those who are connected are served on");
         tick.dispatch();
         tick.handler.on_error(tick.sessions, &error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_retried_once_the_listeners_are_closed() {
+        let exhausted = Exhausted { retry_at: Instant::now(), connections: 0 };
+        let mut accepting = Accepting { listeners: Vec::new(), exhausted: Some(exhausted) };
+        accepting.close();
+        assert_eq!(accepting.retry_at(), None);
     }
 }
