@@ -25,6 +25,7 @@ struct Echo {
     posted: usize,
     connected: usize,
     disconnected: usize,
+    drained: usize,
 }
 
 impl Handler for Echo {
@@ -39,6 +40,10 @@ impl Handler for Echo {
 
     fn on_disconnect(&mut self, _: &mut Sessions, _: Disconnect) {
         self.disconnected += 1;
+    }
+
+    fn on_drain(&mut self, _: &mut Context<'_>) {
+        self.drained += 1;
     }
 }
 
@@ -242,6 +247,29 @@ fn reads_that_are_resumed_are_due_now() {
     assert!(host.is_due_now());
     host.pass();
     assert_eq!(client.hear(), "two");
+}
+
+#[test]
+fn an_outbox_that_has_drained_is_told_of_without_further_events() {
+    let (mut host, mut client) = Host::with_client();
+    let burst = "x".repeat(host.manager.sessions().config().max_outbox - 1);
+    host.manager.sessions().broadcast(&burst);
+    let client = thread::spawn(move || (client.hear(), client));
+    host.pass_until(|manager| manager.handler().drained == 1);
+    assert_eq!(client.join().expect("it hears").0.len(), burst.len());
+}
+
+#[test]
+fn stopping_without_sessions_takes_one_turn() {
+    for grace in [Duration::ZERO, Duration::from_secs(5), Duration::MAX] {
+        let mut host = Host::new(Config::default(), Echo::default());
+        host.manager.listen("ws://127.0.0.1:0").expect("a listener");
+        let options = StopOptions::default().with_grace(grace);
+        host.manager.sessions().stop(options).expect("it runs");
+        assert!(host.is_due_now());
+        assert_eq!(host.pass(), Turn { work_remains: false, stopped: true });
+        assert_eq!(host.manager.next_deadline(), None);
+    }
 }
 
 /// Has its client say more whenever it says something, so that a read always finds more behind it.

@@ -43,7 +43,8 @@ use table::{Stage, Table};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopOptions {
-    /// How long close handshakes are awaited. Default 5 s. Zero drops every connection at once.
+    /// How long close handshakes are awaited, at most [`Config::MAX_TIMEOUT`]. Default 5 s. Zero
+    /// drops every connection at once.
     pub grace: Duration,
 }
 
@@ -195,7 +196,8 @@ impl Sessions {
     ///
     /// [`Error::Stopped`] when it has stopped already.
     pub fn stop(&mut self, options: StopOptions) -> Result<()> {
-        let until = self.now + options.grace;
+        // A host may well say `Duration::MAX`, which no clock can count up to.
+        let until = self.now + options.grace.min(Config::MAX_TIMEOUT);
         let deadline = match self.life {
             Life::Running => until,
             Life::Stopping(earlier) => until.min(earlier),
