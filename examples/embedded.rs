@@ -96,6 +96,8 @@ impl Host {
     }
 
     fn hand_over(&mut self, stream: TcpStream) {
+        // The manager writes once a turn by itself. A socket that is broken already tells later.
+        let _ = stream.set_nodelay(true);
         self.guests += 1;
         let id = format!("guest-{}", self.guests);
         let accepted = Accepted::raw(stream, Framing::Lines);
