@@ -198,8 +198,7 @@ pub enum Initiator {
 pub struct Traffic {
     /// Whole messages. Control frames do not count.
     pub messages: u64,
-    /// Bytes of those messages' payloads for what was received; bytes on the wire, framing
-    /// included, for what was sent.
+    /// Bytes of those messages' payloads.
     pub bytes: u64,
 }
 

@@ -226,6 +226,9 @@ impl<H: ?Sized + 'static> Handle<H> {
 
     /// Runs a closure in the loop, and waits for what it returns.
     ///
+    /// Until the loop's first turn nobody knows which thread is to run it: called there before,
+    /// this waits for itself.
+    ///
     /// # Errors
     ///
     /// [`Error::Stopped`]; [`Error::OnLoopThread`].

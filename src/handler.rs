@@ -32,8 +32,9 @@ pub trait Handler {
     /// upgrade with a generated id; an admitted request that asks for no upgrade is answered 426,
     /// or 404 where its path is not served.
     ///
-    /// Upgrades are not asked about while the manager stops, or when
-    /// [`Config::max_sessions`](crate::Config::max_sessions) is reached: they are answered 503.
+    /// Nothing is asked about while the manager stops, nor upgrades when
+    /// [`Config::max_sessions`](crate::Config::max_sessions) is reached: the answer is 503. Nor are
+    /// upgrades to a path that the listener does not serve: the answer is 404.
     fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
         let _ = (sessions, request);
         Decision::admit()

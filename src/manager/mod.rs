@@ -289,6 +289,10 @@ fn take_posted<H: Handler>(inbox: &Inbox<H>, tick: &mut Tick<'_, H>) -> bool {
 #[cfg(unix)]
 impl<H> std::os::fd::AsRawFd for SessionManager<H> {
     /// The descriptor of the poll, itself pollable: readable when a turn has events to harvest.
+    ///
+    /// It may be watched edge-triggered: of what a turn leaves behind, no further edge tells, but
+    /// [`Turn::work_remains`] and [`SessionManager::next_deadline`] do. It is
+    /// closed with the manager.
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.poll.as_raw_fd()
     }

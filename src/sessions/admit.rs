@@ -22,6 +22,10 @@ use crate::transport::{Keepalive, ListenUrl, Protocol, Transport};
 const KEEPALIVE_PROBES: u32 = 3;
 
 /// A socket that the host accepted itself, ready to become a session.
+///
+/// It must be non-blocking, as those that `mio` accepts are, and registered with no other poll. Its
+/// options stay as the host has set them (`TCP_NODELAY`, for one, is off by default), but for the
+/// keepalive of a raw one.
 #[derive(Debug)]
 pub struct Accepted {
     stream: TcpStream,
@@ -79,7 +83,7 @@ pub struct Refused {
 /// What a host does.
 impl Sessions {
     /// Takes over a socket that the host accepted and, for WebSocket, upgraded itself. Its
-    /// `on_connect` runs within the tick, or at the start of the next one.
+    /// `on_connect` runs within the tick, or in the next one, before any message of it.
     ///
     /// # Errors
     ///
