@@ -12,7 +12,7 @@ use crate::codec::handshake::{HeadReader, Refusal};
 use crate::codec::request::{HeaderSlots, Request, RequestKind, Upgrade};
 use crate::codec::response::{self, Response};
 use crate::config::DuplicateId;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::{SessionId, SessionKey};
 use crate::outbox::FrameKind;
 use crate::session::{Admission, Decision, ListenerId, Session};
