@@ -1,6 +1,6 @@
 //! Each program under `examples/`, run as its own process and used as its first comment says.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
@@ -89,8 +89,33 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
+/// A socket whose reads go on when they are interrupted: the system restarts none that has a
+/// timeout, and tungstenite leaves it to its caller.
+struct Patient(TcpStream);
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
+    }
+}
+
+impl Write for Patient {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write_all(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
 /// A WebSocket client.
-struct Client(WebSocket<TcpStream>);
+struct Client(WebSocket<Patient>);
 
 impl Client {
     fn connect(url: &str) -> Self {
@@ -100,7 +125,7 @@ impl Client {
     /// The status of the answer where it is not 101.
     fn try_connect(url: &str) -> Result<Self, u16> {
         let address = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
-        match tungstenite::client(url, connect(address)) {
+        match tungstenite::client(url, Patient(connect(address))) {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
             Err(error) => panic!("{url}: {error}"),
