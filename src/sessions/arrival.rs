@@ -74,8 +74,9 @@ impl Sessions {
     ///
     /// # Errors
     ///
-    /// [`Error::SessionNotFound`] when nothing is parked under this ticket: it was decided already,
-    /// or the handshake timeout was faster. [`Error::Stopped`].
+    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound) when nothing is parked under this
+    /// ticket: it was decided already, or the handshake timeout was faster.
+    /// [`Error::Stopped`](crate::Error::Stopped).
     ///
     /// A peer that has gone meanwhile is not noticed while its request is parked: if it is
     /// admitted, its session ends at once.
