@@ -143,7 +143,7 @@ impl Sessions {
         match failure {
             None => Head::Ask(Arrival { request, key, remote, listener }),
             Some(failure) => {
-                self.refuse(key, failure);
+                self.refuse_request(key, request, failure);
                 Head::Answered
             }
         }
@@ -154,27 +154,25 @@ impl Sessions {
         let Some(handshake) = self.handshake_mut(key) else { return };
         let listener = handshake.listener;
         match (decision, request.kind()) {
-            (_, Err(refusal)) => self.refuse(key, refusal.into()),
+            (_, Err(refusal)) => self.refuse_request(key, request, refusal.into()),
             (Decision::Respond(response), Ok(kind)) => {
                 if let RequestKind::Upgrade(_) = kind {
                     self.failed_handshakes.count(HandshakeFailure::RefusedByHost);
                 }
-                self.respond(key, &response, request.method() == "HEAD");
+                self.respond(key, &response, is_head(request));
             }
             (Decision::Admit(_), Ok(RequestKind::Plain)) => {
                 let served = self.serves(listener, request.path());
-                self.refuse(
-                    key,
-                    if served {
-                        Refusal::UpgradeRequired.into()
-                    } else {
-                        HandshakeFailure::NotFound
-                    },
-                );
+                let failure = if served {
+                    Refusal::UpgradeRequired.into()
+                } else {
+                    HandshakeFailure::NotFound
+                };
+                self.refuse_request(key, request, failure);
             }
             (Decision::Admit(admission), Ok(RequestKind::Upgrade(upgrade))) => {
                 if let Err(failure) = self.admit(key, request, &upgrade, admission) {
-                    self.refuse(key, failure);
+                    self.refuse_request(key, request, failure);
                 }
             }
             (Decision::Defer, Ok(_)) => {}
@@ -191,10 +189,27 @@ impl Sessions {
     /// Answers a request that is not admitted, for a reason of this side's.
     pub(crate) fn refuse(&mut self, key: SessionKey, failure: HandshakeFailure) {
         let Some(handshake) = self.handshake_mut(key) else { return };
+        let parked = handshake.parked.as_ref();
+        let is_head = parked.is_some_and(|parked| parked.head.starts_with(b"HEAD "));
+        self.answer(key, failure, is_head);
+    }
+
+    /// The same for a request that was read.
+    fn refuse_request(
+        &mut self,
+        key: SessionKey,
+        request: &Request<'_>,
+        failure: HandshakeFailure,
+    ) {
+        self.answer(key, failure, is_head(request));
+    }
+
+    fn answer(&mut self, key: SessionKey, failure: HandshakeFailure, head_only: bool) {
+        let Some(handshake) = self.handshake_mut(key) else { return };
         log::debug!("request from {} refused: {}", handshake.remote, failure.as_str());
         self.failed_handshakes.count(failure);
         match failure.response() {
-            Some(response) => self.respond(key, &response, false),
+            Some(response) => self.respond(key, &response, head_only),
             None => self.drop_connection(key),
         }
     }
@@ -295,6 +310,11 @@ impl Sessions {
             _ => None,
         }
     }
+}
+
+/// "The server MUST NOT send content in the response" to such a one (RFC 9110, 9.3.2).
+fn is_head(request: &Request<'_>) -> bool {
+    request.method() == "HEAD"
 }
 
 impl HandshakeFailure {
