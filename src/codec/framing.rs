@@ -90,7 +90,7 @@ pub trait CustomFraming: fmt::Debug + Send + Sync {
     /// checked by the caller.
     fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError>;
 
-    /// Appends `message` as a frame to `frame`, which is empty.
+    /// Appends `message` as a frame to `frame`, which is empty. A frame has at least one byte.
     ///
     /// # Errors
     ///
@@ -198,6 +198,9 @@ impl Framing {
             Self::Custom(custom) => {
                 let mut frame = Vec::new();
                 custom.encode(message, &mut frame)?;
+                if frame.is_empty() {
+                    return Err("the framing wrote nothing for it");
+                }
                 Ok(Envelope::from_frame(frame, payload.len()))
             }
         }
