@@ -1,0 +1,8 @@
+//! What scenarios share. Each test crate compiles all of it and uses its part.
+
+#![allow(dead_code)]
+
+pub(crate) mod net;
+pub(crate) mod recorder;
+pub(crate) mod simulation;
+pub(crate) mod wire;

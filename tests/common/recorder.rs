@@ -1,0 +1,159 @@
+//! A handler that writes down what it is told, and does in each callback what a test wants.
+
+use majordomo::{
+    Admission, Arrival, Context, Decision, Disconnect, Error, Handler, Message, SessionId,
+    Sessions, State,
+};
+
+type Notes = Vec<String>;
+type OnMessage = dyn FnMut(&mut Context<'_>, Message<'_>, &mut Notes) + Send;
+type OnContext = dyn FnMut(&mut Context<'_>, &mut Notes) + Send;
+type OnRequest = dyn FnMut(&mut Sessions, &Arrival<'_>, &mut Notes) -> Decision + Send;
+type OnDisconnect = dyn FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send;
+
+/// Notes each callback in a line, then does what was scripted. Raw sessions, whose ids are
+/// random, are noted as `raw`.
+#[derive(Default)]
+pub(crate) struct Recorder {
+    pub(crate) notes: Notes,
+    pub(crate) ended: Vec<Disconnect>,
+    on_message: Option<Box<OnMessage>>,
+    on_connect: Option<Box<OnContext>>,
+    on_drain: Option<Box<OnContext>>,
+    on_state: Option<Box<OnContext>>,
+    on_request: Option<Box<OnRequest>>,
+    on_disconnect: Option<Box<OnDisconnect>>,
+}
+
+impl Recorder {
+    pub(crate) fn on_message(
+        &mut self,
+        script: impl FnMut(&mut Context<'_>, Message<'_>, &mut Notes) + Send + 'static,
+    ) {
+        self.on_message = Some(Box::new(script));
+    }
+
+    pub(crate) fn on_connect(
+        &mut self,
+        script: impl FnMut(&mut Context<'_>, &mut Notes) + Send + 'static,
+    ) {
+        self.on_connect = Some(Box::new(script));
+    }
+
+    pub(crate) fn on_drain(
+        &mut self,
+        script: impl FnMut(&mut Context<'_>, &mut Notes) + Send + 'static,
+    ) {
+        self.on_drain = Some(Box::new(script));
+    }
+
+    pub(crate) fn on_state(
+        &mut self,
+        script: impl FnMut(&mut Context<'_>, &mut Notes) + Send + 'static,
+    ) {
+        self.on_state = Some(Box::new(script));
+    }
+
+    pub(crate) fn on_request(
+        &mut self,
+        script: impl FnMut(&mut Sessions, &Arrival<'_>, &mut Notes) -> Decision + Send + 'static,
+    ) {
+        self.on_request = Some(Box::new(script));
+    }
+
+    pub(crate) fn on_disconnect(
+        &mut self,
+        script: impl FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send + 'static,
+    ) {
+        self.on_disconnect = Some(Box::new(script));
+    }
+
+    /// Answers every message with itself.
+    pub(crate) fn echo(&mut self) {
+        self.on_message(|context, message, _| context.send(message).expect("there is room"));
+    }
+
+    /// What was noted since the last call.
+    pub(crate) fn take_notes(&mut self) -> Notes {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// The one session that has ended since the last call.
+    pub(crate) fn take_ended(&mut self) -> Disconnect {
+        let ended = self.ended.pop().expect("a session has ended");
+        assert!(self.ended.is_empty(), "more than one has ended");
+        ended
+    }
+}
+
+impl Handler for Recorder {
+    fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        let said = match message {
+            Message::Text(text) if text.len() > 40 => format!("text of {}", text.len()),
+            Message::Text(text) => format!("says {text}"),
+            Message::Binary(bytes) if bytes.len() > 40 => format!("bytes, {}", bytes.len()),
+            Message::Binary(bytes) => format!("sends {bytes:?}"),
+        };
+        self.notes.push(format!("{} {said}", name(context)));
+        if let Some(script) = &mut self.on_message {
+            script(context, message, &mut self.notes);
+        }
+    }
+
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
+        match &mut self.on_request {
+            Some(script) => script(sessions, request, &mut self.notes),
+            None => admit_by_query(request),
+        }
+    }
+
+    fn on_connect(&mut self, context: &mut Context<'_>) {
+        self.notes.push(format!("{} connects", name(context)));
+        if let Some(script) = &mut self.on_connect {
+            script(context, &mut self.notes);
+        }
+    }
+
+    fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
+        let name = if disconnect.session.is_websocket() { disconnect.session.id() } else { "raw" };
+        let code = disconnect.code.map_or("-".into(), |code| code.to_string());
+        let line = format!("{name} ends {} {code} {}", disconnect.cause, disconnect.reason);
+        self.notes.push(line.trim_end().into());
+        if let Some(script) = &mut self.on_disconnect {
+            script(sessions, &disconnect, &mut self.notes);
+        }
+        self.ended.push(disconnect);
+    }
+
+    fn on_state_change(&mut self, context: &mut Context<'_>, state: State) {
+        assert_eq!(context.session().state(), state);
+        self.notes.push(format!("{} turns {}", name(context), state.as_str()));
+        if let Some(script) = &mut self.on_state {
+            script(context, &mut self.notes);
+        }
+    }
+
+    fn on_drain(&mut self, context: &mut Context<'_>) {
+        self.notes.push(format!("{} drains", name(context)));
+        if let Some(script) = &mut self.on_drain {
+            script(context, &mut self.notes);
+        }
+    }
+
+    fn on_error(&mut self, _: &mut Sessions, error: &Error) {
+        self.notes.push(format!("error: {error}"));
+    }
+}
+
+/// Admits under the id that the query names.
+pub(crate) fn admit_by_query(request: &Arrival<'_>) -> Decision {
+    let mut admission = Admission::new();
+    if let Some(id) = request.query_value("id") {
+        admission = admission.with_id(SessionId::new(id).expect("a valid id"));
+    }
+    admission.into()
+}
+
+fn name(context: &Context<'_>) -> String {
+    if context.session().is_websocket() { context.id().into() } else { "raw".into() }
+}

@@ -1,0 +1,170 @@
+//! A manager on a virtual clock with clients in memory.
+
+use std::ops::{Deref, DerefMut};
+use std::time::{Duration, Instant};
+
+use majordomo::simulation::{MemoryPeer, Simulation};
+use majordomo::{CloseReason, Config, ListenUrl, ListenerId, SessionKey, Stats};
+
+use super::recorder::Recorder;
+use super::wire;
+
+/// A simulation with a WebSocket listener and one for lines.
+pub(crate) struct House {
+    simulation: Simulation<Recorder>,
+    pub(crate) websocket: ListenerId,
+    pub(crate) lines: ListenerId,
+}
+
+impl Deref for House {
+    type Target = Simulation<Recorder>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.simulation
+    }
+}
+
+impl DerefMut for House {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.simulation
+    }
+}
+
+impl House {
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub(crate) fn with(config: Config) -> Self {
+        let mut simulation = Simulation::new(config, Recorder::default(), Instant::now())
+            .expect("the config is valid");
+        let websocket = simulation.listen("ws://127.0.0.1:1").expect("a valid URL");
+        let lines = simulation.listen("tcp://127.0.0.1:2?framing=lines").expect("a valid URL");
+        Self { simulation, websocket, lines }
+    }
+
+    /// A client that has said nothing yet.
+    pub(crate) fn dial(&mut self) -> Client {
+        let peer = self.simulation.connect(self.websocket).expect("it connects");
+        Client { peer, received: Vec::new() }
+    }
+
+    /// A WebSocket session of this id.
+    pub(crate) fn join(&mut self, id: &str) -> Client {
+        let mut client = self.dial();
+        client.send(&wire::upgrade(&format!("/?id={id}"), &[]));
+        self.settle();
+        let head = client.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        client
+    }
+
+    /// A session of lines.
+    pub(crate) fn join_lines(&mut self) -> Client {
+        let peer = self.simulation.connect(self.lines).expect("it connects");
+        self.settle();
+        Client { peer, received: Vec::new() }
+    }
+
+    /// A raw session of this framing, by a listener of its own.
+    pub(crate) fn join_raw(&mut self, url: ListenUrl) -> Client {
+        let listener = self.simulation.listen_on(url).expect("a valid URL");
+        let peer = self.simulation.connect(listener).expect("it connects");
+        self.settle();
+        Client { peer, received: Vec::new() }
+    }
+
+    /// What the handler was told since the last call.
+    pub(crate) fn notes(&mut self) -> Vec<String> {
+        self.handler().take_notes()
+    }
+
+    /// Those of the notes that tell of an end.
+    pub(crate) fn ends(&mut self) -> Vec<String> {
+        let mut notes = self.notes();
+        notes.retain(|note| note.contains(" ends "));
+        notes
+    }
+
+    pub(crate) fn key(&mut self, id: &str) -> SessionKey {
+        self.sessions().key_of(id).expect("it is open")
+    }
+
+    /// The key of the one raw session.
+    pub(crate) fn raw_key(&mut self) -> SessionKey {
+        let mut raw = self.sessions().iter().filter(|(_, session)| !session.is_websocket());
+        let (key, _) = raw.next().expect("a raw session");
+        assert!(raw.next().is_none(), "more than one raw session");
+        key
+    }
+
+    pub(crate) fn stats(&mut self) -> Stats {
+        self.sessions().stats()
+    }
+
+    /// Sends and settles.
+    pub(crate) fn hear(&mut self, client: &Client, bytes: &[u8]) {
+        client.send(bytes);
+        self.settle();
+    }
+}
+
+/// The other end of a connection.
+pub(crate) struct Client {
+    peer: MemoryPeer,
+    received: Vec<u8>,
+}
+
+impl Deref for Client {
+    type Target = MemoryPeer;
+
+    fn deref(&self) -> &MemoryPeer {
+        &self.peer
+    }
+}
+
+impl Client {
+    /// The head of the response that it got.
+    pub(crate) fn head(&mut self) -> String {
+        self.received.extend(self.peer.receive());
+        let received = self.received.escape_ascii().to_string();
+        wire::take_head(&mut self.received)
+            .unwrap_or_else(|| panic!("no whole head, but: {received}"))
+    }
+
+    /// The frames that it got since the last call, in words. What follows is left.
+    pub(crate) fn frames(&mut self) -> Vec<String> {
+        self.received.extend(self.peer.receive());
+        wire::take_frames(&mut self.received)
+    }
+
+    /// All the bytes that it got since the last call.
+    pub(crate) fn bytes(&mut self) -> Vec<u8> {
+        self.received.extend(self.peer.receive());
+        std::mem::take(&mut self.received)
+    }
+
+    /// The same as text.
+    pub(crate) fn text(&mut self) -> String {
+        String::from_utf8(self.bytes()).expect("UTF-8")
+    }
+
+    /// The status of the response that it got.
+    pub(crate) fn status(&mut self) -> u16 {
+        let head = self.head();
+        head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line")
+    }
+}
+
+pub(crate) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A millisecond less.
+pub(crate) fn almost(seconds: u64) -> Duration {
+    Duration::from_millis(seconds * 1000 - 1)
+}
+
+pub(crate) fn farewell(code: u16, text: &str) -> CloseReason {
+    CloseReason::new(code, text).expect("a valid close frame")
+}

@@ -1,0 +1,223 @@
+//! Sending to one, to many, to all: in order, and none at the cost of another.
+
+mod common;
+
+use std::io::ErrorKind;
+
+use common::simulation::{Client, House};
+use common::wire;
+use majordomo::{Cause, Config, Delivery, Error, ListenUrl};
+
+fn delivery(queued: usize, refused: usize) -> Delivery {
+    let mut delivery = Delivery::default();
+    (delivery.queued, delivery.refused) = (queued, refused);
+    delivery
+}
+
+/// A config whose outboxes take little.
+fn small() -> Config {
+    Config { max_outbox: 200, max_message_size: 100, ..Config::default() }
+}
+
+#[test]
+fn a_broadcast_reaches_every_open_session_in_its_own_format() {
+    let mut house = House::new();
+    let (mut a, mut b, mut lines) = (house.join("a"), house.join("b"), house.join_lines());
+    let mut counted = house.join_raw("tcp://127.0.0.1:3?framing=u16".parse().unwrap());
+    let mut not_yet = house.dial();
+    assert_eq!(house.sessions().broadcast("hello"), delivery(4, 0));
+    assert_eq!(house.sessions().broadcast(b"\x01"), delivery(4, 0));
+    assert!(a.frames().is_empty(), "it does not write before the end of the tick");
+    house.settle();
+    for client in [&mut a, &mut b] {
+        assert_eq!(client.frames(), ["text hello", "binary [1]"]);
+    }
+    assert_eq!(lines.text(), "hello\n\u{1}\n");
+    assert_eq!(counted.bytes(), b"\0\x05hello\0\x01\x01");
+    assert!(not_yet.bytes().is_empty());
+}
+
+#[test]
+fn a_predicate_chooses_the_recipients() {
+    let mut house = House::new();
+    let mut clients = ["a", "b", "c"].map(|id| house.join(id));
+    let sessions = house.sessions();
+    let sent = sessions.broadcast_where("x", |session| session.id().as_str() != "b");
+    assert_eq!(sent, delivery(2, 0));
+    house.settle();
+    assert_eq!(clients.each_mut().map(|client| client.frames().len()), [1, 0, 1]);
+}
+
+#[test]
+fn others_are_all_but_the_named_one_which_need_not_exist() {
+    let mut house = House::new();
+    let mut clients = ["a", "b", "c"].map(|id| house.join(id));
+    let key = house.key("b");
+    assert_eq!(house.sessions().broadcast_others("a", "1"), delivery(2, 0));
+    assert_eq!(house.sessions().broadcast_others(key, "2"), delivery(2, 0));
+    assert_eq!(house.sessions().broadcast_others("nobody", "3"), delivery(3, 0));
+    house.settle();
+    let heard = clients.each_mut().map(Client::frames);
+    assert_eq!(
+        heard,
+        [vec!["text 2", "text 3"], vec!["text 1", "text 3"], vec!["text 1", "text 2", "text 3"]]
+    );
+}
+
+#[test]
+fn sending_to_many_counts_who_is_not_found_and_sends_twice_to_who_is_named_twice() {
+    let mut house = House::new();
+    let (mut a, mut b) = (house.join("a"), house.join("b"));
+    let sent = house.sessions().send_to_many(["a", "nobody", "b", "a"], "x");
+    assert_eq!(sent, delivery(3, 1));
+    let keys = [house.key("a"), house.key("b")];
+    assert_eq!(house.sessions().send_to_many(keys, "y"), delivery(2, 0));
+    house.settle();
+    assert_eq!(a.frames(), ["text x", "text x", "text y"]);
+    assert_eq!(b.frames(), ["text x", "text y"]);
+}
+
+#[test]
+fn every_mix_of_calls_leaves_in_the_order_in_which_it_was_made() {
+    for step in [1, 7, usize::MAX] {
+        let mut house = House::with(Config { max_outbox: 1 << 24, ..Config::default() });
+        let (mut a, mut b) = (house.join("a"), house.join("b"));
+        a.set_step(step);
+        let (mut to_a, mut to_b) = (Vec::new(), Vec::new());
+        for round in 0..120 {
+            let sessions = house.sessions();
+            // From a few bytes, which are copied, to some that are shared.
+            let word = format!("{round} {}", "x".repeat(round * 31 % 1500));
+            let said = format!("text {word}");
+            match round % 5 {
+                0 => sessions.send_to("a", &word).expect("open"),
+                1 => assert_eq!(sessions.broadcast(&word), delivery(2, 0)),
+                2 => assert_eq!(sessions.send_to_many(["b", "a"], &word), delivery(2, 0)),
+                3 => assert_eq!(sessions.broadcast_others("b", &word), delivery(1, 0)),
+                _ => assert_eq!(sessions.broadcast_where(&word, |_| true), delivery(2, 0)),
+            }
+            to_a.push(said.clone());
+            if matches!(round % 5, 1 | 2 | 4) {
+                to_b.push(said);
+            }
+            if round % 17 == 0 {
+                house.settle();
+            }
+        }
+        house.settle();
+        assert_eq!(a.frames(), to_a);
+        assert_eq!(b.frames(), to_b);
+    }
+}
+
+#[test]
+fn a_session_whose_socket_is_full_delays_nobody() {
+    let mut house = House::new();
+    let (mut slow, mut quick) = (house.join("slow"), house.join("quick"));
+    slow.set_window(3);
+    for number in 0..10 {
+        assert_eq!(house.sessions().broadcast(&format!("{number}")), delivery(2, 0));
+        house.settle();
+        assert_eq!(quick.frames(), [format!("text {number}")]);
+    }
+    assert!(slow.frames().len() <= 1);
+    slow.set_window(usize::MAX);
+    house.settle();
+    assert_eq!(slow.frames().len(), 9, "what has waited comes when there is room");
+}
+
+#[test]
+fn a_session_that_is_refused_or_fails_in_a_broadcast_fails_alone() {
+    let mut house = House::with(small());
+    let (mut slow, broken) = (house.join("slow"), house.join("broken"));
+    let (mut a, mut lines) = (house.join("a"), house.join_lines());
+    house.notes();
+    slow.set_window(0);
+    let long = "x".repeat(100);
+    assert_eq!(house.sessions().broadcast(&long), delivery(4, 0));
+    house.settle();
+    broken.fail(ErrorKind::BrokenPipe);
+    // The slow one's outbox is full, and nobody knows yet that the other's socket is broken.
+    assert_eq!(house.sessions().broadcast(&long), delivery(3, 1));
+    house.settle();
+    assert_eq!(house.ends(), ["slow ends slow_consumer -", "broken ends connection_lost -"]);
+    assert_eq!(a.frames().len(), 2);
+    assert_eq!(lines.text().lines().count(), 2);
+    assert!(slow.frames().is_empty());
+    let stats = house.stats();
+    assert_eq!(stats.disconnects.get(Cause::SlowConsumer), 1);
+    assert_eq!(stats.disconnects.get(Cause::ConnectionLost), 1);
+    // Sent: one to the broken one, two each to the others. Dropped with their sessions: two.
+    assert_eq!((stats.sent.messages, stats.dropped, stats.refused), (5, 2, 1));
+}
+
+#[test]
+fn a_write_that_fails_while_an_outbox_overflows_ends_that_session_alone() {
+    let mut house = House::with(small());
+    let (broken, mut a) = (house.join("broken"), house.join("a"));
+    let long = "x".repeat(100);
+    broken.fail(ErrorKind::ConnectionReset);
+    house.sessions().broadcast(&long);
+    assert_eq!(house.sessions().broadcast(&long), delivery(1, 1));
+    assert!(house.sessions().get_session("broken").is_none());
+    assert!(matches!(house.sessions().send_to("broken", "x"), Err(Error::SessionNotFound)));
+    house.settle();
+    assert_eq!(a.frames().len(), 2);
+    assert_eq!(house.handler().take_ended().cause, Cause::ConnectionLost);
+}
+
+#[test]
+fn another_error_of_the_system_is_an_io_error() {
+    let mut house = House::new();
+    let client = house.join("a");
+    client.fail(ErrorKind::PermissionDenied);
+    house.settle();
+    assert_eq!(house.notes(), ["a connects", "a ends io_error -"]);
+}
+
+#[test]
+fn what_a_framing_cannot_carry_is_refused_for_that_session_and_it_stays() {
+    let mut house = House::new();
+    let (mut a, mut lines) = (house.join("a"), house.join_lines());
+    let mut short = house.join_raw("tcp://127.0.0.1:3?framing=u8".parse::<ListenUrl>().unwrap());
+    let long = "x".repeat(256);
+    assert_eq!(house.sessions().broadcast("two\nlines"), delivery(2, 1));
+    assert_eq!(house.sessions().broadcast(&long), delivery(2, 1));
+    assert_eq!(house.sessions().broadcast("fine"), delivery(3, 0));
+    house.settle();
+    assert_eq!(a.frames().len(), 3);
+    assert_eq!(lines.text(), format!("{long}\nfine\n"));
+    assert_eq!(short.bytes(), b"\x09two\nlines\x04fine");
+    let listener = Some(house.lines);
+    let raw = house.sessions().iter().find(|(_, session)| session.listener() == listener);
+    let key = raw.map(|(key, _)| key).expect("open");
+    let refused = house.sessions().send_to(key, "a\r");
+    assert!(matches!(refused, Err(Error::Unframeable { .. })), "{refused:?}");
+    assert_eq!(house.stats().refused, 3);
+    assert_eq!(house.sessions().client_count(), 3);
+}
+
+#[test]
+fn a_message_that_no_outbox_could_hold_is_refused_and_the_session_stays() {
+    let mut house = House::with(small());
+    let mut client = house.join("a");
+    let refused = house.sessions().send_to("a", &"x".repeat(300));
+    assert!(matches!(refused, Err(Error::MessageTooBig { given: 304, max: 200 })), "{refused:?}");
+    assert_eq!(house.sessions().broadcast(&"x".repeat(199)), delivery(0, 1));
+    house.sessions().send_to("a", &"x".repeat(196)).expect("it just fits");
+    house.settle();
+    assert_eq!(client.frames().len(), 1);
+    assert_eq!(house.stats().refused, 2);
+}
+
+#[test]
+fn an_echo_of_many_messages_in_one_segment_leaves_in_order() {
+    let mut house = House::new();
+    house.handler().echo();
+    let mut client = house.join("a");
+    let words: Vec<_> = (0..500).map(|number| format!("{number}")).collect();
+    let bytes: Vec<u8> = words.iter().flat_map(|word| wire::text(word)).collect();
+    house.hear(&client, &bytes);
+    let expected: Vec<_> = words.iter().map(|word| format!("text {word}")).collect();
+    assert_eq!(client.frames(), expected);
+}

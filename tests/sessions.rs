@@ -1,0 +1,342 @@
+//! What a host relies on: finding, naming, counting and closing sessions.
+
+mod common;
+
+use common::simulation::{House, farewell, seconds};
+use common::wire;
+use majordomo::{
+    Admission, Cause, Config, Decision, Error, HandshakeFailure, Initiator, SessionId, State,
+};
+use serde_json::json;
+
+#[test]
+fn sessions_of_both_kinds_are_found_named_and_counted() {
+    let mut house = House::new();
+    let _a = house.join("a");
+    let _b = house.join("b");
+    let _raw = house.join_lines();
+    let (listener, lines) = (house.websocket, house.lines);
+    let key = house.key("a");
+    let raw = house.raw_key();
+    let sessions = house.sessions();
+    assert_eq!(sessions.client_count(), 3);
+    let mut ids: Vec<_> = sessions.session_ids().map(ToString::to_string).collect();
+    ids.retain(|id| id.len() == 1);
+    ids.sort();
+    assert_eq!(ids, ["a", "b"]);
+    assert_eq!(sessions.iter().count(), 3);
+    let a = sessions.get_session("a").expect("found by id");
+    assert_eq!(a.id().as_str(), "a");
+    assert_eq!(a.listener(), Some(listener));
+    assert!(a.is_websocket());
+    assert_eq!(sessions.get_session(key).expect("found by key").id().as_str(), "a");
+    let raw = sessions.get_session(raw).expect("found");
+    assert_eq!((raw.listener(), raw.target()), (Some(lines), None));
+    assert!(sessions.get_session("c").is_none());
+    assert_eq!(
+        sessions.listener(lines).expect("known").to_string(),
+        "tcp://127.0.0.1:2?framing=lines"
+    );
+}
+
+#[test]
+fn generated_ids_are_22_url_safe_characters_and_differ() {
+    let mut house = House::new();
+    let mut clients = Vec::new();
+    for _ in 0..50 {
+        clients.push(house.join_lines());
+        let client = house.dial();
+        house.hear(&client, &wire::upgrade("/", &[]));
+        clients.push(client);
+    }
+    let ids: std::collections::HashSet<_> =
+        house.sessions().session_ids().map(ToString::to_string).collect();
+    assert_eq!(ids.len(), 100);
+    for id in ids {
+        assert_eq!(id.len(), 22, "{id}");
+        assert!(id.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c)), "{id}");
+    }
+}
+
+#[test]
+fn a_session_knows_its_request_and_keeps_headers_only_if_the_config_asks() {
+    for keep_headers in [false, true] {
+        let mut house = House::with(Config { keep_headers, ..Config::default() });
+        let client = house.dial();
+        let request = wire::upgrade("/chat%20a?id=a&x=%20", &["X-Token: t", "X-Raw: \u{fc}"]);
+        house.hear(&client, &request);
+        let start = house.now();
+        let session = house.sessions().get_session("a").expect("open");
+        assert_eq!(session.target(), Some("/chat%20a?id=a&x=%20"));
+        assert_eq!(session.path(), Some("/chat%20a"));
+        assert_eq!(session.query(), Some("id=a&x=%20"));
+        assert_eq!(session.remote_addr().ip().to_string(), "127.0.0.1");
+        assert_eq!(session.connected(), start);
+        assert_eq!(session.last_active(), start);
+        assert_eq!(session.state(), State::Active);
+        let headers: Vec<_> = session.headers().collect();
+        if keep_headers {
+            assert!(headers.contains(&("X-Token", b"t".as_slice())), "{headers:?}");
+            assert!(headers.contains(&("X-Raw", "\u{fc}".as_bytes())), "{headers:?}");
+        } else {
+            assert!(headers.is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_request_for_the_root_has_a_target_as_well() {
+    let mut house = House::new();
+    let client = house.dial();
+    house.hear(&client, &wire::upgrade("/", &[]));
+    let (_, session) = house.sessions().iter().next().expect("open");
+    assert_eq!((session.target(), session.path(), session.query()), (Some("/"), Some("/"), None));
+}
+
+#[test]
+fn the_last_activity_is_that_of_the_last_byte_and_the_last_message_that_of_a_message() {
+    let mut house = House::new();
+    let client = house.join("a");
+    let start = house.now();
+    house.advance(seconds(3));
+    house.hear(&client, &wire::text("hello"));
+    house.advance(seconds(2));
+    house.hear(&client, &wire::pong(""));
+    let session = house.sessions().get_session("a").expect("open");
+    assert_eq!(session.last_message(), start + seconds(3));
+    assert_eq!(session.last_active(), start + seconds(5));
+    assert_eq!(session.connected(), start);
+}
+
+#[test]
+fn metadata_and_typed_data_stay_with_their_session_to_its_end() {
+    let mut house = House::new();
+    house.handler().on_request(|_, request, _| {
+        let id = request.query_value("id").expect("named");
+        let metadata = json!({"user": id}).as_object().expect("an object").clone();
+        let admission = Admission::new()
+            .with_id(SessionId::new(&*id).expect("valid"))
+            .with_metadata(metadata)
+            .with_data(vec![1_u8, 2]);
+        admission.into()
+    });
+    let _a = house.join("a");
+    let _b = house.join("b");
+    let a = house.sessions().get_session_mut("a").expect("open");
+    assert_eq!(a.metadata().expect("set")["user"], "a");
+    a.metadata_mut().insert("rank".into(), json!(3));
+    a.data_mut::<Vec<u8>>().expect("of that type").push(3);
+    assert!(a.data::<String>().is_none(), "of another type");
+    let b = house.sessions().get_session("b").expect("open");
+    assert_eq!(b.metadata().expect("set").len(), 1);
+    assert_eq!(b.data::<Vec<u8>>(), Some(&vec![1, 2]));
+    house.sessions().get_session_mut("b").expect("open").set_data("now a text");
+    house.sessions().remove_session("a").expect("open");
+    house.advance(seconds(5));
+    let ended = house.handler().take_ended();
+    assert_eq!(ended.session.metadata().expect("kept")["rank"], 3);
+    assert_eq!(ended.session.data::<Vec<u8>>(), Some(&vec![1, 2, 3]));
+    let b = house.sessions().get_session("b").expect("open");
+    assert_eq!((b.data::<&str>(), b.data::<Vec<u8>>()), (Some(&"now a text"), None));
+}
+
+#[test]
+fn metadata_is_none_until_something_is_written_to_it() {
+    let mut house = House::new();
+    let _client = house.join("a");
+    let session = house.sessions().get_session_mut("a").expect("open");
+    assert!(session.metadata().is_none());
+    session.metadata_mut().insert("a".into(), json!(null));
+    assert_eq!(session.metadata().map(serde_json::Map::len), Some(1));
+}
+
+#[test]
+fn a_removed_session_is_gone_at_once_and_ends_when_its_peer_has_answered() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    let key = house.key("a");
+    house.notes();
+    house.advance(seconds(2));
+    house.sessions().close_session("a", &farewell(4000, "bye")).expect("open");
+    let sessions = house.sessions();
+    assert_eq!(sessions.client_count(), 0);
+    assert!(sessions.get_session("a").is_none() && sessions.get_session(key).is_none());
+    assert!(matches!(sessions.send_to("a", "late"), Err(Error::SessionNotFound)));
+    assert!(matches!(sessions.remove_session("a"), Err(Error::SessionNotFound)));
+    assert_eq!(sessions.stats().sessions.closing, 1);
+    assert_eq!(sessions.broadcast("late").queued, 0);
+    house.settle();
+    assert_eq!(client.frames(), ["close 4000 bye"]);
+    assert!(house.notes().is_empty(), "the peer's close frame is awaited");
+    house.advance(seconds(1));
+    house.hear(&client, &wire::close(4000, "bye"));
+    assert_eq!(house.notes(), ["a ends removed 4000 bye"]);
+    let ended = house.handler().take_ended();
+    assert_eq!(ended.initiator, Initiator::Server);
+    assert_eq!(ended.duration, seconds(3));
+    assert_eq!(ended.session.state(), State::Closed);
+    assert!(client.is_ended(), "the server closes first");
+    client.shutdown_write();
+    house.settle();
+    assert!(client.is_dropped());
+    assert_eq!(house.stats().disconnects.get(Cause::Removed), 1);
+}
+
+#[test]
+fn a_removed_session_whose_peer_does_not_answer_ends_at_the_close_timeout() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    house.notes();
+    house.sessions().remove_session("a").expect("open");
+    house.advance(seconds(4));
+    assert!(house.notes().is_empty());
+    assert!(!client.is_dropped());
+    house.advance(seconds(1));
+    assert_eq!(house.notes(), ["a ends removed 1000"]);
+    assert_eq!(client.frames(), ["close 1000"]);
+    assert!(client.is_dropped());
+}
+
+#[test]
+fn a_removed_raw_session_gets_what_is_queued_and_the_end_of_its_stream() {
+    let mut house = House::new();
+    let mut client = house.join_lines();
+    let key = house.raw_key();
+    house.sessions().send_to(key, "last words").expect("open");
+    house.sessions().remove_session(key).expect("open");
+    house.settle();
+    assert_eq!(client.text(), "last words\n");
+    assert!(client.is_ended() && !client.is_dropped());
+    assert_eq!(house.notes(), ["raw connects", "raw ends removed -"]);
+    client.send(b"too late\n");
+    client.shutdown_write();
+    house.settle();
+    assert!(client.is_dropped());
+    assert!(house.notes().is_empty(), "nothing after the end");
+}
+
+#[test]
+fn an_id_that_is_taken_is_answered_409_and_leaves_the_older_session_alone() {
+    let mut house = House::new();
+    let mut older = house.join("a");
+    let mut newer = house.dial();
+    house.hear(&newer, &wire::upgrade("/?id=a", &[]));
+    assert_eq!(newer.status(), 409);
+    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::DuplicateId), 1);
+    assert_eq!(house.sessions().client_count(), 1);
+    house.sessions().send_to("a", "still here").expect("open");
+    house.settle();
+    assert_eq!(older.frames(), ["text still here"]);
+    assert_eq!(house.notes(), ["a connects"]);
+}
+
+#[test]
+fn an_invalid_key_or_an_unknown_id_is_not_found_anywhere() {
+    let mut house = House::new();
+    let _client = house.join("a");
+    let key = house.key("a");
+    house.sessions().remove_session("a").expect("open");
+    house.advance(seconds(10));
+    let _other = house.join("b");
+    let sessions = house.sessions();
+    assert!(sessions.get_session(key).is_none(), "a key never names a later tenant");
+    assert!(matches!(sessions.send_to(key, "x"), Err(Error::SessionNotFound)));
+    assert!(matches!(sessions.remove_session(key), Err(Error::SessionNotFound)));
+    assert!(matches!(sessions.pause_reads(key), Err(Error::SessionNotFound)));
+    assert!(matches!(sessions.resume_reads("nobody"), Err(Error::SessionNotFound)));
+    assert!(matches!(
+        sessions.close_session("nobody", &farewell(1000, "")),
+        Err(Error::SessionNotFound)
+    ));
+}
+
+#[test]
+fn beyond_the_limit_of_sessions_upgrades_are_answered_503_and_raw_connections_closed() {
+    let mut house = House::with(Config { max_sessions: Some(2), ..Config::default() });
+    let _a = house.join("a");
+    let _raw = house.join_lines();
+    let mut third = house.dial();
+    house.hear(&third, &wire::upgrade("/", &[]));
+    assert_eq!(third.status(), 503);
+    let fourth = house.join_lines();
+    assert!(fourth.is_dropped());
+    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::TooManySessions), 2);
+    house.sessions().remove_session("a").expect("open");
+    let _next = house.join("b");
+    assert_eq!(house.sessions().client_count(), 2);
+}
+
+#[test]
+fn counters_count_messages_and_payload_bytes_in_both_directions() {
+    let mut house = House::new();
+    house.handler().echo();
+    let client = house.join("a");
+    let raw = house.join_lines();
+    house.hear(&client, &[wire::text("four"), wire::binary(&[1; 300]), wire::ping("x")].concat());
+    house.hear(&client, &[wire::frame(0x01, b"ab"), wire::frame(0x80, b"c")].concat());
+    house.hear(&raw, b"one\r\n\nthree\n");
+    let (a, raw) = (house.key("a"), house.raw_key());
+    for (key, messages, bytes) in [(a, 3, 307), (raw, 3, 8)] {
+        let session = house.sessions().get_session(key).expect("open");
+        for traffic in [session.received(), session.sent()] {
+            assert_eq!((traffic.messages, traffic.bytes), (messages, bytes));
+        }
+        assert_eq!((session.dropped(), session.queued_bytes()), (0, 0));
+    }
+    let stats = house.stats();
+    for traffic in [stats.received, stats.sent] {
+        assert_eq!((traffic.messages, traffic.bytes), (6, 315));
+    }
+    assert_eq!((stats.dropped, stats.refused, stats.queued_bytes), (0, 0, 0));
+}
+
+#[test]
+fn the_stats_tell_every_connection_by_its_state_and_kind() {
+    let mut house = House::new();
+    let mut clients = vec![house.join("a"), house.join("b"), house.join_lines(), house.dial()];
+    house.advance(seconds(60));
+    house.hear(&clients[1], &wire::pong(""));
+    clients.push(house.join("c"));
+    house.sessions().remove_session("c").expect("open");
+    house.settle();
+    let stats = house.stats();
+    assert_eq!((stats.sessions.active, stats.sessions.inactive), (2, 1));
+    assert_eq!((stats.sessions.websocket, stats.sessions.raw), (2, 1));
+    assert_eq!((stats.sessions.closing, stats.other_connections), (1, 0));
+    assert_eq!(stats.accepted, 5);
+    assert_eq!(stats.failed_handshakes.total(), 1);
+    assert_eq!(stats.failed_handshakes.get(HandshakeFailure::TimedOut), 1);
+    assert_eq!(stats.disconnects.total(), 0);
+    let text = serde_json::to_value(&stats).expect("serialises");
+    assert_eq!(text["failed_handshakes"], json!({"timed_out": 1}));
+    assert_eq!(text["sessions"]["inactive"], 1);
+    assert_eq!(text["disconnects"]["removed"], 0);
+}
+
+#[test]
+fn closing_an_inactive_session_keeps_the_counts_right() {
+    let mut house = House::new();
+    let client = house.join("a");
+    house.advance(seconds(60));
+    assert_eq!(house.stats().sessions.inactive, 1);
+    house.sessions().remove_session("a").expect("open");
+    house.hear(&client, &wire::close(1000, ""));
+    let stats = house.stats();
+    assert_eq!((stats.sessions.active, stats.sessions.inactive, stats.sessions.closing), (0, 0, 0));
+    assert_eq!(house.notes(), ["a connects", "a turns inactive", "a ends removed 1000"]);
+}
+
+#[test]
+fn a_refusal_by_the_host_is_counted_as_one() {
+    let mut house = House::new();
+    house.handler().on_request(|_, _, _| Decision::refuse(403, "no").expect("a status"));
+    let mut client = house.dial();
+    house.hear(&client, &wire::upgrade("/", &[]));
+    assert_eq!(client.status(), 403);
+    assert_eq!(client.text(), "no");
+    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::RefusedByHost), 1);
+    assert_eq!(house.stats().other_connections, 1, "its socket lingers");
+    house.advance(seconds(5));
+    assert_eq!(house.stats().other_connections, 0);
+    assert!(client.is_dropped());
+}
