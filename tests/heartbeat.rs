@@ -1,0 +1,273 @@
+//! The heartbeat on a virtual clock: who is asked for a sign of life, and who is given up.
+
+mod common;
+
+use std::time::Duration;
+
+use common::simulation::{House, almost, seconds};
+use common::wire;
+use majordomo::{CloseCode, Config, Initiator, State};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn beating(interval: u64, timeout: u64) -> Config {
+    Config {
+        heartbeat_interval: seconds(interval),
+        heartbeat_timeout: seconds(timeout),
+        ..Config::default()
+    }
+}
+
+#[test]
+fn a_silent_session_is_pinged_turns_inactive_and_is_given_up() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    let start = house.now();
+    house.notes();
+    house.advance(almost(30));
+    assert!(client.frames().is_empty());
+    house.advance(MILLISECOND);
+    assert_eq!(client.frames(), ["ping"]);
+    house.advance(almost(30));
+    assert!(house.notes().is_empty());
+    house.advance(MILLISECOND);
+    assert_eq!(house.notes(), ["a turns inactive"]);
+    let session = house.sessions().get_session("a").expect("still open");
+    assert_eq!((session.state(), session.last_active()), (State::Inactive, start));
+    house.advance(almost(30));
+    assert!(house.notes().is_empty() && client.frames().is_empty(), "one ping is enough");
+    assert!(!client.is_dropped());
+    house.advance(MILLISECOND);
+    assert_eq!(house.notes(), ["a ends heartbeat_timeout -"]);
+    assert!(client.is_dropped(), "at once: nobody is there to say good-bye to");
+    assert!(client.bytes().is_empty(), "and without a close frame");
+    let ended = house.handler().take_ended();
+    assert_eq!((ended.initiator, ended.duration), (Initiator::Server, seconds(90)));
+    assert_eq!(house.next_deadline(), None);
+}
+
+#[test]
+fn a_session_that_is_heard_from_is_never_pinged() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    for _ in 0..20 {
+        house.advance(seconds(29));
+        house.hear(&client, &wire::text("x"));
+    }
+    assert!(client.frames().is_empty());
+    house.advance(seconds(30));
+    assert_eq!(client.frames(), ["ping"]);
+}
+
+#[test]
+fn a_session_that_is_only_sent_to_is_pinged_all_the_same() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    for _ in 0..6 {
+        house.advance(seconds(5));
+        house.sessions().send_to("a", "x").expect("open");
+    }
+    house.settle();
+    assert_eq!(client.frames().iter().filter(|frame| *frame == "ping").count(), 1);
+}
+
+#[test]
+fn a_pong_in_time_keeps_a_session_active_for_ever() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    house.notes();
+    for _ in 0..50 {
+        house.advance(seconds(30));
+        assert_eq!(client.frames(), ["ping"]);
+        house.hear(&client, &wire::pong(""));
+    }
+    assert!(house.notes().is_empty());
+}
+
+#[test]
+fn any_byte_makes_an_inactive_session_active_again() {
+    let frames = wire::text("hello");
+    let signs = [wire::pong("unasked"), wire::ping(""), frames[..1].to_vec(), frames.clone()];
+    for sign in signs {
+        let mut house = House::new();
+        let mut client = house.join("a");
+        house.notes();
+        house.advance(seconds(89));
+        assert_eq!(house.notes(), ["a turns inactive"]);
+        house.hear(&client, &sign);
+        let mut expected = vec!["a turns active"];
+        if sign == frames {
+            expected.push("a says hello");
+        }
+        assert_eq!(house.notes(), expected);
+        assert_eq!(house.stats().sessions.inactive, 0);
+        // And it all begins anew.
+        client.frames();
+        house.advance(seconds(29));
+        assert!(client.frames().is_empty());
+        house.advance(seconds(1));
+        assert_eq!(client.frames(), ["ping"]);
+        house.advance(seconds(60));
+        assert_eq!(house.notes(), ["a turns inactive", "a ends heartbeat_timeout -"]);
+    }
+}
+
+#[test]
+fn a_session_that_came_back_early_is_pinged_an_interval_later_whatever_the_timeout() {
+    for timeout in [61, 90, 3600, 0] {
+        let mut house = House::with(beating(30, timeout));
+        let mut client = house.join("a");
+        house.notes();
+        for _ in 0..3 {
+            house.advance(seconds(60));
+            assert_eq!(house.notes(), ["a turns inactive"], "timeout {timeout}");
+            house.hear(&client, &wire::pong(""));
+            assert_eq!(house.notes(), ["a turns active"], "timeout {timeout}");
+            client.frames();
+            house.advance(seconds(30));
+            assert_eq!(client.frames(), ["ping"], "timeout {timeout}");
+            house.hear(&client, &wire::pong(""));
+        }
+    }
+}
+
+#[test]
+fn a_timeout_shorter_than_two_intervals_is_kept() {
+    let mut house = House::with(beating(30, 40));
+    let mut client = house.join("a");
+    house.notes();
+    house.advance(almost(40));
+    assert_eq!(client.frames(), ["ping"]);
+    assert!(house.notes().is_empty());
+    house.advance(MILLISECOND);
+    assert_eq!(house.ends(), ["a ends heartbeat_timeout -"]);
+    assert_eq!(house.stats().sessions.inactive, 0);
+}
+
+#[test]
+fn without_an_interval_nobody_is_pinged_and_the_timeout_holds() {
+    let mut house = House::with(beating(0, 90));
+    let mut client = house.join("a");
+    house.notes();
+    house.advance(seconds(80));
+    house.hear(&client, &wire::pong(""));
+    house.advance(almost(90));
+    assert!(house.notes().is_empty());
+    house.advance(MILLISECOND);
+    assert_eq!(house.notes(), ["a ends heartbeat_timeout -"]);
+    assert!(client.frames().is_empty());
+}
+
+#[test]
+fn without_a_timeout_a_silent_session_turns_inactive_and_stays() {
+    let mut house = House::with(beating(30, 0));
+    let mut client = house.join("a");
+    house.notes();
+    house.advance(seconds(100_000));
+    assert_eq!(house.notes(), ["a turns inactive"]);
+    assert_eq!(client.frames(), ["ping"]);
+    house.hear(&client, &wire::pong(""));
+    assert_eq!(house.notes(), ["a turns active"]);
+    house.advance(seconds(60));
+    assert_eq!(
+        (client.frames(), house.notes()),
+        (vec!["ping".into()], vec!["a turns inactive".into()])
+    );
+}
+
+#[test]
+fn with_both_off_nothing_ever_happens_and_no_timer_runs() {
+    let mut house = House::with(beating(0, 0));
+    let mut client = house.join("a");
+    house.notes();
+    assert_eq!(house.next_deadline(), None);
+    house.advance(seconds(1_000_000));
+    assert!(house.notes().is_empty() && client.bytes().is_empty());
+}
+
+#[test]
+fn raw_sessions_are_left_to_the_kernels_keepalive() {
+    let mut house = House::new();
+    let mut client = house.join_lines();
+    house.notes();
+    house.advance(seconds(1_000_000));
+    assert!(house.notes().is_empty() && client.bytes().is_empty());
+}
+
+#[test]
+fn a_loop_that_slept_hears_what_waited_before_it_judges() {
+    let mut house = House::new();
+    let clients = ["pong", "message", "piece", "silent"].map(|id| house.join(id));
+    house.advance(seconds(30));
+    house.notes();
+    clients[0].send(&wire::pong(""));
+    clients[1].send(&wire::text("x"));
+    clients[2].send(&wire::text("x")[..3]);
+    house.sleep_through(seconds(10_000));
+    assert_eq!(house.ends(), ["silent ends heartbeat_timeout -"]);
+    assert_eq!(house.sessions().client_count(), 3);
+    let states: Vec<_> = house.sessions().iter().map(|(_, session)| session.state()).collect();
+    assert_eq!(states, [State::Active; 3]);
+}
+
+#[test]
+fn a_loop_that_slept_before_it_could_ping_gives_everybody_time_to_answer() {
+    let mut house = House::new();
+    let (mut quick, mut dead) = (house.join("quick"), house.join("dead"));
+    house.notes();
+    house.sleep_through(seconds(10_000));
+    assert!(house.notes().is_empty(), "nobody was asked yet");
+    assert_eq!((quick.frames(), dead.frames()), (vec!["ping".into()], vec!["ping".into()]));
+    house.advance(seconds(20));
+    house.hear(&quick, &wire::pong(""));
+    house.advance(almost(40));
+    assert_eq!(house.notes(), ["dead turns inactive"]);
+    house.advance(MILLISECOND);
+    assert_eq!(house.ends(), ["dead ends heartbeat_timeout -"]);
+    assert_eq!(house.sessions().client_count(), 1);
+}
+
+#[test]
+fn a_ping_that_finds_a_full_socket_does_not_save_its_session() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    house.notes();
+    client.set_window(0);
+    house.advance(seconds(90));
+    assert_eq!(house.ends(), ["a ends heartbeat_timeout -"]);
+    assert!(client.bytes().is_empty());
+}
+
+#[test]
+fn each_session_has_its_own_clock() {
+    let mut house = House::new();
+    let mut clients = Vec::new();
+    for id in ["0", "1", "2", "3", "4"] {
+        clients.push(house.join(id));
+        house.advance(seconds(7));
+    }
+    house.notes();
+    // The first was silent for 35 s, the last for 7.
+    let pinged = clients.iter_mut().map(|client| client.frames().len());
+    assert_eq!(pinged.collect::<Vec<_>>(), [1, 0, 0, 0, 0]);
+    house.advance(seconds(16));
+    let pinged = clients.iter_mut().map(|client| client.frames().len());
+    assert_eq!(pinged.collect::<Vec<_>>(), [0, 1, 1, 1, 0]);
+    house.advance(seconds(67));
+    let order = ["0", "1", "2", "3", "4"].map(|id| format!("{id} ends heartbeat_timeout -"));
+    assert_eq!(house.ends(), order);
+}
+
+#[test]
+fn a_callback_on_a_state_change_may_close_the_session() {
+    let mut house = House::new();
+    house.handler().on_state(|context, _| {
+        context.close(&CloseCode::POLICY_VIOLATION.into()).expect("open");
+    });
+    let mut client = house.join("a");
+    house.notes();
+    house.advance(seconds(60));
+    assert_eq!(client.frames(), ["ping", "close 1008"]);
+    house.advance(seconds(5));
+    assert_eq!(house.notes(), ["a turns inactive", "a ends removed 1008"]);
+}
