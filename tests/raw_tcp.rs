@@ -1,0 +1,277 @@
+//! Raw TCP end to end: framings over any split, half-closed streams, and what breaks them.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::simulation::{Client, House, seconds};
+use majordomo::codec::{CodecError, Frame, PayloadKind, Progress};
+use majordomo::{Cause, Config, CustomFraming, Error, Framing, Initiator, ListenUrl, Message};
+
+fn url(framing: &str) -> ListenUrl {
+    format!("tcp://127.0.0.1:3?framing={framing}").parse().expect("a valid URL")
+}
+
+/// Sends the bytes in pieces of this length.
+fn in_pieces(house: &mut House, client: &Client, bytes: &[u8], length: usize) {
+    for piece in bytes.chunks(length) {
+        house.hear(client, piece);
+    }
+}
+
+#[test]
+fn every_framing_hears_the_same_over_every_split() {
+    let cases: [(&str, &[u8], [&str; 3]); 9] = [
+        ("lines", b"ab\r\n\n\xFFb\n", ["says ab", "says ", "sends [255, 98]"]),
+        ("u8", b"\x02ab\x00\x01\n", ["sends [97, 98]", "sends []", "sends [10]"]),
+        ("u16", b"\0\x02ab\0\0\0\x01\n", ["sends [97, 98]", "sends []", "sends [10]"]),
+        ("u16le", b"\x02\0ab\0\0\x01\0\n", ["sends [97, 98]", "sends []", "sends [10]"]),
+        ("u32", b"\0\0\0\x02ab\0\0\0\0\0\0\0\x01\n", ["sends [97, 98]", "sends []", "sends [10]"]),
+        (
+            "u32le",
+            b"\x02\0\0\0ab\0\0\0\0\x01\0\0\0\n",
+            ["sends [97, 98]", "sends []", "sends [10]"],
+        ),
+        (
+            "u64",
+            b"\0\0\0\0\0\0\0\x02ab\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\n",
+            ["sends [97, 98]", "sends []", "sends [10]"],
+        ),
+        (
+            "u64le",
+            b"\x02\0\0\0\0\0\0\0ab\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\n",
+            ["sends [97, 98]", "sends []", "sends [10]"],
+        ),
+        ("header", b"$\0\x02ab#$\0\0#$\0\x01\n#", ["sends [97, 98]", "sends []", "sends [10]"]),
+    ];
+    for (name, bytes, expected) in cases {
+        for length in 1..=bytes.len() {
+            let mut house = House::new();
+            let client = house.join_raw(url(name));
+            house.notes();
+            in_pieces(&mut house, &client, bytes, length);
+            let expected = expected.map(|said| format!("raw {said}"));
+            assert_eq!(house.notes(), expected, "{name} in pieces of {length}");
+            client.shutdown_write();
+            house.settle();
+            assert_eq!(house.notes(), ["raw ends client_closed -"], "{name}");
+        }
+    }
+}
+
+#[test]
+fn every_framing_sends_what_it_reads() {
+    for name in Framing::names() {
+        let mut house = House::new();
+        house.handler().echo();
+        let mut client = house.join_raw(url(name));
+        let key = house.raw_key();
+        house.sessions().send_to(key, "first").expect("open");
+        house.settle();
+        let sent = client.bytes();
+        house.hear(&client, &sent);
+        assert_eq!(client.bytes(), sent, "{name}");
+        let stats = house.stats();
+        assert_eq!((stats.sent.messages, stats.received.messages), (2, 1), "{name}");
+        assert_eq!((stats.sent.bytes, stats.received.bytes), (10, 5), "{name}");
+    }
+}
+
+#[test]
+fn a_peer_that_ends_its_side_still_gets_what_is_queued() {
+    for window in [usize::MAX, 0] {
+        let mut house = House::new();
+        house.handler().echo();
+        let mut client = house.join_lines();
+        client.set_window(window);
+        house.notes();
+        client.send(b"one\ntwo\n");
+        client.shutdown_write();
+        house.settle();
+        let mut expected = vec!["raw says one", "raw says two"];
+        if window == 0 {
+            assert_eq!(house.notes(), expected);
+            assert_eq!(house.sessions().client_count(), 0, "it is closing");
+            expected.clear();
+            house.advance(seconds(4));
+            client.set_window(usize::MAX);
+            house.settle();
+        }
+        expected.push("raw ends client_closed -");
+        assert_eq!(house.notes(), expected);
+        assert_eq!(client.text(), "one\ntwo\n");
+        assert!(client.is_dropped());
+        let ended = house.handler().take_ended();
+        assert_eq!((ended.session.sent().messages, ended.session.dropped()), (2, 0));
+        assert_eq!(ended.initiator, Initiator::Client);
+    }
+}
+
+#[test]
+fn a_peer_that_ends_its_side_and_does_not_read_is_dropped_at_the_close_timeout() {
+    let mut house = House::new();
+    house.handler().echo();
+    let client = house.join_lines();
+    client.set_window(2);
+    client.send(b"one\ntwo\n");
+    client.shutdown_write();
+    house.settle();
+    house.advance(seconds(5));
+    assert_eq!(house.ends(), ["raw ends client_closed -"]);
+    assert!(client.is_dropped());
+    let ended = house.handler().take_ended();
+    assert_eq!((ended.session.sent().messages, ended.session.dropped()), (0, 2));
+}
+
+#[test]
+fn an_unfinished_frame_at_the_end_is_a_loss() {
+    for (name, bytes) in
+        [("lines", b"whole\nhalf".as_slice()), ("u16", b"\0"), ("header", b"$\0\x01x")]
+    {
+        let mut house = House::new();
+        let client = house.join_raw(url(name));
+        client.send(bytes);
+        client.shutdown_write();
+        house.settle();
+        assert_eq!(house.ends(), ["raw ends connection_lost -"], "{name}");
+        assert_eq!(house.handler().take_ended().initiator, Initiator::Network);
+    }
+}
+
+#[test]
+fn what_breaks_the_framing_closes_that_session_alone() {
+    let config = Config { max_message_size: 10, ..Config::default() };
+    let hostile = b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
+    let cases: [(&str, &[u8], Cause); 9] = [
+        ("header", b"%\0\x01x#", Cause::ProtocolError),
+        ("header", b"$\0\x01x%", Cause::ProtocolError),
+        ("header", b"$\xFF\xFF", Cause::MessageTooBig),
+        ("lines", b"eleven byte", Cause::MessageTooBig),
+        ("u8", &hostile[..1], Cause::MessageTooBig),
+        ("u16le", &hostile[..2], Cause::MessageTooBig),
+        ("u32", &hostile[..4], Cause::MessageTooBig),
+        ("u64", hostile, Cause::MessageTooBig),
+        ("u64le", b"\x0B\0\0\0\0\0\0\0", Cause::MessageTooBig),
+    ];
+    for (name, bytes, cause) in cases {
+        for length in [1, 100] {
+            let mut house = House::with(config.clone());
+            let mut other = house.join_lines();
+            let client = house.join_raw(url(name));
+            house.notes();
+            in_pieces(&mut house, &client, bytes, length);
+            assert_eq!(house.notes(), [format!("raw ends {cause} -")], "{name} {length}");
+            assert_eq!(house.handler().take_ended().initiator, Initiator::Server);
+            assert!(client.is_ended() && !client.is_dropped(), "{name}: it lingers");
+            house.sessions().broadcast("still here");
+            house.settle();
+            assert_eq!(other.text(), "still here\n");
+        }
+    }
+}
+
+#[test]
+fn messages_before_a_violation_are_delivered_and_none_after_it() {
+    let mut house = House::new();
+    let client = house.join_raw(url("header"));
+    house.notes();
+    house.hear(&client, b"$\0\x01a#%\0\x01b#$\0\x01c#");
+    assert_eq!(house.notes(), ["raw sends [97]", "raw ends protocol_error -"]);
+}
+
+#[test]
+fn a_message_of_the_limit_is_heard_and_one_of_a_byte_more_is_not() {
+    let mut house = House::with(Config { max_message_size: 10, ..Config::default() });
+    let client = house.join_lines();
+    house.notes();
+    house.hear(&client, b"ten bytes.\n");
+    house.hear(&client, b"ten bytes.\r\n");
+    assert_eq!(house.notes(), ["raw says ten bytes.", "raw says ten bytes."]);
+    house.hear(&client, b"eleven byte\n");
+    assert_eq!(house.notes(), ["raw ends message_too_big -"]);
+}
+
+#[test]
+fn what_cannot_be_framed_is_refused_with_its_reason_and_counted() {
+    let mut house = House::new();
+    let client = house.join_lines();
+    let key = house.raw_key();
+    for (number, message) in ["a\nb", "\n", "a\r"].into_iter().enumerate() {
+        let refused = house.sessions().send_to(key, message);
+        assert!(matches!(refused, Err(Error::Unframeable { .. })), "{refused:?}");
+        assert_eq!(house.stats().refused, number as u64 + 1);
+    }
+    assert_eq!(house.sessions().client_count(), 1);
+    assert!(client.receive().is_empty());
+}
+
+/// Frames of three digits that count the bytes that follow, which are text; refuses what is
+/// longer, and writes nothing for an empty message.
+#[derive(Debug)]
+struct Digits;
+
+impl CustomFraming for Digits {
+    fn decode(&self, input: &[u8], _: usize) -> Result<Progress, CodecError> {
+        let Some(digits) = input.get(..3) else { return Ok(Progress::Incomplete) };
+        let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
+        let length: usize = length.ok_or(CodecError::Protocol("no digits"))?;
+        let consumed = 3 + length;
+        if input.len() < consumed {
+            return Ok(Progress::Incomplete);
+        }
+        Ok(Progress::Frame(Frame { payload: 3..consumed, kind: PayloadKind::Text, consumed }))
+    }
+
+    fn encode(&self, message: Message<'_>, frame: &mut Vec<u8>) -> Result<(), &'static str> {
+        match message.len() {
+            0 => {}
+            length @ 1..1000 => {
+                frame.extend(format!("{length:03}").bytes());
+                frame.extend(message.as_bytes());
+            }
+            _ => return Err("three digits do not count so far"),
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn a_framing_of_the_hosts_own_serves_a_listener() {
+    let own = || ListenUrl::raw("127.0.0.1", 3, Framing::Custom(Arc::new(Digits)));
+    for length in 1..=16 {
+        let mut house = House::new();
+        house.handler().echo();
+        let mut client = house.join_raw(own());
+        house.notes();
+        in_pieces(&mut house, &client, b"002ab005hello001\n", length);
+        assert_eq!(house.notes(), ["raw says ab", "raw says hello", "raw says \n"]);
+        assert_eq!(client.text(), "002ab005hello001\n");
+        house.hear(&client, b"0x2");
+        assert_eq!(house.notes(), ["raw ends protocol_error -"]);
+    }
+    let mut house = House::new();
+    let client = house.join_raw(own());
+    let key = house.raw_key();
+    let refused = house.sessions().send_to(key, &"x".repeat(1000));
+    assert!(matches!(refused, Err(Error::Unframeable { reason }) if reason.contains("digits")));
+    client.send(b"005hel");
+    client.shutdown_write();
+    house.settle();
+    assert_eq!(house.ends(), ["raw ends connection_lost -"]);
+}
+
+#[test]
+fn a_framing_that_writes_nothing_for_a_message_refuses_it() {
+    let mut house = House::new();
+    let own = ListenUrl::raw("127.0.0.1", 3, Framing::Custom(Arc::new(Digits)));
+    let mut client = house.join_raw(own);
+    let key = house.raw_key();
+    let refused = house.sessions().send_to(key, "");
+    assert!(matches!(refused, Err(Error::Unframeable { .. })), "{refused:?}");
+    assert_eq!(house.sessions().broadcast("").refused, 1);
+    house.sessions().send_to(key, "x").expect("open");
+    house.settle();
+    assert_eq!(client.text(), "001x");
+    let session = house.sessions().get_session(key).expect("open");
+    assert_eq!((session.sent().messages, session.dropped()), (1, 0));
+}
