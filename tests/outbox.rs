@@ -1,0 +1,304 @@
+//! The outbox against a naive model that keeps every frame by itself.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+
+use bytes::Bytes;
+use majordomo::outbox::{BufferPool, Departed, FrameKind, Outbox};
+use proptest::prelude::*;
+
+/// What the docs of [`BufferPool::new`] promise, in bytes.
+const POOL_BYTES: usize = 1 << 20;
+
+#[derive(Clone, Debug)]
+struct Frame {
+    bytes: Vec<u8>,
+    written: usize,
+    payload: usize,
+    kind: FrameKind,
+}
+
+impl Frame {
+    fn departed(&self) -> Departed {
+        let mut departed = Departed::default();
+        if self.kind == FrameKind::Message {
+            departed.messages = 1;
+            departed.payload = self.payload as u64;
+        }
+        departed
+    }
+}
+
+fn add(sum: &mut Departed, more: Departed) {
+    sum.messages += more.messages;
+    sum.payload += more.payload;
+}
+
+/// The frames that wait, each by itself.
+#[derive(Debug, Default)]
+struct Model(VecDeque<Frame>);
+
+impl Model {
+    fn queued(&self) -> usize {
+        self.0.iter().map(|frame| frame.bytes.len() - frame.written).sum()
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let frames: Vec<_> = self.0.iter().map(|frame| &frame.bytes[frame.written..]).collect();
+        frames.concat()
+    }
+
+    fn waiting(&self) -> Departed {
+        let mut waiting = Departed::default();
+        self.0.iter().for_each(|frame| add(&mut waiting, frame.departed()));
+        waiting
+    }
+
+    fn advance(&mut self, mut count: usize) -> Departed {
+        let mut departed = Departed::default();
+        while count > 0 {
+            let frame = self.0.front_mut().expect("no more than is queued");
+            let taken = count.min(frame.bytes.len() - frame.written);
+            frame.written += taken;
+            count -= taken;
+            if frame.written == frame.bytes.len() {
+                add(&mut departed, frame.departed());
+                self.0.pop_front();
+            }
+        }
+        departed
+    }
+
+    /// Drops the oldest message that has not begun, as often as it takes.
+    fn drop_oldest(&mut self, wire: usize, limit: usize) -> Departed {
+        let mut dropped = Departed::default();
+        while self.queued() + wire > limit {
+            let mut frames = self.0.iter();
+            let oldest =
+                frames.position(|frame| frame.kind == FrameKind::Message && frame.written == 0);
+            let Some(oldest) = oldest else { break };
+            let frame = self.0.remove(oldest).expect("it is there");
+            add(&mut dropped, frame.departed());
+        }
+        dropped
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// In how many parts, of what length in all, with how much head.
+    Push {
+        parts: usize,
+        length: usize,
+        head: usize,
+        control: bool,
+    },
+    Shared {
+        length: usize,
+        head: usize,
+    },
+    /// Of what is queued, so many 1/1000.
+    Advance(usize),
+    /// Exactly the first chunk, as a write that is not vectored.
+    AdvanceFront,
+    /// With a limit of so many 1/1000 of what is queued.
+    DropOldest {
+        wire: usize,
+        limit: usize,
+    },
+    Clear,
+}
+
+/// Lengths on either side of all the thresholds: a frame that is copied, a buffer that is full, a
+/// buffer that is pooled.
+fn length() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        6 => 1_usize..200,
+        2 => 1000_usize..1050,
+        1 => 2000_usize..9000,
+        1 => 16_000_usize..17_000,
+        1 => 60_000_usize..70_000,
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        8 => (1_usize..4, length(), 0_usize..14, prop::bool::weighted(0.2)).prop_map(
+            |(parts, length, head, control)| Step::Push { parts, length, head, control }
+        ),
+        6 => (length(), 0_usize..14).prop_map(|(length, head)| Step::Shared { length, head }),
+        3 => (0_usize..1000).prop_map(Step::Advance),
+        1 => Just(Step::Advance(1000)),
+        2 => Just(Step::AdvanceFront),
+        2 => (1_usize..3000, 0_usize..1100)
+            .prop_map(|(wire, limit)| Step::DropOldest { wire, limit }),
+        1 => Just(Step::Clear),
+    ]
+}
+
+/// Two outboxes that share a pool, so that what one gives back the other takes.
+#[derive(Debug, Default)]
+struct Pair {
+    outboxes: [Outbox; 2],
+    models: [Model; 2],
+    pool: BufferPool,
+    counter: u8,
+}
+
+impl Pair {
+    /// A frame that can be told from its neighbours.
+    fn frame(&mut self, length: usize) -> Vec<u8> {
+        let first = self.counter;
+        self.counter = self.counter.wrapping_add(37);
+        let mut bytes = vec![first; length];
+        for at in (0..length).step_by(61) {
+            bytes[at] = u8::try_from(at % 251).expect("a remainder");
+        }
+        bytes
+    }
+
+    fn perform(&mut self, at: usize, step: &Step) {
+        match *step {
+            Step::Push { parts, length, head, control } => {
+                let bytes = self.frame(length);
+                let kind = if control { FrameKind::Control } else { FrameKind::Message };
+                let payload = length.saturating_sub(head);
+                let pieces: Vec<_> = bytes.chunks(length.div_ceil(parts)).collect();
+                self.outboxes[at].push(&mut self.pool, &pieces, payload, kind);
+                self.models[at].0.push_back(Frame { bytes, written: 0, payload, kind });
+            }
+            Step::Shared { length, head } => {
+                let bytes = self.frame(length);
+                let payload = length.saturating_sub(head);
+                let shared = Bytes::from(bytes.clone());
+                // A broadcast: both take a reference, unless the other is for itself now.
+                for at in [at, 1].into_iter().take(2 - at) {
+                    self.outboxes[at].push_shared(&mut self.pool, &shared, payload);
+                    let kind = FrameKind::Message;
+                    let bytes = bytes.clone();
+                    self.models[at].0.push_back(Frame { bytes, written: 0, payload, kind });
+                }
+            }
+            Step::Advance(part) => {
+                let count = self.models[at].queued() * part / 1000;
+                let departed = self.outboxes[at].advance(&mut self.pool, count);
+                assert_eq!(departed, self.models[at].advance(count));
+            }
+            Step::AdvanceFront => {
+                let count = self.outboxes[at].front().len();
+                let departed = self.outboxes[at].advance(&mut self.pool, count);
+                assert_eq!(departed, self.models[at].advance(count));
+            }
+            Step::DropOldest { wire, limit } => {
+                let limit = self.models[at].queued() * limit / 1000;
+                let dropped = self.outboxes[at].drop_oldest(&mut self.pool, wire, limit);
+                assert_eq!(dropped, self.models[at].drop_oldest(wire, limit));
+            }
+            Step::Clear => {
+                let lost = self.outboxes[at].clear(&mut self.pool);
+                assert_eq!(lost, self.models[at].waiting());
+                self.models[at].0.clear();
+            }
+        }
+        self.check(at);
+    }
+
+    fn check(&self, at: usize) {
+        let (outbox, model) = (&self.outboxes[at], &self.models[at]);
+        let queued = model.queued();
+        assert_eq!(outbox.queued_bytes(), queued);
+        assert_eq!(outbox.is_empty(), queued == 0);
+        assert_eq!(outbox.waiting(), model.waiting());
+        let begun = model.0.front().is_some_and(|frame| frame.written > 0);
+        assert_eq!(outbox.is_at_boundary(), !begun);
+        let room = [(1, queued), (1, queued + 1), (queued + 5, 1)];
+        for (wire, limit) in room {
+            assert_eq!(outbox.has_room(wire, limit), queued == 0 || queued + wire <= limit);
+        }
+        let mut slices = [IoSlice::new(&[]); 512];
+        let filled = outbox.slices(&mut slices);
+        let slices: Vec<&[u8]> = slices[..filled].iter().map(|slice| &**slice).collect();
+        let bytes = slices.concat();
+        assert!(bytes == model.bytes(), "the bytes differ");
+        assert!(bytes.starts_with(outbox.front()));
+        assert_eq!(outbox.is_contiguous(), outbox.front().len() == queued);
+        assert!(self.pool.kept_bytes() <= POOL_BYTES);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn an_outbox_is_the_same_as_a_naive_queue_of_frames(
+        steps in prop::collection::vec((0_usize..2, step()), 0..60),
+    ) {
+        let mut pair = Pair::default();
+        for (at, step) in &steps {
+            pair.perform(*at, step);
+        }
+        // Whatever is left comes out whole.
+        for at in 0..2 {
+            while !pair.outboxes[at].is_empty() {
+                pair.perform(at, &Step::AdvanceFront);
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_socket_gets_every_byte_once(
+        lengths in prop::collection::vec((length(), any::<bool>()), 1..30),
+        writes in prop::collection::vec(1_usize..5000, 1..20),
+    ) {
+        let mut pair = Pair::default();
+        let mut expected = Vec::new();
+        for (length, shared) in lengths {
+            let bytes = pair.frame(length);
+            expected.extend_from_slice(&bytes);
+            if shared {
+                pair.outboxes[0].push_shared(&mut pair.pool, &Bytes::from(bytes), length);
+            } else {
+                pair.outboxes[0].push(&mut pair.pool, &[&bytes], length, FrameKind::Message);
+            }
+        }
+        let mut written = Vec::new();
+        for most in writes.iter().cycle() {
+            let outbox = &mut pair.outboxes[0];
+            let count = outbox.front().len().min(*most);
+            written.extend_from_slice(&outbox.front()[..count]);
+            outbox.advance(&mut pair.pool, count);
+            if outbox.is_empty() {
+                break;
+            }
+        }
+        prop_assert!(written == expected, "the bytes differ");
+    }
+}
+
+#[test]
+fn a_pool_keeps_no_more_than_its_bound_however_many_outboxes_empty_at_once() {
+    let mut pool = BufferPool::new();
+    let mut outboxes: Vec<_> = (0..300).map(|_| Outbox::default()).collect();
+    for _ in 0..3 {
+        for outbox in &mut outboxes {
+            for _ in 0..15 {
+                outbox.push(&mut pool, &[&[0; 1000]], 1000, FrameKind::Message);
+            }
+        }
+        assert_eq!(pool.kept_bytes(), 0, "all of it is in use");
+        for outbox in &mut outboxes {
+            outbox.clear(&mut pool);
+            assert!(pool.kept_bytes() <= POOL_BYTES);
+        }
+        assert!(pool.kept_bytes() > POOL_BYTES / 2, "and some of it is kept");
+    }
+}
+
+#[test]
+#[should_panic(expected = "a socket takes only what it is given")]
+fn a_socket_cannot_take_more_than_it_is_given() {
+    let mut pool = BufferPool::new();
+    let mut outbox = Outbox::default();
+    outbox.push(&mut pool, &[b"ab"], 2, FrameKind::Message);
+    outbox.advance(&mut pool, 3);
+}
