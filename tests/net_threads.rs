@@ -1,0 +1,356 @@
+//! Handles: several threads reach the loop at once, and nobody waits for a loop that has ended.
+
+mod common;
+
+use std::sync::mpsc;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::Duration;
+
+use common::net::{Running, Socket, run};
+use common::recorder::Recorder;
+use common::wire;
+use majordomo::{
+    Admission, Arrival, Config, Context, Decision, Error, Handle, Handler, Message, OwnedMessage,
+    SessionId, SessionManager, Sessions, SlowConsumer, StopOptions,
+};
+
+const THREADS: usize = 4;
+const MESSAGES: usize = 2000;
+
+/// Roomy enough that no outbox overflows.
+fn roomy() -> Config {
+    Config { max_outbox: 1 << 28, ..Config::default() }
+}
+
+/// Checks that of each thread's messages for this client each came once, and in order. Every
+/// message is `THREAD NUMBER`; broadcasts have even numbers, and odd ones go to one client in turn.
+fn check(client: usize, clients: usize, heard: &[String]) {
+    for thread in 0..THREADS {
+        let prefix = format!("{thread} ");
+        let numbers: Vec<usize> = heard
+            .iter()
+            .filter_map(|line| line.strip_prefix(&prefix))
+            .map(|number| number.trim_end_matches('x').trim_end().parse().expect("a number"))
+            .collect();
+        let expected: Vec<usize> = (0..MESSAGES)
+            .filter(|number| number % 2 == 0 || number / 2 % clients == client)
+            .collect();
+        assert_eq!(numbers, expected, "of thread {thread}, at client {client}");
+    }
+}
+
+#[test]
+fn what_several_threads_send_at_once_reaches_every_client_whole_and_in_each_ones_order() {
+    let house = run(roomy(), Recorder::default());
+    let mut sockets: Vec<Socket> = (0..6).map(|id| house.join(&id.to_string())).collect();
+    sockets.extend((6..8).map(|_| house.join_lines()));
+    let clients = sockets.len();
+    let mut names: Vec<_> = (0..6).map(|id: usize| id.to_string()).collect();
+    // Raw sessions are there once they are accepted, and have random ids.
+    while names.len() < clients {
+        names = house.ask(move |_, sessions| {
+            let known = ["0", "1", "2", "3", "4", "5"].map(String::from).into_iter();
+            let raw = sessions.iter().filter(|(_, session)| !session.is_websocket());
+            known.chain(raw.map(|(_, session)| session.id().to_string())).collect()
+        });
+    }
+    let readers: Vec<_> =
+        sockets.into_iter().map(|socket| thread::spawn(|| read(socket))).collect();
+    let barrier = Arc::new(Barrier::new(THREADS));
+    let writers: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let (handle, names) = (house.handle.clone(), names.clone());
+            let barrier = Arc::clone(&barrier);
+            thread::spawn(move || {
+                barrier.wait();
+                for number in 0..MESSAGES {
+                    let padding = "x".repeat(number % 7 * 40);
+                    let message = format!("{thread} {number} {padding}");
+                    let to = &*names[number / 2 % 8];
+                    match number % 8 {
+                        0 | 4 => handle.broadcast(message).expect("it runs"),
+                        2 => handle.post(broadcasting(message)).expect("it runs"),
+                        6 => retry(|| handle.try_broadcast(message.as_str())),
+                        5 => retry(|| handle.try_send_to(to, message.as_str())),
+                        _ => handle.send_to(to, message).expect("it runs"),
+                    }
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.join().expect("it sent all");
+    }
+    let mut manager = house.stop(Duration::from_secs(60));
+    let heard: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("it read")).collect();
+    for (client, heard) in heard.iter().take(6).enumerate() {
+        check(client, clients, heard);
+    }
+    // Which raw socket got which name is not known; each is one of the two.
+    let first_is_six = heard[6].iter().any(|line| line.starts_with("0 13 "));
+    check(if first_is_six { 6 } else { 7 }, clients, &heard[6]);
+    check(if first_is_six { 7 } else { 6 }, clients, &heard[7]);
+    let stats = manager.sessions().stats();
+    let expected = THREADS * (MESSAGES / 2 * clients + MESSAGES / 2);
+    assert_eq!(stats.sent.messages, expected as u64);
+    assert_eq!((stats.dropped, stats.refused), (0, 0));
+}
+
+fn broadcasting(message: String) -> impl FnOnce(&mut Recorder, &mut Sessions) + Send {
+    move |_, sessions| {
+        sessions.broadcast(&message);
+    }
+}
+
+/// Tries until the queue has a place.
+fn retry(mut attempt: impl FnMut() -> majordomo::Result<()>) {
+    loop {
+        match attempt() {
+            Ok(()) => return,
+            Err(Error::QueueFull) => thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Reads to the end of the stream, answers a close frame, and gives what was said.
+fn read(mut socket: Socket) -> Vec<String> {
+    let mut heard = Vec::new();
+    // A WebSocket client has read its upgrade; lines begin with a thread's number.
+    if socket.speaks_websocket {
+        loop {
+            for frame in socket.frames().expect("a close frame comes first") {
+                if let Some(text) = frame.strip_prefix("text ") {
+                    heard.push(text.to_string());
+                } else {
+                    assert_eq!(frame, "close 1001");
+                    socket.send(&wire::close(1001, ""));
+                    return heard;
+                }
+            }
+        }
+    }
+    while let Some(line) = socket.line() {
+        heard.push(line);
+    }
+    heard
+}
+
+#[test]
+fn a_call_gives_what_its_closure_gives() {
+    let house = run(Config::default(), Recorder::default());
+    let _client = house.join("a");
+    let count = house.handle.call(|_, sessions| sessions.client_count());
+    assert_eq!(count.expect("it runs"), 1);
+    let long = Duration::from_secs(60);
+    let notes = house.handle.call_timeout(long, |recorder, _| recorder.take_notes());
+    assert_eq!(notes.expect("it runs"), ["a connects"]);
+    let refused = house.ask(|_, sessions| sessions.send_to("nobody", "x"));
+    assert!(matches!(refused, Err(Error::SessionNotFound)));
+}
+
+#[test]
+fn a_call_whose_loop_is_busy_times_out_and_its_closure_still_runs() {
+    let house = run(Config::default(), Recorder::default());
+    let (release, held) = mpsc::channel::<()>();
+    let (ran, told) = mpsc::channel();
+    house.handle.post(move |_, _| held.recv().expect("released")).expect("it runs");
+    let timed_out = house.handle.call_timeout(Duration::from_millis(1), move |_, _| ran.send(()));
+    assert!(matches!(timed_out, Err(Error::TimedOut)), "{timed_out:?}");
+    release.send(()).expect("it waits");
+    told.recv().expect("it ran");
+}
+
+#[test]
+fn on_the_loops_own_thread_nothing_waits() {
+    let config = Config { handle_queue: 2, ..Config::default() };
+    let house = run(config, Recorder::default());
+    let handle = house.handle.clone();
+    let (answers, told) = mpsc::channel();
+    house.ask(move |_, _| {
+        let call = handle.call(|_, _| ());
+        assert!(matches!(call, Err(Error::OnLoopThread)), "{call:?}");
+        let call = handle.call_timeout(Duration::from_secs(1), |_, _| ());
+        assert!(matches!(call, Err(Error::OnLoopThread)), "{call:?}");
+        // What needs no answer is queued as long as there are places.
+        for number in 0..2 {
+            let answers = answers.clone();
+            handle.post(move |_, _| answers.send(number).expect("awaited")).expect("a place");
+        }
+        assert!(matches!(handle.post(|_, _| ()), Err(Error::OnLoopThread)));
+        assert!(matches!(handle.broadcast("x"), Err(Error::OnLoopThread)));
+        assert!(matches!(handle.send_to("a", "x"), Err(Error::OnLoopThread)));
+        assert!(matches!(handle.stop(StopOptions::new()), Err(Error::OnLoopThread)));
+        assert!(matches!(handle.try_post(|_, _| ()), Err(Error::QueueFull)));
+        assert!(matches!(handle.try_broadcast("x"), Err(Error::QueueFull)));
+        assert!(matches!(handle.try_send_to("a", "x"), Err(Error::QueueFull)));
+    });
+    assert_eq!((told.recv(), told.recv()), (Ok(0), Ok(1)));
+}
+
+fn assert_all_stopped<H: 'static>(handle: &Handle<H>) {
+    let second = Duration::from_secs(1);
+    assert!(matches!(handle.post(|_, _| ()), Err(Error::Stopped)));
+    assert!(matches!(handle.try_post(|_, _| ()), Err(Error::Stopped)));
+    assert!(matches!(handle.call(|_, _| ()), Err(Error::Stopped)));
+    assert!(matches!(handle.call_timeout(second, |_, _| ()), Err(Error::Stopped)));
+    assert!(matches!(handle.broadcast("x"), Err(Error::Stopped)));
+    assert!(matches!(handle.try_broadcast("x"), Err(Error::Stopped)));
+    assert!(matches!(handle.send_to("a", "x"), Err(Error::Stopped)));
+    assert!(matches!(handle.try_send_to("a", "x"), Err(Error::Stopped)));
+    assert!(matches!(handle.stop(StopOptions::new()), Err(Error::Stopped)));
+}
+
+#[test]
+fn after_the_end_every_form_answers_stopped_and_so_does_the_manager() {
+    let house = run(Config::default(), Recorder::default());
+    let handle = house.handle.clone();
+    let mut manager = house.stop(Duration::ZERO);
+    // Here, on another thread, and after the manager is gone.
+    assert_all_stopped(&handle);
+    assert!(matches!(manager.run(), Err(Error::Stopped)));
+    assert!(matches!(manager.turn(Some(Duration::ZERO)), Err(Error::Stopped)));
+    assert!(matches!(manager.listen("ws://127.0.0.1:0"), Err(Error::Stopped)));
+    assert!(matches!(manager.sessions().send_to("a", "x"), Err(Error::Stopped)));
+    assert_eq!(manager.next_deadline(), None);
+    let other = manager.handle();
+    drop(manager);
+    thread::spawn(move || assert_all_stopped(&other)).join().expect("the same there");
+    assert_all_stopped(&handle);
+}
+
+#[test]
+fn a_manager_that_is_dropped_without_having_run_answers_stopped() {
+    let manager = SessionManager::new(Config::default(), Recorder::default()).expect("valid");
+    let handle = manager.handle();
+    let waiting = {
+        let handle = handle.clone();
+        thread::spawn(move || handle.call(|_, _| ()))
+    };
+    drop(manager);
+    assert!(matches!(waiting.join().expect("no panic"), Err(Error::Stopped)));
+    assert_all_stopped(&handle);
+}
+
+#[test]
+fn whoever_waits_for_a_place_or_an_answer_is_told_when_the_loop_ends() {
+    let config = Config { handle_queue: 1, ..Config::default() };
+    let house = run(config, Recorder::default());
+    let (release, held) = mpsc::channel::<()>();
+    let (entered, inside) = mpsc::channel();
+    house
+        .handle
+        .post(move |_, sessions| {
+            entered.send(()).expect("awaited");
+            held.recv().expect("released");
+            sessions.stop(StopOptions::new().with_grace(Duration::ZERO)).expect("it runs");
+        })
+        .expect("it runs");
+    inside.recv().expect("the loop is busy");
+    let (started, begun) = mpsc::channel();
+    let waiting: Vec<_> = (0..6)
+        .map(|number| {
+            let (handle, started) = (house.handle.clone(), started.clone());
+            thread::spawn(move || {
+                started.send(()).expect("awaited");
+                match number % 3 {
+                    0 => handle.call(|_, _| ()),
+                    1 => handle.call_timeout(Duration::from_secs(600), |_, _| ()),
+                    _ => (0..10).try_for_each(|_| handle.broadcast("x")),
+                }
+            })
+        })
+        .collect();
+    for _ in 0..6 {
+        begun.recv().expect("started");
+    }
+    release.send(()).expect("it waits");
+    for waiting in waiting {
+        // Whoever got a place before the end may have been served in the last tick.
+        match waiting.join().expect("no panic") {
+            Ok(()) | Err(Error::Stopped) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+    assert_all_stopped(&house.handle);
+}
+
+#[test]
+fn a_panic_in_a_callback_leaves_run_and_ends_whoever_waits() {
+    let mut recorder = Recorder::default();
+    recorder.on_message(|_, _, _| panic!("on purpose"));
+    let mut manager = SessionManager::new(Config::default(), recorder).expect("valid");
+    let url = manager.listen("tcp://127.0.0.1:0?framing=lines").expect("it listens");
+    let handle = manager.handle();
+    let running = thread::spawn(move || manager.run());
+    let mut client = Socket::connect(&url);
+    client.send(b"x\n");
+    let panic = running.join().expect_err("it comes through");
+    assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"));
+    assert_all_stopped(&handle);
+    assert!(client.is_cut_off(), "and the sockets are closed");
+}
+
+/// Gives each request that it defers to a thread, which decides by the handle.
+struct Deferring(Option<Handle<Self>>);
+
+impl Handler for Deferring {
+    fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        context.send(message).expect("room");
+    }
+
+    fn on_request(&mut self, _: &mut Sessions, request: &Arrival<'_>) -> Decision {
+        let handle = self.0.clone().expect("it was set");
+        let ticket = request.ticket();
+        let id = request.query_value("id").expect("named").into_owned();
+        thread::spawn(move || {
+            let decision = match &*id {
+                "no" => Decision::refuse(403, "no").expect("a status"),
+                _ => Admission::new().with_id(SessionId::new(id).expect("valid")).into(),
+            };
+            handle.decide(ticket, decision).expect("it runs");
+        });
+        Decision::Defer
+    }
+}
+
+#[test]
+fn a_request_that_is_deferred_is_decided_by_another_thread() {
+    let house: Running<Deferring> = run(Config::default(), Deferring(None));
+    let handle = house.handle.clone();
+    house.ask(move |handler, _| handler.0 = Some(handle));
+    let mut admitted = Socket::connect(&house.websocket);
+    admitted.send(&[wire::upgrade("/?id=yes", &[]), wire::text("behind the head")].concat());
+    assert!(admitted.head().starts_with("HTTP/1.1 101 "));
+    admitted.send(&wire::text("later"));
+    assert_eq!(admitted.expect_frames(2), ["text behind the head", "text later"]);
+    let mut refused = Socket::connect(&house.websocket);
+    refused.send(&wire::upgrade("/?id=no", &[]));
+    assert!(refused.head().starts_with("HTTP/1.1 403 "));
+    assert_eq!(refused.rest(), b"no");
+    assert_eq!(house.ask(|_, sessions| sessions.session_ids().count()), 1);
+}
+
+#[test]
+fn a_flood_from_a_thread_meets_the_policy_and_not_the_loops_memory() {
+    let config = Config {
+        max_outbox: 10_000,
+        max_message_size: 1000,
+        slow_consumer: SlowConsumer::DropNewest,
+        ..Config::default()
+    };
+    let house = run(config, Recorder::default());
+    let client = house.join("a");
+    let message = OwnedMessage::from("x".repeat(1000));
+    for _ in 0..50_000 {
+        house.handle.broadcast(message.clone()).expect("it runs");
+    }
+    let (queued, stats) = house.ask(|_, sessions| {
+        let session = sessions.get_session("a").expect("open");
+        (session.queued_bytes(), sessions.stats())
+    });
+    assert!(queued <= 10_000, "{queued}");
+    assert!(stats.refused > 0, "the client reads nothing");
+    drop(client);
+}
