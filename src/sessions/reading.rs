@@ -21,8 +21,9 @@ pub(crate) enum Reading {
 }
 
 impl Sessions {
-    /// Notes what the system said of a connection, and says whether there is one. What can be
-    /// written again is marked for the flush.
+    /// Notes what the system said of a connection, and says whether there is one that is not
+    /// carried over: then the next tick reads it. What can be written again is marked for the
+    /// flush.
     #[inline]
     pub(crate) fn note_readiness(
         &mut self,
@@ -34,18 +35,19 @@ impl Sessions {
         let Some(connection) = self.table.get_mut(key) else { return false };
         connection.readiness.readable |= readable;
         connection.readiness.until_end |= until_end;
+        let is_carried = connection.readiness.in_carry;
         if writable && !connection.readiness.writable {
             connection.readiness.writable = true;
             let outbox = match &connection.stage {
                 Stage::Session(session) => &session.outbox,
                 Stage::Lingering(lingering) => &lingering.outbox,
-                Stage::Handshake(_) => return true,
+                Stage::Handshake(_) => return !is_carried,
             };
             if !outbox.is_empty() {
                 self.outgoing.mark(key, &mut connection.readiness, outbox);
             }
         }
-        true
+        !is_carried
     }
 
     /// Whether there may be something to read, and somebody to read it for.
