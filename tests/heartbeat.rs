@@ -211,6 +211,29 @@ fn a_loop_that_slept_hears_what_waited_before_it_judges() {
 }
 
 #[test]
+fn a_session_is_read_once_more_before_it_is_given_up() {
+    let mut house = House::new();
+    let clients = ["pong", "piece", "silent"].map(|id| house.join(id));
+    house.notes();
+    // The poll has more events than it harvests, and never gets to these.
+    for client in &clients {
+        client.withhold(true);
+    }
+    house.advance(seconds(80));
+    clients[0].send(&wire::pong(""));
+    clients[1].send(&wire::text("x")[..1]);
+    house.advance(seconds(10));
+    let mut expected =
+        ["pong", "piece", "silent"].map(|id| format!("{id} turns inactive")).to_vec();
+    expected.extend(["pong", "piece"].map(|id| format!("{id} turns active")));
+    expected.push("silent ends heartbeat_timeout -".into());
+    let mut notes = house.notes();
+    notes.sort();
+    expected.sort();
+    assert_eq!(notes, expected);
+}
+
+#[test]
 fn a_loop_that_slept_before_it_could_ping_gives_everybody_time_to_answer() {
     let mut house = House::new();
     let (mut quick, mut dead) = (house.join("quick"), house.join("dead"));

@@ -23,6 +23,8 @@ struct Wire {
     dropped_by_server: bool,
     failure: Option<io::ErrorKind>,
     edges: Edges,
+    /// The poll does not get to this socket.
+    withheld: bool,
 }
 
 /// What has come about on a socket since it was last asked.
@@ -58,6 +60,7 @@ pub(crate) fn pair() -> (MemorySocket, MemoryPeer, Watch) {
         dropped_by_server: false,
         failure: None,
         edges: Edges::default(),
+        withheld: false,
     }));
     (MemorySocket(Arc::clone(&wire)), MemoryPeer(Arc::clone(&wire)), Watch(wire))
 }
@@ -119,8 +122,9 @@ impl Drop for MemorySocket {
 impl Watch {
     /// Whether there is anything to tell.
     pub(crate) fn has_edges(&self) -> bool {
-        let Edges { readable, writable, until_end } = lock(&self.0).edges;
-        readable || writable || until_end
+        let wire = lock(&self.0);
+        let Edges { readable, writable, until_end } = wire.edges;
+        !wire.withheld && (readable || writable || until_end)
     }
 
     pub(crate) fn take_edges(&self) -> Edges {
@@ -163,6 +167,12 @@ impl MemoryPeer {
         let mut wire = lock(&self.0);
         wire.window = bytes;
         wire.edges.writable |= bytes > 0;
+    }
+
+    /// Keeps the poll from telling of this socket, as when its batch of events is full, until it
+    /// is released.
+    pub fn withhold(&self, withheld: bool) {
+        lock(&self.0).withheld = withheld;
     }
 
     /// Limits each read and write of the server to so many bytes.
