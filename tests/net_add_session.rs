@@ -239,3 +239,20 @@ fn a_session_may_be_added_inside_any_callback() {
     ];
     assert_eq!(notes, expected);
 }
+
+#[test]
+fn a_session_that_is_removed_before_its_on_connect_is_told_of_both_in_order() {
+    let mut manager = SessionManager::new(Config::default(), Recorder::default()).expect("valid");
+    let (mut first, stream) = connected();
+    add(manager.sessions(), "a", Accepted::websocket(stream)).expect("free");
+    manager.sessions().remove_session("a").expect("open");
+    let (mut second, stream) = connected();
+    // The id is free, and the older session's end is told first.
+    add(manager.sessions(), "a", Accepted::raw(stream, Framing::Lines)).expect("free");
+    manager.sessions().send_to("a", "for the second").expect("open");
+    manager.turn(Some(Duration::ZERO)).expect("it runs");
+    let notes = manager.handler().take_notes();
+    assert_eq!(notes, ["a connects", "a ends removed 1000", "raw connects"]);
+    assert_eq!(first.expect_frames(1), ["close 1000"]);
+    assert_eq!(second.line().as_deref(), Some("for the second"));
+}
