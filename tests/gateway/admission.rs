@@ -1,0 +1,153 @@
+//! Who is let in, and under which name.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::json;
+
+use crate::gateway::{Client, Driver, Gateway, LINES, LONG, RawClient, WS};
+
+/// The status of a refusal, and what it says.
+fn refusal(url: &str, headers: &[(&str, &str)]) -> (u16, String) {
+    let response = Client::try_connect(url, headers).expect_err("refused");
+    let body = response.body().clone().unwrap_or_default();
+    (response.status().as_u16(), String::from_utf8(body).expect("UTF-8"))
+}
+
+/// The id of the session that has just connected.
+fn connected(driver: &mut Driver) -> String {
+    driver.event("connect")["session"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn a_listener_with_a_path_answers_others_404() {
+    let gateway = Gateway::start(&["--listen=ws://127.0.0.1:0/chat", WS]);
+    let (chat, any) = (&gateway.urls[0], &gateway.urls[1]);
+    assert!(chat.ends_with("/chat"), "{chat}");
+    Client::connect(chat);
+    Client::connect(&format!("{chat}?id=a"));
+    assert_eq!(refusal(&chat.replace("/chat", "/other"), &[]).0, 404);
+    assert_eq!(refusal(&chat.replace("/chat", ""), &[]).0, 404);
+    Client::connect(&format!("{any}/anything/at?all"));
+}
+
+#[test]
+fn a_plain_request_is_told_to_upgrade() {
+    let gateway = Gateway::start(&[WS, "--origin=https://example.org"]);
+    let mut stream = TcpStream::connect(gateway.url().strip_prefix("ws://").expect("a scheme"))
+        .expect("it listens");
+    stream.set_read_timeout(Some(LONG)).expect("a timeout");
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("an answer, and the end");
+    assert!(response.starts_with("HTTP/1.1 426 "), "{response}");
+}
+
+#[test]
+fn a_page_of_another_origin_is_answered_403() {
+    let flags = [WS, "--origin=https://Example.org", "--origin=http://localhost:8080"];
+    let gateway = Gateway::start(&flags);
+    let url = gateway.url();
+    for good in ["https://example.org", "HTTPS://EXAMPLE.ORG", "http://localhost:8080"] {
+        Client::connect_with(url, &[("Origin", good)]);
+    }
+    for bad in ["https://example.org.evil.net", "http://example.org", "null", ""] {
+        let (status, body) = refusal(url, &[("Origin", bad)]);
+        assert_eq!((status, body), (403, format!("the origin {bad:?} is not admitted\n")));
+    }
+    // What is no browser names no origin.
+    Client::connect(url);
+}
+
+#[test]
+fn without_a_list_of_origins_all_are_admitted() {
+    let gateway = Gateway::start(&[WS]);
+    Client::connect_with(gateway.url(), &[("Origin", "https://anywhere.net")]);
+}
+
+#[test]
+fn ids_come_from_the_query() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, LINES, "--session-id=query:user"]);
+    driver.event("ready");
+    let url = gateway.url();
+    let _anna = Client::connect(&format!("{url}/?room=1&user=anna%2B1&user=second"));
+    assert_eq!(connected(&mut driver), "anna+1");
+    let _nameless = Client::connect(url);
+    assert_eq!(connected(&mut driver).len(), 22, "one was generated");
+    let _raw = RawClient::connect(&gateway.urls[1]);
+    assert_eq!(connected(&mut driver).len(), 22, "raw TCP has no query");
+
+    for bad in ["", "a%20b", "%0a", &"x".repeat(257)] {
+        let (status, body) = refusal(&format!("{url}/?user={bad}"), &[]);
+        assert_eq!(status, 400, "{bad:?}");
+        assert!(body.ends_with("1 to 256 bytes without white space or control characters\n"));
+    }
+}
+
+#[test]
+fn ids_come_from_a_header() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--session-id=header:X-User"]);
+    driver.event("ready");
+    let url = gateway.url();
+    let _anna = Client::connect_with(url, &[("x-user", "anna")]);
+    assert_eq!(connected(&mut driver), "anna");
+    let _nameless = Client::connect(&format!("{url}/?X-User=berta"));
+    assert_eq!(connected(&mut driver).len(), 22, "one was generated");
+    assert_eq!(refusal(url, &[("x-user", "a b")]).0, 400);
+    let (status, body) = refusal(url, &[("x-user", "anna"), ("x-user", "berta")]);
+    assert_eq!((status, &*body), (400, "the header X-User stands there more than once\n"));
+}
+
+#[test]
+fn generated_ids_are_not_for_clients_to_choose() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS]);
+    driver.event("ready");
+    let _one = Client::connect(&format!("{}/?id=a", gateway.url()));
+    let _other = Client::connect(&format!("{}/?id=a", gateway.url()));
+    assert_ne!(connected(&mut driver), connected(&mut driver));
+}
+
+#[test]
+fn a_taken_id_is_refused_by_default() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--session-id=query:id"]);
+    driver.event("ready");
+    let url = format!("{}/?id=a", gateway.url());
+    let first = Client::connect(&url);
+    driver.event("connect");
+    assert_eq!(refusal(&url, &[]).0, 409);
+    first.close(1000, "");
+    driver.event("disconnect");
+    Client::connect(&url);
+    driver.event("connect");
+}
+
+#[test]
+fn a_taken_id_is_handed_over_where_that_is_asked_for() {
+    let flags = [WS, "--session-id=query:id", "--duplicate-id=replace"];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    driver.event("ready");
+    let url = format!("{}/?id=a", gateway.url());
+    let first = Client::connect(&url);
+    driver.event("connect");
+    let mut second = Client::connect(&url);
+    let end = driver.event("disconnect");
+    assert_eq!((&end["cause"], &end["code"]), (&json!("replaced"), &json!(1008)));
+    driver.event("connect");
+    assert_eq!(first.close_code(), 1008);
+    driver.tell(&json!({"command": "send", "session": "a", "text": "to the second"}));
+    assert_eq!(second.text(), "to the second");
+}
+
+#[test]
+fn sessions_beyond_the_limit_are_turned_away() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, LINES, "--max-sessions=1"]);
+    driver.event("ready");
+    let first = Client::connect(gateway.url());
+    driver.event("connect");
+    assert_eq!(refusal(gateway.url(), &[]).0, 503);
+    assert_eq!(RawClient::connect(&gateway.urls[1]).rest(), b"");
+    first.close(1000, "");
+    driver.event("disconnect");
+    Client::connect(gateway.url());
+    driver.event("connect");
+}

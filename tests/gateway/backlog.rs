@@ -1,0 +1,88 @@
+//! A driver that does not keep up.
+
+use std::thread;
+
+use serde_json::json;
+
+use crate::gateway::{Client, Gateway, WS};
+
+/// Far more than the gateway, the pipe and the kernel's socket buffers hold together.
+const FLOOD: usize = 32 << 20;
+
+/// The size of one message of it.
+const SIZE: usize = 16 << 10;
+
+#[test]
+fn a_driver_that_does_not_read_stalls_nothing_and_misses_nothing() {
+    let flags = [WS, "--session-id=query:id", "--log=debug"];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    let mut quiet = Client::connect(&format!("{}/?id=quiet", gateway.url()));
+    let mut flooding = Client::connect(&format!("{}/?id=flood", gateway.url()));
+    let flood = thread::spawn(move || {
+        for number in 0..FLOOD / SIZE {
+            flooding.send(format!("{number:0SIZE$}"));
+        }
+        flooding
+    });
+    gateway.log.wait_for("the driver is behind");
+
+    // It hears and does what it is told all the same.
+    for number in 0..1000 {
+        driver.tell(&json!({"command": "send", "session": "quiet", "text": number.to_string()}));
+        assert_eq!(quiet.text(), number.to_string());
+    }
+    assert!(!flood.is_finished(), "nobody takes the flood");
+    driver.tell(&json!({"command": "stats", "id": 1}));
+
+    driver.event("ready");
+    driver.event("connect");
+    driver.event("connect");
+    let (mut number, mut paused) = (0, false);
+    while number < FLOOD / SIZE {
+        let line = driver.next().expect("a line");
+        if line["reply"] == 1 {
+            paused = line["stats"]["reads_paused"] == true;
+            continue;
+        }
+        let text = line["text"].as_str().expect("a message");
+        assert_eq!(text.len(), SIZE);
+        assert_eq!(text.parse(), Ok(number), "in order");
+        number += 1;
+    }
+    assert!(paused, "the stats were told in the midst of it");
+    gateway.log.wait_for("the driver has caught up");
+    flood.join().expect("sent").close(1000, "");
+    let end = driver.event("disconnect");
+    assert_eq!(end["received"], json!({"messages": FLOOD / SIZE, "bytes": FLOOD}));
+    #[cfg(target_os = "linux")]
+    assert!(gateway.memory("VmHWM") < 32 << 10, "{} KiB at most", gateway.memory("VmHWM"));
+}
+
+#[test]
+fn a_driver_that_reads_only_after_the_stop_misses_nothing() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--grace=30s"]);
+    let mut client = Client::connect(gateway.url());
+    // More than a pipe holds.
+    for number in 0..1000 {
+        client.send(format!("{number:01000}"));
+    }
+    driver.tell(&json!({"command": "stop"}));
+    driver.close_input();
+    // Whatever was not read before the stop is not told; what was, is.
+    assert_eq!(client.close_code(), 1001);
+    driver.event("ready");
+    driver.event("connect");
+    let mut number = 0;
+    let end = loop {
+        let line = driver.next().expect("a line");
+        if line["event"] != "message" {
+            break line;
+        }
+        assert_eq!(line["text"].as_str().expect("text").parse(), Ok(number));
+        number += 1;
+    };
+    assert_eq!(end["cause"], "stopped");
+    assert_eq!(end["received"]["messages"], number);
+    driver.event("stopped");
+    assert_eq!(gateway.wait().code, Some(0));
+}

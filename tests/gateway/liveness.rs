@@ -1,0 +1,88 @@
+//! Who has gone quiet. Logic is tested on a virtual clock elsewhere; this is once for real.
+
+use std::process::{Child, Command, Stdio};
+
+use crate::gateway::{Driver, Gateway, LINES, RawClient, WS, signal};
+use serde_json::Value;
+use tungstenite::Message;
+
+/// Tells the test binary, started anew, to be a client, and of whom.
+const URL: &str = "GATEWAY_TEST_CLIENT_URL";
+
+/// A client in a process of its own, which a signal can stop.
+struct ClientProcess(Child);
+
+impl ClientProcess {
+    fn start(url: &str) -> Self {
+        let this = std::env::current_exe().expect("it runs");
+        let child = Command::new(this)
+            .args(["--exact", "liveness::the_client_in_a_process_of_its_own"])
+            .env(URL, url)
+            .stdout(Stdio::null())
+            .spawn();
+        Self(child.expect("it starts"))
+    }
+}
+
+impl Drop for ClientProcess {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Not a scenario: what [`ClientProcess`] runs. It answers pings until it is closed.
+#[test]
+fn the_client_in_a_process_of_its_own() {
+    let Ok(url) = std::env::var(URL) else { return };
+    let (mut socket, _) = tungstenite::connect(url).expect("it listens");
+    while !matches!(socket.read(), Ok(Message::Close(_)) | Err(_)) {}
+}
+
+/// Reads on to an event of this name that `is_wanted`.
+fn wait_for(driver: &mut Driver, name: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+    loop {
+        let event = driver.next().expect("an event");
+        if event["event"] == name && is_wanted(&event) {
+            return event;
+        }
+    }
+}
+
+#[test]
+fn a_stopped_client_turns_inactive_and_then_times_out() {
+    let flags = [WS, "--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    driver.event("ready");
+    let client = ClientProcess::start(gateway.url());
+    let session = driver.event("connect")["session"].clone();
+    signal(&client.0, "STOP");
+    let state = wait_for(&mut driver, "state", |event| event["state"] == "inactive");
+    assert_eq!(state["session"], session);
+    let end = wait_for(&mut driver, "disconnect", |_| true);
+    assert_eq!((&end["session"], &end["cause"]), (&session, &"heartbeat_timeout".into()));
+    assert_eq!(end["code"], Value::Null);
+}
+
+#[test]
+fn a_client_that_goes_on_is_active_again() {
+    let flags = [WS, "--heartbeat-interval=100ms", "--heartbeat-timeout=1h"];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    driver.event("ready");
+    let client = ClientProcess::start(gateway.url());
+    driver.event("connect");
+    signal(&client.0, "STOP");
+    wait_for(&mut driver, "state", |event| event["state"] == "inactive");
+    signal(&client.0, "CONT");
+    wait_for(&mut driver, "state", |event| event["state"] == "active");
+}
+
+#[test]
+fn a_silent_tcp_client_is_shown_out_after_the_idle_timeout() {
+    let (gateway, mut driver) = Gateway::with_driver(&[LINES, "--idle-timeout=200ms"]);
+    driver.event("ready");
+    let mut client = RawClient::connect(gateway.url());
+    driver.event("connect");
+    assert_eq!(client.rest(), b"");
+    assert_eq!(driver.event("disconnect")["cause"], "idle_timeout");
+}

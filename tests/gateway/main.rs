@@ -1,0 +1,15 @@
+//! The gateway as its users meet it: the built binary, real sockets, real pipes, real signals.
+
+#![cfg(unix)]
+
+#[path = "../common/gateway.rs"]
+mod gateway;
+
+mod admission;
+mod backlog;
+mod driver;
+mod liveness;
+mod messages;
+mod settings;
+mod stopping;
+mod volume;

@@ -1,0 +1,149 @@
+//! How it is told what to do, and what it says to what it does not understand.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process;
+
+use crate::gateway::{Client, Gateway, WS, command, run};
+
+/// A file that is removed when it goes out of scope.
+struct TempFile(PathBuf);
+
+impl TempFile {
+    fn new(name: &str, text: &str) -> Self {
+        let name = format!("majordomo-gateway-{}-{name}.toml", process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::write(&path, text).expect("a file in the directory for temporary ones");
+        Self(path)
+    }
+
+    fn flag(&self) -> String {
+        format!("--config={}", self.0.display())
+    }
+}
+
+impl Drop for TempFile {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn a_bad_value_is_one_line_with_its_place_what_was_given_and_what_is_allowed() {
+    let table = [
+        ("--listen", "9001", "ws://HOST:PORT"),
+        ("--listen", "http://a:1", "neither ws nor tcp"),
+        ("--listen", "ws://127.0.0.1:70000", "0 to 65535"),
+        ("--listen", "tcp://127.0.0.1:1?framing=json", "lines, u8, u16"),
+        ("--mode", "hubb", "hub, echo, driver"),
+        ("--mode", "driver", "--stdio"),
+        ("--stdio", "perhaps", "true, false"),
+        ("--session-id", "cookie:a", "generated, query:NAME, header:NAME"),
+        ("--duplicate-id", "ask", "reject, replace"),
+        ("--origin", "example.org", "scheme://host"),
+        ("--heartbeat-interval", "abc", "30s"),
+        ("--heartbeat-interval", "90s", "--heartbeat-interval: \"90s\""),
+        ("--heartbeat-timeout", "30s", "not longer than"),
+        ("--idle-timeout", "-1s", "off"),
+        ("--handshake-timeout", "0", "more than 0"),
+        ("--close-timeout", "0", "more than 0"),
+        ("--close-timeout", "10us", "1ms to 365 days"),
+        ("--grace", "forever", "5s"),
+        ("--max-message-size", "1M", "1MiB"),
+        ("--max-message-size", "2GiB", "1 GiB"),
+        ("--max-outbox", "0", "at least 1 byte"),
+        ("--slow-consumer", "wait", "close, drop-newest, drop-oldest"),
+        ("--max-sessions", "0", "from 1 on"),
+        ("--log", "loud", "off, error, warn, info, debug, trace"),
+        ("--config", "/nowhere/at/all.toml", "cannot read"),
+    ];
+    for (flag, given, allowed) in table {
+        let exit = run(&mut command(&[&format!("{flag}={given}")]));
+        assert_eq!(exit.code, Some(2), "{flag}={given}: {exit:?}");
+        let [line] = &*exit.log else { panic!("{flag}={given}: {exit:?}") };
+        for part in ["majordomo: ", flag, given, allowed] {
+            assert!(line.contains(part), "{flag}={given}: {line}");
+        }
+    }
+}
+
+#[test]
+fn a_bad_variable_and_a_bad_key_are_told_like_a_bad_flag() {
+    let exit = run(command(&[]).env("MAJORDOMO_GRACE", "soon"));
+    assert_eq!(exit.code, Some(2));
+    let [line] = &*exit.log else { panic!("{exit:?}") };
+    assert!(line.starts_with("majordomo: MAJORDOMO_GRACE: \"soon\" is not a duration"), "{line}");
+
+    let file = TempFile::new("bad", "grace = 'soon'");
+    let exit = run(&mut command(&[&file.flag()]));
+    assert_eq!(exit.code, Some(2));
+    let [line] = &*exit.log else { panic!("{exit:?}") };
+    assert!(line.contains("bad.toml: grace: \"soon\" is not a duration"), "{line}");
+}
+
+#[test]
+fn a_port_in_use_is_one_line_and_exit_code_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", taken.local_addr().expect("an address"));
+    for flags in [vec!["--listen", &url], vec![WS, "--listen", &url, "--log=off", "--stdio"]] {
+        let exit = run(&mut command(&flags));
+        assert_eq!(exit.code, Some(1), "{exit:?}");
+        let [line] = &*exit.log else { panic!("{exit:?}") };
+        assert!(line.starts_with(&format!("majordomo: cannot listen on {url}: ")), "{line}");
+    }
+}
+
+#[test]
+fn an_address_of_somebody_else_is_exit_code_1_too() {
+    let url = "tcp://192.0.2.1:0?framing=u8";
+    let exit = run(&mut command(&["--listen", url]));
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    let [line] = &*exit.log else { panic!("{exit:?}") };
+    assert!(line.starts_with(&format!("majordomo: cannot listen on {url}: ")), "{line}");
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    for (flag, parts) in [
+        ("--help", &["--listen", "MAJORDOMO_LISTEN", "Exit codes", "Examples"][..]),
+        ("--version", &[concat!("majordomo ", env!("CARGO_PKG_VERSION"), "\n")][..]),
+    ] {
+        let output = command(&[flag]).output().expect("it runs");
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        for part in parts {
+            assert!(text.contains(part), "{flag}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_flag_wins_over_a_variable_and_that_over_the_file() {
+    let file = TempFile::new(
+        "order",
+        "listen = ['ws://127.0.0.1:0/by-file', 'ws://127.0.0.1:0/second']\nmode = 'echo'\n",
+    );
+    let paths = |gateway: &Gateway| -> Vec<String> {
+        let urls = gateway.urls.iter();
+        urls.map(|url| url.rsplit_once('/').expect("a path").1.to_owned()).collect()
+    };
+    let by_file = Gateway::start(&[&file.flag()]);
+    assert_eq!(paths(&by_file), ["by-file", "second"]);
+    let mut client = Client::connect(by_file.url());
+    let mut other = Client::connect(by_file.url());
+    client.send("echo");
+    other.send("echo, not hub");
+    assert_eq!(client.text(), "echo");
+    assert_eq!(other.text(), "echo, not hub");
+
+    let variable = "ws://127.0.0.1:0/by-variable, ws://127.0.0.1:0/second-variable";
+    let mut prepared = command(&[&file.flag()]);
+    let (by_variable, _) = Gateway::spawn(prepared.env("MAJORDOMO_LISTEN", variable));
+    assert_eq!(paths(&by_variable), ["by-variable", "second-variable"]);
+
+    let mut prepared = command(&["--listen", "ws://127.0.0.1:0/by-flag"]);
+    prepared.env("MAJORDOMO_CONFIG", &file.0).env("MAJORDOMO_LISTEN", variable);
+    let (by_flag, _) = Gateway::spawn(&mut prepared);
+    assert_eq!(paths(&by_flag), ["by-flag"]);
+}

@@ -1,0 +1,118 @@
+//! How it ends.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Stdio;
+
+use serde_json::json;
+
+use crate::gateway::{Client, Gateway, LINES, RawClient, WS, command};
+
+#[test]
+fn a_signal_closes_every_session_with_1001_and_exits_with_0() {
+    for name in ["TERM", "INT"] {
+        let gateway = Gateway::start(&[WS, LINES, "--mode=echo"]);
+        let web = Client::connect(gateway.url());
+        let mut raw = RawClient::connect(&gateway.urls[1]);
+        raw.send(b"here\n");
+        assert_eq!(raw.line(), "here");
+        gateway.signal(name);
+        assert_eq!(web.close_code(), 1001);
+        assert_eq!(raw.rest(), b"");
+        drop(raw);
+        let exit = gateway.wait();
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        assert!(exit.log[0].contains(&format!("SIG{name}: stopping")), "{exit:?}");
+        assert!(exit.log[exit.log.len() - 1].contains("stopped"), "{exit:?}");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    let gateway = Gateway::start(&[WS, "--grace=1h", "--close-timeout=1h"]);
+    // A client that never answers the close frame.
+    let _client = Client::connect(gateway.url());
+    gateway.signal("TERM");
+    gateway.log.wait_for("SIGTERM: stopping");
+    gateway.signal("TERM");
+    let exit = gateway.wait();
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    assert!(exit.log[0].contains("SIGTERM again: stopping at once"), "{exit:?}");
+}
+
+#[test]
+fn a_client_that_does_not_answer_is_dropped_after_the_grace() {
+    let gateway = Gateway::start(&[WS, "--grace=50ms", "--close-timeout=1h"]);
+    let _client = Client::connect(gateway.url());
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn newcomers_are_answered_503_while_it_stops() {
+    let gateway = Gateway::start(&[WS, "--grace=1h", "--close-timeout=1h"]);
+    let client = Client::connect(gateway.url());
+    gateway.signal("TERM");
+    gateway.log.wait_for("SIGTERM: stopping");
+    let refused = Client::try_connect(gateway.url(), &[]).expect_err("refused");
+    assert_eq!(refused.status(), 503);
+    assert_eq!(client.close_code(), 1001);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn the_end_of_the_commands_is_a_graceful_stop() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS]);
+    driver.event("ready");
+    let client = Client::connect(gateway.url());
+    driver.event("connect");
+    driver.close_input();
+    assert_eq!(client.close_code(), 1001);
+    let end = driver.event("disconnect");
+    assert_eq!((&end["cause"], &end["code"]), (&json!("stopped"), &json!(1001)));
+    driver.event("stopped");
+    assert!(driver.next().is_none(), "nothing comes after that");
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn a_driver_stops_it_within_the_grace_that_it_gives() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--grace=1h", "--close-timeout=1h"]);
+    driver.event("ready");
+    // A client that never answers the close frame.
+    let _client = Client::connect(gateway.url());
+    driver.event("connect");
+    let reply = driver.ask(json!({"command": "stop", "grace_ms": 10}));
+    assert_eq!(reply["ok"], true);
+    assert_eq!(driver.event("disconnect")["cause"], "stopped");
+    driver.event("stopped");
+    assert!(driver.next().is_none());
+    let exit = gateway.wait();
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+}
+
+#[test]
+fn a_driver_that_closes_its_end_stops_it() {
+    let (gateway, driver) = Gateway::with_driver(&[WS]);
+    let (_input, output) = driver.into_streams();
+    let mut output = BufReader::new(output);
+    output.read_line(&mut String::new()).expect("ready");
+    drop(output);
+    // The pipe is found broken when there is something to tell.
+    let client = Client::connect(gateway.url());
+    assert_eq!(client.close_code(), 1001);
+    let exit = gateway.wait();
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    assert!(exit.log[0].contains("the driver does not read any more"), "{exit:?}");
+}
+
+#[test]
+fn commands_that_end_before_they_begin_stop_it() {
+    let mut prepared = command(&[WS, "--stdio"]);
+    let (gateway, mut output) = Gateway::spawn(prepared.stdin(Stdio::null()));
+    let mut lines = String::new();
+    output.read_to_string(&mut lines).expect("UTF-8");
+    let events: Vec<&str> = lines.lines().collect();
+    assert!(events[0].starts_with(r#"{"seq":1,"event":"ready","#), "{lines}");
+    assert_eq!(events[1..], [r#"{"seq":2,"event":"stopped"}"#]);
+    assert_eq!(gateway.wait().code, Some(0));
+}
