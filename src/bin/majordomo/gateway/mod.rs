@@ -108,14 +108,13 @@ impl Handler for Gateway {
 
     fn on_connect(&mut self, context: &mut Context<'_>) {
         let Some(link) = &mut self.link else { return };
-        let key = context.key();
-        let sessions = context.sessions();
-        if let Some(session) = sessions.get_session(key) {
-            let listen = session.listener().and_then(|id| sessions.listener(id));
-            let listen = listen.expect("every session came by a listener");
-            link.journal.connect(session.id(), session.remote_addr(), listen, session.target());
-        }
-        link.hand_over_if_full(sessions);
+        let listener = context.session().listener();
+        let listen = listener.and_then(|id| context.sessions().listener(id).cloned());
+        let listen = listen.expect("every session came by a listener");
+        // It may have said good-bye already, and then it is not found any more.
+        let session = context.session();
+        link.journal.connect(session.id(), session.remote_addr(), listen, session.target());
+        link.hand_over_if_full(context.sessions());
     }
 
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
@@ -163,8 +162,8 @@ fn stop(sessions: &mut Sessions, why: &str, grace: Duration) {
     if sessions.is_stopping() {
         log::debug!("{why}: stopping already");
     } else {
-        let count = sessions.client_count();
-        log::info!("{why}: stopping; {count} sessions, {}", humantime::format_duration(grace));
+        let grace = humantime::format_duration(grace);
+        log::info!("{why}: stopping; {} sessions have {grace} to close", sessions.client_count());
     }
     if let Err(error) = sessions.stop(StopOptions::new().with_grace(grace)) {
         log::debug!("{why}: {error}");

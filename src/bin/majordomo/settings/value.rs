@@ -4,13 +4,10 @@
 
 use std::time::Duration;
 
-use majordomo::ListenUrl;
+use majordomo::{Config, ListenUrl};
 
 /// A value, or the sentence that refuses it: on one line, beginning with what was given.
 pub(crate) type Parsed<T> = Result<T, String>;
-
-/// Longer than any sensible deadline, and short enough that adding it to a clock never overflows.
-pub(crate) const MAX_DURATION: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// A text and the value that it stands for.
 pub(crate) type Choice<T> = (&'static str, T);
@@ -53,7 +50,7 @@ pub(crate) fn duration_or_off(text: &str) -> Parsed<Option<Duration>> {
 fn bounded_duration(text: &str, examples: &str) -> Parsed<Duration> {
     let duration = humantime::parse_duration(text.trim())
         .map_err(|_| format!("{text:?} is not a duration ({examples})"))?;
-    if duration > MAX_DURATION {
+    if duration > Config::MAX_TIMEOUT {
         return Err(format!("{text:?} is too long: at most 365days"));
     }
     Ok(duration)
