@@ -1,7 +1,7 @@
 //! The built gateway as a process of its own, its driver, and clients for it.
 
 use std::fmt::Debug;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -15,8 +15,9 @@ use tungstenite::http::{HeaderName, HeaderValue, Response};
 use tungstenite::protocol::CloseFrame;
 use tungstenite::{Message, WebSocket};
 
-/// A safety net: nothing here takes that long unless it hangs.
-pub(crate) const LONG: Duration = Duration::from_secs(30);
+/// A safety net: nothing here takes that long unless it hangs. Shorter than the heartbeat interval,
+/// whose pings would let a client wait for ever.
+pub(crate) const LONG: Duration = Duration::from_secs(25);
 
 /// Listens over WebSocket on a port that the system chooses.
 pub(crate) const WS: &str = "--listen=ws://127.0.0.1:0";
@@ -254,7 +255,7 @@ impl Driver {
 
 /// A WebSocket client.
 #[derive(Debug)]
-pub(crate) struct Client(WebSocket<TcpStream>);
+pub(crate) struct Client(WebSocket<Uninterrupted>);
 
 impl Client {
     pub(crate) fn connect(url: &str) -> Self {
@@ -279,7 +280,7 @@ impl Client {
             request.headers_mut().append(name, HeaderValue::from_str(value).expect("a value"));
         }
         let stream = connect(request.uri().authority().expect("a host").as_str());
-        match tungstenite::client(request, stream) {
+        match tungstenite::client(request, Uninterrupted(stream)) {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => Err(response),
             Err(error) => panic!("{error}"),
@@ -371,4 +372,34 @@ fn connect(address: &str) -> TcpStream {
     stream.set_read_timeout(Some(LONG)).expect("a timeout");
     stream.set_nodelay(true).expect("an option");
     stream
+}
+
+/// A stream whose calls are made again when a signal interrupts them, for instance when the whole
+/// machine is put to sleep: a read with a timeout is not begun again by the system itself.
+#[derive(Debug)]
+struct Uninterrupted(TcpStream);
+
+impl Read for Uninterrupted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        again(|| self.0.read(buffer))
+    }
+}
+
+impl Write for Uninterrupted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        again(|| self.0.write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        again(|| self.0.flush())
+    }
+}
+
+fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }

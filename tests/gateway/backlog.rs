@@ -86,3 +86,18 @@ fn a_driver_that_reads_only_after_the_stop_misses_nothing() {
     driver.event("stopped");
     assert_eq!(gateway.wait().code, Some(0));
 }
+
+#[test]
+fn a_driver_that_never_reads_does_not_hold_up_the_end_for_ever() {
+    let (gateway, driver) = Gateway::with_driver(&[WS, "--grace=10ms", "--mode=echo"]);
+    let mut client = Client::connect(gateway.url());
+    // More than a pipe holds.
+    client.send("x".repeat(256 << 10));
+    client.text();
+    drop(client);
+    gateway.signal("TERM");
+    let exit = gateway.wait();
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    assert!(exit.log.iter().any(|line| line.contains("its last events are lost")), "{exit:?}");
+    drop(driver);
+}

@@ -1,5 +1,8 @@
 //! The driver protocol, from end to end.
 
+use std::io::Write;
+use std::net::TcpStream;
+
 use serde_json::{Value, json};
 use tungstenite::Message;
 
@@ -86,6 +89,31 @@ fn a_tcp_session_has_no_target_and_no_close_code() {
     drop(client);
     let end = driver.event("disconnect");
     assert_eq!((&end["cause"], &end["code"]), (&json!("client_closed"), &Value::Null));
+}
+
+#[test]
+fn a_session_of_a_single_segment_is_told_from_its_beginning_to_its_end() {
+    let (gateway, mut driver) = start(&[WS]);
+    let mut stream = TcpStream::connect(gateway.url().strip_prefix("ws://").expect("a scheme"))
+        .expect("it listens");
+    let mut segment = b"GET /?id=a HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
+        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        .to_vec();
+    segment.extend(b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8");
+    stream.write_all(&segment).expect("written");
+    assert_eq!(driver.event("connect")["session"], "a");
+    assert_eq!(driver.event("message")["text"], "hi");
+    assert_eq!(driver.event("disconnect")["cause"], "client_closed");
+
+    // The same without a message: it is closing before it was told of.
+    segment.truncate(segment.len() - 16);
+    segment.extend(b"\x88\x82\0\0\0\0\x03\xe8");
+    let mut stream =
+        TcpStream::connect(stream.peer_addr().expect("it is connected")).expect("it listens");
+    stream.write_all(&segment).expect("written");
+    assert_eq!(driver.event("connect")["session"], "a");
+    assert_eq!(driver.event("disconnect")["cause"], "client_closed");
 }
 
 #[test]
