@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
-use majordomo::outbox::{BufferPool, Departed, FrameKind, Outbox};
+use majordomo::outbox::{Departed, FrameKind, Outbox, Pool};
 use proptest::prelude::*;
 
-/// What the docs of [`BufferPool::new`] promise, in bytes.
+/// What the docs of [`Pool::new`] promise, in bytes.
 const POOL_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Debug)]
@@ -97,6 +97,13 @@ enum Step {
         length: usize,
         head: usize,
     },
+    /// Through the pool's run, if it has room.
+    Run {
+        length: usize,
+        head: usize,
+    },
+    /// The end of a tick: whoever still points into the run takes a copy.
+    EndRun,
     /// Of what is queued, so many 1/1000.
     Advance(usize),
     /// Exactly the first chunk, as a write that is not vectored.
@@ -127,6 +134,8 @@ fn step() -> impl Strategy<Value = Step> {
             |(parts, length, head, control)| Step::Push { parts, length, head, control }
         ),
         6 => (length(), 0_usize..14).prop_map(|(length, head)| Step::Shared { length, head }),
+        6 => (length(), 0_usize..14).prop_map(|(length, head)| Step::Run { length, head }),
+        2 => Just(Step::EndRun),
         3 => (0_usize..1000).prop_map(Step::Advance),
         1 => Just(Step::Advance(1000)),
         2 => Just(Step::AdvanceFront),
@@ -141,7 +150,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct Pair {
     outboxes: [Outbox; 2],
     models: [Model; 2],
-    pool: BufferPool,
+    pool: Pool,
     counter: u8,
 }
 
@@ -179,13 +188,33 @@ impl Pair {
                     self.models[at].0.push_back(Frame { bytes, written: 0, payload, kind });
                 }
             }
+            Step::Run { length, head } => {
+                let bytes = self.frame(length);
+                let payload = length.saturating_sub(head);
+                let Some(frame) = self.pool.add_to_run(&bytes, payload) else { return };
+                assert_eq!(frame.len(), length);
+                for at in [at, 1].into_iter().take(2 - at) {
+                    self.outboxes[at].push_run(frame);
+                    let kind = FrameKind::Message;
+                    let bytes = bytes.clone();
+                    self.models[at].0.push_back(Frame { bytes, written: 0, payload, kind });
+                }
+            }
+            Step::EndRun => {
+                for outbox in &mut self.outboxes {
+                    outbox.leave_run(&mut self.pool);
+                }
+                self.pool.end_run();
+                self.check(0);
+                self.check(1);
+            }
             Step::Advance(part) => {
                 let count = self.models[at].queued() * part / 1000;
                 let departed = self.outboxes[at].advance(&mut self.pool, count);
                 assert_eq!(departed, self.models[at].advance(count));
             }
             Step::AdvanceFront => {
-                let count = self.outboxes[at].front().len();
+                let count = self.outboxes[at].front(&self.pool).len();
                 let departed = self.outboxes[at].advance(&mut self.pool, count);
                 assert_eq!(departed, self.models[at].advance(count));
             }
@@ -208,7 +237,7 @@ impl Pair {
         let queued = model.queued();
         assert_eq!(outbox.queued_bytes(), queued);
         assert_eq!(outbox.is_empty(), queued == 0);
-        assert_eq!(outbox.waiting(), model.waiting());
+        assert_eq!(outbox.waiting(&self.pool), model.waiting());
         let begun = model.0.front().is_some_and(|frame| frame.written > 0);
         assert_eq!(outbox.is_at_boundary(), !begun);
         let room = [(1, queued), (1, queued + 1), (queued + 5, 1)];
@@ -216,12 +245,12 @@ impl Pair {
             assert_eq!(outbox.has_room(wire, limit), queued == 0 || queued + wire <= limit);
         }
         let mut slices = [IoSlice::new(&[]); 512];
-        let filled = outbox.slices(&mut slices);
+        let filled = outbox.slices(&self.pool, &mut slices);
         let slices: Vec<&[u8]> = slices[..filled].iter().map(|slice| &**slice).collect();
         let bytes = slices.concat();
         assert!(bytes == model.bytes(), "the bytes differ");
-        assert!(bytes.starts_with(outbox.front()));
-        assert_eq!(outbox.is_contiguous(), outbox.front().len() == queued);
+        assert!(bytes.starts_with(outbox.front(&self.pool)));
+        assert_eq!(outbox.is_contiguous(), outbox.front(&self.pool).len() == queued);
         assert!(self.pool.kept_bytes() <= POOL_BYTES);
     }
 }
@@ -264,8 +293,8 @@ proptest! {
         let mut written = Vec::new();
         for most in writes.iter().cycle() {
             let outbox = &mut pair.outboxes[0];
-            let count = outbox.front().len().min(*most);
-            written.extend_from_slice(&outbox.front()[..count]);
+            let count = outbox.front(&pair.pool).len().min(*most);
+            written.extend_from_slice(&outbox.front(&pair.pool)[..count]);
             outbox.advance(&mut pair.pool, count);
             if outbox.is_empty() {
                 break;
@@ -277,7 +306,7 @@ proptest! {
 
 #[test]
 fn a_pool_keeps_no_more_than_its_bound_however_many_outboxes_empty_at_once() {
-    let mut pool = BufferPool::new();
+    let mut pool = Pool::new();
     let mut outboxes: Vec<_> = (0..300).map(|_| Outbox::default()).collect();
     for _ in 0..3 {
         for outbox in &mut outboxes {
@@ -297,7 +326,7 @@ fn a_pool_keeps_no_more_than_its_bound_however_many_outboxes_empty_at_once() {
 #[test]
 #[should_panic(expected = "a socket takes only what it is given")]
 fn a_socket_cannot_take_more_than_it_is_given() {
-    let mut pool = BufferPool::new();
+    let mut pool = Pool::new();
     let mut outbox = Outbox::default();
     outbox.push(&mut pool, &[b"ab"], 2, FrameKind::Message);
     outbox.advance(&mut pool, 3);

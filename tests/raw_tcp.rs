@@ -42,7 +42,7 @@ fn every_framing_hears_the_same_over_every_split() {
             b"\x02\0\0\0\0\0\0\0ab\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\n",
             ["sends [97, 98]", "sends []", "sends [10]"],
         ),
-        ("header", b"$\0\x02ab#$\0\0#$\0\x01\n#", ["sends [97, 98]", "sends []", "sends [10]"]),
+        ("header", b"$\0\x02#ab$\0\0#$\0\x01#\n", ["sends [97, 98]", "sends []", "sends [10]"]),
     ];
     for (name, bytes, expected) in cases {
         for length in 1..=bytes.len() {
@@ -126,7 +126,7 @@ fn a_peer_that_ends_its_side_and_does_not_read_is_dropped_at_the_close_timeout()
 #[test]
 fn an_unfinished_frame_at_the_end_is_a_loss() {
     for (name, bytes) in
-        [("lines", b"whole\nhalf".as_slice()), ("u16", b"\0"), ("header", b"$\0\x01x")]
+        [("lines", b"whole\nhalf".as_slice()), ("u16", b"\0"), ("header", b"$\0\x02#x")]
     {
         let mut house = House::new();
         let client = house.join_raw(url(name));
@@ -144,8 +144,8 @@ fn what_breaks_the_framing_closes_that_session_alone() {
     let hostile = b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
     let cases: [(&str, &[u8], Cause); 9] = [
         ("header", b"%\0\x01x#", Cause::ProtocolError),
-        ("header", b"$\0\x01x%", Cause::ProtocolError),
-        ("header", b"$\xFF\xFF", Cause::MessageTooBig),
+        ("header", b"$\0\x01%x", Cause::ProtocolError),
+        ("header", b"$\xFF\xFF#", Cause::MessageTooBig),
         ("lines", b"eleven byte", Cause::MessageTooBig),
         ("u8", &hostile[..1], Cause::MessageTooBig),
         ("u16le", &hostile[..2], Cause::MessageTooBig),
@@ -175,7 +175,7 @@ fn messages_before_a_violation_are_delivered_and_none_after_it() {
     let mut house = House::new();
     let client = house.join_raw(url("header"));
     house.notes();
-    house.hear(&client, b"$\0\x01a#%\0\x01b#$\0\x01c#");
+    house.hear(&client, b"$\0\x01#a%\0\x01#b$\0\x01#c");
     assert_eq!(house.notes(), ["raw sends [97]", "raw ends protocol_error -"]);
 }
 

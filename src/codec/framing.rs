@@ -26,11 +26,12 @@ pub enum Framing {
         /// The order of the length's bytes.
         order: ByteOrder,
     },
-    /// A start byte, a 16-bit big-endian length, the message, an end byte. Messages are binary.
+    /// A fixed header of four bytes before each message, which is binary: a start byte, a 16-bit
+    /// big-endian length, an end byte.
     Header {
-        /// The byte before the length.
+        /// The header's first byte.
         start: u8,
-        /// The byte after the message.
+        /// The header's last byte.
         end: u8,
     },
     /// A framing of the host's own. It equals only its own clones.
@@ -157,7 +158,7 @@ impl Framing {
     /// The framing that a name stands for.
     ///
     /// `lines`; `u8`, `u16`, `u32`, `u64` for length prefixes in network byte order; `u16le`,
-    /// `u32le`, `u64le` for little-endian ones; `header` for `$`, 16-bit length, message, `#`.
+    /// `u32le`, `u64le` for little-endian ones; `header` for a fixed header of `$`, 16-bit length, `#`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         NAMED.into_iter().find(|(known, _)| *known == name).map(|(_, framing)| framing)
@@ -192,8 +193,9 @@ impl Framing {
             }
             Self::Header { start, end } => {
                 let len = u16::try_from(payload.len()).map_err(|_| TOO_LONG)?;
-                let head = Head::join([*start], len.to_be_bytes());
-                Ok(Envelope::new(head, payload, Some(*end)))
+                let [high, low] = len.to_be_bytes();
+                let head = Head::join([*start, high], [low, *end]);
+                Ok(Envelope::new(head, payload, None))
             }
             Self::Custom(custom) => {
                 let mut frame = Vec::new();
@@ -278,7 +280,7 @@ mod tests {
             ("u16le", b"\x02\0hi"),
             ("u32le", b"\x02\0\0\0hi"),
             ("u64le", b"\x02\0\0\0\0\0\0\0hi"),
-            ("header", b"$\0\x02hi#"),
+            ("header", b"$\0\x02#hi"),
         ];
         for (name, frame) in framed {
             assert_eq!(encode(name, b"hi").as_deref(), Ok(frame), "{name}");

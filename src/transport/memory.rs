@@ -11,6 +11,7 @@ use super::{Read, Write};
 
 /// What both ends share.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what each side did is independent")]
 struct Wire {
     to_server: VecDeque<u8>,
     to_peer: Vec<u8>,

@@ -1,4 +1,4 @@
-//! A length and as many bytes, with or without a byte that starts and one that ends them.
+//! A length and as many bytes, with or without a byte before the length and one behind it.
 
 use std::mem;
 
@@ -49,13 +49,9 @@ impl Counted {
             && let Some((head, body)) = input.split_at_checked(head_len)
         {
             let payload_len = layout.payload_len(head, max)?;
-            if let Some((_, rest)) = body.split_at_checked(payload_len)
-                && rest.len() >= layout.tail_len()
-            {
-                let frame = take_front(input, head_len + payload_len + layout.tail_len());
-                let (payload, tail) = frame[head_len..].split_at(payload_len);
-                layout.check_tail(tail)?;
-                return Ok(Some(Event::Message(Message::Binary(payload))));
+            if body.len() >= payload_len {
+                let frame = take_front(input, head_len + payload_len);
+                return Ok(Some(Event::Message(Message::Binary(&frame[head_len..]))));
             }
         }
 
@@ -63,27 +59,21 @@ impl Counted {
         self.head[self.head_len..][..more.len()].copy_from_slice(more);
         self.head_len += more.len();
         let head = &self.head[..self.head_len];
-        layout.check_start(head)?;
         if self.head_len < head_len {
-            return Ok(None);
+            return layout.check_start(head).map(|()| None);
         }
         let payload_len = layout.payload_len(head, max)?;
         self.payload.extend_from_slice(take_front(input, payload_len - self.payload.len()));
         if self.payload.len() < payload_len {
             return Ok(None);
         }
-        let tail = take_front(input, layout.tail_len());
-        if tail.len() < layout.tail_len() {
-            return Ok(None);
-        }
-        layout.check_tail(tail)?;
         self.head_len = 0;
         let payload = mem::take(&mut self.payload);
         Ok(Some(Event::Assembled(OwnedMessage::Binary(payload))))
     }
 }
 
-/// Start byte, length, payload, end byte.
+/// What stands before a payload: start byte, length, end byte.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
     start: Option<u8>,
@@ -94,35 +84,34 @@ struct Layout {
 
 impl Layout {
     fn head_len(self) -> usize {
-        usize::from(self.start.is_some()) + self.width.bytes()
-    }
-
-    fn tail_len(self) -> usize {
-        usize::from(self.end.is_some())
+        usize::from(self.start.is_some()) + self.width.bytes() + usize::from(self.end.is_some())
     }
 
     /// Checks a head that may be incomplete.
     fn check_start(self, head: &[u8]) -> Result<(), CodecError> {
         match (self.start, head.first()) {
             (Some(right), Some(&start)) if start != right => {
-                Err(CodecError::Protocol("a frame with a wrong start byte"))
+                Err(CodecError::Protocol("a header with a wrong start byte"))
             }
             _ => Ok(()),
         }
     }
 
-    fn check_tail(self, tail: &[u8]) -> Result<(), CodecError> {
-        if tail.first().copied() == self.end {
-            Ok(())
-        } else {
-            Err(CodecError::Protocol("a frame with a wrong end byte"))
+    /// Checks a complete head.
+    fn check_end(self, head: &[u8]) -> Result<(), CodecError> {
+        match (self.end, head.last()) {
+            (Some(right), Some(&end)) if end != right => {
+                Err(CodecError::Protocol("a header with a wrong end byte"))
+            }
+            _ => Ok(()),
         }
     }
 
     /// What a complete head announces.
     fn payload_len(self, head: &[u8], max: usize) -> Result<usize, CodecError> {
         self.check_start(head)?;
-        let digits = &head[usize::from(self.start.is_some())..];
+        self.check_end(head)?;
+        let digits = &head[usize::from(self.start.is_some())..][..self.width.bytes()];
         let push = |len: u64, digit: &u8| len << 8 | u64::from(*digit);
         let len = match self.order {
             ByteOrder::Big => digits.iter().fold(0, push),
@@ -189,23 +178,23 @@ mod tests {
                 let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
                 read(&mut framed("header", 300), &chunks)
             };
-            assert_eq!(read(b"$\0\x02hi#$\0\0#"), (vec![binary(b"hi"), binary(b"")], Ok(())));
+            assert_eq!(read(b"$\0\x02#hi$\0\0#"), (vec![binary(b"hi"), binary(b"")], Ok(())));
             assert_eq!(
-                read(b"$\0\x01a#!"),
-                (vec![binary(b"a")], Err(Protocol("a frame with a wrong start byte")))
+                read(b"$\0\x01#a!"),
+                (vec![binary(b"a")], Err(Protocol("a header with a wrong start byte")))
             );
             assert_eq!(
-                read(b"$\0\x01a$"),
-                (vec![], Err(Protocol("a frame with a wrong end byte")))
+                read(b"$\0\x01$a"),
+                (vec![], Err(Protocol("a header with a wrong end byte")))
             );
-            assert_eq!(read(b"$\x01\x2D"), (vec![], Err(MessageTooBig { max: 300 })));
-            assert_eq!(read(b"$\x01\x2C"), (vec![], Ok(())));
+            assert_eq!(read(b"$\x01\x2D#"), (vec![], Err(MessageTooBig { max: 300 })));
+            assert_eq!(read(b"$\x01\x2C#"), (vec![], Ok(())));
         }
     }
 
     #[test]
     fn memory_is_given_back_with_the_message() {
-        for (name, frame) in [("u8", &b"\x02hi"[..]), ("header", b"$\0\x02hi#")] {
+        for (name, frame) in [("u8", &b"\x02hi"[..]), ("header", b"$\0\x02#hi")] {
             let mut framed = framed(name, 10);
             let chunks: Vec<_> = frame.chunks(1).collect();
             assert_eq!(read(&mut framed, &chunks).0.len(), 1);
