@@ -117,7 +117,7 @@ impl Sessions {
         let deadline = self.now + self.config.handshake_timeout;
         let deadline = self.stop_deadline().map_or(deadline, |stop| deadline.min(stop));
         let timer = self.wheel.insert(key, deadline);
-        let head = HeadReader::new(self.config.max_head_size);
+        let head = Some(HeadReader::new(self.config.max_head_size));
         let handshake =
             Handshake { remote, listener, head, parked: None, deadline, since: self.now };
         self.table.insert(transport, timer, Stage::Handshake(Box::new(handshake)));
@@ -189,10 +189,9 @@ impl Sessions {
         let mut session = Session::new(id, remote, None, codec, self.now);
         session.set_subprotocol(subprotocol);
         session.set_unread(buffered);
-        let head = HeadReader::default();
         let (listener, now) = (ListenerId(0), self.now);
         let handshake =
-            Handshake { remote, listener, head, parked: None, deadline: now, since: now };
+            Handshake { remote, listener, head: None, parked: None, deadline: now, since: now };
         self.table.insert(transport, timer, Stage::Handshake(Box::new(handshake)));
         self.open(key, session);
         // What the host has read is not announced by an event.

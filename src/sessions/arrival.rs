@@ -82,15 +82,13 @@ impl Sessions {
     /// admitted, its session ends at once.
     pub fn decide(&mut self, ticket: Ticket, decision: Decision) -> Result<()> {
         let key = ticket.0;
-        if !self.is_parked(key) {
-            return Err(self.not_found());
-        }
-        if let Decision::Defer = decision {
-            return Ok(());
-        }
-        let Some(parked) = self.handshake_mut(key).and_then(|h| h.parked.take()) else {
+        let Some(Handshake { parked, .. }) = self.handshake_mut(key) else {
             return Err(self.not_found());
         };
+        if parked.is_some() && matches!(decision, Decision::Defer) {
+            return Ok(());
+        }
+        let Some(parked) = parked.take() else { return Err(self.not_found()) };
         let mut slots = HeaderSlots::new();
         match Request::parse(&parked.head, &mut slots) {
             Ok(request) => self.settle(key, &request, decision),
@@ -108,22 +106,13 @@ impl Sessions {
 impl Sessions {
     /// Takes the head reader of a connection out of the table, if it still reads its head.
     pub(crate) fn take_head_reader(&mut self, key: SessionKey) -> Option<HeadReader> {
-        let handshake = self.handshake_mut(key)?;
-        handshake.parked.is_none().then(|| std::mem::take(&mut handshake.head))
+        self.handshake_mut(key)?.head.take()
     }
 
     /// Puts it back, its head unfinished.
     pub(crate) fn put_head_reader(&mut self, key: SessionKey, head: HeadReader) {
         if let Some(handshake) = self.handshake_mut(key) {
-            handshake.head = head;
-        }
-    }
-
-    /// Whether a connection waits for the host's decision: nothing is read from it meanwhile.
-    pub(crate) fn is_parked(&self, key: SessionKey) -> bool {
-        match self.table.get(key).map(|connection| &connection.stage) {
-            Some(Stage::Handshake(handshake)) => handshake.parked.is_some(),
-            _ => false,
+            handshake.head = Some(head);
         }
     }
 
@@ -181,7 +170,9 @@ impl Sessions {
 
     /// Keeps a request until the host has decided. `rest` is what came behind its head.
     pub(crate) fn park(&mut self, key: SessionKey, head: &[u8], rest: &[u8]) {
-        if let Some(handshake) = self.handshake_mut(key) {
+        if self.is_stopping() {
+            self.refuse(key, HandshakeFailure::Stopping);
+        } else if let Some(handshake) = self.handshake_mut(key) {
             handshake.parked = Some(Parked { head: head.into(), rest: rest.into() });
         }
     }
@@ -224,15 +215,15 @@ impl Sessions {
 
     /// A handshake's request is answered 503, or its socket is dropped if there is none yet.
     pub(super) fn refuse_stopping(&mut self, key: SessionKey) {
-        if self.is_parked(key) {
-            self.refuse(key, HandshakeFailure::Stopping);
-        } else if let Some(handshake) = self.handshake_mut(key) {
-            if handshake.head.buffered() == 0 {
+        let Some(handshake) = self.handshake_mut(key) else { return };
+        match &handshake.head {
+            Some(head) if head.buffered() == 0 => {
                 self.failed_handshakes.count(HandshakeFailure::Stopping);
                 self.drop_connection(key);
-            } else {
-                self.refuse(key, HandshakeFailure::Stopping);
             }
+            // It is the host that stops, in the callback that is to answer this request.
+            None if handshake.parked.is_none() => {}
+            _ => self.refuse(key, HandshakeFailure::Stopping),
         }
     }
 }

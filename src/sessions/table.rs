@@ -73,7 +73,8 @@ pub(crate) enum Stage {
 pub(crate) struct Handshake {
     pub(crate) remote: SocketAddr,
     pub(crate) listener: ListenerId,
-    pub(crate) head: HeadReader,
+    /// None once the head is whole, and the host is asked.
+    pub(crate) head: Option<HeadReader>,
     /// The request, while the host has yet to decide.
     pub(crate) parked: Option<Parked>,
     /// When it is given up.
