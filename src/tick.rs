@@ -193,7 +193,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         match self.sessions.reading(key) {
             Reading::Session => self.sessions.end_of_stream(key),
             Reading::Handshake => self.sessions.abandon(key),
-            Reading::Lingering => self.sessions.drop_connection(key),
+            Reading::Lingering => self.sessions.linger_ended(key),
             Reading::Nothing => {}
         }
     }

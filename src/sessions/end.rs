@@ -17,6 +17,12 @@ use crate::session::{Awaits, Disconnect, Ending, Socket};
 /// after it was shown out does not get to see the answer.
 const LINGER_BUDGET: usize = 256 * 1024;
 
+impl Lingering {
+    fn new(outbox: Outbox) -> Self {
+        Self { outbox, budget: LINGER_BUDGET, peer_ended: false }
+    }
+}
+
 impl Sessions {
     /// The host shows a session out: the peer's close frame, or over raw TCP an empty outbox, is
     /// awaited until `deadline`.
@@ -221,12 +227,7 @@ impl Sessions {
         }
         self.table.strike(key);
         let mut session = if lingers {
-            let lingering = Lingering {
-                outbox: Outbox::default(),
-                budget: LINGER_BUDGET,
-                deadline: self.linger_deadline(),
-            };
-            self.replace_by_lingering(key, lingering)?
+            self.replace_by_lingering(key)?
         } else {
             let connection = self.table.remove(key)?;
             self.wheel.remove(connection.timer);
@@ -242,14 +243,12 @@ impl Sessions {
         Some(disconnect)
     }
 
-    fn replace_by_lingering(
-        &mut self,
-        key: SessionKey,
-        lingering: Lingering,
-    ) -> Option<crate::session::Session> {
+    fn replace_by_lingering(&mut self, key: SessionKey) -> Option<crate::session::Session> {
+        let deadline = self.linger_deadline();
         let connection = self.table.get_mut(key)?;
-        self.wheel.reschedule(connection.timer, lingering.deadline);
-        match std::mem::replace(&mut connection.stage, Stage::Lingering(Box::new(lingering))) {
+        self.wheel.reschedule(connection.timer, deadline);
+        let lingering = Stage::Lingering(Box::new(Lingering::new(Outbox::default())));
+        match std::mem::replace(&mut connection.stage, lingering) {
             Stage::Session(session) => Some(session),
             _ => None,
         }
@@ -273,8 +272,7 @@ impl Sessions {
         outbox.push(&mut self.outgoing.pool, &[response], 0, FrameKind::Control);
         let Some(connection) = self.table.get_mut(key) else { return };
         self.wheel.reschedule(connection.timer, deadline);
-        let lingering = Lingering { outbox, budget: LINGER_BUDGET, deadline };
-        connection.stage = Stage::Lingering(Box::new(lingering));
+        connection.stage = Stage::Lingering(Box::new(Lingering::new(outbox)));
         self.linger(key);
     }
 
@@ -299,10 +297,23 @@ impl Sessions {
 
     /// A lingering socket has written all it had to.
     pub(super) fn linger_flushed(&mut self, key: SessionKey) {
-        if let Some(connection) = self.table.get_mut(key)
-            && let Stage::Lingering(_) = connection.stage
-        {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Stage::Lingering(lingering) = &connection.stage else { return };
+        if lingering.peer_ended {
+            self.drop_connection(key);
+        } else {
             connection.transport.shutdown_write();
+        }
+    }
+
+    /// The peer of a lingering socket has ended its side. It may still read the answer: whoever
+    /// sends a request and shuts down writing waits for one.
+    pub(crate) fn linger_ended(&mut self, key: SessionKey) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Stage::Lingering(lingering) = &mut connection.stage else { return };
+        lingering.peer_ended = true;
+        if lingering.outbox.is_empty() {
+            self.drop_connection(key);
         }
     }
 

@@ -99,7 +99,8 @@ pub(crate) struct Lingering {
     pub(crate) outbox: Outbox,
     /// How many more bytes of input are read and thrown away.
     pub(crate) budget: usize,
-    pub(crate) deadline: Instant,
+    /// The peer has ended its side: when all is written, nothing is left to wait for.
+    pub(crate) peer_ended: bool,
 }
 
 /// What a slot of the slab costs: kept small, because there are many.
