@@ -37,7 +37,7 @@ pub(crate) use table::Source;
 
 use lifecycle::Counters;
 use outgoing::{Flushed, Outgoing};
-use table::{Stage, Table};
+use table::{Connection, Stage, Table};
 
 /// How a manager is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -420,7 +420,7 @@ impl Sessions {
     /// Whether stopping is done; the grace may be over, and then it is.
     pub(crate) fn finish_stopping(&mut self) {
         let Life::Stopping(deadline) = self.life else { return };
-        if self.now >= deadline {
+        if self.now >= deadline || self.is_all_said() {
             let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
             for key in keys {
                 if self.any_session(key).is_some() {
@@ -433,6 +433,20 @@ impl Sessions {
         if self.table.is_empty() && self.lifecycle.is_empty() {
             self.life = Life::Stopped;
         }
+    }
+
+    /// Whether no session is left, nor anything to write or known to be unread: whoever only
+    /// lingers by now, or has not finished a request, holds up no stop.
+    fn is_all_said(&self) -> bool {
+        let is_silent = |connection: &Connection| match &connection.stage {
+            Stage::Session(_) => false,
+            Stage::Lingering(lingering) => {
+                lingering.outbox.is_empty() && !connection.readiness.readable
+            }
+            Stage::Handshake(_) => !connection.readiness.readable,
+        };
+        self.counters.open() + self.counters.closing == 0
+            && self.table.iter().all(|(_, connection)| is_silent(connection))
     }
 
     /// What stopping does to one connection.
