@@ -142,3 +142,8 @@ pub use sessions::{
     SessionCounts, Sessions, Stats, StopOptions, Ticket,
 };
 pub use transport::{ListenUrl, Protocol};
+
+/// The README's examples are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
