@@ -6,7 +6,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::net::{Running, Socket, connected, run};
+use common::net::{Running, Socket, connected, run, wait_for};
 use common::recorder::Recorder;
 use common::wire;
 use majordomo::{Accepted, Config, Error, Framing, Response, SessionManager, SlowConsumer};
@@ -49,7 +49,7 @@ fn data_and_the_end_of_the_stream_in_one_event_are_both_met() {
             client.send(line.as_bytes());
             client.shutdown_write();
         });
-        let notes = told.recv().expect("it ends");
+        let notes = wait_for(&told);
         let said =
             if length > 40 { format!("raw text of {length}") } else { "raw says x".to_string() };
         assert_eq!(notes, ["raw connects", &said, "raw ends client_closed -"]);
@@ -68,7 +68,7 @@ fn a_whole_visit_in_one_event_is_answered() {
         client.send(&[wire::upgrade("/?id=a", &[]), frames].concat());
         client.shutdown_write();
     });
-    let notes = told.recv().expect("it ends");
+    let notes = wait_for(&told);
     assert_eq!(notes, ["a connects", "a says hello", "a ends client_closed 1000 bye"]);
     assert!(client.head().starts_with("HTTP/1.1 101 "));
     assert_eq!(client.expect_frames(2), ["text hello", "close 1000"]);
@@ -98,7 +98,7 @@ fn a_reset_by_the_client_is_a_lost_connection() {
         let socket = socket2::SockRef::from(&client.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("an option");
         drop(client);
-        let notes = told.recv().expect("it ends");
+        let notes = wait_for(&told);
         let end = notes.last().expect("noted");
         assert!(end.ends_with("ends connection_lost -"), "{end}");
     }
@@ -124,7 +124,7 @@ fn a_reset_while_much_is_queued_is_a_lost_connection_and_its_messages_are_droppe
     assert!(queued > 100_000, "a kernel does not take all of that");
     // A peer that closes with input unread sends a reset.
     drop(client);
-    let (cause, sent, dropped) = told.recv().expect("it ends");
+    let (cause, sent, dropped) = wait_for(&told);
     assert_eq!(cause, "connection_lost");
     assert_eq!(sent + dropped, 300);
     assert!(dropped > 0);

@@ -108,10 +108,11 @@ fn a_second_stop_can_only_shorten_the_grace() {
         house.sessions().stop(within(first)).expect("it runs");
         house.advance(seconds(1));
         house.sessions().stop(within(second)).expect("it has not stopped yet");
+        let late = house.dial();
         house.advance(seconds(end - 2));
         assert!(!house.is_stopped());
         house.advance(seconds(1));
-        assert!(house.is_stopped() && client.is_dropped());
+        assert!(house.is_stopped() && client.is_dropped() && late.is_dropped());
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,6 +13,11 @@ use super::wire;
 
 /// How long a client waits for bytes before its test fails: a bound on hanging, not a measure.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What comes by the channel.
+pub(crate) fn wait_for<T>(channel: &Receiver<T>) -> T {
+    channel.recv_timeout(PATIENCE).expect("it comes")
+}
 
 /// A manager that runs until it is dropped.
 pub(crate) struct Running<H: Handler + Send + 'static = Recorder> {
