@@ -50,7 +50,8 @@ pub struct Config {
     /// The largest message that a peer may send, in bytes of payload. Default 1 MiB; 1 to 1 GiB.
     pub max_message_size: usize,
     /// The most that may wait in one session's outbox, in bytes on the wire. Default 1 MiB; at
-    /// most 1 GiB. It never counts as less than one message of `max_message_size`.
+    /// most 1 GiB. It never counts as less than one message of `max_message_size`
+    /// in a built-in wire format.
     pub max_outbox: usize,
     /// What happens to a session whose outbox is full. Default [`SlowConsumer::Close`].
     pub slow_consumer: SlowConsumer,

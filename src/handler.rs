@@ -33,8 +33,9 @@ pub trait Handler {
     /// or 404 where its path is not served.
     ///
     /// Nothing is asked about while the manager stops, nor upgrades when
-    /// [`Config::max_sessions`](crate::Config::max_sessions) is reached: the answer is 503. Nor are
-    /// upgrades to a path that the listener does not serve: the answer is 404.
+    /// [`Config::max_sessions`](crate::Config::max_sessions) is reached, unless newcomers may
+    /// replace those whose id they ask for: the answer is 503. Nor are upgrades to a path that the
+    /// listener does not serve: the answer is 404.
     fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
         let _ = (sessions, request);
         Decision::admit()

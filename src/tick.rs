@@ -77,6 +77,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 // The loop itself may have been stopped: what came meanwhile counts.
                 self.sessions.note_readiness(key, true, false, false);
                 self.read(key);
+                self.sessions.confirm_silence(key);
+                self.dispatch();
                 self.sessions.expire_for_good(key);
             }
         }

@@ -140,7 +140,7 @@ fn a_timeout_shorter_than_two_intervals_is_kept() {
     assert_eq!(client.frames(), ["ping"]);
     assert!(house.notes().is_empty());
     house.advance(MILLISECOND);
-    assert_eq!(house.ends(), ["a ends heartbeat_timeout -"]);
+    assert_eq!(house.notes(), ["a turns inactive", "a ends heartbeat_timeout -"]);
     assert_eq!(house.stats().sessions.inactive, 0);
 }
 

@@ -53,8 +53,10 @@ impl Buffer {
         self.bytes.len()
     }
 
+    /// The memory it holds, in bytes.
+    #[inline]
     pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity()
+        self.bytes.capacity() + self.frames.capacity() * size_of::<Frame>()
     }
 
     #[inline]

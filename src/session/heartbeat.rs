@@ -42,11 +42,7 @@ impl Session {
             if let Some(at) = self.timeout_at(interval, timeout)
                 && wait_for(at)
             {
-                return if self.may_turn_inactive() {
-                    Due::Inactive
-                } else {
-                    Due::HeartbeatTimeout
-                };
+                return Due::HeartbeatTimeout;
             }
             if !interval.is_zero() {
                 match self.pinged {
@@ -76,7 +72,8 @@ impl Session {
         self.pinged.map(|_| at.max(self.pinged_at() + timeout.saturating_sub(interval)))
     }
 
-    fn may_turn_inactive(&self) -> bool {
+    /// Whether it owes the answer to a ping and is not said to be inactive yet.
+    pub(crate) fn may_turn_inactive(&self) -> bool {
         self.pinged.is_some() && !self.inactive
     }
 

@@ -23,9 +23,8 @@ const KEEPALIVE_PROBES: u32 = 3;
 
 /// A socket that the host accepted itself, ready to become a session.
 ///
-/// It must be non-blocking, as those that `mio` accepts are, and registered with no other poll. Its
-/// options stay as the host has set them (`TCP_NODELAY`, for one, is off by default), but for the
-/// keepalive of a raw one.
+/// It is registered with no other poll. When it becomes a session it is made non-blocking and gets
+/// `TCP_NODELAY`, as sockets have that a listener accepted, and a raw one its keepalive.
 #[derive(Debug)]
 pub struct Accepted {
     stream: TcpStream,
@@ -179,6 +178,7 @@ impl Sessions {
             let accepted = Box::new(Accepted { stream, framing, buffered, subprotocol });
             return Err(Refused { error: error.into(), accepted });
         }
+        transport.adopt();
         self.release(&id);
         let timer = self.wheel.insert_idle(key);
         let max = self.config.max_message_size;

@@ -127,6 +127,8 @@ impl Sessions {
             Ok(RequestKind::Upgrade(_)) if !self.serves(listener, request.path()) => {
                 Some(HandshakeFailure::NotFound)
             }
+            // Where newcomers replace, one may find room at the limit: that is seen by its id.
+            Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => None,
             Ok(RequestKind::Upgrade(_)) => self.check_capacity().err(),
         };
         match failure {
@@ -237,7 +239,9 @@ impl Sessions {
         upgrade: &Upgrade<'_>,
         admission: Admission,
     ) -> std::result::Result<(), HandshakeFailure> {
-        self.check_capacity()?;
+        if self.is_stopping() {
+            return Err(HandshakeFailure::Stopping);
+        }
         let Admission { id, metadata, data, subprotocol, headers } = admission;
         let mut answer = Vec::new();
         response::write_upgrade(upgrade, subprotocol.as_deref(), &headers, &mut answer).map_err(
@@ -253,12 +257,11 @@ impl Sessions {
                 HandshakeFailure::HostError
             })?,
         };
-        if let Some(older) = self.key_of(&id) {
-            match self.config.duplicate_id {
-                DuplicateId::Reject => return Err(HandshakeFailure::DuplicateId),
-                DuplicateId::Replace => {
-                    self.dismiss(older, Cause::Replaced, &CloseCode::POLICY_VIOLATION.into());
-                }
+        match (self.key_of(&id), self.config.duplicate_id) {
+            (None, _) => self.check_capacity()?,
+            (Some(_), DuplicateId::Reject) => return Err(HandshakeFailure::DuplicateId),
+            (Some(older), DuplicateId::Replace) => {
+                self.dismiss(older, Cause::Replaced, &CloseCode::POLICY_VIOLATION.into());
             }
         }
         self.release(&id);

@@ -140,28 +140,10 @@ impl Sessions {
         }
     }
 
-    /// The peer does not read, and its outbox is full. What waits is lost; a close frame is tried,
-    /// for the socket may have room for that.
+    /// The peer does not read, and its outbox is full. What waits is lost, and there is no room to
+    /// say so: the socket was just found to take nothing.
     pub(crate) fn end_slow(&mut self, key: SessionKey) {
-        let Some(connection) = self.table.get_mut(key) else { return };
-        let Stage::Session(session) = &mut connection.stage else { return };
-        let mut ending = Ending::new(Cause::SlowConsumer, Initiator::Server);
-        if session.is_websocket() && session.outbox.is_at_boundary() {
-            let lost = session.outbox.clear(&mut self.outgoing.pool);
-            self.outgoing.record_dropped(session, lost);
-            let frame = websocket::close(&CloseCode::TRY_AGAIN_LATER.into());
-            session.outbox.push(
-                &mut self.outgoing.pool,
-                &[frame.as_slice()],
-                0,
-                FrameKind::Control,
-            );
-            self.outgoing.flush(connection);
-            if connection.session().is_some_and(|session| session.outbox.is_empty()) {
-                ending = ending.with_frame(Some(CloseCode::TRY_AGAIN_LATER), Box::default());
-            }
-        }
-        self.end(key, ending, None);
+        self.end(key, Ending::new(Cause::SlowConsumer, Initiator::Server), None);
     }
 
     /// Begins to close an open session. This is the one place where a session stops being open: it

@@ -47,6 +47,23 @@ impl Sessions {
         Expired::Done
     }
 
+    /// The session was read once more. If nothing came, it is inactive before it is given up, also
+    /// where the timeout is shorter than two intervals.
+    pub(crate) fn confirm_silence(&mut self, key: SessionKey) {
+        let Some(session) = self.table.get(key).and_then(|c| c.open_session()) else { return };
+        let is_given_up = session.due(self.now, &self.config) == Due::HeartbeatTimeout;
+        if is_given_up && session.may_turn_inactive() {
+            self.turn_inactive(key);
+        }
+    }
+
+    fn turn_inactive(&mut self, key: SessionKey) {
+        let Some(session) = self.table.get_mut(key).and_then(|c| c.session_mut()) else { return };
+        session.record_inactive();
+        self.counters.inactive += 1;
+        self.lifecycle.push_back(Lifecycle::State(key, State::Inactive));
+    }
+
     /// The session was read once more, and nothing came that would save it.
     pub(crate) fn expire_for_good(&mut self, key: SessionKey) {
         self.attend(key, true);
@@ -73,11 +90,7 @@ impl Sessions {
                     // Without room for a ping, the peer has enough to answer for already.
                     self.outgoing.push_control(key, connection, ping.as_slice());
                 }
-                Due::Inactive => {
-                    session.record_inactive();
-                    self.counters.inactive += 1;
-                    self.lifecycle.push_back(Lifecycle::State(key, State::Inactive));
-                }
+                Due::Inactive => self.turn_inactive(key),
                 Due::HeartbeatTimeout | Due::IdleTimeout if !for_good => {
                     return Expired::LastChance(key);
                 }

@@ -109,7 +109,17 @@ impl Transport {
         }
     }
 
-    /// Whether data may wait in the socket for which no event will come after it is registered.
+    /// Gives a socket that the host accepted what accepted ones have here: it never blocks the
+    /// loop, and sends small messages at once.
+    pub(crate) fn adopt(&self) {
+        match self {
+            Self::Tcp(stream) => tcp::adopt(stream),
+            #[cfg(feature = "simulation")]
+            Self::Memory(_) => {}
+        }
+    }
+
+    /// Has `registry` watch it for both directions.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
         match self {

@@ -63,6 +63,12 @@ fn write_with(given: usize, mut write: impl FnMut() -> io::Result<usize>) -> Wri
     }
 }
 
+pub(super) fn adopt(stream: &TcpStream) {
+    // A socket that refuses either is broken, and its first read tells so.
+    let _ = SockRef::from(stream).set_nonblocking(true);
+    let _ = stream.set_nodelay(true);
+}
+
 pub(super) fn set_keepalive(stream: &TcpStream, keepalive: Keepalive) {
     let parameters = TcpKeepalive::new().with_time(keepalive.idle);
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows))]
