@@ -188,7 +188,7 @@ fn answer<'a>(input: &'a mut [u8], for_all: &mut Vec<u8>) -> Option<&'a [u8]> {
             CLOSE => return None,
             PING | PONG => {}
             _ if input[payload..next].first() == Some(&b'B') => {
-                for_all.extend_from_slice(&input[frame])
+                for_all.extend_from_slice(&input[frame]);
             }
             _ if begin == end => (begin, end) = (frame.start, frame.end),
             _ => {

@@ -1,0 +1,13 @@
+//! The client: many WebSocket connections on one thread.
+//!
+//! Its frames are built before a run; while one runs, a message costs no allocation, so that what
+//! is measured is the server.
+
+pub(crate) mod fleet;
+pub(crate) mod link;
+pub(crate) mod target;
+pub(crate) mod upgrade;
+pub(crate) mod wire;
+
+pub(crate) use fleet::{Fleet, Script, Traffic};
+pub(crate) use target::Target;

@@ -1,0 +1,36 @@
+//! Where the load goes: a WebSocket URL, resolved once.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    /// Host and port, as in the `Host` header.
+    pub(crate) host: String,
+    pub(crate) path: String,
+    pub(crate) address: SocketAddr,
+}
+
+impl FromStr for Target {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let rest = url.strip_prefix("ws://").ok_or("a URL like ws://HOST:PORT/PATH is needed")?;
+        let (host, path) = match rest.find(['/', '?']) {
+            Some(at) => rest.split_at(at),
+            None => (rest, "/"),
+        };
+        let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
+        let with_port =
+            if host.rfind(':') > host.rfind(']') { host.to_owned() } else { format!("{host}:80") };
+        let mut found = with_port.to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+        let address = found.next().ok_or_else(|| format!("{host} has no address"))?;
+        Ok(Self { host: host.to_owned(), path, address })
+    }
+}
+
+/// The first WebSocket URL in a line that a server wrote.
+pub(crate) fn url_in(line: &str) -> Option<&str> {
+    let url = &line[line.find("ws://")?..];
+    Some(url.split([' ', '"', ',', '\'']).next().expect("split gives at least one part"))
+}

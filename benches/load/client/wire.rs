@@ -1,0 +1,183 @@
+//! Frames: built before a run, checked as they come back. Knows no socket and no clock.
+
+use std::fmt;
+
+pub(crate) const TEXT: u8 = 0x1;
+pub(crate) const BINARY: u8 = 0x2;
+pub(crate) const CLOSE: u8 = 0x8;
+pub(crate) const PING: u8 = 0x9;
+pub(crate) const PONG: u8 = 0xa;
+
+const FIN: u8 = 0x80;
+const CONTROL: u8 = 0x08;
+const MASKED: u8 = 0x80;
+
+/// The length follows in two bytes, or in eight (RFC 6455, section 5.2).
+const MEDIUM: u8 = 0x7e;
+const LONG: u8 = 0x7f;
+
+/// Any key will do that does not leave bytes as they are (RFC 6455, section 5.3): a server must
+/// not be able to tell this client from others.
+const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
+
+/// The longest control frame that a server may send: header and payload.
+const MAX_CONTROL: usize = 2 + 125;
+
+/// Of how many messages on one connection the payload of one is compared byte by byte.
+const SAMPLE: u64 = 64;
+
+/// A whole frame as a client sends it.
+pub(crate) fn masked_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = header(opcode, payload.len(), MASKED);
+    frame.extend_from_slice(&MASK);
+    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    frame
+}
+
+fn header(opcode: u8, length: usize, masked: u8) -> Vec<u8> {
+    let mut header = vec![FIN | opcode];
+    if let Ok(short @ 0..MEDIUM) = u8::try_from(length) {
+        header.push(masked | short);
+    } else if let Ok(medium) = u16::try_from(length) {
+        header.push(masked | MEDIUM);
+        header.extend(medium.to_be_bytes());
+    } else {
+        header.push(masked | LONG);
+        header.extend((length as u64).to_be_bytes());
+    }
+    header
+}
+
+/// The one message that a run expects, as a server sends it.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    frame: Vec<u8>,
+    header: usize,
+}
+
+impl Expected {
+    pub(crate) fn new(opcode: u8, payload: &[u8]) -> Self {
+        let mut frame = header(opcode, payload.len(), 0);
+        let header = frame.len();
+        frame.extend_from_slice(payload);
+        Self { frame, header }
+    }
+
+    /// Compares a part of a frame with the same part of the expected one.
+    fn check(&self, part: &[u8], at: usize, sampled: bool) -> Result<(), Fault> {
+        let compared = if sampled { self.frame.len() } else { self.header };
+        let until = (at + part.len()).min(compared);
+        if at >= until || part[..until - at] == self.frame[at..until] {
+            return Ok(());
+        }
+        let wrong = (at..until).find(|&i| part[i - at] != self.frame[i]).unwrap_or(until);
+        Err(match wrong {
+            0 => Fault::Opcode(part[0]),
+            wrong if wrong < self.header => Fault::Length,
+            _ => Fault::Payload,
+        })
+    }
+}
+
+/// What was wrong with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fault {
+    /// The first byte (FIN, reserved bits and opcode) is not the expected one.
+    Opcode(u8),
+    /// Another length than the expected one.
+    Length,
+    /// A payload that differs.
+    Payload,
+    /// A message where none was due.
+    Unexpected,
+    /// A control frame that RFC 6455, section 5.5, does not allow.
+    Control,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Opcode(first) => write!(f, "frame begins with {first:#04x}"),
+            Self::Length => f.write_str("wrong length"),
+            Self::Payload => f.write_str("wrong payload"),
+            Self::Unexpected => f.write_str("message that was not due"),
+            Self::Control => f.write_str("bad control frame"),
+        }
+    }
+}
+
+/// A control frame that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Control {
+    pub(crate) opcode: u8,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Control {
+    /// The code of a close frame, when it carries one.
+    pub(crate) fn close_code(&self) -> Option<u16> {
+        self.payload.first_chunk().map(|code| u16::from_be_bytes(*code))
+    }
+}
+
+/// What one connection receives: how far it is in a frame.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    /// Bytes of the expected frame that have come. Zero between frames.
+    at: usize,
+    messages: u64,
+    /// A control frame that came in parts. Rare, so that it costs an idle connection no memory.
+    control: Vec<u8>,
+}
+
+impl Incoming {
+    /// Checks what a read gave and counts the messages that it completed. Control frames are
+    /// appended to `controls`.
+    pub(crate) fn take(
+        &mut self,
+        mut bytes: &[u8],
+        expected: Option<&Expected>,
+        controls: &mut Vec<Control>,
+    ) -> Result<usize, Fault> {
+        let before = self.messages;
+        while let Some(&first) = bytes.first() {
+            if !self.control.is_empty() || (self.at == 0 && first & CONTROL != 0) {
+                bytes = self.take_control(bytes, controls)?;
+                continue;
+            }
+            let expected = expected.ok_or(Fault::Unexpected)?;
+            let part = &bytes[..bytes.len().min(expected.frame.len() - self.at)];
+            expected.check(part, self.at, self.messages.is_multiple_of(SAMPLE))?;
+            self.at += part.len();
+            if self.at == expected.frame.len() {
+                self.at = 0;
+                self.messages += 1;
+            }
+            bytes = &bytes[part.len()..];
+        }
+        Ok(usize::try_from(self.messages - before).expect("fewer messages than bytes in a read"))
+    }
+
+    fn take_control<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        controls: &mut Vec<Control>,
+    ) -> Result<&'a [u8], Fault> {
+        let held = self.control.len();
+        let known = bytes.len().min(MAX_CONTROL - held);
+        self.control.extend_from_slice(&bytes[..known]);
+        let &[first, length, ref rest @ ..] = self.control.as_slice() else {
+            return Ok(&bytes[known..]);
+        };
+        let (opcode, length) = (first & 0x0f, usize::from(length));
+        if first & 0xf0 != FIN || !(CLOSE..=PONG).contains(&opcode) || length > MAX_CONTROL - 2 {
+            return Err(Fault::Control);
+        }
+        let Some(payload) = rest.get(..length) else {
+            return Ok(&bytes[known..]);
+        };
+        controls.push(Control { opcode, payload: payload.to_vec() });
+        self.control = Vec::new();
+        Ok(&bytes[2 + length - held..])
+    }
+}

@@ -1,0 +1,49 @@
+//! How far a run is: a bar on a terminal, plain lines elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+#[derive(Debug)]
+pub(crate) struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let bar = ProgressBar::new(0);
+        let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}%");
+        bar.set_style(style.expect("the template is well formed"));
+        Self { bar }
+    }
+
+    /// Says what comes next, and of how many steps it is.
+    pub(crate) fn begin(&self, what: &str, steps: u64) {
+        if self.bar.is_hidden() {
+            eprintln!("{what}");
+        }
+        self.bar.reset();
+        self.bar.set_length(steps);
+        self.bar.set_message(what.to_owned());
+    }
+
+    pub(crate) fn at(&self, step: u64) {
+        self.bar.set_position(step);
+    }
+
+    /// A line that stays.
+    pub(crate) fn say(&self, line: &str) {
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// Milliseconds, as the steps of whatever lasts for a time.
+pub(crate) fn steps(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

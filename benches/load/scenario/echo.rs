@@ -1,0 +1,191 @@
+//! `echo`: every connection keeps messages in flight, or messages are due at a fixed rate.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::{GLANCE, PATIENCE, Payload, Setting, TO_SENDER, WARM_UP, connect, nanoseconds};
+use crate::client::{Fleet, Traffic};
+use crate::figures::{Latency, histogram, size_name};
+use crate::measure::{Measurement, Watch};
+use crate::progress::steps;
+use crate::server::Mode;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Echo {
+    pub(crate) connections: usize,
+    pub(crate) size: usize,
+    /// Messages that each connection keeps in flight.
+    pub(crate) depth: usize,
+    pub(crate) payload: Payload,
+    pub(crate) time: Duration,
+    /// Messages a second over all connections, whatever the answers. None: as fast as they come.
+    pub(crate) rate: Option<u64>,
+}
+
+pub(crate) fn run(plan: &Echo, setting: &Setting<'_>) -> io::Result<Measurement> {
+    let server = setting.server(Mode::Echo, plan.connections)?;
+    let script = plan.payload.script(TO_SENDER, plan.size, plan.depth);
+    let mut fleet = Fleet::new(&server.target, script)?;
+    let mut watch = Watch::new(server.process);
+    connect::open(&mut fleet, plan.connections, setting.progress)?;
+    setting.progress.begin(&plan.work(), steps(WARM_UP + plan.time));
+
+    let mut exchange = Exchange::new(plan);
+    let begin = fleet.now();
+    let mut pace = plan.rate.map(|rate| Pace { rate, began: begin, sent: 0 });
+    if pace.is_none() {
+        for link in 0..plan.connections {
+            if fleet.is_open(link) {
+                exchange.sent(link, plan.depth, begin);
+                fleet.send(link, plan.depth, &mut exchange);
+            }
+        }
+    }
+    let mut drive = |fleet: &mut Fleet, exchange: &mut Exchange, until: Duration| {
+        while fleet.open() > 0 && fleet.now() - begin < nanoseconds(until) {
+            let timeout = pace.as_mut().map_or(GLANCE, |pace| pace.send(fleet, exchange));
+            fleet.turn(Some(timeout), exchange)?;
+            setting.progress.at((fleet.now() - begin) / 1_000_000);
+        }
+        io::Result::Ok(())
+    };
+    drive(&mut fleet, &mut exchange, WARM_UP)?;
+    exchange.recorded = Some(histogram());
+    watch.begin();
+    drive(&mut fleet, &mut exchange, WARM_UP + plan.time)?;
+
+    let mut measurement = Measurement {
+        server: server.name.clone(),
+        work: plan.work(),
+        sessions: fleet.open(),
+        count: exchange.answers,
+        ..Measurement::default()
+    };
+    watch.finish(&mut measurement);
+    measurement.memory = watch.memory(fleet.open());
+    drain(&mut fleet, &mut exchange)?;
+    measurement.latency = exchange.recorded.as_ref().and_then(Latency::of);
+    measurement.failures = fleet.failures().clone();
+    Ok(measurement)
+}
+
+impl Echo {
+    pub(crate) fn work(&self) -> String {
+        let (size, payload) = (size_name(self.size), self.payload.name());
+        let connections = self.connections;
+        match self.rate {
+            Some(rate) => format!("echo {size} {payload}, {connections} sessions, {rate}/s"),
+            None => {
+                format!("echo {size} {payload}, {connections} sessions, {} in flight", self.depth)
+            }
+        }
+    }
+}
+
+/// Waits for the answers that are under way. One that never comes is a failure.
+fn drain(fleet: &mut Fleet, exchange: &mut Exchange) -> io::Result<()> {
+    exchange.replies = false;
+    let deadline = fleet.now() + nanoseconds(PATIENCE);
+    while exchange.in_flight > 0 && fleet.open() > 0 && fleet.now() < deadline {
+        fleet.turn(Some(GLANCE), exchange)?;
+    }
+    fleet.fail("message without an answer", exchange.in_flight + exchange.lost);
+    fleet.fail("answer without a message", exchange.surplus);
+    Ok(())
+}
+
+/// When each message was sent, or due, and how long its answer took.
+struct Exchange {
+    /// For each link, in the order of sending.
+    sent: Vec<VecDeque<u64>>,
+    in_flight: u64,
+    /// Messages under way on links that are gone.
+    lost: u64,
+    /// Answers to nothing.
+    surplus: u64,
+    /// Whether each answer is followed by the next message.
+    replies: bool,
+    /// Answers since they are recorded.
+    answers: u64,
+    recorded: Option<Histogram<u64>>,
+}
+
+impl Exchange {
+    fn new(plan: &Echo) -> Self {
+        Self {
+            sent: (0..plan.connections).map(|_| VecDeque::with_capacity(plan.depth)).collect(),
+            in_flight: 0,
+            lost: 0,
+            surplus: 0,
+            replies: plan.rate.is_none(),
+            answers: 0,
+            recorded: None,
+        }
+    }
+
+    fn sent(&mut self, link: usize, messages: usize, at: u64) {
+        self.sent[link].extend(std::iter::repeat_n(at, messages));
+        self.in_flight += messages as u64;
+    }
+}
+
+impl Traffic for Exchange {
+    fn on_messages(&mut self, link: usize, messages: usize, now: u64) -> usize {
+        for _ in 0..messages {
+            let Some(sent) = self.sent[link].pop_front() else {
+                self.surplus += 1;
+                continue;
+            };
+            self.in_flight -= 1;
+            if let Some(histogram) = &mut self.recorded {
+                self.answers += 1;
+                histogram.saturating_record(now.saturating_sub(sent));
+            }
+        }
+        if !self.replies {
+            return 0;
+        }
+        self.sent(link, messages, now);
+        messages
+    }
+
+    fn on_gone(&mut self, link: usize, _now: u64) {
+        let lost = self.sent[link].len() as u64;
+        self.sent[link].clear();
+        self.in_flight -= lost;
+        self.lost += lost;
+    }
+}
+
+/// An open loop: when messages are due, whatever became of the ones before.
+#[derive(Debug)]
+struct Pace {
+    /// Messages a second.
+    rate: u64,
+    began: u64,
+    sent: u64,
+}
+
+impl Pace {
+    fn due(&self) -> u64 {
+        self.began + self.sent * 1_000_000_000 / self.rate
+    }
+
+    /// Sends what is due, in turn on all links. Gives how long nothing more is.
+    fn send(&mut self, fleet: &mut Fleet, exchange: &mut Exchange) -> Duration {
+        let now = fleet.now();
+        while self.due() <= now && fleet.open() > 0 {
+            let link = usize::try_from(self.sent).expect("64 bits") % fleet.links();
+            if fleet.is_open(link) {
+                exchange.sent(link, 1, self.due());
+                fleet.send(link, 1, exchange);
+            }
+            self.sent += 1;
+        }
+        // Polls sleep whole milliseconds and round up: the last one is spent awake.
+        Duration::from_millis(self.due().saturating_sub(now) / 1_000_000).min(GLANCE)
+    }
+}

@@ -1,0 +1,162 @@
+//! The server under load: one that is started here, or one that runs already.
+
+mod pin;
+mod process;
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+pub(crate) use pin::{pin_client, pin_server};
+pub(crate) use process::{Memory, Process};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::client::target::{Target, url_in};
+
+/// How long a server may take until it says where it listens.
+const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a server may take to stop before it is killed.
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A server that this harness can start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Kind {
+    /// This crate's gateway.
+    Gateway,
+    /// A bare loop that checks nothing.
+    Floor,
+}
+
+/// What the server does with a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// It goes back to its sender.
+    Echo,
+    /// It goes to all. It begins with `B`.
+    Hub,
+}
+
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) name: String,
+    pub(crate) target: Target,
+    pub(crate) process: Option<Process>,
+    child: Option<Child>,
+}
+
+impl Kind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "majordomo",
+            Self::Floor => "floor",
+        }
+    }
+
+    fn command(self, mode: Mode) -> Command {
+        match self {
+            Self::Gateway => {
+                let mut command = Command::new(env!("CARGO_BIN_EXE_majordomo"));
+                command.args(["--listen", "ws://127.0.0.1:0", "--mode"]);
+                command.arg(match mode {
+                    Mode::Echo => "echo",
+                    Mode::Hub => "hub",
+                });
+                command
+            }
+            Self::Floor => Command::new(peers_directory().join("release/floor")),
+        }
+    }
+}
+
+/// Where the peers are built: beside this crate's own build.
+pub(crate) fn peers_directory() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers")
+}
+
+impl Server {
+    /// One that runs already.
+    pub(crate) fn running(target: Target, pid: Option<u32>) -> Self {
+        Self { name: target.host.clone(), target, process: pid.map(Process), child: None }
+    }
+
+    /// Starts one on a port that the system chooses, and waits until it says which.
+    pub(crate) fn start(kind: Kind, mode: Mode, arguments: &[String]) -> io::Result<Self> {
+        let mut command = kind.command(mode);
+        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| {
+            io::Error::other(format!("{}: {error}", command.get_program().to_string_lossy()))
+        })?;
+        let (lines, heard) = mpsc::channel();
+        forward(child.stdout.take().expect("it is piped"), lines.clone());
+        forward(child.stderr.take().expect("it is piped"), lines);
+        let process = Some(Process(child.id()));
+        let deadline = Instant::now() + START_TIMEOUT;
+        let mut all = Vec::new();
+        loop {
+            match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some(target) = url_in(&line).and_then(|url| url.parse().ok()) {
+                        let name = kind.name().to_owned();
+                        return Ok(Self { name, target, process, child: Some(child) });
+                    }
+                    all.push(line);
+                }
+                Err(reason) => {
+                    child.kill()?;
+                    child.wait()?;
+                    let how = match reason {
+                        RecvTimeoutError::Timeout => "did not say where it listens",
+                        RecvTimeoutError::Disconnected => "did not start",
+                    };
+                    let said = all.join("\n");
+                    return Err(io::Error::other(format!("{} {how}\n{said}", kind.name())));
+                }
+            }
+        }
+    }
+
+    /// Asks it to stop, as a service manager would.
+    pub(crate) fn terminate(&self) -> io::Result<()> {
+        let pid = self.process.and_then(|Process(pid)| Pid::from_raw(pid.cast_signed()));
+        let pid = pid.ok_or_else(|| io::Error::other("stopping a server takes its --pid"))?;
+        Ok(kill_process(pid, Signal::TERM)?)
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn ended(&mut self) -> io::Result<bool> {
+        match &mut self.child {
+            Some(child) => Ok(child.try_wait()?.is_some()),
+            None => Ok(self.process.is_none_or(|process| process.memory().is_none())),
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if self.child.is_some() && self.terminate().is_ok() {
+            let deadline = Instant::now() + STOP_TIMEOUT;
+            while Instant::now() < deadline && matches!(self.ended(), Ok(false)) {
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        if let Some(child) = &mut self.child {
+            // Both fail only for a process that has ended, which is what they are for.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Reads a server's output to its end, so that the server never waits for a reader.
+fn forward(output: impl Read + Send + 'static, lines: Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            // Nobody listens any more once the server has said where it listens.
+            let _ = lines.send(line);
+        }
+    });
+}

@@ -1,0 +1,68 @@
+//! What `/proc` says of a process. Elsewhere than on Linux there is nothing to read.
+
+use std::fs;
+use std::path::PathBuf;
+
+/// A process that is watched from outside.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process(pub(crate) u32);
+
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Its own, without what is mapped from files (`RssAnon`).
+    pub(crate) anonymous: u64,
+    /// All that is resident (`VmRSS`).
+    pub(crate) resident: u64,
+}
+
+impl Process {
+    /// Time on a processor, user and kernel, of all its threads, in nanoseconds.
+    pub(crate) fn cpu(self) -> Option<u64> {
+        self.tasks()?.map(|task| cpu_in(&fs::read_to_string(task.join("schedstat")).ok()?)).sum()
+    }
+
+    /// How often its threads went to sleep and were woken.
+    pub(crate) fn wakeups(self) -> Option<u64> {
+        self.tasks()?
+            .map(|task| {
+                let status = fs::read_to_string(task.join("status")).ok()?;
+                number_in(&status, "voluntary_ctxt_switches:")
+            })
+            .sum()
+    }
+
+    pub(crate) fn memory(self) -> Option<Memory> {
+        memory_in(&fs::read_to_string(self.directory().join("status")).ok()?)
+    }
+
+    /// The ids of its threads.
+    pub(crate) fn threads(self) -> Vec<u32> {
+        let number = |task: PathBuf| task.file_name()?.to_str()?.parse().ok();
+        self.tasks().into_iter().flatten().filter_map(number).collect()
+    }
+
+    fn directory(self) -> PathBuf {
+        PathBuf::from(format!("/proc/{}", self.0))
+    }
+
+    fn tasks(self) -> Option<impl Iterator<Item = PathBuf>> {
+        let tasks = fs::read_dir(self.directory().join("task")).ok()?;
+        Some(tasks.filter_map(|task| Some(task.ok()?.path())))
+    }
+}
+
+/// The first number of `schedstat` is the time on a processor.
+pub(crate) fn cpu_in(schedstat: &str) -> Option<u64> {
+    schedstat.split_ascii_whitespace().next()?.parse().ok()
+}
+
+pub(crate) fn memory_in(status: &str) -> Option<Memory> {
+    let kilobytes = |name| Some(number_in(status, name)? * 1024);
+    Some(Memory { anonymous: kilobytes("RssAnon:")?, resident: kilobytes("VmRSS:")? })
+}
+
+pub(crate) fn number_in(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}

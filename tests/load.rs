@@ -1,0 +1,164 @@
+//! The parts of the load harness that touch no socket: its frames, its figures, what it reads.
+
+#[path = "../benches/load/figures.rs"]
+mod figures;
+#[path = "../benches/load/server/process.rs"]
+mod process;
+#[path = "../benches/load/client/target.rs"]
+mod target;
+#[path = "../benches/load/client/upgrade.rs"]
+#[expect(dead_code, reason = "only a run sends the request")]
+mod upgrade;
+#[path = "../benches/load/client/wire.rs"]
+mod wire;
+
+use figures::{Latency, figure, histogram, median, size, size_name};
+use process::{Memory, Process, cpu_in, memory_in, number_in};
+use target::{Target, url_in};
+use upgrade::{Answer, Upgrade};
+use wire::{BINARY, CLOSE, Control, Expected, Fault, Incoming, PING, TEXT, masked_frame};
+
+#[test]
+fn a_frame_is_masked_and_long_lengths_take_more_bytes() {
+    assert_eq!(masked_frame(TEXT, b"ab")[..2], [0x81, 0x82]);
+    assert_eq!(masked_frame(TEXT, b"ab")[6..], [b'a' ^ 0x37, b'b' ^ 0xfa]);
+    assert_eq!(masked_frame(BINARY, &[0; 126])[..4], [0x82, 0xfe, 0, 126]);
+    assert_eq!(masked_frame(BINARY, &vec![0; 65536])[..10], [0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]);
+}
+
+#[test]
+fn any_split_of_the_stream_gives_the_same_messages_and_control_frames() {
+    let payload = [b'x'; 300];
+    let message = [&[0x81, 126, 1, 44], &payload[..], &[0x89, 2, b'h', b'i']].concat();
+    let (stream, expected) = (message.repeat(3), Expected::new(TEXT, &payload));
+    for size in 1..stream.len() {
+        let (mut incoming, mut controls, mut messages) = (Incoming::default(), Vec::new(), 0);
+        for part in stream.chunks(size) {
+            messages += incoming.take(part, Some(&expected), &mut controls).unwrap();
+        }
+        assert_eq!(messages, 3, "in reads of {size}");
+        assert_eq!(controls, vec![Control { opcode: PING, payload: b"hi".to_vec() }; 3]);
+    }
+}
+
+#[test]
+fn what_differs_from_the_expected_message_is_named() {
+    let expected = Expected::new(TEXT, b"payload");
+    let fault = |bytes: &[u8], expected| {
+        Incoming::default().take(bytes, expected, &mut Vec::new()).unwrap_err()
+    };
+    assert_eq!(fault(b"\x82\x07payload", Some(&expected)), Fault::Opcode(0x82));
+    assert_eq!(fault(b"\x81\x06payloa", Some(&expected)), Fault::Length);
+    assert_eq!(fault(b"\x81\x07pAyload", Some(&expected)), Fault::Payload);
+    assert_eq!(fault(b"\x81\x07payload", None), Fault::Unexpected);
+    assert_eq!(fault(b"\x09\x00", Some(&expected)), Fault::Control);
+    assert_eq!(fault(b"\x89\x7e", Some(&expected)), Fault::Control);
+}
+
+#[test]
+fn the_close_code_is_read_where_there_is_one() {
+    let close = |payload: &[u8]| Control { opcode: CLOSE, payload: payload.to_vec() };
+    assert_eq!(close(b"\x03\xe9bye").close_code(), Some(1001));
+    assert_eq!(close(b"").close_code(), None);
+}
+
+const UPGRADED: &str = "HTTP/1.1 101 Switching Protocols\r\n\
+    upgrade: websocket\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+
+fn answer(head: &str) -> Answer {
+    Upgrade::new("localhost:1", "/").answer(head.as_bytes())
+}
+
+#[test]
+fn an_upgrade_ends_where_the_frames_begin() {
+    assert_eq!(answer(&format!("{UPGRADED}\x01")), Answer::Upgraded(UPGRADED.len()));
+    assert_eq!(answer(&UPGRADED[..60]), Answer::Partial);
+}
+
+#[test]
+fn anything_but_an_upgrade_is_refused_with_a_reason() {
+    let refused = |reason: &str| Answer::Refused(reason.into());
+    assert_eq!(answer("HTTP/1.1 503 No\r\n\r\n"), refused("status 503"));
+    assert_eq!(answer(&UPGRADED.replace("s3p", "S3p")), refused("wrong Sec-WebSocket-Accept"));
+    assert!(matches!(answer("\x16\x03\x01"), Answer::Refused(_)));
+}
+
+#[test]
+fn a_url_gives_host_path_and_address() {
+    let target: Target = "ws://127.0.0.1:9001".parse().unwrap();
+    assert_eq!((target.host.as_str(), target.path.as_str()), ("127.0.0.1:9001", "/"));
+    let target: Target = "ws://[::1]/chat?id=a".parse().unwrap();
+    assert_eq!((target.path.as_str(), target.address.port()), ("/chat?id=a", 80));
+    let target: Target = "ws://127.0.0.1:1?id=a".parse().unwrap();
+    assert_eq!(target.path, "/?id=a");
+    assert!("http://127.0.0.1:9001".parse::<Target>().is_err());
+    assert!("ws://127.0.0.1:port".parse::<Target>().is_err());
+}
+
+#[test]
+fn the_url_is_found_in_what_a_server_says() {
+    let url = Some("ws://127.0.0.1:9001");
+    assert_eq!(url_in("[INFO] listening on ws://127.0.0.1:9001"), url);
+    assert_eq!(url_in(r#"{"listen":["ws://127.0.0.1:9001"],"version":1}"#), url);
+    assert_eq!(url_in("starting"), None);
+}
+
+#[test]
+fn figures_of_a_process_are_found_by_name() {
+    let status = "Name:\tmajordomo\nVmRSS:\t    3412 kB\nRssAnon:\t     520 kB\n\
+        voluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t3\n";
+    let memory = Memory { anonymous: 520 * 1024, resident: 3412 * 1024 };
+    assert_eq!(memory_in(status), Some(memory));
+    assert_eq!(number_in(status, "voluntary_ctxt_switches:"), Some(17));
+    assert_eq!(number_in(status, "VmSwap:"), None);
+    assert_eq!(cpu_in("881523 116068 2\n"), Some(881_523));
+}
+
+#[test]
+fn a_process_that_is_not_there_has_no_figures() {
+    let nobody = Process(u32::MAX);
+    assert_eq!((nobody.memory(), nobody.cpu(), nobody.wakeups()), (None, None, None));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn this_process_has_figures() {
+    let this = Process(std::process::id());
+    assert!(this.cpu().is_some() && this.wakeups().is_some());
+    assert!(this.memory().unwrap().anonymous > 0);
+    assert!(!this.threads().is_empty());
+}
+
+#[test]
+fn percentiles_are_in_microseconds_and_the_curve_rises_to_the_nines() {
+    let mut histogram = histogram();
+    assert!(Latency::of(&histogram).is_none());
+    for value in 1..=1000 {
+        histogram.saturating_record(value * 1000);
+    }
+    let latency = Latency::of(&histogram).unwrap();
+    assert!((latency.p50 - 500.0).abs() < 1.0, "{latency:?}");
+    assert!((latency.p999 - 999.0).abs() < 2.0, "{latency:?}");
+    assert!((latency.max - 1000.0).abs() < 1.0, "{latency:?}");
+    assert_eq!(latency.curve.len(), 27);
+    assert!(latency.curve.is_sorted());
+}
+
+#[test]
+fn the_median_is_the_middle() {
+    assert_eq!(median([3.0, 1.0, 2.0]), Some(2.0));
+    assert_eq!(median([4.0, 1.0]), Some(2.5));
+    assert_eq!(median([]), None);
+}
+
+#[test]
+fn a_figure_has_the_digits_that_matter() {
+    assert_eq!([0.2034, 45.67, 1234.5].map(figure), ["0.203", "45.7", "1234"]);
+}
+
+#[test]
+fn sizes_are_read_and_written_with_their_units() {
+    assert_eq!(["64", "16KiB", "1 MiB"].map(size), [Ok(64), Ok(16384), Ok(1 << 20)]);
+    assert!(size("1GB").is_err() && size("").is_err() && size("99999999999999MiB").is_err());
+    assert_eq!([64, 16384, 1 << 20].map(size_name), ["64 B", "16 KiB", "1 MiB"]);
+}
