@@ -1,5 +1,7 @@
 //! The parts of the load harness that touch no socket: its frames, its figures, what it reads.
 
+#[path = "../benches/load/comparison.rs"]
+mod comparison;
 #[path = "../benches/load/figures.rs"]
 mod figures;
 #[path = "../benches/load/server/process.rs"]
@@ -12,6 +14,7 @@ mod upgrade;
 #[path = "../benches/load/client/wire.rs"]
 mod wire;
 
+use comparison::{Figure, Goal, Role, Row, Unit, growth};
 use figures::{Latency, figure, histogram, median, size, size_name};
 use process::{Memory, Process, cpu_in, memory_in, number_in};
 use target::{Target, url_in};
@@ -161,4 +164,63 @@ fn sizes_are_read_and_written_with_their_units() {
     assert_eq!(["64", "16KiB", "1 MiB"].map(size), [Ok(64), Ok(16384), Ok(1 << 20)]);
     assert!(size("1GB").is_err() && size("").is_err() && size("99999999999999MiB").is_err());
     assert_eq!([64, 16384, 1 << 20].map(size_name), ["64 B", "16 KiB", "1 MiB"]);
+}
+
+fn row(sessions: usize, figures: &[(Role, &[f64])]) -> Row {
+    let figure = |(role, values): &(Role, &[f64])| {
+        Figure::new(format!("{role:?}"), *role, values.iter().copied()).unwrap()
+    };
+    Row {
+        work: format!("echo to {sessions}"),
+        family: "echo".to_owned(),
+        sessions,
+        unit: Unit::Microseconds,
+        goal: Some(Goal::TimesFloor(1.1)),
+        figures: figures.iter().map(figure).collect(),
+    }
+}
+
+#[test]
+fn a_figure_is_compared_with_the_floor_and_with_the_best_peer() {
+    let gateway: (Role, &[f64]) = (Role::Gateway, &[9.0, 2.2, 2.1]);
+    let row = row(1, &[gateway, (Role::Floor, &[2.0]), (Role::Peer, &[8.8]), (Role::Peer, &[4.4])]);
+    let figure = &row.figures[0];
+    assert_eq!(
+        [figure.least, figure.median, figure.most].map(self::figure),
+        ["2.100", "2.200", "9.000"]
+    );
+    assert_eq!(row.to_floor(figure), Some(1.1));
+    assert_eq!(row.to_best_peer(figure), Some(0.5));
+    assert_eq!(row.reached(), Some(true));
+}
+
+#[test]
+fn memory_has_a_goal_of_its_own() {
+    let mut row = row(1, &[(Role::Gateway, &[441.0])]);
+    (row.unit, row.goal) = (Unit::Bytes, Some(Goal::AtMost(440.0)));
+    assert_eq!((row.unit.name(), row.reached()), ("B/session", Some(false)));
+}
+
+#[test]
+fn without_a_floor_or_a_gateway_there_is_no_goal_to_reach() {
+    assert_eq!(row(1, &[(Role::Gateway, &[1.0])]).reached(), None);
+    assert_eq!(row(1, &[(Role::Floor, &[1.0])]).reached(), None);
+}
+
+#[test]
+fn growth_is_told_from_the_fewest_sessions_to_the_most() {
+    let rows = [
+        row(5000, &[(Role::Gateway, &[7.0]), (Role::Floor, &[4.0])]),
+        row(1000, &[(Role::Gateway, &[2.0]), (Role::Floor, &[2.0])]),
+        row(9000, &[(Role::Gateway, &[6.0]), (Role::Floor, &[4.0])]),
+    ];
+    assert_eq!(
+        growth(&rows),
+        [
+            "Gateway: echo: the cost grows 3.00 times from 1000 to 9000 sessions, 1.50 of the \
+             floor's growth",
+            "Floor: echo: the cost grows 2.00 times from 1000 to 9000 sessions",
+        ]
+    );
+    assert!(growth(&rows[..1]).is_empty());
 }

@@ -9,8 +9,13 @@ use crate::client::Target;
 use crate::figures::size;
 use crate::scenario::Payload;
 use crate::scenario::broadcast::Broadcast;
+use crate::scenario::compare::Compare;
+use crate::scenario::drain::Drain;
 use crate::scenario::echo::Echo;
 use crate::scenario::idle::Idle;
+use crate::scenario::scale::Scale;
+use crate::scenario::slow::Slow;
+use crate::scenario::storm::Storm;
 use crate::server::Kind;
 
 /// Loads a WebSocket server and measures it: this crate's gateway, or any other.
@@ -31,18 +36,24 @@ pub(crate) struct Common {
     /// Read this process's CPU and memory (with --target)
     #[arg(long, global = true)]
     pub(crate) pid: Option<u32>,
-    /// Start this server
-    #[arg(long, global = true, default_value = "gateway")]
+    /// Start this server (compare and scale take their own)
+    #[arg(long, global = true, default_value = "gateway", conflicts_with = "target")]
     pub(crate) server: Kind,
-    /// Give this argument to the server that is started (repeatable)
+    /// Start this executable as the gateway, instead of the one built here
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) gateway: Option<PathBuf>,
+    /// Start the gateway with this argument as well (repeatable)
     #[arg(long, global = true, value_name = "ARG", allow_hyphen_values = true)]
-    pub(crate) server_arg: Vec<String>,
+    pub(crate) gateway_arg: Vec<String>,
     /// Keep client and server on processors of their own
     #[arg(long, global = true)]
     pub(crate) pin: bool,
     /// Write what was measured to a file
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write a page with tables and plots
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Cargo gives it to every benchmark
     #[arg(long, global = true, hide = true)]
     bench: bool,
@@ -56,6 +67,31 @@ pub(crate) enum Scenario {
     Broadcast(BroadcastArgs),
     /// Sessions that say nothing: memory, CPU and wake-ups
     Idle(IdleArgs),
+    /// Many clients connect and upgrade
+    Storm(StormArgs),
+    /// Some clients never read: what that does to the others
+    Slow(SlowArgs),
+    /// The server is asked to stop: how long it takes, and whether each session is told
+    Drain(DrainArgs),
+    /// What a message and a session cost, against the number of sessions
+    Scale(ScaleArgs),
+    /// This gateway, the floor and the peers in turn
+    Compare(CompareArgs),
+}
+
+impl Scenario {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Echo(_) => "echo",
+            Self::Broadcast(_) => "broadcast",
+            Self::Idle(_) => "idle",
+            Self::Storm(_) => "storm",
+            Self::Slow(_) => "slow",
+            Self::Drain(_) => "drain",
+            Self::Scale(_) => "scale",
+            Self::Compare(_) => "compare",
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -112,6 +148,73 @@ pub(crate) struct IdleArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct StormArgs {
+    /// Connections
+    #[arg(long, default_value = "10000")]
+    conns: usize,
+    /// Connections a second, whatever the answers (default: 100 at once, as fast as they open)
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SlowArgs {
+    /// Connections, the stalled ones among them
+    #[arg(long, default_value = "1000")]
+    conns: usize,
+    /// How many of a hundred never read
+    #[arg(long, default_value = "10", value_name = "PERCENT", value_parser = percent)]
+    stalled: usize,
+    /// Bytes of a message (16KiB, 1MiB)
+    #[arg(long, default_value = "16KiB", value_parser = size)]
+    size: usize,
+    /// How long to measure
+    #[arg(long, default_value = "5", value_parser = seconds)]
+    secs: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DrainArgs {
+    /// Connections
+    #[arg(long, default_value = "10000")]
+    conns: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// Numbers of sessions (default: 1000, 2000, 5000, 10000 and as many as open files allow)
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    sessions: Vec<usize>,
+    /// Servers to start
+    #[arg(
+        long,
+        value_name = "SERVER,SERVER",
+        value_delimiter = ',',
+        default_value = "gateway,floor"
+    )]
+    pub(crate) servers: Vec<Kind>,
+    /// How often each server has its turn
+    #[arg(long, default_value = "3", value_parser = at_least_one)]
+    rounds: usize,
+    /// How long to measure each time
+    #[arg(long, default_value = "2", value_parser = seconds)]
+    secs: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompareArgs {
+    /// Servers to start (default: all)
+    #[arg(long, value_name = "SERVER,SERVER", value_delimiter = ',')]
+    pub(crate) servers: Vec<Kind>,
+    /// How often each server has its turn
+    #[arg(long, default_value = "3", value_parser = at_least_one)]
+    rounds: usize,
+    /// How long to measure each time
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    secs: Duration,
+}
+
+#[derive(Debug, Args)]
 #[group(multiple = false)]
 struct PayloadArgs {
     /// Messages are text (the default)
@@ -156,6 +259,50 @@ impl BroadcastArgs {
 impl IdleArgs {
     pub(crate) fn plan(&self) -> Idle {
         Idle { connections: self.conns, hold: self.hold, carry: self.carry }
+    }
+}
+
+impl StormArgs {
+    pub(crate) fn plan(&self) -> Storm {
+        Storm { connections: self.conns, rate: self.rate }
+    }
+}
+
+impl SlowArgs {
+    pub(crate) fn plan(&self) -> Slow {
+        Slow { connections: self.conns, stalled: self.stalled, size: self.size, time: self.secs }
+    }
+}
+
+impl DrainArgs {
+    pub(crate) fn plan(&self) -> Drain {
+        Drain { connections: self.conns }
+    }
+}
+
+impl ScaleArgs {
+    pub(crate) fn plan(&self) -> Scale {
+        Scale { sessions: self.sessions.clone(), rounds: self.rounds, time: self.secs }
+    }
+}
+
+impl CompareArgs {
+    pub(crate) fn plan(&self) -> Compare {
+        Compare { rounds: self.rounds, time: self.secs }
+    }
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err("a number from 1 is needed".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<usize, String> {
+    match text.trim_end_matches('%').parse() {
+        Ok(percent @ 1..100) => Ok(percent),
+        _ => Err("a percentage is a number from 1 to 99".to_owned()),
     }
 }
 

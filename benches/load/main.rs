@@ -6,11 +6,12 @@
 //! ```
 //!
 //! It is a client on one thread, so that on two processors the server has one of its own. The
-//! modules import downwards: `client` and `server` know nothing of `scenario`, which knows nothing
-//! of `report` and `cli`.
+//! modules import downwards: `figures` and `comparison` know nothing, `client` and `server` nothing
+//! of `scenario`, and that nothing of `report` and `cli`.
 
 mod cli;
 mod client;
+mod comparison;
 mod figures;
 mod limits;
 mod measure;
@@ -22,17 +23,22 @@ mod server;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-use cli::{Cli, Scenario};
+use clap::{Parser, ValueEnum};
+use cli::{Cli, Common, Scenario};
+use measure::Measurement;
 use progress::Progress;
 use report::Report;
-use scenario::{Place, Setting};
+use report::machine::{self, Machine};
+use scenario::contest::Contest;
+use scenario::{Place, Setting, scale};
+use server::{Kind, Options};
 
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(false) => ExitCode::SUCCESS,
         Ok(true) => ExitCode::FAILURE,
         Err(error) => {
+            // Whoever closed the pipe does not read this either.
             let _ = writeln!(io::stderr(), "load: {error}");
             ExitCode::FAILURE
         }
@@ -41,29 +47,85 @@ fn main() -> ExitCode {
 
 /// Runs a scenario and reports it. Gives whether anything failed.
 fn run(cli: &Cli) -> io::Result<bool> {
+    let load_before = machine::load();
     let common = &cli.common;
+    let allowed = limits::raise()?;
     let progress = Progress::new();
-    let setting = Setting {
-        place: match &common.target {
-            Some(target) => Place::Running { target, pid: common.pid },
-            None => Place::Started { kind: common.server, arguments: &common.server_arg },
-        },
-        pin: common.pin,
-        progress: &progress,
-        allowed: limits::raise()?,
-    };
-    let (scenario, measurements) = match &cli.scenario {
-        Scenario::Echo(args) => ("echo", vec![scenario::echo::run(&args.plan(), &setting)?]),
-        Scenario::Broadcast(args) => {
-            ("broadcast", vec![scenario::broadcast::run(&args.plan(), &setting)?])
+    let options =
+        Options { arguments: common.gateway_arg.clone(), gateway: common.gateway.clone() };
+    let (places, mut notes) = places(cli, &options, &progress)?;
+    let setting = Setting { place: places[0], pin: common.pin, progress: &progress, allowed };
+    let contest = match &cli.scenario {
+        Scenario::Echo(args) => one(scenario::echo::run(&args.plan(), &setting)?),
+        Scenario::Broadcast(args) => one(scenario::broadcast::run(&args.plan(), &setting)?),
+        Scenario::Idle(args) => one(scenario::idle::run(&args.plan(), &setting)?),
+        Scenario::Storm(args) => one(scenario::storm::run(&args.plan(), &setting)?),
+        Scenario::Drain(args) => one(scenario::drain::run(args.plan(), &setting)?),
+        Scenario::Slow(args) => {
+            let measurements = scenario::slow::run(&args.plan(), &setting)?;
+            Contest { measurements, ..Contest::default() }
         }
-        Scenario::Idle(args) => ("idle", vec![scenario::idle::run(&args.plan(), &setting)?]),
+        Scenario::Scale(args) => {
+            let contest = scale::run(&args.plan(), &places, &setting);
+            notes.extend(comparison::growth(&contest.rows));
+            contest
+        }
+        Scenario::Compare(args) => scenario::compare::run(&args.plan(), &places, &setting),
     };
     drop(progress);
-    let report = Report { scenario: scenario.to_owned(), measurements };
+    notes.extend(contest.skipped.iter().map(|reason| format!("SKIPPED {reason}")));
+    let report = Report {
+        scenario: cli.scenario.name().to_owned(),
+        command: command(),
+        machine: Machine::new(load_before),
+        rows: contest.rows,
+        measurements: contest.measurements,
+        notes,
+    };
     report.print()?;
     if let Some(path) = &common.json {
         report.write_json(path)?;
     }
+    if let Some(path) = &common.html {
+        report.write_html(path)?;
+    }
     Ok(report.failed())
+}
+
+fn one(measurement: Measurement) -> Contest {
+    Contest { measurements: vec![measurement], ..Contest::default() }
+}
+
+/// The servers of the run, at least one of them, and notes on those that cannot be had.
+fn places<'a>(
+    cli: &'a Cli,
+    options: &'a Options,
+    progress: &Progress,
+) -> io::Result<(Vec<Place<'a>>, Vec<String>)> {
+    let Common { target, pid, server, .. } = &cli.common;
+    let running = target.as_ref().map(|target| Place::Running { target, pid: *pid });
+    let kinds = match (&cli.scenario, running) {
+        (Scenario::Compare(args), _) if args.servers.is_empty() => Kind::value_variants(),
+        (Scenario::Compare(args), _) => &args.servers,
+        (Scenario::Scale(args), None) => &args.servers,
+        (_, None) => std::slice::from_ref(server),
+        (_, Some(_)) => &[],
+    };
+    let missing = server::build(kinds, |line| progress.say(line));
+    let had = |kind: &&Kind| missing.iter().all(|(missing, _)| missing != *kind);
+    let started = kinds.iter().filter(had).map(|&kind| Place::Started { kind, options });
+    let places: Vec<_> = started.chain(running).collect();
+    let notes = missing.iter().map(|(kind, why)| format!("SKIPPED {}: {why}", kind.name()));
+    let notes: Vec<_> = notes.collect();
+    if places.is_empty() {
+        return Err(io::Error::other(notes.join("; ")));
+    }
+    Ok((places, notes))
+}
+
+/// What makes the same run again.
+fn command() -> String {
+    let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let arguments: Vec<_> = arguments.collect();
+    format!("cargo bench --bench load -- {}", arguments.join(" "))
 }

@@ -25,6 +25,8 @@ pub(crate) struct Measurement {
     pub(crate) wakeups: Option<u64>,
     pub(crate) memory: Option<MemoryUse>,
     pub(crate) failures: BTreeMap<String, u64>,
+    /// What the figures do not say.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Memory of a server, in bytes.
@@ -34,8 +36,10 @@ pub(crate) struct MemoryUse {
     pub(crate) resident_at_start: u64,
     /// Resident, at the end.
     pub(crate) resident: u64,
-    /// Growth of its own memory (what is mapped from no file) for each session.
+    /// Growth of its own memory (what is mapped from no file) for each session, at the end.
     pub(crate) per_session: f64,
+    /// The largest growth of its own memory that was seen.
+    pub(crate) peak_growth: u64,
 }
 
 impl Measurement {
@@ -52,13 +56,15 @@ pub(crate) struct Watch {
     began: Instant,
     cpu: Option<u64>,
     wakeups: Option<u64>,
+    /// The most of its own memory that was seen.
+    peak: u64,
 }
 
 impl Watch {
     /// Call it before the first connection: its memory is what later memory is compared with.
     pub(crate) fn new(process: Option<Process>) -> Self {
         let memory = process.and_then(Process::memory);
-        Self { process, memory, began: Instant::now(), cpu: None, wakeups: None }
+        Self { process, memory, began: Instant::now(), cpu: None, wakeups: None, peak: 0 }
     }
 
     /// Time and processor time count from here.
@@ -84,6 +90,13 @@ impl Watch {
         measurement.wakeups = wakeups.map(|(after, before)| after.saturating_sub(before));
     }
 
+    /// Looks at the server's memory, for its peak.
+    pub(crate) fn look(&mut self) {
+        if let Some(memory) = self.process.and_then(Process::memory) {
+            self.peak = self.peak.max(memory.anonymous);
+        }
+    }
+
     /// What the server holds now for so many sessions.
     pub(crate) fn memory(&self, sessions: usize) -> Option<MemoryUse> {
         let (before, now) = (self.memory?, self.process?.memory()?);
@@ -91,6 +104,7 @@ impl Watch {
         Some(MemoryUse {
             resident_at_start: before.resident,
             resident: now.resident,
+            peak_growth: self.peak.max(now.anonymous).saturating_sub(before.anonymous),
             per_session: if sessions > 0 { growth / float(sessions as u64) } else { 0.0 },
         })
     }

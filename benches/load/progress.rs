@@ -7,6 +7,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
+    /// Whether what has no bar to go to becomes a line.
+    lines: bool,
 }
 
 impl Progress {
@@ -14,16 +16,27 @@ impl Progress {
         let bar = ProgressBar::new(0);
         let style = ProgressStyle::with_template("{msg} {wide_bar} {percent}%");
         bar.set_style(style.expect("the template is well formed"));
-        Self { bar }
+        let lines = bar.is_hidden();
+        Self { bar, lines }
+    }
+
+    /// For a part of a run whose whole has a progress of its own.
+    pub(crate) fn silent() -> Self {
+        Self { bar: ProgressBar::hidden(), lines: false }
     }
 
     /// Says what comes next, and of how many steps it is.
     pub(crate) fn begin(&self, what: &str, steps: u64) {
-        if self.bar.is_hidden() {
-            eprintln!("{what}");
-        }
         self.bar.reset();
         self.bar.set_length(steps);
+        self.name(what);
+    }
+
+    /// Says what the present step is.
+    pub(crate) fn name(&self, what: &str) {
+        if self.lines {
+            eprintln!("{what}");
+        }
         self.bar.set_message(what.to_owned());
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use mio::event::Event;
@@ -18,6 +19,9 @@ use super::wire::{BINARY, CLOSE, Control, Expected};
 
 /// What one read takes at most: a few of the largest segments of the loopback device.
 const READ_BUFFER: usize = 256 * 1024;
+
+/// The receive buffer of a link that does not read. The kernel would hold megabytes for it.
+const STALLED_ROOM: usize = 4096;
 
 /// Connections from one source address. An address has 28,000 ports by default.
 const LINKS_PER_ADDRESS: usize = 10_000;
@@ -67,6 +71,8 @@ pub(crate) struct Fleet {
     script: Script,
     links: Vec<Link>,
     dialled: usize,
+    /// The links that do not read.
+    stalling: Range<usize>,
     open: usize,
     pending: usize,
     /// What went wrong, and how often.
@@ -86,6 +92,7 @@ impl Fleet {
             script,
             links: Vec::new(),
             dialled: 0,
+            stalling: 0..0,
             open: 0,
             pending: 0,
             failures: BTreeMap::new(),
@@ -134,9 +141,17 @@ impl Fleet {
         }
     }
 
-    /// Lets a link read no more.
-    pub(crate) fn stall(&mut self, link: usize) {
-        self.links[link].stalled = true;
+    /// The next links never read once they are open, and have little room for what is not read.
+    pub(crate) fn stall_next(&mut self, links: usize) {
+        self.stalling = self.links.len()..self.links.len() + links;
+    }
+
+    /// Lets a stalled link read what has come.
+    pub(crate) fn release(&mut self, link: usize, traffic: &mut impl Traffic) {
+        self.stalling = 0..0;
+        if let Err(end) = self.receive(link, true, traffic) {
+            self.end(link, &end, traffic);
+        }
     }
 
     /// Begins one more connection, which was due at `due`.
@@ -157,6 +172,9 @@ impl Fleet {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
+        if self.stalling.contains(&index) {
+            socket.set_recv_buffer_size(STALLED_ROOM)?;
+        }
         if let Some(source) = source_address(address.ip(), index / LINKS_PER_ADDRESS) {
             socket.bind(&SocketAddr::from((source, 0)).into())?;
         }
@@ -239,7 +257,7 @@ impl Fleet {
     ) -> Result<(), End> {
         loop {
             let link = &mut self.links[index];
-            if link.stalled && link.phase == Phase::Open {
+            if link.phase == Phase::Open && self.stalling.contains(&index) {
                 return Ok(());
             }
             let Some(length) = link.read(&mut self.buffer)? else { return Ok(()) };
@@ -294,7 +312,7 @@ impl Fleet {
     fn take(
         &mut self,
         index: usize,
-        range: std::ops::Range<usize>,
+        range: Range<usize>,
         traffic: &mut impl Traffic,
     ) -> Result<(), End> {
         let link = &mut self.links[index];

@@ -28,8 +28,6 @@ pub(crate) struct Link {
     pub(crate) phase: Phase,
     /// When it was due to connect, in nanoseconds of the fleet's clock.
     pub(crate) due: u64,
-    /// It never reads once it is open.
-    pub(crate) stalled: bool,
     /// The part of a response head that came so far.
     pub(crate) head: Vec<u8>,
     /// None once it is over.
@@ -90,7 +88,6 @@ impl Link {
         Self {
             phase: Phase::Connecting,
             due,
-            stalled: false,
             head: Vec::new(),
             socket: Some(socket),
             incoming: Incoming::default(),

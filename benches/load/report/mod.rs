@@ -1,33 +1,60 @@
 //! What a run says when it is over.
 
+pub(crate) mod html;
+pub(crate) mod machine;
+mod plots;
+mod svg;
 pub(crate) mod table;
 
 use std::io::Write;
 use std::path::Path;
 use std::{fs, io};
 
+use machine::Machine;
 use serde::Serialize;
 
+use crate::comparison::Row;
 use crate::measure::Measurement;
 
 /// A finished run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: String,
+    /// The arguments that make the same run.
+    pub(crate) command: String,
+    pub(crate) machine: Machine,
+    /// What was compared. Empty in a run of one server.
+    pub(crate) rows: Vec<Row>,
     pub(crate) measurements: Vec<Measurement>,
+    pub(crate) notes: Vec<String>,
 }
 
 impl Report {
     pub(crate) fn print(&self) -> io::Result<()> {
-        writeln!(io::stdout(), "{}", table::measurements(&self.measurements))?;
-        for failure in table::failures(&self.measurements) {
-            writeln!(io::stdout(), "{failure}")?;
+        let mut out = io::stdout().lock();
+        writeln!(out, "{}", self.machine.line())?;
+        writeln!(out, "{}", table::measurements(&self.measurements))?;
+        if !self.rows.is_empty() {
+            writeln!(out, "{}", table::comparison(&self.rows))?;
+        }
+        for line in self.remarks() {
+            writeln!(out, "{line}")?;
         }
         Ok(())
     }
 
+    /// What the tables do not say: notes, and all that failed.
+    fn remarks(&self) -> impl Iterator<Item = String> {
+        let of_runs = self.measurements.iter().flat_map(|measurement| &measurement.notes);
+        self.notes.iter().chain(of_runs).cloned().chain(table::failures(&self.measurements))
+    }
+
     pub(crate) fn write_json(&self, path: &Path) -> io::Result<()> {
         fs::write(path, serde_json::to_string_pretty(self)? + "\n")
+    }
+
+    pub(crate) fn write_html(&self, path: &Path) -> io::Result<()> {
+        fs::write(path, html::page(self))
     }
 
     pub(crate) fn failed(&self) -> bool {

@@ -1,7 +1,8 @@
-//! Measurements as a table of text.
+//! Measurements as tables of text.
 
-use comfy_table::{Cell, CellAlignment, Table, presets};
+use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 
+use crate::comparison::{Figure, Goal, Role, Row};
 use crate::figures::{Latency, figure};
 use crate::measure::Measurement;
 
@@ -21,23 +22,28 @@ const COLUMNS: [&str; 13] = [
     "B/session",
 ];
 
-/// Columns that nothing was measured for are left out.
+/// Lines above and below, and under the head.
+const STYLE: TableStyle = TableStyle::new()
+    .top_border(LineStyle::none().fill('─').junction('─'))
+    .header_separator(LineStyle::none().fill('─').junction('─'))
+    .bottom_border(LineStyle::none().fill('─').junction('─'));
+
+/// Columns on the left that hold words.
+pub(super) const WORDS: usize = 2;
+
 pub(crate) fn measurements(measurements: &[Measurement]) -> Table {
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-    let rows: Vec<_> = measurements.iter().map(row).collect();
-    let spoken = |column: usize| rows.iter().any(|row| !row[column].is_empty());
-    let shown: Vec<usize> = (0..COLUMNS.len()).filter(|&column| spoken(column)).collect();
-    table.set_header(shown.iter().map(|&column| cell(column, COLUMNS[column])));
-    for row in &rows {
-        table.add_row(shown.iter().map(|&column| cell(column, &row[column])));
+    let (columns, rows) = cells(measurements);
+    let mut table = empty(columns, WORDS);
+    for row in rows {
+        table.add_row(aligned(row, WORDS));
     }
     table
 }
 
-fn cell(column: usize, text: &str) -> Cell {
-    let side = if column < 2 { CellAlignment::Left } else { CellAlignment::Right };
-    Cell::new(text).set_alignment(side)
+/// The head and the rows. Columns that nothing was measured for are left out.
+pub(super) fn cells(measurements: &[Measurement]) -> (Vec<String>, Vec<Vec<String>>) {
+    let rows: Vec<_> = measurements.iter().map(|each| row(each).to_vec()).collect();
+    without_empty_columns(&COLUMNS.map(str::to_owned), &rows)
 }
 
 fn row(measurement: &Measurement) -> [String; COLUMNS.len()] {
@@ -63,6 +69,71 @@ fn row(measurement: &Measurement) -> [String; COLUMNS.len()] {
     ]
 }
 
+pub(crate) fn comparison(rows: &[Row]) -> Table {
+    let (head, lines) = comparison_cells(rows);
+    let mut table = empty(head, WORDS);
+    for line in lines {
+        table.add_row(aligned(line, WORDS));
+    }
+    table
+}
+
+/// A line for each work, and a column for each server: its median, and how many times the floor's
+/// that is.
+pub(super) fn comparison_cells(rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) {
+    let mut servers: Vec<&str> = Vec::new();
+    for figure in rows.iter().flat_map(|row| &row.figures) {
+        if !servers.contains(&figure.server.as_str()) {
+            servers.push(&figure.server);
+        }
+    }
+    let mut head = vec!["work".to_owned(), "figure".to_owned()];
+    head.extend(servers.iter().map(|&server| server.to_owned()));
+    head.extend(["to the best peer".to_owned(), "goal".to_owned()]);
+    let line = |row: &Row| {
+        let mut line = vec![row.work.clone(), row.unit.name().to_owned()];
+        for server in &servers {
+            let figure = row.figures.iter().find(|figure| figure.server == *server);
+            line.push(figure.map_or_else(String::new, |figure| with_ratio(row, figure)));
+        }
+        let gateway = row.figures.iter().find(|figure| figure.role == Role::Gateway);
+        let to_best = gateway.and_then(|figure| row.to_best_peer(figure));
+        line.push(to_best.map_or_else(String::new, |ratio| format!("{ratio:.2}")));
+        line.push(goal(row));
+        line
+    };
+    without_empty_columns(&head, &rows.iter().map(line).collect::<Vec<_>>())
+}
+
+fn without_empty_columns(head: &[String], rows: &[Vec<String>]) -> (Vec<String>, Vec<Vec<String>>) {
+    let spoken = |&column: &usize| rows.iter().any(|row| !row[column].is_empty());
+    let shown: Vec<usize> = (0..head.len()).filter(spoken).collect();
+    let pick = |row: &[String]| shown.iter().map(|&column| row[column].clone()).collect();
+    (pick(head), rows.iter().map(|row| pick(row)).collect())
+}
+
+/// A figure, and in brackets how many times the floor's it is.
+pub(super) fn with_ratio(row: &Row, each: &Figure) -> String {
+    match row.to_floor(each) {
+        Some(ratio) => format!("{} ({ratio:.2})", figure(each.median)),
+        None => figure(each.median),
+    }
+}
+
+/// What the gateway is to reach, and whether it did.
+fn goal(row: &Row) -> String {
+    let mark = match row.reached() {
+        Some(true) => "reached",
+        Some(false) => "MISSED",
+        None => return String::new(),
+    };
+    match row.goal {
+        Some(Goal::TimesFloor(times)) => format!("({times:.2}) {mark}"),
+        Some(Goal::AtMost(most)) => format!("{most} {mark}"),
+        None => String::new(),
+    }
+}
+
 /// One line for each kind of failure.
 pub(crate) fn failures(measurements: &[Measurement]) -> impl Iterator<Item = String> {
     measurements.iter().flat_map(|measurement| {
@@ -70,4 +141,18 @@ pub(crate) fn failures(measurements: &[Measurement]) -> impl Iterator<Item = Str
             format!("FAILED {} ({}): {what}: {times}", measurement.server, measurement.work)
         })
     })
+}
+
+fn empty(head: Vec<String>, words: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(STYLE).set_header(aligned(head, words));
+    table
+}
+
+fn aligned(row: Vec<String>, words: usize) -> Vec<Cell> {
+    let cell = |(column, text): (usize, String)| {
+        let side = if column < words { CellAlignment::Left } else { CellAlignment::Right };
+        Cell::new(text).set_alignment(side)
+    };
+    row.into_iter().enumerate().map(cell).collect()
 }

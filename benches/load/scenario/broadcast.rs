@@ -39,7 +39,7 @@ pub(crate) fn run(plan: &Broadcast, setting: &Setting<'_>) -> io::Result<Measure
         io::Result::Ok(())
     };
     drive(&mut fleet, &mut rounds, WARM_UP)?;
-    rounds.recorded = Some(histogram());
+    rounds.record(histogram());
     watch.begin();
     drive(&mut fleet, &mut rounds, WARM_UP + plan.time)?;
 
@@ -47,13 +47,11 @@ pub(crate) fn run(plan: &Broadcast, setting: &Setting<'_>) -> io::Result<Measure
         server: server.name.clone(),
         work: plan.work(),
         sessions: fleet.open(),
-        count: rounds.deliveries,
-        ..Measurement::default()
+        ..rounds.measurement()
     };
     watch.finish(&mut measurement);
     measurement.memory = watch.memory(fleet.open());
-    measurement.latency = rounds.recorded.as_ref().and_then(Latency::of);
-    fleet.fail("message to one that had it", rounds.surplus);
+    fleet.fail("message to one that had it", rounds.surplus());
     measurement.failures = fleet.failures().clone();
     Ok(measurement)
 }
@@ -66,8 +64,8 @@ impl Broadcast {
     }
 }
 
-/// The deliveries of the round that goes on.
-struct Rounds {
+/// Rounds of messages to the first links of a fleet. What the others hear does not count.
+pub(super) struct Rounds {
     depth: u64,
     /// When this round's messages were sent.
     sent: u64,
@@ -80,7 +78,7 @@ struct Rounds {
 }
 
 impl Rounds {
-    fn new(links: usize, depth: u64) -> Self {
+    pub(super) fn new(links: usize, depth: u64) -> Self {
         Self {
             depth,
             sent: 0,
@@ -92,15 +90,31 @@ impl Rounds {
         }
     }
 
+    /// Deliveries count from here.
+    pub(super) fn record(&mut self, histogram: Histogram<u64>) {
+        self.recorded = Some(histogram);
+    }
+
+    /// Messages to links that had heard all of their round.
+    pub(super) fn surplus(&self) -> u64 {
+        self.surplus
+    }
+
+    pub(super) fn measurement(&self) -> Measurement {
+        let latency = self.recorded.as_ref().and_then(Latency::of);
+        Measurement { count: self.deliveries, latency, ..Measurement::default() }
+    }
+
     /// Plays one round. Gives whether another can follow.
-    fn play(&mut self, fleet: &mut Fleet) -> io::Result<bool> {
-        let Some(speaker) = (0..fleet.links()).find(|&link| fleet.is_open(link)) else {
-            return Ok(false);
-        };
+    pub(super) fn play(&mut self, fleet: &mut Fleet) -> io::Result<bool> {
+        self.outstanding = 0;
+        let mut speaker = None;
         for (link, due) in self.due.iter_mut().enumerate() {
             *due = if fleet.is_open(link) { self.depth } else { 0 };
+            self.outstanding += *due;
+            speaker = speaker.or_else(|| fleet.is_open(link).then_some(link));
         }
-        self.outstanding = self.depth * fleet.open() as u64;
+        let Some(speaker) = speaker else { return Ok(false) };
         self.sent = fleet.now();
         fleet.send(speaker, usize::try_from(self.depth).expect("it was a usize"), self);
         let deadline = self.sent + nanoseconds(PATIENCE);
@@ -117,10 +131,11 @@ impl Rounds {
 
 impl Traffic for Rounds {
     fn on_messages(&mut self, link: usize, messages: usize, now: u64) -> usize {
+        let Some(due) = self.due.get_mut(link) else { return 0 };
         let messages = messages as u64;
-        let heard = messages.min(self.due[link]);
+        let heard = messages.min(*due);
+        *due -= heard;
         self.surplus += messages - heard;
-        self.due[link] -= heard;
         self.outstanding -= heard;
         if let Some(histogram) = &mut self.recorded {
             self.deliveries += heard;
@@ -130,6 +145,6 @@ impl Traffic for Rounds {
     }
 
     fn on_gone(&mut self, link: usize, _now: u64) {
-        self.outstanding -= std::mem::take(&mut self.due[link]);
+        self.outstanding -= self.due.get_mut(link).map_or(0, std::mem::take);
     }
 }

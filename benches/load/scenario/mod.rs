@@ -1,9 +1,15 @@
 //! What a run does. Each scenario has a file; what they share is here.
 
 pub(crate) mod broadcast;
+pub(crate) mod compare;
 mod connect;
+pub(crate) mod contest;
+pub(crate) mod drain;
 pub(crate) mod echo;
 pub(crate) mod idle;
+pub(crate) mod scale;
+pub(crate) mod slow;
+pub(crate) mod storm;
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +17,7 @@ use std::time::Duration;
 use crate::client::{Fleet, Script, wire};
 use crate::limits;
 use crate::progress::Progress;
-use crate::server::{self, Kind, Mode, Process, Server};
+use crate::server::{self, Kind, Mode, Options, Process, Server};
 
 /// How long anything may take that a server owes, before it counts as not coming.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,7 +29,7 @@ const WARM_UP: Duration = Duration::from_millis(300);
 const GLANCE: Duration = Duration::from_millis(50);
 
 /// Which server a run is about, and how it is run.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'a> {
     pub(crate) place: Place<'a>,
     pub(crate) pin: bool,
@@ -37,8 +43,8 @@ pub(crate) struct Setting<'a> {
 pub(crate) enum Place<'a> {
     /// It runs already.
     Running { target: &'a crate::client::Target, pid: Option<u32> },
-    /// It is started for the run, with these arguments beside its own.
-    Started { kind: Kind, arguments: &'a [String] },
+    /// It is started for the run.
+    Started { kind: Kind, options: &'a Options },
 }
 
 impl Setting<'_> {
@@ -47,7 +53,7 @@ impl Setting<'_> {
         limits::require(connections, self.allowed)?;
         let server = match self.place {
             Place::Running { target, pid } => Server::running(target.clone(), pid),
-            Place::Started { kind, arguments } => Server::start(kind, mode, arguments)?,
+            Place::Started { kind, options } => Server::start(kind, mode, options)?,
         };
         if self.pin {
             server::pin_client()?;

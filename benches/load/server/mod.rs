@@ -1,15 +1,17 @@
 //! The server under load: one that is started here, or one that runs already.
 
+mod peers;
 mod pin;
 mod process;
 
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub(crate) use peers::build;
 pub(crate) use pin::{pin_client, pin_server};
 pub(crate) use process::{Memory, Process};
 use rustix::process::{Pid, Signal, kill_process};
@@ -29,6 +31,11 @@ pub(crate) enum Kind {
     Gateway,
     /// A bare loop that checks nothing.
     Floor,
+    TokioTungstenite,
+    Fastwebsockets,
+    SockudoWs,
+    /// uWebSockets inside.
+    Bun,
 }
 
 /// What the server does with a message.
@@ -38,6 +45,15 @@ pub(crate) enum Mode {
     Echo,
     /// It goes to all. It begins with `B`.
     Hub,
+}
+
+/// How servers are started.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    /// Arguments beside its own.
+    pub(crate) arguments: Vec<String>,
+    /// The gateway's executable, instead of the one that was built with this harness.
+    pub(crate) gateway: Option<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -53,28 +69,26 @@ impl Kind {
         match self {
             Self::Gateway => "majordomo",
             Self::Floor => "floor",
+            Self::TokioTungstenite => "tokio-tungstenite",
+            Self::Fastwebsockets => "fastwebsockets",
+            Self::SockudoWs => "sockudo-ws",
+            Self::Bun => "bun",
         }
     }
 
-    fn command(self, mode: Mode) -> Command {
-        match self {
-            Self::Gateway => {
-                let mut command = Command::new(env!("CARGO_BIN_EXE_majordomo"));
-                command.args(["--listen", "ws://127.0.0.1:0", "--mode"]);
-                command.arg(match mode {
-                    Mode::Echo => "echo",
-                    Mode::Hub => "hub",
-                });
-                command
-            }
-            Self::Floor => Command::new(peers_directory().join("release/floor")),
+    fn command(self, mode: Mode, options: &Options) -> Command {
+        if self != Self::Gateway {
+            return self.peer_command();
         }
+        let built = || PathBuf::from(env!("CARGO_BIN_EXE_majordomo"));
+        let mut command = Command::new(options.gateway.clone().unwrap_or_else(built));
+        command.args(["--listen", "ws://127.0.0.1:0", "--mode"]);
+        command.arg(match mode {
+            Mode::Echo => "echo",
+            Mode::Hub => "hub",
+        });
+        command
     }
-}
-
-/// Where the peers are built: beside this crate's own build.
-pub(crate) fn peers_directory() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers")
 }
 
 impl Server {
@@ -84,9 +98,13 @@ impl Server {
     }
 
     /// Starts one on a port that the system chooses, and waits until it says which.
-    pub(crate) fn start(kind: Kind, mode: Mode, arguments: &[String]) -> io::Result<Self> {
-        let mut command = kind.command(mode);
-        command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    pub(crate) fn start(kind: Kind, mode: Mode, options: &Options) -> io::Result<Self> {
+        let mut command = kind.command(mode, options);
+        command
+            .args(&options.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| {
             io::Error::other(format!("{}: {error}", command.get_program().to_string_lossy()))
         })?;

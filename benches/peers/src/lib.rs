@@ -1,8 +1,13 @@
-//! What the peers share: how they listen, and how they say where.
+//! What the peers share: how they listen, how they say where, and one thread for all connections.
+
+#[cfg(feature = "runtime")]
+mod runtime;
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
+#[cfg(feature = "runtime")]
+pub use runtime::serve;
 use socket2::{Domain, Socket, Type};
 
 /// Connections that the kernel holds until they are accepted. The usual `net.core.somaxconn`.

@@ -1,0 +1,53 @@
+//! `scale`: what a message and a session cost, against the number of sessions.
+
+use std::time::Duration;
+
+use super::contest::{self, Contest, Work};
+use super::{Payload, Place, Setting};
+use crate::scenario::broadcast::Broadcast;
+use crate::scenario::echo::Echo;
+
+/// Files that a server opens beside its sessions, so that the largest run does not find it at its
+/// own limit.
+const SERVERS_OWN: usize = 64;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Scale {
+    /// Numbers of sessions. Empty: the usual ones, and as many as the limit of open files allows.
+    pub(crate) sessions: Vec<usize>,
+    pub(crate) rounds: usize,
+    /// How long each point is measured in each round.
+    pub(crate) time: Duration,
+}
+
+pub(crate) fn run(plan: &Scale, servers: &[Place<'_>], setting: &Setting<'_>) -> Contest {
+    let mut sessions = plan.sessions.clone();
+    if sessions.is_empty() {
+        let most = usize::try_from(setting.allowed).unwrap_or(usize::MAX);
+        let most = most.saturating_sub(SERVERS_OWN).min(MOST);
+        sessions = [1000, 2000, 5000, 10_000].into_iter().filter(|&n| n < most).collect();
+        sessions.push(most);
+        setting.progress.say(&format!("up to {most} sessions, by the limit of open files"));
+    }
+    let works: Vec<_> = sessions
+        .iter()
+        .flat_map(|&connections| [plan.echo(connections), plan.broadcast(connections)])
+        .map(|work| (work, None))
+        .collect();
+    contest::run(&works, servers, plan.rounds, setting)
+}
+
+/// More sessions than this say nothing new, and take minutes to connect.
+const MOST: usize = 100_000;
+
+impl Scale {
+    fn echo(&self, connections: usize) -> Work {
+        let (size, depth, payload) = (64, 1, Payload::Text);
+        Work::Echo(Echo { connections, size, depth, payload, time: self.time, rate: None })
+    }
+
+    fn broadcast(&self, connections: usize) -> Work {
+        let (size, depth, payload) = (128, 1, Payload::Text);
+        Work::Broadcast(Broadcast { connections, size, depth, payload, time: self.time })
+    }
+}

@@ -1,0 +1,112 @@
+//! `storm`: many clients connect and upgrade at once, or so many a second.
+
+use std::io;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use super::{GLANCE, PATIENCE, Setting, nanoseconds, require_open};
+use crate::client::{Fleet, Script, Traffic};
+use crate::figures::{Latency, histogram};
+use crate::measure::{Measurement, Watch};
+use crate::progress::Progress;
+use crate::server::Mode;
+
+/// Connections on the way at once: well below any server's backlog, so that none waits for the
+/// kernel to send its SYN again.
+const AT_ONCE: usize = 100;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Storm {
+    pub(crate) connections: usize,
+    /// Connections a second, whatever the answers. None: a few at once, as fast as they open.
+    pub(crate) rate: Option<u64>,
+}
+
+pub(crate) fn run(plan: &Storm, setting: &Setting<'_>) -> io::Result<Measurement> {
+    let server = setting.server(Mode::Echo, plan.connections)?;
+    let mut fleet = Fleet::new(&server.target, Script::silence())?;
+    let mut watch = Watch::new(server.process);
+    let mut handshakes = Handshakes(histogram());
+    setting.progress.begin(&plan.work(), plan.connections as u64);
+    watch.begin();
+    rage(plan, &mut fleet, &mut handshakes, setting.progress)?;
+    require_open(&fleet)?;
+    let mut measurement = Measurement {
+        server: server.name.clone(),
+        work: plan.work(),
+        sessions: fleet.open(),
+        count: handshakes.0.len(),
+        ..Measurement::default()
+    };
+    watch.finish(&mut measurement);
+    measurement.memory = watch.memory(fleet.open());
+    measurement.latency = Latency::of(&handshakes.0);
+    measurement.failures = fleet.failures().clone();
+    Ok(measurement)
+}
+
+/// Connects until there are so many connections, and none is under way. One that gets no answer is
+/// a failure.
+pub(super) fn rage(
+    plan: &Storm,
+    fleet: &mut Fleet,
+    traffic: &mut impl Traffic,
+    progress: &Progress,
+) -> io::Result<()> {
+    let began = fleet.now();
+    let mut last = (0, began);
+    while fleet.dialled() < plan.connections || fleet.pending() > 0 {
+        let wait = plan.dial(fleet, began);
+        fleet.turn(Some(wait), traffic)?;
+        let moved = fleet.dialled() + fleet.open() + fleet.pending();
+        if moved != last.0 {
+            last = (moved, fleet.now());
+        } else if fleet.now() - last.1 > nanoseconds(PATIENCE) {
+            let missing = fleet.pending() as u64;
+            fleet.fail("handshake: no answer", missing);
+            break;
+        }
+        progress.at(fleet.open() as u64);
+    }
+    Ok(())
+}
+
+impl Storm {
+    pub(crate) fn work(&self) -> String {
+        match self.rate {
+            Some(rate) => format!("storm, {} sessions, {rate}/s", self.connections),
+            None => format!("storm, {} sessions, {AT_ONCE} at once", self.connections),
+        }
+    }
+
+    /// Begins the connections that are due. Gives how long no other one is.
+    fn dial(&self, fleet: &mut Fleet, began: u64) -> Duration {
+        let Some(rate) = self.rate else {
+            while fleet.dialled() < self.connections && fleet.pending() < AT_ONCE {
+                let now = fleet.now();
+                fleet.dial(now);
+            }
+            return GLANCE;
+        };
+        let due = |fleet: &Fleet| began + fleet.dialled() as u64 * 1_000_000_000 / rate;
+        while fleet.dialled() < self.connections && due(fleet) <= fleet.now() {
+            let due = due(fleet);
+            fleet.dial(due);
+        }
+        Duration::from_nanos(due(fleet).saturating_sub(fleet.now())).min(GLANCE)
+    }
+}
+
+/// How long each handshake took, from when it was due.
+struct Handshakes(Histogram<u64>);
+
+impl Traffic for Handshakes {
+    fn on_messages(&mut self, _link: usize, _messages: usize, _now: u64) -> usize {
+        0
+    }
+
+    fn on_open(&mut self, _link: usize, took: u64) {
+        self.0.saturating_record(took);
+    }
+}
