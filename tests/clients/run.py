@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""What the README promises, with a client that this project did not write.
+
+Needs the `websockets` package and a release build of the gateway. Exits with 0 when all of it holds.
+"""
+import asyncio
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+
+import websockets
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+GATEWAY = ROOT / "target" / "release" / "majordomo"
+PATIENCE = 60  # seconds; a safety net, nothing here takes that long unless it hangs
+
+
+def start(*flags):
+    """Starts the gateway, and gives it with the URLs that it listens on."""
+    process = subprocess.Popen([GATEWAY, *flags], stderr=subprocess.PIPE, text=True)
+    urls = []
+    for line in process.stderr:
+        if found := re.search(r"listening on (\S+)", line):
+            urls.append(found[1])
+        elif "open files" in line:
+            return process, urls
+    sys.exit("the gateway did not start")
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+async def connect(url):
+    """Connects as soon as somebody listens."""
+    while True:
+        try:
+            return await websockets.connect(url)
+        except ConnectionRefusedError:
+            await asyncio.sleep(0.01)
+
+
+async def hub():
+    """WebSocket and raw TCP clients hear each other; SIGTERM shows all out with 1001."""
+    gateway, (ws, tcp) = start(
+        "--listen", "ws://127.0.0.1:0", "--listen", "tcp://127.0.0.1:0?framing=lines"
+    )
+    one = await websockets.connect(ws)
+    other = await websockets.connect(ws, compression=None)
+    port = int(re.search(r":(\d+)\?", tcp)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"is anybody there?\r\n")
+    for client in (one, other):
+        assert await client.recv() == "is anybody there?"
+    assert await reader.readline() == b"is anybody there?\n"
+    await one.send("grüezi")
+    assert [await one.recv(), await other.recv()] == ["grüezi"] * 2
+    assert await reader.readline() == "grüezi\n".encode()
+    await other.send(b"\x00\xff")
+    assert [await one.recv(), await other.recv()] == [b"\x00\xff"] * 2
+    assert await reader.readline() == b"\x00\xff\n"
+
+    gateway.send_signal(signal.SIGTERM)
+    for client in (one, other):
+        await client.wait_closed()
+        assert client.close_code == 1001, client.close_code
+    assert await reader.read() == b""
+    writer.close()
+    assert gateway.wait() == 0
+
+
+async def readme_driver():
+    """The README's driver works as pasted, but for its port."""
+    text = (ROOT / "README.md").read_text()
+    script = re.search(r"```python\n(.*?)```", text, re.S)[1]
+    port = free_port()
+    assert "ws://127.0.0.1:9001" in script
+    script = script.replace(":9001", f":{port}")
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(script)
+        file.flush()
+        driver = subprocess.Popen(
+            [sys.executable, file.name], cwd=ROOT, stdout=subprocess.PIPE, text=True
+        )
+        ready = json.loads(driver.stdout.readline().replace("'", '"'))
+        assert ready["event"] == "ready", ready
+        client = await connect(f"ws://127.0.0.1:{port}")
+        assert (await client.recv()).endswith(" is here")
+        await client.send("hello")
+        assert await client.recv() == "you said hello"
+        driver.kill()  # the gateway sees the end of its commands, and stops
+        await client.wait_closed()
+        assert client.close_code == 1001, client.close_code
+        driver.wait()
+
+
+async def echoing_driver(clients=50, messages=2000, window=20):
+    """examples/driver.py gives each of 100,000 messages back, in order, and misses no event."""
+    port = free_port()
+    url = f"ws://127.0.0.1:{port}"
+    driver = subprocess.Popen(
+        [sys.executable, ROOT / "examples" / "driver.py", "--listen", url, "--log", "error"],
+        cwd=ROOT,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    async def talk(number):
+        client = await connect(url)
+        for sent in range(messages + window):
+            if sent < messages:
+                await client.send(f"{number}:{sent}")
+            if sent >= window:
+                assert await client.recv() == f"{number}:{sent - window}"
+        await client.close()
+
+    await asyncio.gather(*(talk(number) for number in range(clients)))
+    os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: to the driver and its gateway
+    assert driver.wait() == 0
+
+
+async def main():
+    for scenario in (hub, readme_driver, echoing_driver):
+        await asyncio.wait_for(scenario(), PATIENCE)
+        print("ok:", scenario.__doc__)
+
+
+asyncio.run(main())
