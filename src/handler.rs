@@ -61,7 +61,8 @@ pub trait Handler {
         let _ = context;
     }
 
-    /// A listener could not accept. The manager goes on and tries again by itself.
+    /// A listener could not accept. The manager goes on and tries again by itself. (What keeps one
+    /// from listening at all, [`SessionManager::listen`](crate::SessionManager::listen) returns.)
     fn on_error(&mut self, sessions: &mut Sessions, error: &Error) {
         let _ = (sessions, error);
     }

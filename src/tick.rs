@@ -11,7 +11,7 @@ use crate::handler::{Context, Handler};
 use crate::id::SessionKey;
 use crate::message::Message;
 use crate::session::{Decision, ListenerId, Socket};
-use crate::sessions::{Expired, Head, Lifecycle, Reading, Sessions};
+use crate::sessions::{Expired, HandshakeFailure, Head, Lifecycle, Reading, Sessions};
 use crate::transport::{Read, Transport};
 
 /// The size of the one buffer that all sessions read into. A larger one saves system calls for
@@ -129,7 +129,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 }
             }
             Lifecycle::Disconnect(key) => {
-                if let Some(disconnect) = sessions.take_ended(key) {
+                if let Some(disconnect) = sessions.reap(key) {
                     handler.on_disconnect(sessions, disconnect);
                 }
             }
@@ -159,8 +159,11 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                     return;
                 }
                 Read::Failed(error) => {
+                    self.dispatch();
                     match self.sessions.reading(key) {
-                        Reading::Handshake => self.sessions.abandon(key),
+                        Reading::Handshake => {
+                            self.sessions.abandon(key, HandshakeFailure::ConnectionLost);
+                        }
                         _ => self.sessions.end_by_error(key, &error),
                     }
                     return;
@@ -192,9 +195,11 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     }
 
     fn handle_end(&mut self, key: SessionKey) {
+        // A session that has just begun is told of while it is still open.
+        self.dispatch();
         match self.sessions.reading(key) {
             Reading::Session => self.sessions.end_of_stream(key),
-            Reading::Handshake => self.sessions.abandon(key),
+            Reading::Handshake => self.sessions.abandon(key, HandshakeFailure::ConnectionLost),
             Reading::Lingering => self.sessions.linger_ended(key),
             Reading::Nothing => {}
         }

@@ -57,8 +57,10 @@ impl Accepting {
     }
 
     /// When accepting is to be tried again without an event.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.exhausted.map(|exhausted| exhausted.retry_at)
+    pub(super) fn retry_at(&self, sessions: &Sessions) -> Option<Instant> {
+        // Nothing is accepted while reads are paused, so there is nothing to wake for.
+        let exhausted = self.exhausted.filter(|_| !sessions.are_reads_paused());
+        exhausted.map(|exhausted| exhausted.retry_at)
     }
 
     /// Whether connections wait that can be accepted now.
@@ -139,12 +141,30 @@ impl Accepting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+
+    fn exhausted() -> (Accepting, Sessions) {
+        let exhausted = Exhausted { retry_at: Instant::now(), connections: 0 };
+        let accepting = Accepting { listeners: Vec::new(), exhausted: Some(exhausted) };
+        let poll = mio::Poll::new().expect("a poll");
+        let registry = Box::new(poll.registry().try_clone().expect("a registry"));
+        (accepting, Sessions::new(Config::default(), registry, Instant::now()))
+    }
 
     #[test]
     fn nothing_is_retried_once_the_listeners_are_closed() {
-        let exhausted = Exhausted { retry_at: Instant::now(), connections: 0 };
-        let mut accepting = Accepting { listeners: Vec::new(), exhausted: Some(exhausted) };
+        let (mut accepting, sessions) = exhausted();
+        assert!(accepting.retry_at(&sessions).is_some());
         accepting.close();
-        assert_eq!(accepting.retry_at(), None);
+        assert_eq!(accepting.retry_at(&sessions), None);
+    }
+
+    #[test]
+    fn nobody_wakes_to_accept_while_reads_are_paused() {
+        let (accepting, mut sessions) = exhausted();
+        sessions.pause_all_reads();
+        assert_eq!(accepting.retry_at(&sessions), None);
+        sessions.resume_all_reads();
+        assert!(accepting.retry_at(&sessions).is_some());
     }
 }

@@ -207,7 +207,7 @@ impl<H: Handler + 'static> SessionManager<H> {
             return Some(Instant::now());
         }
         let timers = self.sessions.next_deadline();
-        timers.into_iter().chain(self.accepting.retry_at()).min()
+        timers.into_iter().chain(self.accepting.retry_at(&self.sessions)).min()
     }
 
     fn work_remains(&self) -> bool {
@@ -224,7 +224,7 @@ impl<H: Handler + 'static> SessionManager<H> {
             Some(Duration::ZERO)
         } else {
             let timers = self.sessions.next_deadline();
-            let due = timers.into_iter().chain(self.accepting.retry_at()).min();
+            let due = timers.into_iter().chain(self.accepting.retry_at(&self.sessions)).min();
             let until = due.map(|at| at.saturating_duration_since(Instant::now()));
             until.into_iter().chain(max_wait).min()
         };

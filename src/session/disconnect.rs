@@ -14,7 +14,9 @@ pub struct Disconnect {
     /// Why it ended.
     pub cause: Cause,
     /// The code of the close frame that ended it: the peer's where the peer began, this side's
-    /// otherwise. None where no close frame passed.
+    /// otherwise. None where there was no close frame: the connection broke, it was raw TCP, or
+    /// the peer did not answer in time a frame whose answer was awaited ([`Cause::Removed`],
+    /// [`Cause::Stopped`]).
     pub code: Option<CloseCode>,
     /// The text of that frame; often empty.
     pub reason: Box<str>,
@@ -54,13 +56,16 @@ pub(crate) struct Ending {
     pub(crate) initiator: Initiator,
     pub(crate) awaits: Awaits,
     pub(crate) socket: Socket,
+    /// The peer's close frame came, be it the first or the answer.
+    pub(crate) answered: bool,
 }
 
 impl Ending {
     /// An end at once, whose socket is dropped.
     pub(crate) fn new(cause: Cause, initiator: Initiator) -> Self {
         let (code, reason) = (None, Box::default());
-        Self { cause, code, reason, initiator, awaits: Awaits::Nothing, socket: Socket::Drop }
+        let (awaits, socket) = (Awaits::Nothing, Socket::Drop);
+        Self { cause, code, reason, initiator, awaits, socket, answered: false }
     }
 
     /// The same with a close frame's content.

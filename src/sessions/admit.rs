@@ -245,12 +245,12 @@ fn keepalive(config: &crate::config::Config) -> Option<Keepalive> {
         return None;
     }
     let rest = if timeout.is_zero() { interval } else { timeout.saturating_sub(interval) };
-    // The kernel counts in whole seconds.
-    let second = Duration::from_secs(1);
-    let idle = interval.max(second);
+    // The kernel counts in whole seconds, and Linux takes at most 32,767 of them.
+    let (least, most) = (Duration::from_secs(1), Duration::from_secs(32_767));
+    let idle = interval.clamp(least, most);
     Some(Keepalive {
         idle,
-        interval: (rest / KEEPALIVE_PROBES).max(second),
+        interval: (rest / KEEPALIVE_PROBES).clamp(least, most),
         probes: KEEPALIVE_PROBES,
     })
 }

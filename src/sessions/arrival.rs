@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
+use std::time::Instant;
 
 use super::Sessions;
 use super::stats::HandshakeFailure;
@@ -207,21 +208,25 @@ impl Sessions {
         }
     }
 
-    /// A handshake's connection ended before there was a session.
-    pub(crate) fn abandon(&mut self, key: SessionKey) {
+    /// Drops a connection that is no session; a handshake has failed by that.
+    pub(crate) fn abandon(&mut self, key: SessionKey, failure: HandshakeFailure) {
         if self.handshake_mut(key).is_some() {
-            self.failed_handshakes.count(HandshakeFailure::ConnectionLost);
+            self.failed_handshakes.count(failure);
         }
         self.drop_connection(key);
     }
 
-    /// A handshake's request is answered 503, or its socket is dropped if there is none yet.
-    pub(super) fn refuse_stopping(&mut self, key: SessionKey) {
-        let Some(handshake) = self.handshake_mut(key) else { return };
+    /// A handshake's request is answered 503. One that has sent nothing yet is read once more: its
+    /// request may stand in the socket.
+    pub(super) fn refuse_stopping(&mut self, key: SessionKey, deadline: Instant) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Stage::Handshake(handshake) = &mut connection.stage else { return };
         match &handshake.head {
             Some(head) if head.buffered() == 0 => {
-                self.failed_handshakes.count(HandshakeFailure::Stopping);
-                self.drop_connection(key);
+                handshake.deadline = handshake.deadline.min(deadline);
+                self.wheel.reschedule(connection.timer, handshake.deadline);
+                connection.readiness.readable = true;
+                self.carry(key);
             }
             // It is the host that stops, in the callback that is to answer this request.
             None if handshake.parked.is_none() => {}

@@ -5,21 +5,21 @@ use std::time::Instant;
 
 use super::Sessions;
 use super::lifecycle::Lifecycle;
-use super::table::{Lingering, Stage};
+use super::table::{Lingering, Peer, Stage};
 use crate::close::{Cause, CloseCode, CloseReason, Initiator};
 use crate::codec::CodecError;
 use crate::codec::websocket::{self, ControlFrame};
 use crate::id::SessionKey;
 use crate::outbox::{FrameKind, Outbox};
-use crate::session::{Awaits, Disconnect, Ending, Socket};
+use crate::session::{Awaits, Disconnect, Ending, Session, Socket};
 
 /// How much input a lingering socket still reads and throws away. A peer that sends more than this
 /// after it was shown out does not get to see the answer.
 const LINGER_BUDGET: usize = 256 * 1024;
 
 impl Lingering {
-    fn new(outbox: Outbox) -> Self {
-        Self { outbox, budget: LINGER_BUDGET, peer_ended: false }
+    fn new(outbox: Outbox, peer: Peer) -> Self {
+        Self { outbox, budget: LINGER_BUDGET, peer }
     }
 }
 
@@ -80,11 +80,15 @@ impl Sessions {
             // code it received." (RFC 6455, section 5.5.1)
             let answer =
                 code.map_or_else(websocket::close_empty, |code| websocket::close(&code.into()));
-            let ending = Ending::new(Cause::ClientClosed, Initiator::Client)
+            let mut ending = Ending::new(Cause::ClientClosed, Initiator::Client)
                 .with_frame(Some(code.unwrap_or(CloseCode::NO_STATUS)), reason)
                 .lingering();
+            ending.answered = true;
             self.end(key, ending, Some(&answer));
         } else {
+            if let Some(ending) = session.ending_mut() {
+                ending.answered = true;
+            }
             self.finish(key, Socket::Linger);
         }
     }
@@ -189,6 +193,11 @@ impl Sessions {
         let Some(session) = self.table.get_mut(key).and_then(|c| c.session_mut()) else { return };
         let Some(ending) = session.ending_mut() else { return };
         if ending.awaits != Awaits::Nothing {
+            if matches!(ending.awaits, Awaits::PeerClose(_)) && !ending.answered {
+                // The close frame that was awaited never came.
+                ending.code = None;
+                ending.reason = Box::default();
+            }
             ending.awaits = Awaits::Nothing;
             ending.socket = socket;
             self.lifecycle.push_back(Lifecycle::Disconnect(key));
@@ -197,7 +206,7 @@ impl Sessions {
 
     /// Takes a session that has ended out of the table. Its socket lingers on in the same slot, or
     /// is dropped.
-    pub(super) fn reap(&mut self, key: SessionKey) -> Option<Disconnect> {
+    pub(crate) fn reap(&mut self, key: SessionKey) -> Option<Disconnect> {
         let lingers = {
             let ending = self.table.get(key)?.session()?.ending()?;
             ending.socket == Socket::Linger
@@ -225,11 +234,13 @@ impl Sessions {
         Some(disconnect)
     }
 
-    fn replace_by_lingering(&mut self, key: SessionKey) -> Option<crate::session::Session> {
+    fn replace_by_lingering(&mut self, key: SessionKey) -> Option<Session> {
         let deadline = self.linger_deadline();
         let connection = self.table.get_mut(key)?;
         self.wheel.reschedule(connection.timer, deadline);
-        let lingering = Stage::Lingering(Box::new(Lingering::new(Outbox::default())));
+        let answered = connection.session().and_then(Session::ending).is_some_and(|e| e.answered);
+        let peer = if answered { Peer::SaidGoodBye } else { Peer::MaySpeak };
+        let lingering = Stage::Lingering(Box::new(Lingering::new(Outbox::default(), peer)));
         match std::mem::replace(&mut connection.stage, lingering) {
             Stage::Session(session) => Some(session),
             _ => None,
@@ -254,7 +265,7 @@ impl Sessions {
         outbox.push(&mut self.outgoing.pool, &[response], 0, FrameKind::Control);
         let Some(connection) = self.table.get_mut(key) else { return };
         self.wheel.reschedule(connection.timer, deadline);
-        connection.stage = Stage::Lingering(Box::new(Lingering::new(outbox)));
+        connection.stage = Stage::Lingering(Box::new(Lingering::new(outbox, Peer::MaySpeak)));
         self.linger(key);
     }
 
@@ -281,7 +292,7 @@ impl Sessions {
     pub(super) fn linger_flushed(&mut self, key: SessionKey) {
         let Some(connection) = self.table.get_mut(key) else { return };
         let Stage::Lingering(lingering) = &connection.stage else { return };
-        if lingering.peer_ended {
+        if lingering.peer == Peer::Ended {
             self.drop_connection(key);
         } else {
             connection.transport.shutdown_write();
@@ -293,21 +304,20 @@ impl Sessions {
     pub(crate) fn linger_ended(&mut self, key: SessionKey) {
         let Some(connection) = self.table.get_mut(key) else { return };
         let Stage::Lingering(lingering) = &mut connection.stage else { return };
-        lingering.peer_ended = true;
+        lingering.peer = Peer::Ended;
         if lingering.outbox.is_empty() {
             self.drop_connection(key);
         }
     }
 
-    /// A lingering socket has read `count` bytes that nobody wants. Says whether it goes on.
-    pub(crate) fn discard(&mut self, key: SessionKey, count: usize) -> bool {
-        let Some(connection) = self.table.get_mut(key) else { return false };
-        let Stage::Lingering(lingering) = &mut connection.stage else { return false };
+    /// A lingering socket has read `count` bytes that nobody wants.
+    pub(crate) fn discard(&mut self, key: SessionKey, count: usize) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let Stage::Lingering(lingering) = &mut connection.stage else { return };
         match lingering.budget.checked_sub(count) {
             Some(left) => lingering.budget = left,
             None => self.drop_connection(key),
         }
-        self.table.get(key).is_some()
     }
 
     /// Drops the socket of a connection that is no session.

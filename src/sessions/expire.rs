@@ -66,6 +66,10 @@ impl Sessions {
 
     /// The session was read once more, and nothing came that would save it.
     pub(crate) fn expire_for_good(&mut self, key: SessionKey) {
+        if self.is_paused(key) {
+            // The host has paused it meanwhile; resuming sets the timer again.
+            return;
+        }
         self.attend(key, true);
     }
 

@@ -11,16 +11,17 @@ mod pause;
 mod reading;
 mod send;
 mod stats;
+mod stop;
 mod table;
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::close::{Cause, CloseCode, CloseReason};
+use crate::close::{Cause, CloseReason};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::id::{SessionId, SessionKey, SessionRef};
-use crate::session::{Awaits, Disconnect, ListenerId, Session, Socket};
+use crate::session::{Awaits, ListenerId, Session};
 use crate::timer_wheel::TimerWheel;
 use crate::transport::{ListenUrl, Register};
 
@@ -28,6 +29,7 @@ pub use admit::{Accepted, Refused};
 pub use arrival::{Arrival, Ticket};
 pub use send::Delivery;
 pub use stats::{Disconnects, HandshakeFailure, HandshakeFailures, SessionCounts, Stats};
+pub use stop::StopOptions;
 
 pub(crate) use arrival::Head;
 pub(crate) use expire::Expired;
@@ -37,46 +39,8 @@ pub(crate) use table::Source;
 
 use lifecycle::Counters;
 use outgoing::{Flushed, Outgoing};
-use table::{Connection, Stage, Table};
-
-/// How a manager is stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct StopOptions {
-    /// How long close handshakes are awaited, at most [`Config::MAX_TIMEOUT`]. Default 5 s. Zero
-    /// drops every connection at once.
-    pub grace: Duration,
-}
-
-impl StopOptions {
-    /// The default: a grace of 5 s.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { grace: Duration::from_secs(5) }
-    }
-
-    /// The same with another grace.
-    #[must_use]
-    pub fn with_grace(mut self, grace: Duration) -> Self {
-        self.grace = grace;
-        self
-    }
-}
-
-impl Default for StopOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// How far stopping has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Running,
-    /// Close handshakes are awaited until then.
-    Stopping(Instant),
-    Stopped,
-}
+use stop::Life;
+use table::{Stage, Table};
 
 /// All sessions of one manager.
 ///
@@ -184,39 +148,6 @@ impl Sessions {
         let deadline = self.now + self.config.close_timeout;
         self.show_out(key, Cause::Removed, reason, deadline);
         Ok(())
-    }
-
-    /// Stops the manager: new upgrades are answered 503, every session is closed with 1001, close
-    /// handshakes are awaited up to the grace, the rest are dropped, `on_disconnect` runs for each,
-    /// and then [`SessionManager::run`](crate::SessionManager::run) returns.
-    ///
-    /// Called again while it stops, it can only shorten the grace.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Stopped`] when it has stopped already.
-    pub fn stop(&mut self, options: StopOptions) -> Result<()> {
-        // A host may well say `Duration::MAX`, which no clock can count up to.
-        let until = self.now + options.grace.min(Config::MAX_TIMEOUT);
-        let deadline = match self.life {
-            Life::Running => until,
-            Life::Stopping(earlier) => until.min(earlier),
-            Life::Stopped => return Err(Error::Stopped),
-        };
-        self.life = Life::Stopping(deadline);
-        // Stopping must be able to read the close frames that it waits for.
-        self.resume_all_reads();
-        let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
-        for key in keys {
-            self.stop_connection(key, deadline);
-        }
-        Ok(())
-    }
-
-    /// Whether [`Sessions::stop`] was called.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.life != Life::Running
     }
 
     /// The listeners, by [`ListenerId`]; their ports are the actual ones.
@@ -347,11 +278,7 @@ impl Sessions {
 
     /// When the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let stop = match self.life {
-            Life::Stopping(deadline) => Some(deadline),
-            Life::Running | Life::Stopped => None,
-        };
-        [self.wheel.next_deadline(), stop].into_iter().flatten().min()
+        [self.wheel.next_deadline(), self.stop_deadline()].into_iter().flatten().min()
     }
 
     /// Writes what every marked connection has to send, once each.
@@ -410,67 +337,5 @@ impl Sessions {
     /// Queues what drained in the last tick to be told.
     pub(crate) fn take_drained(&mut self) {
         self.lifecycle.extend(self.drained.drain(..).map(Lifecycle::Drain));
-    }
-
-    /// Takes a session that has ended out of the table.
-    pub(crate) fn take_ended(&mut self, key: SessionKey) -> Option<Disconnect> {
-        self.reap(key)
-    }
-
-    /// Whether stopping is done; the grace may be over, and then it is.
-    pub(crate) fn finish_stopping(&mut self) {
-        let Life::Stopping(deadline) = self.life else { return };
-        if self.now >= deadline || self.is_all_said() {
-            let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
-            for key in keys {
-                if self.any_session(key).is_some() {
-                    self.finish(key, Socket::Drop);
-                } else {
-                    self.drop_connection(key);
-                }
-            }
-        }
-        if self.table.is_empty() && self.lifecycle.is_empty() {
-            self.life = Life::Stopped;
-        }
-    }
-
-    /// Whether no session is left, nor anything to write or known to be unread: whoever only
-    /// lingers by now, or has not finished a request, holds up no stop.
-    fn is_all_said(&self) -> bool {
-        let is_silent = |connection: &Connection| match &connection.stage {
-            Stage::Session(_) => false,
-            Stage::Lingering(lingering) => {
-                lingering.outbox.is_empty() && !connection.readiness.readable
-            }
-            Stage::Handshake(_) => !connection.readiness.readable,
-        };
-        self.counters.open() + self.counters.closing == 0
-            && self.table.iter().all(|(_, connection)| is_silent(connection))
-    }
-
-    /// What stopping does to one connection.
-    fn stop_connection(&mut self, key: SessionKey, deadline: Instant) {
-        let Some(connection) = self.table.get(key) else { return };
-        match &connection.stage {
-            Stage::Session(session) if session.is_open() => {
-                self.show_out(key, Cause::Stopped, &CloseCode::GOING_AWAY.into(), deadline);
-            }
-            Stage::Session(_) | Stage::Lingering(_) => {
-                let earlier = self.wheel.deadline(connection.timer);
-                if earlier.is_none_or(|earlier| deadline < earlier) {
-                    self.wheel.reschedule(connection.timer, deadline);
-                }
-            }
-            Stage::Handshake(_) => self.refuse_stopping(key),
-        }
-    }
-
-    /// When stopping ends at the latest.
-    fn stop_deadline(&self) -> Option<Instant> {
-        match self.life {
-            Life::Stopping(deadline) => Some(deadline),
-            Life::Running | Life::Stopped => None,
-        }
     }
 }

@@ -99,8 +99,18 @@ pub(crate) struct Lingering {
     pub(crate) outbox: Outbox,
     /// How many more bytes of input are read and thrown away.
     pub(crate) budget: usize,
-    /// The peer has ended its side: when all is written, nothing is left to wait for.
-    pub(crate) peer_ended: bool,
+    pub(crate) peer: Peer,
+}
+
+/// What a lingering socket's peer may still do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// Send more.
+    MaySpeak,
+    /// End its side: its close frame came, which nothing may follow (RFC 6455, section 5.5.1).
+    SaidGoodBye,
+    /// Nothing: it has ended its side. When all is written, nothing is left to wait for.
+    Ended,
 }
 
 /// What a slot of the slab costs: kept small, because there are many.

@@ -45,6 +45,8 @@ impl Listener {
                     let address = socket.local_addr()?;
                     return Ok((socket, address));
                 }
+                // Another server has it: its other addresses are no substitute.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
                 Err(error) => failure = error,
             }
         }

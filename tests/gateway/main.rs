@@ -8,6 +8,7 @@ mod gateway;
 mod admission;
 mod backlog;
 mod driver;
+mod exhaustion;
 mod footprint;
 mod liveness;
 mod messages;

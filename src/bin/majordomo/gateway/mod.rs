@@ -56,6 +56,8 @@ impl Gateway {
                     link.journal.bad_command(&detail, line);
                 }
             }
+            // A driver that has said `stop` may leave: the grace that it gave stands.
+            Incoming::End(None) if sessions.is_stopping() => {}
             Incoming::End(None) => stop(sessions, "the driver's commands ended", self.grace),
             Incoming::End(Some(error)) => {
                 log::warn!("cannot read the driver's commands: {error}");
