@@ -194,10 +194,10 @@ pub(crate) struct ScaleArgs {
     )]
     pub(crate) servers: Vec<Kind>,
     /// How often each server has its turn
-    #[arg(long, default_value = "3", value_parser = at_least_one)]
+    #[arg(long, default_value = "7", value_parser = at_least_one)]
     rounds: usize,
     /// How long to measure each time
-    #[arg(long, default_value = "2", value_parser = seconds)]
+    #[arg(long, default_value = "0.5", value_parser = seconds)]
     secs: Duration,
 }
 
@@ -207,10 +207,10 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "SERVER,SERVER", value_delimiter = ',')]
     pub(crate) servers: Vec<Kind>,
     /// How often each server has its turn
-    #[arg(long, default_value = "3", value_parser = at_least_one)]
+    #[arg(long, default_value = "15", value_parser = at_least_one)]
     rounds: usize,
     /// How long to measure each time
-    #[arg(long, default_value = "1", value_parser = seconds)]
+    #[arg(long, default_value = "0.2", value_parser = seconds)]
     secs: Duration,
 }
 

@@ -64,7 +64,9 @@ pub(crate) struct Row {
 pub(crate) struct Figure {
     pub(crate) server: String,
     pub(crate) role: Role,
-    /// The median of the rounds.
+    /// One value for each round.
+    pub(crate) rounds: Vec<f64>,
+    /// Their median.
     pub(crate) median: f64,
     pub(crate) least: f64,
     pub(crate) most: f64,
@@ -77,16 +79,25 @@ impl Figure {
         role: Role,
         values: impl Iterator<Item = f64>,
     ) -> Option<Self> {
-        let values: Vec<f64> = values.collect();
-        let least = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-        Some(Self { server, role, median: median(values)?, least, most })
+        let rounds: Vec<f64> = values.collect();
+        let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let median = median(rounds.iter().copied())?;
+        Some(Self { server, role, rounds, median, least, most })
+    }
+
+    /// How many times another's figure it is: the median of what it is in each round, because a
+    /// machine that slows down for a while slows both down.
+    fn times(&self, other: &Self) -> f64 {
+        let pairs = self.rounds.iter().zip(&other.rounds).map(|(own, other)| own / other);
+        let paired = median(pairs).filter(|_| self.rounds.len() == other.rounds.len());
+        paired.unwrap_or(self.median / other.median)
     }
 }
 
 impl Row {
-    pub(crate) fn figure(&self, server: &str) -> Option<f64> {
-        self.figures.iter().find(|figure| figure.server == server).map(|figure| figure.median)
+    pub(crate) fn figure(&self, server: &str) -> Option<&Figure> {
+        self.figures.iter().find(|figure| figure.server == server)
     }
 
     fn of(&self, role: Role) -> impl Iterator<Item = &Figure> {
@@ -95,13 +106,13 @@ impl Row {
 
     /// How many times the floor's figure.
     pub(crate) fn to_floor(&self, figure: &Figure) -> Option<f64> {
-        Some(figure.median / self.of(Role::Floor).next()?.median)
+        Some(figure.times(self.of(Role::Floor).next()?))
     }
 
     /// How many times the figure of the best among the peers.
     pub(crate) fn to_best_peer(&self, figure: &Figure) -> Option<f64> {
-        let best = self.of(Role::Peer).map(|figure| figure.median).min_by(f64::total_cmp)?;
-        Some(figure.median / best)
+        let best = self.of(Role::Peer).min_by(|a, b| a.median.total_cmp(&b.median))?;
+        Some(figure.times(best))
     }
 
     /// Whether the gateway's figure reaches the goal, where there are both.
@@ -129,23 +140,21 @@ fn growth_of(family: &str, rows: &[Row]) -> Vec<String> {
         .zip(of_family().max_by_key(|row| row.sessions))
         .filter(|(first, last)| first.sessions < last.sessions);
     let Some((first, last)) = ends else { return Vec::new() };
-    let growth = |server: &str| Some(last.figure(server)? / first.figure(server)?);
-    let floor = first.figures.iter().find(|figure| figure.role == Role::Floor);
-    let floor = floor.and_then(|figure| growth(&figure.server));
-    first
-        .figures
-        .iter()
-        .filter_map(|Figure { server, role, .. }| {
-            let own = growth(server)?;
-            let (few, many) = (first.sessions, last.sessions);
-            let beside = match floor.filter(|_| *role != Role::Floor) {
-                Some(floor) => format!(", {:.2} of the floor's growth", own / floor),
-                None => String::new(),
-            };
-            Some(format!(
-                "{server}: {family}: the cost grows {own:.2} times from {few} to {many} \
-                 sessions{beside}"
-            ))
-        })
-        .collect()
+    let few_and_many = |server: &str| Some((first.figure(server)?, last.figure(server)?));
+    let line = |server: &str| {
+        let (few, many) = few_and_many(server)?;
+        let own = many.median / few.median;
+        let beside = match (last.to_floor(many), first.to_floor(few)) {
+            (Some(last), Some(first)) if few.role != Role::Floor => {
+                format!(", {:.2} of the floor's growth", last / first)
+            }
+            _ => String::new(),
+        };
+        let (few, many) = (first.sessions, last.sessions);
+        Some(format!(
+            "{server}: {family}: the cost grows {own:.2} times from {few} to {many} \
+             sessions{beside}"
+        ))
+    };
+    first.figures.iter().filter_map(|figure| line(&figure.server)).collect()
 }

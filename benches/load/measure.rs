@@ -53,41 +53,62 @@ impl Measurement {
 pub(crate) struct Watch {
     process: Option<Process>,
     memory: Option<Memory>,
-    began: Instant,
-    cpu: Option<u64>,
-    wakeups: Option<u64>,
     /// The most of its own memory that was seen.
     peak: u64,
+    began: Mark,
+    total: Spent,
+}
+
+/// A moment, and what the server had used by then.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    at: Instant,
+    cpu: Option<u64>,
+    wakeups: Option<u64>,
+}
+
+/// What passed from one moment to another.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    time: Duration,
+    cpu: Option<Duration>,
+    wakeups: Option<u64>,
 }
 
 impl Watch {
     /// Call it before the first connection: its memory is what later memory is compared with.
     pub(crate) fn new(process: Option<Process>) -> Self {
         let memory = process.and_then(Process::memory);
-        Self { process, memory, began: Instant::now(), cpu: None, wakeups: None, peak: 0 }
+        let began = Mark { at: Instant::now(), cpu: None, wakeups: None };
+        Self { process, memory, peak: 0, began, total: Spent::default() }
     }
 
     /// Time and processor time count from here.
     pub(crate) fn begin(&mut self) {
-        self.wakeups = self.process.and_then(Process::wakeups);
-        self.cpu = self.process.and_then(Process::cpu);
-        self.began = Instant::now();
+        let wakeups = self.process.and_then(Process::wakeups);
+        let cpu = self.process.and_then(Process::cpu);
+        self.began = Mark { at: Instant::now(), cpu, wakeups };
     }
 
-    /// Ends what [`Self::begin`] began, and puts it into `measurement`, whose `count` is set.
-    pub(crate) fn finish(&self, measurement: &mut Measurement) {
-        let elapsed = self.began.elapsed();
-        let cpu = self.process.and_then(Process::cpu).zip(self.cpu);
-        let wakeups = self.process.and_then(Process::wakeups).zip(self.wakeups);
-        measurement.seconds = elapsed.as_secs_f64();
-        if let Some((after, before)) = cpu {
-            let spent = Duration::from_nanos(after.saturating_sub(before));
-            measurement.cpu_share = Some(spent.as_secs_f64() / elapsed.as_secs_f64());
-            if measurement.count > 0 {
-                measurement.cpu_us = Some(spent.as_secs_f64() * 1e6 / float(measurement.count));
-            }
-        }
-        measurement.wakeups = wakeups.map(|(after, before)| after.saturating_sub(before));
+    /// What was spent since [`Self::begin`]. Nothing is added to the total yet.
+    pub(crate) fn so_far(&self) -> Spent {
+        let time = self.began.at.elapsed();
+        let grown = |(after, before): (u64, u64)| after.saturating_sub(before);
+        let cpu = self.process.and_then(Process::cpu).zip(self.began.cpu).map(grown);
+        let wakeups = self.process.and_then(Process::wakeups).zip(self.began.wakeups).map(grown);
+        Spent { time, cpu: cpu.map(Duration::from_nanos), wakeups }
+    }
+
+    /// Ends what [`Self::begin`] began, adds it to the total and gives it.
+    pub(crate) fn end(&mut self) -> Spent {
+        let spent = self.so_far();
+        self.total = self.total.and(spent);
+        spent
+    }
+
+    /// The total of all that was begun and ended.
+    pub(crate) fn total(&self) -> Spent {
+        self.total
     }
 
     /// Looks at the server's memory, for its peak.
@@ -107,5 +128,28 @@ impl Watch {
             peak_growth: self.peak.max(now.anonymous).saturating_sub(before.anonymous),
             per_session: if sessions > 0 { growth / float(sessions as u64) } else { 0.0 },
         })
+    }
+}
+
+impl Spent {
+    fn and(self, other: Self) -> Self {
+        Self {
+            time: self.time + other.time,
+            cpu: other.cpu.map(|cpu| self.cpu.unwrap_or_default() + cpu),
+            wakeups: other.wakeups.map(|wakeups| self.wakeups.unwrap_or(0) + wakeups),
+        }
+    }
+
+    /// Server time for each of so many, in microseconds.
+    pub(crate) fn cpu_us(self, count: u64) -> Option<f64> {
+        Some(self.cpu?.as_secs_f64() * 1e6 / float(count)).filter(|_| count > 0)
+    }
+
+    /// Puts it into a measurement whose count is set.
+    pub(crate) fn put_into(self, measurement: &mut Measurement) {
+        measurement.seconds = self.time.as_secs_f64();
+        measurement.cpu_us = self.cpu_us(measurement.count);
+        measurement.cpu_share = self.cpu.map(|cpu| cpu.as_secs_f64() / self.time.as_secs_f64());
+        measurement.wakeups = self.wakeups;
     }
 }

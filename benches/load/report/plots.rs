@@ -94,7 +94,7 @@ fn scales(report: &Report, colour: impl Fn(&str) -> usize) -> Vec<Plot> {
     for family in families {
         let rows = || rows.iter().filter(|row| row.family == family);
         let cost = |server: &str| {
-            let point = |row: &&Row| Some((float(row.sessions as u64), row.figure(server)?));
+            let point = |row: &&Row| Some((float(row.sessions as u64), row.figure(server)?.median));
             rows().filter_map(point).collect::<Vec<_>>()
         };
         let memory = |server: &str| {

@@ -93,8 +93,9 @@ pub(super) fn comparison_cells(rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) 
     let line = |row: &Row| {
         let mut line = vec![row.work.clone(), row.unit.name().to_owned()];
         for server in &servers {
-            let figure = row.figures.iter().find(|figure| figure.server == *server);
-            line.push(figure.map_or_else(String::new, |figure| with_ratio(row, figure)));
+            line.push(
+                row.figure(server).map_or_else(String::new, |figure| with_ratio(row, figure)),
+            );
         }
         let gateway = row.figures.iter().find(|figure| figure.role == Role::Gateway);
         let to_best = gateway.and_then(|figure| row.to_best_peer(figure));

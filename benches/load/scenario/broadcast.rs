@@ -9,8 +9,8 @@ use super::{GLANCE, PATIENCE, Payload, Setting, TO_ALL, WARM_UP, connect, nanose
 use crate::client::{Fleet, Traffic};
 use crate::figures::{Latency, histogram, size_name};
 use crate::measure::{Measurement, Watch};
-use crate::progress::steps;
-use crate::server::Mode;
+use crate::progress::{Progress, steps};
+use crate::server::{Mode, Server};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Broadcast {
@@ -23,37 +23,74 @@ pub(crate) struct Broadcast {
 }
 
 pub(crate) fn run(plan: &Broadcast, setting: &Setting<'_>) -> io::Result<Measurement> {
-    let server = setting.server(Mode::Hub, plan.connections)?;
-    let script = plan.payload.script(TO_ALL, plan.size, plan.depth);
-    let mut fleet = Fleet::new(&server.target, script)?;
-    let mut watch = Watch::new(server.process);
-    connect::open(&mut fleet, plan.connections, setting.progress)?;
-
-    let mut rounds = Rounds::new(fleet.links(), plan.depth as u64);
+    let mut bout = Bout::open(plan, setting)?;
     setting.progress.begin(&plan.work(), steps(WARM_UP + plan.time));
-    let begin = fleet.now();
-    let drive = |fleet: &mut Fleet, rounds: &mut Rounds, until: Duration| {
-        while fleet.now() - begin < nanoseconds(until) && rounds.play(fleet)? {
-            setting.progress.at((fleet.now() - begin) / 1_000_000);
-        }
-        io::Result::Ok(())
-    };
-    drive(&mut fleet, &mut rounds, WARM_UP)?;
-    rounds.record(histogram());
-    watch.begin();
-    drive(&mut fleet, &mut rounds, WARM_UP + plan.time)?;
+    bout.play(WARM_UP, setting.progress)?;
+    Ok(bout.finish())
+}
 
-    let mut measurement = Measurement {
-        server: server.name.clone(),
-        work: plan.work(),
-        sessions: fleet.open(),
-        ..rounds.measurement()
-    };
-    watch.finish(&mut measurement);
-    measurement.memory = watch.memory(fleet.open());
-    fleet.fail("message to one that had it", rounds.surplus());
-    measurement.failures = fleet.failures().clone();
-    Ok(measurement)
+/// A server with the connections of this work. It can be measured again and again.
+pub(crate) struct Bout {
+    plan: Broadcast,
+    rounds: Rounds,
+    watch: Watch,
+    // The connections end before the server does.
+    fleet: Fleet,
+    server: Server,
+}
+
+impl Bout {
+    pub(crate) fn open(plan: &Broadcast, setting: &Setting<'_>) -> io::Result<Self> {
+        let server = setting.server(Mode::Hub, plan.connections)?;
+        let script = plan.payload.script(TO_ALL, plan.size, plan.depth);
+        let mut fleet = Fleet::new(&server.target, script)?;
+        let watch = Watch::new(server.process);
+        connect::open(&mut fleet, plan.connections, setting.progress)?;
+        let rounds = Rounds::new(fleet.links(), plan.depth as u64);
+        Ok(Self { plan: *plan, rounds, watch, fleet, server })
+    }
+
+    /// Measures whole rounds for the time of the plan. Gives the server's CPU time for each
+    /// delivery, in microseconds.
+    pub(crate) fn play(
+        &mut self,
+        warm_up: Duration,
+        progress: &Progress,
+    ) -> io::Result<Option<f64>> {
+        let Self { plan, rounds, watch, fleet, .. } = self;
+        let begin = fleet.now();
+        let drive = |fleet: &mut Fleet, rounds: &mut Rounds, until: Duration| {
+            while fleet.now() - begin < nanoseconds(until) && rounds.play(fleet)? {
+                progress.at((fleet.now() - begin) / 1_000_000);
+            }
+            io::Result::Ok(())
+        };
+        drive(fleet, rounds, warm_up)?;
+        let before = rounds.deliveries;
+        rounds.records = true;
+        watch.begin();
+        drive(fleet, rounds, warm_up + plan.time)?;
+        let spent = watch.end();
+        rounds.records = false;
+        fleet.fail("message to one that had it", std::mem::take(&mut rounds.surplus));
+        Ok(spent.cpu_us(rounds.deliveries - before))
+    }
+
+    pub(crate) fn finish(self) -> Measurement {
+        let sessions = self.fleet.open();
+        let mut measurement = Measurement {
+            server: self.server.name.clone(),
+            work: self.plan.work(),
+            sessions,
+            count: self.rounds.deliveries,
+            latency: Latency::of(&self.rounds.recorded),
+            memory: self.watch.memory(sessions),
+            failures: self.fleet.failures().clone(),
+            ..Measurement::default()
+        };
+        self.watch.total().put_into(&mut measurement);
+        measurement
+    }
 }
 
 impl Broadcast {
@@ -72,9 +109,12 @@ pub(super) struct Rounds {
     /// What each link still has to hear in this round.
     due: Vec<u64>,
     outstanding: u64,
-    surplus: u64,
-    deliveries: u64,
-    recorded: Option<Histogram<u64>>,
+    /// Messages to links that had heard all of their round.
+    pub(super) surplus: u64,
+    /// Whether deliveries are counted and recorded.
+    pub(super) records: bool,
+    pub(super) deliveries: u64,
+    pub(super) recorded: Histogram<u64>,
 }
 
 impl Rounds {
@@ -85,24 +125,10 @@ impl Rounds {
             due: vec![0; links],
             outstanding: 0,
             surplus: 0,
+            records: false,
             deliveries: 0,
-            recorded: None,
+            recorded: histogram(),
         }
-    }
-
-    /// Deliveries count from here.
-    pub(super) fn record(&mut self, histogram: Histogram<u64>) {
-        self.recorded = Some(histogram);
-    }
-
-    /// Messages to links that had heard all of their round.
-    pub(super) fn surplus(&self) -> u64 {
-        self.surplus
-    }
-
-    pub(super) fn measurement(&self) -> Measurement {
-        let latency = self.recorded.as_ref().and_then(Latency::of);
-        Measurement { count: self.deliveries, latency, ..Measurement::default() }
     }
 
     /// Plays one round. Gives whether another can follow.
@@ -137,9 +163,9 @@ impl Traffic for Rounds {
         *due -= heard;
         self.surplus += messages - heard;
         self.outstanding -= heard;
-        if let Some(histogram) = &mut self.recorded {
+        if self.records {
             self.deliveries += heard;
-            histogram.saturating_record_n(now.saturating_sub(self.sent), heard);
+            self.recorded.saturating_record_n(now.saturating_sub(self.sent), heard);
         }
         0
     }

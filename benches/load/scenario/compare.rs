@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::contest::{self, Contest, Work};
+use super::contest::{self, Contest, Event, Work};
 use super::{Payload, Place, Setting};
 use crate::comparison::Goal;
 use crate::scenario::broadcast::Broadcast;
@@ -17,26 +17,34 @@ pub(crate) struct Compare {
     pub(crate) time: Duration,
 }
 
+/// Works that start a server anew for each turn take longer, and vary less.
+const FRESH_ROUNDS: usize = 5;
+
 pub(crate) fn run(plan: &Compare, servers: &[Place<'_>], setting: &Setting<'_>) -> Contest {
-    contest::run(&plan.works(), servers, plan.rounds, setting)
+    contest::run(&plan.events(), servers, setting)
 }
 
 impl Compare {
-    fn works(&self) -> Vec<(Work, Option<Goal>)> {
+    fn events(&self) -> Vec<Event> {
         use Payload::{Binary, Text};
-        vec![
-            (self.echo(200, 64, 1, Text), Some(Goal::TimesFloor(1.05))),
-            (self.echo(200, 64, 16, Text), Some(Goal::TimesFloor(1.12))),
-            (self.echo(50, 16 * 1024, 1, Binary), Some(Goal::TimesFloor(1.12))),
-            (self.echo(50, 16 * 1024, 1, Text), Some(Goal::TimesFloor(1.18))),
-            (self.broadcast(1), Some(Goal::TimesFloor(1.05))),
-            (self.broadcast(16), Some(Goal::TimesFloor(1.12))),
-            (
-                Work::Idle(Idle { connections: 10_000, hold: self.time, carry: None }),
-                Some(Goal::AtMost(440.0)),
-            ),
-            (Work::Storm(Storm { connections: 10_000, rate: None }), Some(Goal::TimesFloor(1.3))),
-        ]
+        let idle = Idle { connections: 10_000, hold: self.time, carry: None };
+        let storm = Storm { connections: 10_000, rate: None };
+        let works = [
+            (self.echo(200, 64, 1, Text), Goal::TimesFloor(1.05)),
+            (self.echo(200, 64, 16, Text), Goal::TimesFloor(1.12)),
+            (self.echo(50, 16 * 1024, 1, Binary), Goal::TimesFloor(1.12)),
+            (self.echo(50, 16 * 1024, 1, Text), Goal::TimesFloor(1.18)),
+            (self.broadcast(1), Goal::TimesFloor(1.05)),
+            (self.broadcast(16), Goal::TimesFloor(1.12)),
+            (Work::Idle(idle), Goal::AtMost(440.0)),
+            (Work::Storm(storm), Goal::TimesFloor(1.3)),
+        ];
+        let rounds = |work: &Work| match work {
+            Work::Idle(_) | Work::Storm(_) => self.rounds.min(FRESH_ROUNDS),
+            Work::Echo(_) | Work::Broadcast(_) => self.rounds,
+        };
+        let event = |(work, goal)| Event { work, goal: Some(goal), rounds: rounds(&work) };
+        works.map(event).to_vec()
     }
 
     fn echo(&self, connections: usize, size: usize, depth: usize, payload: Payload) -> Work {

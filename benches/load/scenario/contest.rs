@@ -1,8 +1,10 @@
 //! Several servers do the same works in turn, A B C A B C, so that what changes on the machine
-//! meanwhile changes for all of them.
+//! meanwhile changes for all of them. Where descriptors allow it, all of them stay connected, and
+//! their turns are short and many.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
 use super::broadcast::{self, Broadcast};
 use super::echo::{self, Echo};
@@ -27,58 +29,132 @@ pub(crate) enum Work {
 #[derive(Debug, Default)]
 pub(crate) struct Contest {
     pub(crate) rows: Vec<Row>,
-    /// For each row and server the round whose figure is nearest to the median, with the failures
-    /// of all rounds.
+    /// For each row and server all rounds together, or the one in the middle where each was a run
+    /// of its own.
     pub(crate) measurements: Vec<Measurement>,
     /// What could not be done, and why.
     pub(crate) skipped: Vec<String>,
 }
 
-pub(crate) fn run(
-    works: &[(Work, Option<Goal>)],
-    servers: &[Place<'_>],
-    rounds: usize,
-    setting: &Setting<'_>,
-) -> Contest {
-    let mut contest = Contest::default();
-    setting.progress.begin("in turn", (works.len() * rounds * servers.len()) as u64);
-    let (silent, mut step) = (Progress::silent(), 0);
-    for &(work, goal) in works {
-        let mut results: Vec<Vec<Measurement>> = vec![Vec::new(); servers.len()];
-        let mut out = vec![false; servers.len()];
-        for round in 1..=rounds {
-            for (index, &place) in servers.iter().enumerate() {
-                step += 1;
-                if out[index] {
-                    continue;
-                }
-                let name = place.name();
-                setting.progress.name(&format!("{round}/{rounds} {}: {name}", work.name()));
-                setting.progress.at(step - 1);
-                match work.run(&Setting { place, progress: &silent, ..*setting }) {
-                    Ok(measurement) => results[index].push(measurement),
-                    Err(error) => {
-                        contest.skipped.push(format!("{name}: {}: {error}", work.name()));
-                        out[index] = true;
-                    }
-                }
+/// One work of a contest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) work: Work,
+    pub(crate) goal: Option<Goal>,
+    /// How often each server has its turn.
+    pub(crate) rounds: usize,
+}
+
+pub(crate) fn run(events: &[Event], servers: &[Place<'_>], setting: &Setting<'_>) -> Contest {
+    let turns = events.iter().map(|event| event.rounds * servers.len()).sum::<usize>();
+    setting.progress.begin("in turn", turns as u64);
+    let (mut contest, mut done) = (Contest::default(), 0);
+    let silent = Progress::silent();
+    for event in events {
+        let mut lanes: Vec<Lane<'_>> = servers.iter().map(|&place| Lane::new(place)).collect();
+        let sockets = event.work.sessions() * servers.len();
+        let held = event.work.can_pause() && sockets as u64 <= setting.allowed;
+        for round in 1..=event.rounds {
+            let work = event.work.name();
+            setting.progress.name(&format!("{work}: round {round} of {}", event.rounds));
+            for lane in &mut lanes {
+                lane.play(event.work, held, &Setting { progress: &silent, ..*setting });
+                done += 1;
+                setting.progress.at(done);
             }
         }
-        let figures = servers.iter().zip(&results).filter_map(|(place, results)| {
-            let values = results.iter().filter_map(|result| work.figure(result));
-            Figure::new(place.name(), place.role(), values)
-        });
         contest.rows.push(Row {
-            work: work.name(),
-            family: work.family(),
-            sessions: work.sessions(),
-            unit: work.unit(),
-            goal,
-            figures: figures.collect(),
+            work: event.work.name(),
+            family: event.work.family(),
+            sessions: event.work.sessions(),
+            unit: event.work.unit(),
+            goal: event.goal,
+            figures: lanes.iter().filter_map(Lane::figure).collect(),
         });
-        contest.measurements.extend(results.into_iter().filter_map(|rounds| middle(work, rounds)));
+        for lane in lanes {
+            contest.skipped.extend(
+                lane.failed.as_ref().map(|reason| {
+                    format!("{}: {}: {reason}", lane.place.name(), event.work.name())
+                }),
+            );
+            contest.measurements.extend(lane.finish(event.work));
+        }
     }
     contest
+}
+
+/// One server at one work.
+struct Lane<'a> {
+    place: Place<'a>,
+    values: Vec<f64>,
+    /// A server that stays connected between its turns.
+    bout: Option<Bout>,
+    /// The runs of a server that is started anew for each turn.
+    runs: Vec<Measurement>,
+    /// Why it takes part no more.
+    failed: Option<String>,
+}
+
+/// A server that can pause between its turns.
+enum Bout {
+    Echo(echo::Bout),
+    Broadcast(broadcast::Bout),
+}
+
+/// How long a server that was paused goes before it is measured again, and how much longer for
+/// each session: its memory has left the caches.
+const WARM_UP: Duration = Duration::from_millis(50);
+const WARM_UP_SESSION: Duration = Duration::from_micros(10);
+
+impl<'a> Lane<'a> {
+    fn new(place: Place<'a>) -> Self {
+        Self { place, values: Vec::new(), bout: None, runs: Vec::new(), failed: None }
+    }
+
+    /// Takes one turn, unless it failed before.
+    fn play(&mut self, work: Work, held: bool, setting: &Setting<'_>) {
+        if self.failed.is_some() {
+            return;
+        }
+        let setting = Setting { place: self.place, ..*setting };
+        let value = if held { self.resume(work, &setting) } else { self.run(work, &setting) };
+        match value {
+            Ok(value) => self.values.extend(value),
+            Err(error) => self.failed = Some(error.to_string()),
+        }
+    }
+
+    fn resume(&mut self, work: Work, setting: &Setting<'_>) -> io::Result<Option<f64>> {
+        if self.bout.is_none() {
+            self.bout = work.open(setting)?;
+        }
+        let sessions = u32::try_from(work.sessions()).unwrap_or(u32::MAX);
+        let warm_up = WARM_UP + WARM_UP_SESSION * sessions;
+        match &mut self.bout {
+            Some(Bout::Echo(bout)) => bout.play(warm_up, setting.progress),
+            Some(Bout::Broadcast(bout)) => bout.play(warm_up, setting.progress),
+            None => Ok(None),
+        }
+    }
+
+    fn run(&mut self, work: Work, setting: &Setting<'_>) -> io::Result<Option<f64>> {
+        let measurement = work.run(setting)?;
+        let value = work.figure(&measurement);
+        self.runs.push(measurement);
+        Ok(value)
+    }
+
+    fn figure(&self) -> Option<Figure> {
+        Figure::new(self.place.name(), self.place.role(), self.values.iter().copied())
+    }
+
+    fn finish(self, work: Work) -> Option<Measurement> {
+        match self.bout {
+            Some(Bout::Echo(bout)) => Some(bout.finish()),
+            Some(Bout::Broadcast(bout)) => Some(bout.finish()),
+            None => middle(work, self.runs),
+        }
+    }
 }
 
 impl Work {
@@ -89,6 +165,19 @@ impl Work {
             Self::Idle(plan) => idle::run(plan, setting),
             Self::Storm(plan) => storm::run(plan, setting),
         }
+    }
+
+    /// Whether a server can pause between its turns, with its connections open.
+    fn can_pause(&self) -> bool {
+        matches!(self, Self::Echo(_) | Self::Broadcast(_))
+    }
+
+    fn open(&self, setting: &Setting<'_>) -> io::Result<Option<Bout>> {
+        Ok(match self {
+            Self::Echo(plan) => Some(Bout::Echo(echo::Bout::open(plan, setting)?)),
+            Self::Broadcast(plan) => Some(Bout::Broadcast(broadcast::Bout::open(plan, setting)?)),
+            Self::Idle(_) | Self::Storm(_) => None,
+        })
     }
 
     fn name(&self) -> String {

@@ -28,13 +28,12 @@ pub(crate) fn run(plan: Drain, setting: &Setting<'_>) -> io::Result<Measurement>
     server.terminate()?;
     let mut goodbyes =
         Goodbyes { began: fleet.now(), told: histogram(), codes: BTreeMap::new(), gone: 0 };
-    let mut cpu = Measurement::default();
+    let mut spent = watch.so_far();
     let mut ended = None;
     let deadline = fleet.now() + nanoseconds(PATIENCE);
     while fleet.now() < deadline && (goodbyes.gone < sessions || ended.is_none()) {
         // What it used can be read until it has ended.
-        cpu.count = goodbyes.told.len();
-        watch.finish(&mut cpu);
+        spent = watch.so_far();
         fleet.turn(Some(GLANCE / 10), &mut goodbyes)?;
         if ended.is_none() && server.ended()? {
             ended = Some(fleet.now() - goodbyes.began);
@@ -49,11 +48,10 @@ pub(crate) fn run(plan: Drain, setting: &Setting<'_>) -> io::Result<Measurement>
     let codes = goodbyes.codes.iter().map(|(code, times)| format!("{code} ({times})"));
     let codes = codes.collect::<Vec<_>>().join(", ");
     let stopped = ended.map_or(f64::NAN, |time| crate::figures::float(time) / 1e9);
-    Ok(Measurement {
+    let mut measurement = Measurement {
         server: server.name.clone(),
         work: plan.work(),
         sessions,
-        seconds: stopped,
         count: told,
         latency: Latency::of(&goodbyes.told),
         notes: vec![format!(
@@ -62,8 +60,10 @@ pub(crate) fn run(plan: Drain, setting: &Setting<'_>) -> io::Result<Measurement>
             server.name
         )],
         failures: fleet.failures().clone(),
-        ..cpu
-    })
+        ..Measurement::default()
+    };
+    spent.put_into(&mut measurement);
+    Ok(measurement)
 }
 
 impl Drain {

@@ -10,8 +10,8 @@ use super::{GLANCE, PATIENCE, Payload, Setting, TO_SENDER, WARM_UP, connect, nan
 use crate::client::{Fleet, Traffic};
 use crate::figures::{Latency, histogram, size_name};
 use crate::measure::{Measurement, Watch};
-use crate::progress::steps;
-use crate::server::Mode;
+use crate::progress::{Progress, steps};
+use crate::server::{Mode, Server};
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Echo {
@@ -26,50 +26,87 @@ pub(crate) struct Echo {
 }
 
 pub(crate) fn run(plan: &Echo, setting: &Setting<'_>) -> io::Result<Measurement> {
-    let server = setting.server(Mode::Echo, plan.connections)?;
-    let script = plan.payload.script(TO_SENDER, plan.size, plan.depth);
-    let mut fleet = Fleet::new(&server.target, script)?;
-    let mut watch = Watch::new(server.process);
-    connect::open(&mut fleet, plan.connections, setting.progress)?;
+    let mut bout = Bout::open(plan, setting)?;
     setting.progress.begin(&plan.work(), steps(WARM_UP + plan.time));
+    bout.play(WARM_UP, setting.progress)?;
+    Ok(bout.finish())
+}
 
-    let mut exchange = Exchange::new(plan);
-    let begin = fleet.now();
-    let mut pace = plan.rate.map(|rate| Pace { rate, began: begin, sent: 0 });
-    if pace.is_none() {
-        for link in 0..plan.connections {
+/// A server with the connections of this work. It can be measured again and again.
+pub(crate) struct Bout {
+    plan: Echo,
+    exchange: Exchange,
+    watch: Watch,
+    // The connections end before the server does.
+    fleet: Fleet,
+    server: Server,
+}
+
+impl Bout {
+    pub(crate) fn open(plan: &Echo, setting: &Setting<'_>) -> io::Result<Self> {
+        let server = setting.server(Mode::Echo, plan.connections)?;
+        let script = plan.payload.script(TO_SENDER, plan.size, plan.depth);
+        let mut fleet = Fleet::new(&server.target, script)?;
+        let watch = Watch::new(server.process);
+        connect::open(&mut fleet, plan.connections, setting.progress)?;
+        Ok(Self { plan: *plan, exchange: Exchange::new(plan), watch, fleet, server })
+    }
+
+    /// Measures for the time of the plan, and leaves nothing under way. Gives the server's CPU
+    /// time for each message, in microseconds.
+    pub(crate) fn play(
+        &mut self,
+        warm_up: Duration,
+        progress: &Progress,
+    ) -> io::Result<Option<f64>> {
+        let Self { plan, exchange, watch, fleet, .. } = self;
+        let begin = fleet.now();
+        let mut pace = plan.rate.map(|rate| Pace { rate, began: begin, sent: 0 });
+        exchange.replies = pace.is_none();
+        for link in (0..fleet.links()).filter(|_| plan.rate.is_none()) {
             if fleet.is_open(link) {
                 exchange.sent(link, plan.depth, begin);
-                fleet.send(link, plan.depth, &mut exchange);
+                fleet.send(link, plan.depth, exchange);
             }
         }
+        let mut drive = |fleet: &mut Fleet, exchange: &mut Exchange, until: Duration| {
+            while fleet.open() > 0 && fleet.now() - begin < nanoseconds(until) {
+                let timeout = pace.as_mut().map_or(GLANCE, |pace| pace.send(fleet, exchange));
+                fleet.turn(Some(timeout), exchange)?;
+                progress.at((fleet.now() - begin) / 1_000_000);
+            }
+            io::Result::Ok(())
+        };
+        drive(fleet, exchange, warm_up)?;
+        exchange.records = true;
+        let before = exchange.answers;
+        watch.begin();
+        drive(fleet, exchange, warm_up + plan.time)?;
+        let spent = watch.end();
+        let answers = exchange.answers - before;
+        exchange.counted += answers;
+        // In a closed loop a late answer is the client's doing from here.
+        exchange.records = plan.rate.is_some();
+        drain(fleet, exchange)?;
+        exchange.records = false;
+        Ok(spent.cpu_us(answers))
     }
-    let mut drive = |fleet: &mut Fleet, exchange: &mut Exchange, until: Duration| {
-        while fleet.open() > 0 && fleet.now() - begin < nanoseconds(until) {
-            let timeout = pace.as_mut().map_or(GLANCE, |pace| pace.send(fleet, exchange));
-            fleet.turn(Some(timeout), exchange)?;
-            setting.progress.at((fleet.now() - begin) / 1_000_000);
-        }
-        io::Result::Ok(())
-    };
-    drive(&mut fleet, &mut exchange, WARM_UP)?;
-    exchange.recorded = Some(histogram());
-    watch.begin();
-    drive(&mut fleet, &mut exchange, WARM_UP + plan.time)?;
 
-    let mut measurement = Measurement {
-        server: server.name.clone(),
-        work: plan.work(),
-        sessions: fleet.open(),
-        count: exchange.answers,
-        ..Measurement::default()
-    };
-    watch.finish(&mut measurement);
-    measurement.memory = watch.memory(fleet.open());
-    drain(&mut fleet, &mut exchange)?;
-    measurement.latency = exchange.recorded.as_ref().and_then(Latency::of);
-    measurement.failures = fleet.failures().clone();
-    Ok(measurement)
+    pub(crate) fn finish(self) -> Measurement {
+        let sessions = self.fleet.open();
+        let mut measurement = Measurement {
+            server: self.server.name.clone(),
+            work: self.plan.work(),
+            sessions,
+            count: self.exchange.counted,
+            latency: Latency::of(&self.exchange.recorded),
+            memory: self.watch.memory(sessions),
+            failures: self.fleet.failures().clone(),
+            ..Measurement::default()
+        };
+        self.watch.total().put_into(&mut measurement);
+        measurement
+    }
 }
 
 impl Echo {
@@ -92,8 +129,10 @@ fn drain(fleet: &mut Fleet, exchange: &mut Exchange) -> io::Result<()> {
     while exchange.in_flight > 0 && fleet.open() > 0 && fleet.now() < deadline {
         fleet.turn(Some(GLANCE), exchange)?;
     }
-    fleet.fail("message without an answer", exchange.in_flight + exchange.lost);
-    fleet.fail("answer without a message", exchange.surplus);
+    let unanswered = std::mem::take(&mut exchange.in_flight) + std::mem::take(&mut exchange.lost);
+    exchange.sent.iter_mut().for_each(VecDeque::clear);
+    fleet.fail("message without an answer", unanswered);
+    fleet.fail("answer without a message", std::mem::take(&mut exchange.surplus));
     Ok(())
 }
 
@@ -108,9 +147,13 @@ struct Exchange {
     surplus: u64,
     /// Whether each answer is followed by the next message.
     replies: bool,
-    /// Answers since they are recorded.
+    /// Whether answers are recorded.
+    records: bool,
+    /// How many were.
     answers: u64,
-    recorded: Option<Histogram<u64>>,
+    /// How many of them came while the server was watched.
+    counted: u64,
+    recorded: Histogram<u64>,
 }
 
 impl Exchange {
@@ -120,9 +163,11 @@ impl Exchange {
             in_flight: 0,
             lost: 0,
             surplus: 0,
-            replies: plan.rate.is_none(),
+            replies: false,
+            records: false,
             answers: 0,
-            recorded: None,
+            counted: 0,
+            recorded: histogram(),
         }
     }
 
@@ -140,9 +185,9 @@ impl Traffic for Exchange {
                 continue;
             };
             self.in_flight -= 1;
-            if let Some(histogram) = &mut self.recorded {
+            if self.records {
                 self.answers += 1;
-                histogram.saturating_record(now.saturating_sub(sent));
+                self.recorded.saturating_record(now.saturating_sub(sent));
             }
         }
         if !self.replies {

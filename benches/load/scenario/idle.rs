@@ -39,6 +39,7 @@ pub(crate) fn run(plan: &Idle, setting: &Setting<'_>) -> io::Result<Measurement>
     setting.progress.begin(&plan.work(), steps(plan.hold));
     watch.begin();
     hold(&mut fleet, plan.hold, setting)?;
+    let spent = watch.end();
 
     let mut measurement = Measurement {
         server: server.name.clone(),
@@ -46,7 +47,7 @@ pub(crate) fn run(plan: &Idle, setting: &Setting<'_>) -> io::Result<Measurement>
         sessions: fleet.open(),
         ..Measurement::default()
     };
-    watch.finish(&mut measurement);
+    spent.put_into(&mut measurement);
     measurement.memory = watch.memory(fleet.open());
     measurement.failures = fleet.failures().clone();
     Ok(measurement)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::contest::{self, Contest, Work};
+use super::contest::{self, Contest, Event, Work};
 use super::{Payload, Place, Setting};
 use crate::scenario::broadcast::Broadcast;
 use crate::scenario::echo::Echo;
@@ -29,12 +29,10 @@ pub(crate) fn run(plan: &Scale, servers: &[Place<'_>], setting: &Setting<'_>) ->
         sessions.push(most);
         setting.progress.say(&format!("up to {most} sessions, by the limit of open files"));
     }
-    let works: Vec<_> = sessions
-        .iter()
-        .flat_map(|&connections| [plan.echo(connections), plan.broadcast(connections)])
-        .map(|work| (work, None))
-        .collect();
-    contest::run(&works, servers, plan.rounds, setting)
+    let works = sessions.iter().flat_map(|&n| [plan.echo(n), plan.broadcast(n)]);
+    let events: Vec<_> =
+        works.map(|work| Event { work, goal: None, rounds: plan.rounds }).collect();
+    contest::run(&events, servers, setting)
 }
 
 /// More sessions than this say nothing new, and take minutes to connect.

@@ -7,7 +7,7 @@ use super::broadcast::Rounds;
 use super::connect::{self, Silence};
 use super::{GLANCE, Payload, Setting, TO_ALL, WARM_UP, nanoseconds};
 use crate::client::Fleet;
-use crate::figures::{float, histogram, size_name};
+use crate::figures::{Latency, float, size_name};
 use crate::measure::{Measurement, Watch};
 use crate::progress::steps;
 use crate::server::Mode;
@@ -77,15 +77,22 @@ fn broadcast(
         io::Result::Ok(())
     };
     drive(&mut fleet, &mut rounds, &mut watch, WARM_UP)?;
-    rounds.record(histogram());
+    rounds.records = true;
     watch.begin();
     drive(&mut fleet, &mut rounds, &mut watch, WARM_UP + plan.time)?;
+    let spent = watch.end();
 
-    let mut measurement =
-        Measurement { server: server.name.clone(), work, sessions: others, ..rounds.measurement() };
-    watch.finish(&mut measurement);
-    measurement.memory = watch.memory(others);
-    fleet.fail("message to one that had it", rounds.surplus());
+    let mut measurement = Measurement {
+        server: server.name.clone(),
+        work,
+        sessions: others,
+        count: rounds.deliveries,
+        latency: Latency::of(&rounds.recorded),
+        memory: watch.memory(others),
+        ..Measurement::default()
+    };
+    spent.put_into(&mut measurement);
+    fleet.fail("message to one that had it", rounds.surplus);
     measurement.failures = fleet.failures().clone();
     if stalled > 0 {
         let peak = measurement.memory.map_or(0.0, |memory| float(memory.peak_growth));

@@ -31,6 +31,7 @@ pub(crate) fn run(plan: &Storm, setting: &Setting<'_>) -> io::Result<Measurement
     setting.progress.begin(&plan.work(), plan.connections as u64);
     watch.begin();
     rage(plan, &mut fleet, &mut handshakes, setting.progress)?;
+    let spent = watch.end();
     require_open(&fleet)?;
     let mut measurement = Measurement {
         server: server.name.clone(),
@@ -39,7 +40,7 @@ pub(crate) fn run(plan: &Storm, setting: &Setting<'_>) -> io::Result<Measurement
         count: handshakes.0.len(),
         ..Measurement::default()
     };
-    watch.finish(&mut measurement);
+    spent.put_into(&mut measurement);
     measurement.memory = watch.memory(fleet.open());
     measurement.latency = Latency::of(&handshakes.0);
     measurement.failures = fleet.failures().clone();
