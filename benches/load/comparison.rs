@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::figures::median;
+use crate::figures::{median, quartiles};
 
 /// What a work is compared by. Less is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -19,8 +19,8 @@ pub(crate) enum Unit {
 impl Unit {
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Microseconds => "CPU us each",
-            Self::Bytes => "B/session",
+            Self::Microseconds => "CPU us",
+            Self::Bytes => "bytes",
         }
     }
 }
@@ -68,8 +68,8 @@ pub(crate) struct Figure {
     pub(crate) rounds: Vec<f64>,
     /// Their median.
     pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
+    /// The middle half of them lies between these.
+    pub(crate) quartiles: (f64, f64),
 }
 
 impl Figure {
@@ -80,10 +80,9 @@ impl Figure {
         values: impl Iterator<Item = f64>,
     ) -> Option<Self> {
         let rounds: Vec<f64> = values.collect();
-        let least = rounds.iter().copied().fold(f64::INFINITY, f64::min);
-        let most = rounds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let median = median(rounds.iter().copied())?;
-        Some(Self { server, role, rounds, median, least, most })
+        let quartiles = quartiles(rounds.iter().copied())?;
+        Some(Self { server, role, rounds, median, quartiles })
     }
 
     /// How many times another's figure it is: the median of what it is in each round, because a

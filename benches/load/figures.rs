@@ -42,12 +42,12 @@ impl Latency {
     }
 }
 
-/// 0, 10, 20 .. 90, 91 .. 99, 99.1 .. and so on, while there are values enough to tell them apart.
+/// 10, 20 .. 90, 91 .. 99, 99.1 .. and so on, while there are values enough to tell them apart.
 fn curve_percentiles(values: u64) -> impl Iterator<Item = f64> {
     let nines = values.checked_ilog10().unwrap_or(0).clamp(1, 6);
     (0..nines.cast_signed()).flat_map(|nine| {
         let (base, step) = (100.0 - 100.0 / 10f64.powi(nine), 10.0 / 10f64.powi(nine));
-        (0..9).map(move |i| base + step * f64::from(i))
+        (0..9).filter(move |i| nine + i > 0).map(move |i| base + step * f64::from(i))
     })
 }
 
@@ -71,6 +71,15 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
         odd if odd % 2 == 1 => Some(values[middle]),
         _ => Some(f64::midpoint(values[middle - 1], values[middle])),
     }
+}
+
+/// The medians of the lower and of the upper half, the middle value left out. None of nothing.
+pub(crate) fn quartiles(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
+    let mut values: Vec<f64> = values.into_iter().collect();
+    values.sort_by(f64::total_cmp);
+    let half = (values.len() / 2).max(values.len().min(1));
+    let (lower, upper) = (&values[..half], &values[values.len() - half..]);
+    median(lower.iter().copied()).zip(median(upper.iter().copied()))
 }
 
 /// Three digits that say something: more would be noise.

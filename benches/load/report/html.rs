@@ -16,16 +16,20 @@ pub(super) fn page(report: &Report) -> String {
         escape(&report.command)
     );
     put(&mut body, &legend(&plots::servers(report)));
+    if !report.rows.is_empty() {
+        let (head, rows) = table::comparison_cells(&report.rows);
+        put(&mut body, "<h2>Compared</h2>");
+        put(
+            &mut body,
+            "<p>The median of the rounds, and in brackets its ratio to the floor; then this gateway's \
+             ratio to the best peer, and what it is to reach.</p>",
+        );
+        put(&mut body, &html_table(&head, &rows, table::WORDS));
+    }
     for section in plots::sections(report) {
         put(&mut body, &format!("<h2>{}</h2><p>{}</p>", section.title, section.explanation));
         let figures = section.plots.iter().map(plot).collect::<String>();
         put(&mut body, &format!("<div class=\"plots\">{figures}</div>"));
-    }
-    if !report.rows.is_empty() {
-        let (head, rows) = table::comparison_cells(&report.rows);
-        put(&mut body, "<h2>Compared</h2>");
-        put(&mut body, "<p>Medians, and in brackets their ratio to the floor.</p>");
-        put(&mut body, &html_table(&head, &rows, table::WORDS));
     }
     let (head, rows) = table::cells(&report.measurements);
     put(&mut body, "<h2>Measured</h2>");

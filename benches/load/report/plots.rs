@@ -42,7 +42,7 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
             title: "What it costs",
             explanation: "The server's time on a processor, user and kernel, for each message, \
                 delivery or session, or its memory for each session: the median of the rounds, and \
-                its ratio to the floor. The thin line is the spread. Less is better.",
+                its ratio to the floor. The thin line spans the middle half of the rounds. Less is better.",
             plots: costs(&report.rows, colour),
         },
         Section {
@@ -66,7 +66,7 @@ fn costs(rows: &[Row], colour: impl Fn(&str) -> usize) -> Vec<Plot> {
         colour: colour(&each.server),
         value: each.median,
         label: table::with_ratio(row, each),
-        spread: (each.least, each.most),
+        spread: each.quartiles,
     };
     rows.iter()
         .filter(|row| !scaled(row, rows))

@@ -45,7 +45,7 @@ pub(super) struct Bar {
     pub(super) value: f64,
     /// What stands beside it.
     pub(super) label: String,
-    /// The spread of the values whose median it shows.
+    /// Where the middle half of the values lies whose median it shows.
     pub(super) spread: (f64, f64),
 }
 

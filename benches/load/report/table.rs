@@ -89,7 +89,7 @@ pub(super) fn comparison_cells(rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) 
     }
     let mut head = vec!["work".to_owned(), "figure".to_owned()];
     head.extend(servers.iter().map(|&server| server.to_owned()));
-    head.extend(["to the best peer".to_owned(), "goal".to_owned()]);
+    head.extend(["best peer".to_owned(), "goal".to_owned()]);
     let line = |row: &Row| {
         let mut line = vec![row.work.clone(), row.unit.name().to_owned()];
         for server in &servers {
