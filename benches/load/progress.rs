@@ -44,6 +44,10 @@ impl Progress {
         self.bar.set_position(step);
     }
 
+    pub(crate) fn advance(&self, steps: u64) {
+        self.bar.inc(steps);
+    }
+
     /// A line that stays.
     pub(crate) fn say(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
