@@ -20,10 +20,11 @@ use crate::server::Kind;
 
 /// Loads a WebSocket server and measures it: this crate's gateway, or any other.
 #[derive(Debug, Parser)]
-#[command(name = "load", bin_name = "cargo bench --bench load --", arg_required_else_help = true)]
+#[command(name = "load", bin_name = "cargo bench --bench load --")]
 pub(crate) struct Cli {
+    /// None where all benchmarks are run, which are not meant to load a server.
     #[command(subcommand)]
-    pub(crate) scenario: Scenario,
+    pub(crate) scenario: Option<Scenario>,
     #[command(flatten)]
     pub(crate) common: Common,
 }
@@ -207,10 +208,10 @@ pub(crate) struct CompareArgs {
     #[arg(long, value_name = "SERVER,SERVER", value_delimiter = ',')]
     pub(crate) servers: Vec<Kind>,
     /// How often each server has its turn
-    #[arg(long, default_value = "15", value_parser = at_least_one)]
+    #[arg(long, default_value = "25", value_parser = at_least_one)]
     rounds: usize,
     /// How long to measure each time
-    #[arg(long, default_value = "0.2", value_parser = seconds)]
+    #[arg(long, default_value = "0.1", value_parser = seconds)]
     secs: Duration,
 }
 

@@ -23,18 +23,23 @@ mod server;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use cli::{Cli, Common, Scenario};
 use measure::Measurement;
 use progress::Progress;
 use report::Report;
 use report::machine::{self, Machine};
 use scenario::contest::Contest;
-use scenario::{Place, Setting, scale};
+use scenario::{Place, Setting, broadcast, compare, drain, echo, idle, scale, slow, storm};
 use server::{Kind, Options};
 
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    let result = match &cli.scenario {
+        Some(scenario) => run(scenario, &cli.common),
+        None => Cli::command().print_help().map(|()| false),
+    };
+    match result {
         Ok(false) => ExitCode::SUCCESS,
         Ok(true) => ExitCode::FAILURE,
         Err(error) => {
@@ -46,23 +51,22 @@ fn main() -> ExitCode {
 }
 
 /// Runs a scenario and reports it. Gives whether anything failed.
-fn run(cli: &Cli) -> io::Result<bool> {
+fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
     let load_before = machine::load();
-    let common = &cli.common;
     let allowed = limits::raise()?;
     let progress = Progress::new();
     let options =
         Options { arguments: common.gateway_arg.clone(), gateway: common.gateway.clone() };
-    let (places, mut notes) = places(cli, &options, &progress)?;
+    let (places, mut notes) = places(scenario, common, &options, &progress)?;
     let setting = Setting { place: places[0], pin: common.pin, progress: &progress, allowed };
-    let contest = match &cli.scenario {
-        Scenario::Echo(args) => one(scenario::echo::run(&args.plan(), &setting)?),
-        Scenario::Broadcast(args) => one(scenario::broadcast::run(&args.plan(), &setting)?),
-        Scenario::Idle(args) => one(scenario::idle::run(&args.plan(), &setting)?),
-        Scenario::Storm(args) => one(scenario::storm::run(&args.plan(), &setting)?),
-        Scenario::Drain(args) => one(scenario::drain::run(args.plan(), &setting)?),
+    let contest = match scenario {
+        Scenario::Echo(args) => one(echo::run(&args.plan(), &setting)?),
+        Scenario::Broadcast(args) => one(broadcast::run(&args.plan(), &setting)?),
+        Scenario::Idle(args) => one(idle::run(&args.plan(), &setting)?),
+        Scenario::Storm(args) => one(storm::run(&args.plan(), &setting)?),
+        Scenario::Drain(args) => one(drain::run(args.plan(), &setting)?),
         Scenario::Slow(args) => {
-            let measurements = scenario::slow::run(&args.plan(), &setting)?;
+            let measurements = slow::run(&args.plan(), &setting)?;
             Contest { measurements, ..Contest::default() }
         }
         Scenario::Scale(args) => {
@@ -70,12 +74,12 @@ fn run(cli: &Cli) -> io::Result<bool> {
             notes.extend(comparison::growth(&contest.rows));
             contest
         }
-        Scenario::Compare(args) => scenario::compare::run(&args.plan(), &places, &setting),
+        Scenario::Compare(args) => compare::run(&args.plan(), &places, &setting),
     };
     drop(progress);
     notes.extend(contest.skipped.iter().map(|reason| format!("SKIPPED {reason}")));
     let report = Report {
-        scenario: cli.scenario.name().to_owned(),
+        scenario: scenario.name().to_owned(),
         command: command(),
         machine: Machine::new(load_before),
         rows: contest.rows,
@@ -98,13 +102,14 @@ fn one(measurement: Measurement) -> Contest {
 
 /// The servers of the run, at least one of them, and notes on those that cannot be had.
 fn places<'a>(
-    cli: &'a Cli,
+    scenario: &'a Scenario,
+    common: &'a Common,
     options: &'a Options,
     progress: &Progress,
 ) -> io::Result<(Vec<Place<'a>>, Vec<String>)> {
-    let Common { target, pid, server, .. } = &cli.common;
+    let Common { target, pid, server, .. } = common;
     let running = target.as_ref().map(|target| Place::Running { target, pid: *pid });
-    let kinds = match (&cli.scenario, running) {
+    let kinds = match (scenario, running) {
         (Scenario::Compare(args), _) if args.servers.is_empty() => Kind::value_variants(),
         (Scenario::Compare(args), _) => &args.servers,
         (Scenario::Scale(args), None) => &args.servers,

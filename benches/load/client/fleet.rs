@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::link::{Batch, End, Link, Phase};
 use super::target::Target;
 use super::upgrade::{Answer, Upgrade};
-use super::wire::{BINARY, CLOSE, Control, Expected};
+use super::wire::{BINARY, CLOSE, Control, Expected, PING};
 
 /// What one read takes at most: a few of the largest segments of the loopback device.
 const READ_BUFFER: usize = 256 * 1024;
@@ -75,6 +75,7 @@ pub(crate) struct Fleet {
     stalling: Range<usize>,
     open: usize,
     pending: usize,
+    pings: u64,
     /// What went wrong, and how often.
     failures: BTreeMap<String, u64>,
     buffer: Box<[u8]>,
@@ -95,6 +96,7 @@ impl Fleet {
             stalling: 0..0,
             open: 0,
             pending: 0,
+            pings: 0,
             failures: BTreeMap::new(),
             buffer: vec![0; READ_BUFFER].into_boxed_slice(),
             controls: Vec::new(),
@@ -129,6 +131,11 @@ impl Fleet {
 
     pub(crate) fn is_open(&self, link: usize) -> bool {
         self.links.get(link).is_some_and(|link| link.phase == Phase::Open)
+    }
+
+    /// How many pings were answered.
+    pub(crate) fn pings(&self) -> u64 {
+        self.pings
     }
 
     pub(crate) fn failures(&self) -> &BTreeMap<String, u64> {
@@ -325,6 +332,8 @@ impl Fleet {
                 self.links[index].owe(reply, &self.script.batch);
             }
         }
+        let pings = self.controls.iter().filter(|control| control.opcode == PING);
+        self.pings += pings.count() as u64;
         if let Some(close) = self.controls.iter().find(|control| control.opcode == CLOSE) {
             let code = close.close_code();
             self.open -= 1;

@@ -17,6 +17,10 @@ pub(crate) struct Compare {
     pub(crate) time: Duration,
 }
 
+/// How long sessions are idle. Longer shows nothing more: a server that wakes for nothing does so
+/// many times a second.
+const HOLD: Duration = Duration::from_millis(500);
+
 /// Works that start a server anew for each turn take longer, and vary less.
 const FRESH_ROUNDS: usize = 5;
 
@@ -27,7 +31,7 @@ pub(crate) fn run(plan: &Compare, servers: &[Place<'_>], setting: &Setting<'_>) 
 impl Compare {
     fn events(&self) -> Vec<Event> {
         use Payload::{Binary, Text};
-        let idle = Idle { connections: 10_000, hold: self.time, carry: None };
+        let idle = Idle { connections: 10_000, hold: HOLD, carry: None };
         let storm = Storm { connections: 10_000, rate: None };
         let works = [
             (self.echo(200, 64, 1, Text), Goal::TimesFloor(1.05)),

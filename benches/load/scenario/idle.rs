@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::connect::{self, Silence};
 use super::{GLANCE, PATIENCE, Payload, Setting, TO_SENDER, nanoseconds};
 use crate::client::{Fleet, Script, Traffic};
-use crate::figures::size_name;
+use crate::figures::{float, size_name};
 use crate::measure::{Measurement, Watch};
 use crate::progress::steps;
 use crate::server::Mode;
@@ -49,6 +49,16 @@ pub(crate) fn run(plan: &Idle, setting: &Setting<'_>) -> io::Result<Measurement>
     };
     spent.put_into(&mut measurement);
     measurement.memory = watch.memory(fleet.open());
+    let mib = |bytes| float(bytes) / 1024.0 / 1024.0;
+    measurement.notes.extend(measurement.memory.map(|memory| {
+        format!(
+            "{}: resident {:.1} MiB at start, {:.1} MiB at the end; {} pings answered",
+            server.name,
+            mib(memory.resident_at_start),
+            mib(memory.resident),
+            fleet.pings()
+        )
+    }));
     measurement.failures = fleet.failures().clone();
     Ok(measurement)
 }
