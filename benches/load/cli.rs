@@ -30,6 +30,7 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Server and report")]
 pub(crate) struct Common {
     /// Load this server, which runs already, instead of starting one
     #[arg(long, global = true, value_name = "ws://HOST:PORT/PATH")]
@@ -98,13 +99,13 @@ impl Scenario {
 #[derive(Debug, Args)]
 pub(crate) struct EchoArgs {
     /// Connections
-    #[arg(long, default_value = "200")]
+    #[arg(long, default_value = "200", value_parser = at_least_one)]
     conns: usize,
     /// Bytes of a message (16KiB, 1MiB)
     #[arg(long, default_value = "64", value_parser = size)]
     size: usize,
     /// Messages that each connection keeps in flight
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", value_parser = at_least_one)]
     depth: usize,
     #[command(flatten)]
     payload: PayloadArgs,
@@ -120,13 +121,13 @@ pub(crate) struct EchoArgs {
 #[derive(Debug, Args)]
 pub(crate) struct BroadcastArgs {
     /// Connections
-    #[arg(long, default_value = "1000")]
+    #[arg(long, default_value = "1000", value_parser = at_least_one)]
     conns: usize,
     /// Bytes of a message (16KiB, 1MiB)
     #[arg(long, default_value = "128", value_parser = size)]
     size: usize,
     /// Messages of one round, sent at once
-    #[arg(long, default_value = "1")]
+    #[arg(long, default_value = "1", value_parser = at_least_one)]
     depth: usize,
     #[command(flatten)]
     payload: PayloadArgs,
@@ -138,7 +139,7 @@ pub(crate) struct BroadcastArgs {
 #[derive(Debug, Args)]
 pub(crate) struct IdleArgs {
     /// Connections
-    #[arg(long, default_value = "10000")]
+    #[arg(long, default_value = "10000", value_parser = at_least_one)]
     conns: usize,
     /// How long they stay silent
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
@@ -151,7 +152,7 @@ pub(crate) struct IdleArgs {
 #[derive(Debug, Args)]
 pub(crate) struct StormArgs {
     /// Connections
-    #[arg(long, default_value = "10000")]
+    #[arg(long, default_value = "10000", value_parser = at_least_one)]
     conns: usize,
     /// Connections a second, whatever the answers (default: 100 at once, as fast as they open)
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
@@ -161,7 +162,7 @@ pub(crate) struct StormArgs {
 #[derive(Debug, Args)]
 pub(crate) struct SlowArgs {
     /// Connections, the stalled ones among them
-    #[arg(long, default_value = "1000")]
+    #[arg(long, default_value = "1000", value_parser = at_least_one)]
     conns: usize,
     /// How many of a hundred never read
     #[arg(long, default_value = "10", value_name = "PERCENT", value_parser = percent)]
@@ -177,7 +178,7 @@ pub(crate) struct SlowArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DrainArgs {
     /// Connections
-    #[arg(long, default_value = "10000")]
+    #[arg(long, default_value = "10000", value_parser = at_least_one)]
     conns: usize,
 }
 

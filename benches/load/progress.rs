@@ -27,9 +27,9 @@ impl Progress {
 
     /// Says what comes next, and of how many steps it is.
     pub(crate) fn begin(&self, what: &str, steps: u64) {
-        self.bar.reset();
         self.bar.set_length(steps);
         self.name(what);
+        self.bar.reset();
     }
 
     /// Says what the present step is.

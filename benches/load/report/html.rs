@@ -7,6 +7,10 @@ use super::table;
 
 const STYLE: &str = include_str!("page.css");
 
+const COMPARED: &str = "<p>The median of the rounds, and in brackets its ratio to the floor: the \
+    median of the ratios within each round. Where there are peers and goals, this gateway's ratio \
+    to the best peer, and the ratio or figure that it is to reach.</p>";
+
 pub(super) fn page(report: &Report) -> String {
     let title = format!("Load: {}", report.scenario);
     let mut body = format!(
@@ -19,11 +23,7 @@ pub(super) fn page(report: &Report) -> String {
     if !report.rows.is_empty() {
         let (head, rows) = table::comparison_cells(&report.rows);
         put(&mut body, "<h2>Compared</h2>");
-        put(
-            &mut body,
-            "<p>The median of the rounds, and in brackets its ratio to the floor; then this gateway's \
-             ratio to the best peer, and what it is to reach.</p>",
-        );
+        put(&mut body, COMPARED);
         put(&mut body, &html_table(&head, &rows, table::WORDS));
     }
     for section in plots::sections(report) {

@@ -6,7 +6,7 @@ use std::fmt::Write;
 const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 62.0;
-const RIGHT: f64 = 16.0;
+const RIGHT: f64 = 26.0;
 const TOP: f64 = 14.0;
 const BOTTOM: f64 = 42.0;
 
@@ -86,10 +86,11 @@ impl Axis {
             .find(|step| most / step <= 6.0)
             .unwrap_or(magnitude);
         let count = (most / step).ceil().max(1.0);
+        let decimals = if step < 0.1 { 2 } else { usize::from(step < 1.0) };
         let mut ticks = Vec::new();
         let mut value = 0.0;
         while value <= count * step + step / 2.0 {
-            ticks.push((value, crate::figures::figure(value)));
+            ticks.push((value, format!("{value:.decimals$}")));
             value += step;
         }
         Self { title: title.to_owned(), ticks, from: 0.0, to: count * step, logarithmic: false }
