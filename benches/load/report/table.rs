@@ -116,7 +116,8 @@ fn without_empty_columns(head: &[String], rows: &[Vec<String>]) -> (Vec<String>,
 /// A figure, and in brackets how many times the floor's it is.
 pub(super) fn with_ratio(row: &Row, each: &Figure) -> String {
     match row.to_floor(each) {
-        Some(ratio) => format!("{} ({ratio:.2})", figure(each.median)),
+        Some(ratio) if ratio < 10.0 => format!("{} ({ratio:.2})", figure(each.median)),
+        Some(ratio) => format!("{} ({ratio:.0})", figure(each.median)),
         None => figure(each.median),
     }
 }
@@ -129,7 +130,7 @@ fn goal(row: &Row) -> String {
         None => return String::new(),
     };
     match row.goal {
-        Some(Goal::TimesFloor(times)) => format!("({times:.2}) {mark}"),
+        Some(Goal::TimesFloor(times)) => format!("{times:.2} {mark}"),
         Some(Goal::AtMost(most)) => format!("{most} {mark}"),
         None => String::new(),
     }
