@@ -256,3 +256,20 @@ fn a_session_that_is_removed_before_its_on_connect_is_told_of_both_in_order() {
     assert_eq!(first.expect_frames(1), ["close 1000"]);
     assert_eq!(second.line().as_deref(), Some("for the second"));
 }
+
+#[test]
+fn a_socket_that_is_handed_over_is_made_fit_for_the_loop_and_a_raw_one_is_kept_alive() {
+    let config = Config { heartbeat_interval: Duration::from_secs(7), ..Config::default() };
+    let mut manager = SessionManager::new(config, Recorder::default()).expect("a manager");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let _client = std::net::TcpStream::connect(listener.local_addr().expect("bound"));
+    let (stream, _) = listener.accept().expect("a client");
+    let same = stream.try_clone().expect("a descriptor");
+    let accepted = Accepted::raw(mio::net::TcpStream::from_std(stream), Framing::Lines);
+    manager.sessions().add_session("a", accepted).expect("taken");
+    let socket = socket2::SockRef::from(&same);
+    assert!(socket.tcp_nodelay().expect("an option"));
+    assert!(socket.nonblocking().expect("a flag"));
+    assert!(socket.keepalive().expect("an option"));
+    assert_eq!(socket.tcp_keepalive_time().expect("an option"), Duration::from_secs(7));
+}
