@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 
 use common::simulation::{Client, House};
 use common::wire;
-use majordomo::{Cause, Config, Delivery, Error, ListenUrl};
+use majordomo::{Cause, Config, Delivery, Error, ListenUrl, SlowConsumer};
 
 fn delivery(queued: usize, refused: usize) -> Delivery {
     let mut delivery = Delivery::default();
@@ -164,6 +164,90 @@ fn a_write_that_fails_while_an_outbox_overflows_ends_that_session_alone() {
     house.settle();
     assert_eq!(a.frames().len(), 2);
     assert_eq!(house.handler().take_ended().cause, Cause::ConnectionLost);
+}
+
+/// A message that is written at once, to a socket that waits for nothing else.
+fn large(number: usize) -> String {
+    format!("{number:09999}")
+}
+
+#[test]
+fn a_large_message_leaves_before_the_end_of_the_tick_and_only_for_an_idle_socket() {
+    let mut house = House::new();
+    let (mut a, mut b) = (house.join("a"), house.join("b"));
+    house.sessions().send_to("a", &large(1)).expect("open");
+    assert_eq!(a.frames(), [format!("text {}", large(1))]);
+    let session = house.sessions().get_session("a").expect("open");
+    assert_eq!(
+        (session.queued_bytes(), session.sent().messages, session.sent().bytes),
+        (0, 1, 9999)
+    );
+    assert_eq!((house.stats().sent.messages, house.stats().sent.bytes), (1, 9999));
+
+    house.sessions().send_to("b", "first").expect("open");
+    house.sessions().send_to("b", &large(2)).expect("open");
+    assert!(b.frames().is_empty(), "nothing overtakes what waits");
+    house.settle();
+    assert_eq!(b.frames(), ["text first".to_owned(), format!("text {}", large(2))]);
+}
+
+#[test]
+fn a_large_message_that_is_cut_anywhere_arrives_whole_and_in_order() {
+    let wire = 4 + large(0).len();
+    for taken in [0, 1, 3, 4, 5, 8192, wire - 1, wire, wire + 1] {
+        let mut house = House::new();
+        let mut client = house.join("a");
+        client.set_window(taken);
+        house.sessions().send_to("a", &large(1)).expect("open");
+        let session = house.sessions().get_session("a").expect("open");
+        assert_eq!(session.queued_bytes(), wire.saturating_sub(taken));
+        assert_eq!(session.sent().messages, u64::from(taken >= wire));
+        house.sessions().send_to("a", &large(2)).expect("open");
+        house.sessions().send_to("a", "last").expect("open");
+        house.settle();
+        client.set_window(usize::MAX);
+        house.settle();
+        let expected =
+            [format!("text {}", large(1)), format!("text {}", large(2)), "text last".into()];
+        assert_eq!(client.frames(), expected, "{taken} bytes taken");
+        assert_eq!((house.stats().sent.messages, house.stats().queued_bytes), (3, 0));
+    }
+}
+
+#[test]
+fn a_large_message_that_has_begun_is_never_dropped_by_policy() {
+    let mut house = House::with(Config {
+        max_outbox: 0,
+        max_message_size: 20_000,
+        slow_consumer: SlowConsumer::DropOldest,
+        ..Config::default()
+    });
+    let mut client = house.join("a");
+    client.set_window(1);
+    for number in 0..4 {
+        let sent = house.sessions().send_to("a", &large(number));
+        assert!(sent.is_ok(), "message {number}: {sent:?}");
+    }
+    client.set_window(usize::MAX);
+    house.settle();
+    let expected = [0, 3].map(|number| format!("text {}", large(number)));
+    assert_eq!(client.frames(), expected);
+    assert_eq!((house.stats().sent.messages, house.stats().dropped), (2, 2));
+}
+
+#[test]
+fn a_large_message_to_a_broken_socket_ends_that_session() {
+    let mut house = House::new();
+    let (broken, mut a) = (house.join("broken"), house.join("a"));
+    broken.fail(ErrorKind::BrokenPipe);
+    let sent = house.sessions().send_to("broken", &large(1));
+    assert!(matches!(sent, Err(Error::SessionNotFound)), "{sent:?}");
+    house.sessions().send_to("a", &large(1)).expect("open");
+    house.settle();
+    assert_eq!(a.frames().len(), 1);
+    assert_eq!(house.handler().take_ended().cause, Cause::ConnectionLost);
+    let stats = house.stats();
+    assert_eq!((stats.sent.messages, stats.dropped), (1, 0));
 }
 
 #[test]

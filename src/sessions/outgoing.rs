@@ -20,6 +20,11 @@ const MAX_OVERHEAD: usize = 16;
 /// and few enough to stand on the stack.
 const MAX_SLICES: usize = 32;
 
+/// A message from this size on, in bytes on the wire, is written straight to a socket that waits
+/// for nothing else, rather than copied first and written at the end of the tick. Below it, the
+/// system call that many small messages share costs more than their copies.
+const WRITE_THROUGH: usize = 8 * 1024;
+
 /// What all sessions share on the way out.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
@@ -74,7 +79,8 @@ impl Outgoing {
         }
     }
 
-    /// Queues a message for one session, which is open, by copying it.
+    /// Queues a message for one session, which is open, by copying it. A large one is written
+    /// first, and only what the socket does not take is copied.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -89,10 +95,56 @@ impl Outgoing {
             Ok(envelope) => envelope,
             Err(error) => return self.refuse(error),
         };
-        self.queue(key, connection, envelope.len(), |outbox, pool| {
-            let (parts, payload) = (envelope.parts(), envelope.payload_len());
+        let (parts, wire) = (envelope.parts(), envelope.len());
+        let payload = envelope.payload_len();
+        if wire >= WRITE_THROUGH && wire <= self.limit && session.outbox.is_empty() {
+            match write_through(connection, &parts) {
+                Ok(0) => {}
+                Ok(taken) if taken == wire => {
+                    self.record_written(connection, payload);
+                    return Push::Queued;
+                }
+                Ok(taken) => {
+                    self.push_rest(key, connection, &parts, payload, taken);
+                    return Push::Queued;
+                }
+                Err(error) => return Push::Failed(error),
+            }
+        }
+        self.queue(key, connection, wire, |outbox, pool| {
             outbox.push(pool, &parts, payload, FrameKind::Message);
         })
+    }
+
+    /// Queues what a socket did not take of a message for an empty outbox. Nothing can refuse it
+    /// any more: the peer has its beginning.
+    #[cold]
+    fn push_rest(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        parts: &[&[u8]],
+        payload: usize,
+        taken: usize,
+    ) {
+        let Stage::Session(session) = &mut connection.stage else { return };
+        session.outbox.push(&mut self.pool, parts, payload, FrameKind::Message);
+        session.outbox.advance(&mut self.pool, taken);
+        self.mark(key, &mut connection.readiness, &session.outbox);
+    }
+
+    /// Counts one message that never waited in an outbox.
+    fn record_written(&mut self, connection: &mut Connection, payload: usize) {
+        if let Stage::Session(session) = &mut connection.stage {
+            self.record_sent(session, Departed { messages: 1, payload: payload as u64 });
+        }
+    }
+
+    #[inline]
+    fn record_sent(&mut self, session: &mut Session, departed: Departed) {
+        session.record_sent(departed.messages, departed.payload);
+        self.totals.sent.messages += departed.messages;
+        self.totals.sent.bytes += departed.payload;
     }
 
     /// Queues a message for one of many sessions, encoded already.
@@ -229,9 +281,7 @@ impl Outgoing {
             Stage::Session(session) => {
                 let (departed, flushed) =
                     write_out(transport, readiness, &mut session.outbox, &mut self.pool);
-                session.record_sent(departed.messages, departed.payload);
-                self.totals.sent.messages += departed.messages;
-                self.totals.sent.bytes += departed.payload;
+                self.record_sent(session, departed);
                 flushed
             }
             // What a lingering socket still delivers was counted when its session ended.
@@ -240,6 +290,22 @@ impl Outgoing {
             }
             Stage::Handshake(_) => Flushed::Empty,
         }
+    }
+}
+
+/// Writes a frame for which nothing has to wait, and says how much of it the socket took.
+#[inline]
+fn write_through(connection: &mut Connection, parts: &[&[u8]; 3]) -> io::Result<usize> {
+    let Connection { transport, readiness, .. } = connection;
+    if !readiness.writable {
+        return Ok(0);
+    }
+    match transport.write_vectored(&parts.map(IoSlice::new)) {
+        Write::Taken { count, full } => {
+            readiness.writable = !full;
+            Ok(count)
+        }
+        Write::Failed(error) => Err(error),
     }
 }
 
