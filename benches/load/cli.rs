@@ -205,6 +205,9 @@ pub(crate) struct ScaleArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
+    /// Write the bars as a picture
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
     /// Servers to start (default: all)
     #[arg(long, value_name = "SERVER,SERVER", value_delimiter = ',')]
     pub(crate) servers: Vec<Kind>,

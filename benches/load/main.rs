@@ -24,7 +24,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, ValueEnum};
-use cli::{Cli, Common, Scenario};
+use cli::{Cli, Common, CompareArgs, Scenario};
 use measure::Measurement;
 use progress::Progress;
 use report::Report;
@@ -92,6 +92,9 @@ fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
     }
     if let Some(path) = &common.html {
         report.write_html(path)?;
+    }
+    if let Scenario::Compare(CompareArgs { svg: Some(path), .. }) = scenario {
+        report.write_svg(path)?;
     }
     Ok(report.failed())
 }

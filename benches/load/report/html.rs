@@ -2,7 +2,7 @@
 
 use super::Report;
 use super::plots::{self, Plot};
-use super::svg::escape;
+use super::svg::{self, escape};
 use super::table;
 
 const STYLE: &str = include_str!("page.css");
@@ -41,8 +41,9 @@ pub(super) fn page(report: &Report) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width\">\
-         <title>{}</title><style>{STYLE}</style></head>\n<body>{body}</body></html>\n",
-        escape(&title)
+         <title>{}</title><style>{}{STYLE}</style></head>\n<body>{body}</body></html>\n",
+        escape(&title),
+        svg::STYLE
     )
 }
 
@@ -55,7 +56,11 @@ fn legend(servers: &[&str]) -> String {
 }
 
 fn plot(plot: &Plot) -> String {
-    format!("<figure><figcaption>{}</figcaption>{}</figure>", escape(&plot.title), plot.svg)
+    format!(
+        "<figure><figcaption>{}</figcaption>{}</figure>",
+        escape(&plot.title),
+        plot.chart.flowing()
+    )
 }
 
 /// A table whose first columns hold words, and the others numbers.

@@ -2,6 +2,7 @@
 
 pub(crate) mod html;
 pub(crate) mod machine;
+mod picture;
 mod plots;
 mod svg;
 pub(crate) mod table;
@@ -55,6 +56,13 @@ impl Report {
 
     pub(crate) fn write_html(&self, path: &Path) -> io::Result<()> {
         fs::write(path, html::page(self))
+    }
+
+    /// Writes the bars of a comparison as one picture.
+    pub(crate) fn write_svg(&self, path: &Path) -> io::Result<()> {
+        let picture = picture::picture(self)
+            .ok_or_else(|| io::Error::other("--svg: there is nothing to compare in this run"))?;
+        fs::write(path, picture)
     }
 
     pub(crate) fn failed(&self) -> bool {

@@ -11,7 +11,7 @@ use crate::measure::Measurement;
 #[derive(Debug)]
 pub(super) struct Plot {
     pub(super) title: String,
-    pub(super) svg: String,
+    pub(super) chart: svg::Chart,
 }
 
 /// A part of the page.
@@ -39,13 +39,6 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
     let colour = |server: &str| colours.iter().position(|&each| each == server).unwrap_or(0);
     let sections = [
         Section {
-            title: "What it costs",
-            explanation: "The server's time on a processor, user and kernel, for each message, \
-                delivery or session, or its memory for each session: the median of the rounds, and \
-                its ratio to the floor. The thin line spans the middle half of the rounds. Less is better.",
-            plots: costs(&report.rows, colour),
-        },
-        Section {
             title: "How it scales",
             explanation: "Cost and memory against the number of sessions.",
             plots: scales(report, colour),
@@ -56,11 +49,26 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
             plots: latencies(&report.measurements, colour),
         },
     ];
-    sections.into_iter().filter(|section| !section.plots.is_empty()).collect()
+    let sections = sections.into_iter().filter(|section| !section.plots.is_empty());
+    costs(report).into_iter().chain(sections).collect()
+}
+
+/// What the works of a comparison cost.
+pub(super) fn costs(report: &Report) -> Option<Section> {
+    let colours = servers(report);
+    let colour = |server: &str| colours.iter().position(|&each| each == server).unwrap_or(0);
+    let plots = bars(&report.rows, colour);
+    (!plots.is_empty()).then_some(Section {
+        title: "What it costs",
+        explanation: "The server's time on a processor, user and kernel, for each message, \
+            delivery or session, or its memory for each session: the median of the rounds, and its \
+            ratio to the floor. The thin line spans the middle half of the rounds. Less is better.",
+        plots,
+    })
 }
 
 /// Bars, for works that were done with one number of sessions.
-fn costs(rows: &[Row], colour: impl Fn(&str) -> usize) -> Vec<Plot> {
+fn bars(rows: &[Row], colour: impl Fn(&str) -> usize) -> Vec<Plot> {
     let bar = |row: &Row, each: &Figure| Bar {
         name: each.server.clone(),
         colour: colour(&each.server),
@@ -72,7 +80,7 @@ fn costs(rows: &[Row], colour: impl Fn(&str) -> usize) -> Vec<Plot> {
         .filter(|row| !scaled(row, rows))
         .map(|row| Plot {
             title: format!("{}: {}", row.work, row.unit.name()),
-            svg: svg::bars(&row.figures.iter().map(|each| bar(row, each)).collect::<Vec<_>>()),
+            chart: svg::bars(&row.figures.iter().map(|each| bar(row, each)).collect::<Vec<_>>()),
         })
         .collect()
 }
@@ -145,7 +153,7 @@ fn scale(
         logarithmic: true,
     };
     let y = Axis::linear(unit, values().map(|&(_, value)| value));
-    Some(Plot { title, svg: svg::lines(&x, &y, &series) })
+    Some(Plot { title, chart: svg::lines(&x, &y, &series) })
 }
 
 /// One chart for each work, with a line for each server.
@@ -187,7 +195,7 @@ fn latencies(measurements: &[Measurement], colour: impl Fn(&str) -> usize) -> Ve
                 logarithmic: false,
             };
             let y = Axis::logarithmic("latency", points().map(|&(_, value)| value), time);
-            Plot { title: work.to_owned(), svg: svg::lines(&x, &y, &series) }
+            Plot { title: work.to_owned(), chart: svg::lines(&x, &y, &series) }
         })
         .collect()
 }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-const WIDTH: f64 = 560.0;
+pub(super) const WIDTH: f64 = 560.0;
 const HEIGHT: f64 = 300.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 26.0;
@@ -14,6 +14,33 @@ const BOTTOM: f64 = 42.0;
 const NAMES: f64 = 140.0;
 const VALUES: f64 = 130.0;
 const BAR: f64 = 26.0;
+
+/// What a chart looks like: colours, for a light and a dark background, and strokes.
+pub(super) const STYLE: &str = include_str!("chart.css");
+
+/// A chart of [`WIDTH`].
+#[derive(Debug)]
+pub(super) struct Chart {
+    pub(super) height: f64,
+    content: String,
+}
+
+impl Chart {
+    fn new(height: f64) -> Self {
+        Self { height, content: String::new() }
+    }
+
+    /// As an element of a page, as wide as there is room.
+    pub(super) fn flowing(&self) -> String {
+        let Self { height, content } = self;
+        format!(r#"<svg viewBox="0 0 {WIDTH} {height}" role="img">{content}</svg>"#)
+    }
+
+    /// As a part of a larger picture, at a place of it.
+    pub(super) fn placed(&self, x: f64, y: f64) -> String {
+        format!(r#"<g transform="translate({x} {y})">{}</g>"#, self.content)
+    }
+}
 
 /// An axis: where values lie on it, and which are named.
 #[derive(Debug)]
@@ -105,18 +132,19 @@ impl Axis {
 }
 
 /// Lines over two axes.
-pub(super) fn lines(x: &Axis, y: &Axis, series: &[Series]) -> String {
+pub(super) fn lines(x: &Axis, y: &Axis, series: &[Series]) -> Chart {
     let at = |(vx, vy): (f64, f64)| {
         let (width, height) = (WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM);
         (LEFT + x.place(vx) * width, HEIGHT - BOTTOM - y.place(vy) * height)
     };
-    let mut svg = open(HEIGHT);
+    let mut chart = Chart::new(HEIGHT);
+    let svg = &mut chart.content;
     let (left, bottom) = at((x.from, y.from));
     let (right, top) = at((x.to, y.to));
     for (value, name) in &y.ticks {
         let (_, height) = at((x.from, *value));
         put(
-            &mut svg,
+            svg,
             format_args!(
                 r#"<path class="grid" d="M{left:.1} {height:.1}H{right:.1}"/><text class="tick" x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
                 left - 8.0,
@@ -128,7 +156,7 @@ pub(super) fn lines(x: &Axis, y: &Axis, series: &[Series]) -> String {
     for (value, name) in &x.ticks {
         let (place, _) = at((*value, y.from));
         put(
-            &mut svg,
+            svg,
             format_args!(
                 r#"<path class="grid" d="M{place:.1} {top:.1}V{bottom:.1}"/><text class="tick" x="{place:.1}" y="{:.1}" text-anchor="middle">{}</text>"#,
                 bottom + 17.0,
@@ -137,7 +165,7 @@ pub(super) fn lines(x: &Axis, y: &Axis, series: &[Series]) -> String {
         );
     }
     put(
-        &mut svg,
+        svg,
         format_args!(
             r#"<text class="axis" x="{:.1}" y="{:.1}" text-anchor="middle">{}</text><text class="axis" transform="translate(12 {:.1}) rotate(-90)" text-anchor="middle">{}</text>"#,
             f64::midpoint(left, right),
@@ -156,13 +184,13 @@ pub(super) fn lines(x: &Axis, y: &Axis, series: &[Series]) -> String {
         }
         let (colour, name) = (line.colour, escape(&line.name));
         put(
-            &mut svg,
+            svg,
             format_args!(r#"<path class="line c{colour}" d="{path}"><title>{name}</title></path>"#),
         );
         for &(vx, vy) in line.points.iter().filter(|_| line.marked) {
             let (px, py) = at((vx, vy));
             put(
-                &mut svg,
+                svg,
                 format_args!(
                     r#"<circle class="point c{colour}" cx="{px:.1}" cy="{py:.1}" r="3.5"><title>{name}: {}</title></circle>"#,
                     crate::figures::figure(vy)
@@ -170,24 +198,25 @@ pub(super) fn lines(x: &Axis, y: &Axis, series: &[Series]) -> String {
             );
         }
     }
-    svg + "</svg>"
+    chart
 }
 
 /// Horizontal bars, the spread of each as a thin line.
-pub(super) fn bars(bars: &[Bar]) -> String {
+pub(super) fn bars(bars: &[Bar]) -> Chart {
     let count = f64::from(u32::try_from(bars.len()).unwrap_or(u32::MAX));
     let most = bars.iter().map(|bar| bar.value.max(bar.spread.1)).fold(0.0, f64::max);
     let width = |value: f64| {
         let share = if most > 0.0 { (value / most).min(1.0) } else { 0.0 };
         share * (WIDTH - NAMES - VALUES)
     };
-    let mut svg = open(count * BAR + 8.0);
+    let mut chart = Chart::new(count * BAR + 8.0);
+    let svg = &mut chart.content;
     let mut y = 4.0;
     for bar in bars {
         let (colour, length, middle) = (bar.colour, width(bar.value).max(1.0), y + BAR / 2.0);
         let (least, high) = (NAMES + width(bar.spread.0), NAMES + width(bar.spread.1));
         put(
-            &mut svg,
+            svg,
             format_args!(
                 r#"<text class="name" x="{:.1}" y="{:.1}" text-anchor="end">{}</text><rect class="bar c{colour}" x="{NAMES}" y="{:.1}" width="{length:.1}" height="{:.1}" rx="2"/><path class="spread" d="M{least:.1} {middle:.1}H{high:.1}"/><text class="value" x="{:.1}" y="{:.1}">{}</text>"#,
                 NAMES - 8.0,
@@ -202,11 +231,7 @@ pub(super) fn bars(bars: &[Bar]) -> String {
         );
         y += BAR;
     }
-    svg + "</svg>"
-}
-
-fn open(height: f64) -> String {
-    format!(r#"<svg viewBox="0 0 {WIDTH} {height}" role="img">"#)
+    chart
 }
 
 fn put(text: &mut String, part: std::fmt::Arguments<'_>) {
