@@ -100,6 +100,7 @@ impl CloseReason {
 }
 
 impl From<CloseCode> for CloseReason {
+    /// The code without a text. [`CloseCode::NO_STATUS`] becomes a close frame without a code.
     fn from(code: CloseCode) -> Self {
         Self { code, text: Box::default() }
     }

@@ -52,9 +52,13 @@ pub fn pong(payload: &ControlPayload) -> ControlFrame {
     ControlFrame::new(Control::Pong, [payload.as_slice(), &[]])
 }
 
-/// A close frame with a code and a reason.
+/// A close frame with a code and a reason; an empty one for [`CloseCode::NO_STATUS`], which "MUST
+/// NOT be set as a status code in a Close control frame" (RFC 6455, section 7.4.1).
 #[must_use]
 pub fn close(reason: &CloseReason) -> ControlFrame {
+    if reason.code() == CloseCode::NO_STATUS {
+        return close_empty();
+    }
     let code = reason.code().get().to_be_bytes();
     ControlFrame::new(Control::Close, [&code, reason.text().as_bytes()])
 }
@@ -102,6 +106,11 @@ mod tests {
         assert_eq!(close_empty().as_slice(), b"\x88\x00");
         let bye = CloseReason::new(1001, "bye").unwrap();
         assert_eq!(close(&bye).as_slice(), b"\x88\x05\x03\xE9bye");
+    }
+
+    #[test]
+    fn a_close_without_a_code_is_sent_as_one() {
+        assert_eq!(close(&CloseCode::NO_STATUS.into()).as_slice(), close_empty().as_slice());
     }
 
     #[test]
