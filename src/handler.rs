@@ -32,8 +32,9 @@ pub trait Handler {
     /// upgrade with a generated id; an admitted request that asks for no upgrade is answered 426,
     /// or 404 where its path is not served.
     ///
-    /// Nothing is asked about while the manager stops, nor upgrades when
-    /// [`Config::max_sessions`](crate::Config::max_sessions) is reached, unless newcomers may
+    /// Upgrades are not asked about while the manager stops, other requests only while it drains
+    /// ([`Phase::Draining`](crate::Phase::Draining)), so that a host can answer `/ready`; nor
+    /// upgrades when [`Config::max_sessions`](crate::Config::max_sessions) is reached, unless newcomers may
     /// replace those whose id they ask for: the answer is 503. Nor are upgrades to a path that the
     /// listener does not serve: the answer is 404.
     fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
@@ -59,6 +60,13 @@ pub trait Handler {
     /// A session's outbox, which had filled past half, is empty again: it can take more.
     fn on_drain(&mut self, context: &mut Context<'_>) {
         let _ = context;
+    }
+
+    /// The manager begins to stop: [`Sessions::stop`] was called, here or by another thread. Told
+    /// once, before any `on_disconnect` that comes of it. With a drain window there are sessions
+    /// yet to say something to; [`Sessions::phase`] tells.
+    fn on_stopping(&mut self, sessions: &mut Sessions) {
+        let _ = sessions;
     }
 
     /// A listener could not accept. The manager goes on and tries again by itself. (What keeps one
@@ -91,6 +99,10 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 
     fn on_drain(&mut self, context: &mut Context<'_>) {
         (**self).on_drain(context);
+    }
+
+    fn on_stopping(&mut self, sessions: &mut Sessions) {
+        (**self).on_stopping(sessions);
     }
 
     fn on_error(&mut self, sessions: &mut Sessions, error: &Error) {

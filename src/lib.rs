@@ -138,7 +138,7 @@ pub use manager::{SessionManager, Turn};
 pub use message::{Message, OwnedMessage};
 pub use session::{Admission, Decision, Disconnect, ListenerId, Session, State};
 pub use sessions::{
-    Accepted, Arrival, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Refused,
+    Accepted, Arrival, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Phase, Refused,
     SessionCounts, Sessions, Stats, StopOptions, Ticket,
 };
 pub use transport::{ListenUrl, Protocol};

@@ -92,7 +92,7 @@ impl<H: Handler> Simulation<H> {
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        if self.sessions.are_reads_paused() {
+        if !self.sessions.accepts() {
             return Ok(());
         }
         for (transport, watch, listener) in std::mem::take(&mut self.backlog) {

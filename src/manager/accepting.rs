@@ -59,7 +59,7 @@ impl Accepting {
     /// When accepting is to be tried again without an event.
     pub(super) fn retry_at(&self, sessions: &Sessions) -> Option<Instant> {
         // Nothing is accepted while reads are paused, so there is nothing to wake for.
-        let exhausted = self.exhausted.filter(|_| !sessions.are_reads_paused());
+        let exhausted = self.exhausted.filter(|_| sessions.accepts());
         exhausted.map(|exhausted| exhausted.retry_at)
     }
 
@@ -69,12 +69,12 @@ impl Accepting {
             Some(exhausted) => sessions.connection_count() < exhausted.connections,
             None => true,
         };
-        may && !sessions.are_reads_paused() && self.listeners.iter().any(|l| l.waiting)
+        may && sessions.accepts() && self.listeners.iter().any(|l| l.waiting)
     }
 
     /// Accepts what waits, within the budget.
     pub(super) fn accept<H: Handler>(&mut self, tick: &mut Tick<'_, H>) {
-        if tick.sessions.are_reads_paused() {
+        if !tick.sessions.accepts() {
             return;
         }
         let was_exhausted = self.exhausted;

@@ -14,6 +14,8 @@ pub(crate) enum Due {
     At(Instant),
     /// Nothing, ever: all its timeouts are off.
     Never,
+    /// Its turn has come: the manager stops.
+    Farewell,
     /// It was silent for a whole interval: send a ping.
     Ping,
     /// Its ping went unanswered for an interval.
@@ -26,13 +28,17 @@ pub(crate) enum Due {
 
 impl Session {
     /// What is due at `now`. The caller does it, notes it with the functions below, and asks again
-    /// until nothing is.
-    pub(crate) fn due(&self, now: Instant, config: &Config) -> Due {
+    /// until nothing is. `turn` is when it is told to go, where the manager drains.
+    pub(crate) fn due(&self, now: Instant, config: &Config, turn: Option<Instant>) -> Due {
         let mut next: Option<Instant> = None;
         let mut wait_for = |at: Instant| {
             next = Some(next.map_or(at, |earlier| earlier.min(at)));
             now >= at
         };
+        // First, so that also one that is given up in the same moment gets its close frame.
+        if turn.is_some_and(&mut wait_for) {
+            return Due::Farewell;
+        }
         if !config.idle_timeout.is_zero() && wait_for(self.last_message() + config.idle_timeout) {
             return Due::IdleTimeout;
         }

@@ -208,7 +208,8 @@ impl Sessions {
             connection.transport.set_keepalive(keepalive);
         }
         self.counters.opened(&session);
-        match session.due(self.now, &self.config) {
+        // Nobody is let in while the manager stops, so nobody waits for a turn.
+        match session.due(self.now, &self.config, None) {
             Due::At(at) => self.wheel.reschedule(connection.timer, at),
             _ => self.wheel.unschedule(connection.timer),
         }

@@ -123,6 +123,8 @@ impl Sessions {
         let (remote, listener) = (handshake.remote, handshake.listener);
         let failure = match request.kind() {
             Err(refusal) => Some(refusal.into()),
+            // The host may have something to say to whoever asks whether it is ready.
+            Ok(RequestKind::Plain) if self.is_draining() => None,
             Ok(_) if self.is_stopping() => Some(HandshakeFailure::Stopping),
             Ok(RequestKind::Plain) => None,
             Ok(RequestKind::Upgrade(_)) if !self.serves(listener, request.path()) => {
@@ -154,8 +156,9 @@ impl Sessions {
                 self.respond(key, &response, is_head(request));
             }
             (Decision::Admit(_), Ok(RequestKind::Plain)) => {
-                let served = self.serves(listener, request.path());
-                let failure = if served {
+                let failure = if self.is_stopping() {
+                    HandshakeFailure::Stopping
+                } else if self.serves(listener, request.path()) {
                     Refusal::UpgradeRequired.into()
                 } else {
                     HandshakeFailure::NotFound
@@ -202,9 +205,22 @@ impl Sessions {
         let Some(handshake) = self.handshake_mut(key) else { return };
         log::debug!("request from {} refused: {}", handshake.remote, failure.as_str());
         self.failed_handshakes.count(failure);
-        match failure.response() {
+        match self.response(key, failure) {
             Some(response) => self.respond(key, &response, head_only),
             None => self.drop_connection(key),
+        }
+    }
+
+    /// The answer to a failure. Whoever is refused because the manager stops is told when to come
+    /// back.
+    fn response(&self, key: SessionKey, failure: HandshakeFailure) -> Option<Response> {
+        let response = failure.response()?;
+        match self.life.stopping() {
+            Some(stopping) if failure == HandshakeFailure::Stopping => {
+                let seconds = stopping.retry_after(key, self.now).to_string();
+                response.with_header("Retry-After", &seconds).ok()
+            }
+            _ => Some(response),
         }
     }
 

@@ -29,6 +29,7 @@ impl Sessions {
     fn expire(&mut self, key: SessionKey) -> Expired {
         if self.is_paused(key) {
             // Its clocks stand still; resuming sets the timer again.
+            self.await_turn(key);
             return Expired::Done;
         }
         let Some(connection) = self.table.get(key) else { return Expired::Done };
@@ -51,7 +52,8 @@ impl Sessions {
     /// where the timeout is shorter than two intervals.
     pub(crate) fn confirm_silence(&mut self, key: SessionKey) {
         let Some(session) = self.table.get(key).and_then(|c| c.open_session()) else { return };
-        let is_given_up = session.due(self.now, &self.config) == Due::HeartbeatTimeout;
+        let is_given_up =
+            session.due(self.now, &self.config, self.life.turn(key)) == Due::HeartbeatTimeout;
         if is_given_up && session.may_turn_inactive() {
             self.turn_inactive(key);
         }
@@ -68,6 +70,7 @@ impl Sessions {
     pub(crate) fn expire_for_good(&mut self, key: SessionKey) {
         if self.is_paused(key) {
             // The host has paused it meanwhile; resuming sets the timer again.
+            self.await_turn(key);
             return;
         }
         self.attend(key, true);
@@ -82,12 +85,13 @@ impl Sessions {
             if !session.is_open() {
                 return Expired::Done;
             }
-            match session.due(now, &self.config) {
+            match session.due(now, &self.config, self.life.turn(key)) {
                 Due::At(at) => {
                     self.wheel.reschedule(connection.timer, at);
                     return Expired::Done;
                 }
                 Due::Never => return Expired::Done,
+                Due::Farewell => self.bid_farewell(key),
                 Due::Ping => {
                     session.record_ping(now);
                     let ping = websocket::ping(&ControlPayload::default());
@@ -117,7 +121,7 @@ impl Sessions {
         let Some(session) = connection.session_mut() else { return };
         if session.record_life(now) {
             // Its timer waits for the timeout, or for nothing; the next ping is due before.
-            if let Due::At(at) = session.due(now, &self.config) {
+            if let Due::At(at) = session.due(now, &self.config, self.life.turn(key)) {
                 self.wheel.reschedule(connection.timer, at);
             }
             self.counters.inactive -= 1;

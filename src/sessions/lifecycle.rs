@@ -8,6 +8,8 @@ use crate::session::{Session, State};
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Lifecycle {
+    /// The manager begins to stop.
+    Stopping,
     /// A session was admitted.
     Connect(SessionKey),
     /// A session has ended and is to be reaped.

@@ -12,6 +12,7 @@ mod reading;
 mod send;
 mod stats;
 mod stop;
+mod stopping;
 mod table;
 
 use std::collections::VecDeque;
@@ -29,7 +30,7 @@ pub use admit::{Accepted, Refused};
 pub use arrival::{Arrival, Ticket};
 pub use send::Delivery;
 pub use stats::{Disconnects, HandshakeFailure, HandshakeFailures, SessionCounts, Stats};
-pub use stop::StopOptions;
+pub use stopping::{Phase, StopOptions};
 
 pub(crate) use arrival::Head;
 pub(crate) use expire::Expired;
@@ -39,7 +40,7 @@ pub(crate) use table::Source;
 
 use lifecycle::Counters;
 use outgoing::{Flushed, Outgoing};
-use stop::Life;
+use stopping::Life;
 use table::{Stage, Table};
 
 /// All sessions of one manager.
@@ -143,7 +144,9 @@ impl Sessions {
         session: impl Into<SessionRef<'a>>,
         reason: &CloseReason,
     ) -> Result<()> {
-        self.check_running()?;
+        if self.is_stopping() && !self.is_draining() {
+            return Err(Error::Stopped);
+        }
         let key = self.find(session.into())?;
         let deadline = self.now + self.config.close_timeout;
         self.show_out(key, Cause::Removed, reason, deadline);
@@ -222,7 +225,7 @@ impl Sessions {
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.life == Life::Stopped
+        self.phase() == Phase::Stopped
     }
 
     /// The session behind a key, open or closing, until it is reaped.

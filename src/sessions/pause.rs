@@ -51,10 +51,11 @@ impl Sessions {
     }
 
     /// Stops accepting, and reading from every session and handshake, until
-    /// [`Sessions::resume_all_reads`]. Their clocks stand still meanwhile. O(1). A manager that is
-    /// being stopped cannot be paused: it has to read the close frames that it waits for.
+    /// [`Sessions::resume_all_reads`]. Their clocks stand still meanwhile. O(1). While the manager
+    /// stops, newcomers are read all the same, to be refused; once no session waits for its turn
+    /// it cannot be paused: it has to read the close frames that it waits for.
     pub fn pause_all_reads(&mut self) {
-        if self.paused.is_some() || self.is_stopping() {
+        if self.paused.is_some() || (self.is_stopping() && !self.is_draining()) {
             return;
         }
         self.paused = Some(self.now);
@@ -93,6 +94,11 @@ impl Sessions {
         self.paused.is_some()
     }
 
+    /// Whether newcomers are accepted now: also where reads are paused, if it is to refuse them.
+    pub(crate) fn accepts(&self) -> bool {
+        self.paused.is_none() || self.is_stopping()
+    }
+
     /// Whether nothing may be read from this connection for now. What closes or lingers is read
     /// all the same: no message comes of it.
     #[inline]
@@ -103,7 +109,7 @@ impl Sessions {
         }
         match &connection.stage {
             Stage::Session(session) => session.is_open(),
-            Stage::Handshake(_) => true,
+            Stage::Handshake(_) => !self.is_stopping(),
             Stage::Lingering(_) => false,
         }
     }
@@ -119,7 +125,7 @@ impl Sessions {
             session.forgive(since, now);
         }
         if session.is_open() {
-            match session.due(now, &self.config) {
+            match session.due(now, &self.config, self.life.turn(key)) {
                 Due::At(at) => self.wheel.reschedule(timer, at),
                 Due::Never => {}
                 // Due now: the wheel says so at once.

@@ -9,6 +9,7 @@ type Notes = Vec<String>;
 type OnMessage = dyn FnMut(&mut Context<'_>, Message<'_>, &mut Notes) + Send;
 type OnContext = dyn FnMut(&mut Context<'_>, &mut Notes) + Send;
 type OnRequest = dyn FnMut(&mut Sessions, &Arrival<'_>, &mut Notes) -> Decision + Send;
+type OnStopping = dyn FnMut(&mut Sessions, &mut Notes) + Send;
 type OnDisconnect = dyn FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send;
 
 /// Notes each callback in a line, then does what was scripted. Raw sessions, whose ids are
@@ -23,6 +24,7 @@ pub(crate) struct Recorder {
     on_state: Option<Box<OnContext>>,
     on_request: Option<Box<OnRequest>>,
     on_disconnect: Option<Box<OnDisconnect>>,
+    on_stopping: Option<Box<OnStopping>>,
 }
 
 impl Recorder {
@@ -66,6 +68,14 @@ impl Recorder {
         script: impl FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send + 'static,
     ) {
         self.on_disconnect = Some(Box::new(script));
+    }
+
+    /// Without a script, the beginning of a stop is not noted: it is no callback of a session.
+    pub(crate) fn on_stopping(
+        &mut self,
+        script: impl FnMut(&mut Sessions, &mut Notes) + Send + 'static,
+    ) {
+        self.on_stopping = Some(Box::new(script));
     }
 
     /// Answers every message with itself.
@@ -137,6 +147,12 @@ impl Handler for Recorder {
         self.notes.push(format!("{} drains", name(context)));
         if let Some(script) = &mut self.on_drain {
             script(context, &mut self.notes);
+        }
+    }
+
+    fn on_stopping(&mut self, sessions: &mut Sessions) {
+        if let Some(script) = &mut self.on_stopping {
+            script(sessions, &mut self.notes);
         }
     }
 

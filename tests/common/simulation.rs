@@ -59,6 +59,13 @@ impl House {
         client
     }
 
+    /// So many WebSocket sessions, whose ids count from 0, and of which nothing is noted.
+    pub(crate) fn join_many(&mut self, count: usize) -> Vec<Client> {
+        let clients = (0..count).map(|number| self.join(&number.to_string())).collect();
+        self.notes();
+        clients
+    }
+
     /// A session of lines.
     pub(crate) fn join_lines(&mut self) -> Client {
         let peer = self.simulation.connect(self.lines).expect("it connects");

@@ -1,0 +1,375 @@
+//! How a stop goes, from the first close frame to the last. Pure arithmetic on times that are given
+//! to it: knows no session, and reads no clock.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::close::{CloseCode, CloseReason};
+use crate::config::Config;
+use crate::id::SessionKey;
+
+/// The timer wheel counts in milliseconds and rounds up. The last turn comes so much before the
+/// end of the window that it is not late for it.
+const RESOLUTION: Duration = Duration::from_millis(1);
+
+/// How a manager is stopped.
+///
+/// # Examples
+///
+/// A restart of a server whose clients all come back: they are told over half a minute.
+///
+/// ```
+/// use std::time::Duration;
+/// use majordomo::{CloseCode, StopOptions};
+///
+/// let options = StopOptions::new()
+///     .with_drain_window(Duration::from_secs(30))
+///     .with_close(CloseCode::SERVICE_RESTART);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StopOptions {
+    /// How long close handshakes are awaited, at most [`Config::MAX_TIMEOUT`]. Each session's
+    /// counts from its own turn. Default 5 s. With zero nobody is waited for: a session is dropped
+    /// as soon as it was told what its socket takes at once.
+    pub grace: Duration,
+    /// The time over which sessions are told, each at a moment of its own, at most
+    /// [`Config::MAX_TIMEOUT`]. Default zero: all are told at once.
+    pub drain_window: Duration,
+    /// What close frames say. Default 1001; 1012 is for a restart, after which clients find the
+    /// same server again.
+    pub close: CloseReason,
+    /// What the moments are drawn from: with the same seed and the same sequence of connections
+    /// they are the same ones, which is for tests. Default none: it is drawn at random.
+    pub seed: Option<u64>,
+}
+
+impl StopOptions {
+    /// The default: a grace of 5 s, no drain window, and 1001.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            grace: Duration::from_secs(5),
+            drain_window: Duration::ZERO,
+            close: CloseCode::GOING_AWAY.into(),
+            seed: None,
+        }
+    }
+
+    /// The same with another grace.
+    #[must_use]
+    pub fn with_grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    /// The same with another drain window.
+    #[must_use]
+    pub fn with_drain_window(mut self, window: Duration) -> Self {
+        self.drain_window = window;
+        self
+    }
+
+    /// The same with another code, or a code and a reason.
+    #[must_use]
+    pub fn with_close(mut self, close: impl Into<CloseReason>) -> Self {
+        self.close = close.into();
+        self
+    }
+
+    /// The same with a seed.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl Default for StopOptions {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// How far a manager is on its way to its end: what a host answers a `/ready` by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Nobody has stopped it: newcomers are welcome.
+    Running,
+    /// It was stopped with a drain window. Newcomers are refused; some sessions wait for their
+    /// turn, and are served as ever.
+    Draining,
+    /// Every session was told, and close handshakes are awaited.
+    Closing,
+    /// Nothing is left.
+    Stopped,
+}
+
+impl Phase {
+    /// The phase in `snake_case`, as logs and protocols spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Closing => "closing",
+            Self::Stopped => "stopped",
+        }
+    }
+}
+
+/// How far stopping has come.
+#[derive(Clone, Debug)]
+pub(super) enum Life {
+    Running,
+    Stopping(Stopping),
+    Stopped,
+}
+
+impl Life {
+    pub(super) fn phase(&self) -> Phase {
+        match self {
+            Self::Running => Phase::Running,
+            Self::Stopping(stopping) if stopping.drain.is_some() => Phase::Draining,
+            Self::Stopping(_) => Phase::Closing,
+            Self::Stopped => Phase::Stopped,
+        }
+    }
+
+    /// What goes on, while the manager stops.
+    pub(super) fn stopping(&self) -> Option<&Stopping> {
+        match self {
+            Self::Stopping(stopping) => Some(stopping),
+            Self::Running | Self::Stopped => None,
+        }
+    }
+
+    /// When an open session is told to go, if it is one of those that wait for their turn.
+    pub(super) fn turn(&self, key: SessionKey) -> Option<Instant> {
+        let stopping = self.stopping()?;
+        let window = stopping.drain?;
+        Some(window.turn(stopping.share(key)))
+    }
+}
+
+/// A stop that goes on.
+#[derive(Clone, Debug)]
+pub(super) struct Stopping {
+    /// The window, while there are sessions that wait for their turn.
+    drain: Option<Window>,
+    /// What the window was, for those who are asked to come back later.
+    spread: Duration,
+    seed: u64,
+    grace: Duration,
+    farewell: CloseReason,
+    deadline: Instant,
+}
+
+impl Stopping {
+    /// A stop that begins now.
+    pub(super) fn new(options: StopOptions, now: Instant) -> Self {
+        let StopOptions { grace, drain_window, close: farewell, seed } = options;
+        // A host may well say `Duration::MAX`, which no clock can count up to.
+        let [grace, spread] = [grace, drain_window].map(|time| time.min(Config::MAX_TIMEOUT));
+        // Without random bytes the turns are spread as evenly, if foreseeably.
+        let seed = seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default());
+        let until = now + spread;
+        let drain = (!spread.is_zero()).then_some(Window { from: now, until });
+        Self { drain, spread, seed, grace, farewell, deadline: until + grace }
+    }
+
+    /// Somebody is in a greater hurry: nothing comes later by that.
+    pub(super) fn hurry(&mut self, options: &StopOptions, now: Instant) {
+        self.grace = self.grace.min(options.grace);
+        let mut rest = Duration::ZERO;
+        if let Some(window) = &mut self.drain {
+            rest = window.rest(now).min(options.drain_window);
+            window.shorten(now, rest);
+        }
+        if rest.is_zero() {
+            self.drain = None;
+        }
+        self.deadline = self.deadline.min(now + rest + self.grace);
+    }
+
+    /// Nobody waits for a turn any more: from here on it is a stop without a window. Says whether
+    /// it had one.
+    pub(super) fn end_drain(&mut self, now: Instant) -> bool {
+        let had = self.drain.take().is_some();
+        if had {
+            self.deadline = self.deadline.min(now + self.grace);
+        }
+        had
+    }
+
+    /// What close frames say.
+    pub(super) fn farewell(&self) -> &CloseReason {
+        &self.farewell
+    }
+
+    /// When it is over at the latest.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Until when a session that is told now may answer.
+    pub(super) fn answer_by(&self, now: Instant) -> Instant {
+        self.deadline.min(now + self.grace)
+    }
+
+    /// After how many seconds, at least one, somebody who is refused may come back: once nobody is
+    /// told to go any more, or, where this is a restart, once this server is gone. They as well
+    /// are spread over a window, so that they do not return together.
+    pub(super) fn retry_after(&self, key: SessionKey, now: Instant) -> u64 {
+        let restarts = self.farewell.code() == CloseCode::SERVICE_RESTART;
+        let told = self.drain.map_or(now, |window| window.until);
+        let back = if restarts { self.deadline } else { told };
+        let wait = back.saturating_duration_since(now) + part(self.spread, self.share(key));
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        seconds.max(1)
+    }
+
+    /// Which part of a window lies before a connection's moment, in parts of 2^64. Drawn from its
+    /// key, so that nothing has to be kept for it.
+    fn share(&self, key: SessionKey) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, key).hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// The time over which sessions are told. Its beginning moves when it is shortened.
+#[derive(Clone, Copy, Debug)]
+struct Window {
+    from: Instant,
+    until: Instant,
+}
+
+impl Window {
+    fn turn(self, share: u64) -> Instant {
+        self.from + part((self.until - self.from).saturating_sub(RESOLUTION), share)
+    }
+
+    fn rest(self, now: Instant) -> Duration {
+        self.until.saturating_duration_since(now)
+    }
+
+    /// Lets it end after `rest`, which is no more than the rest that it has. Those whose turn has
+    /// not come keep their order, and stand closer together: drawn again, or cut off, they would
+    /// not be spread evenly.
+    fn shorten(&mut self, now: Instant, rest: Duration) {
+        let had = self.rest(now);
+        let passed = now.saturating_duration_since(self.from);
+        if !had.is_zero() {
+            let nanos = passed.as_nanos() * rest.as_nanos() / had.as_nanos();
+            // No more than has passed, which fits.
+            let passed = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
+            *self = Self { from: now.checked_sub(passed).unwrap_or(now), until: now + rest };
+        }
+    }
+}
+
+/// A part of a time of a year at most, in parts of 2^64.
+fn part(time: Duration, share: u64) -> Duration {
+    let nanos = (time.as_nanos() * u128::from(share)) >> u64::BITS;
+    Duration::from_nanos(u64::try_from(nanos).expect("less than a year"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn stop(window: u64, grace: u64) -> StopOptions {
+        StopOptions::new().with_drain_window(SECOND * secs(window)).with_grace(SECOND * secs(grace))
+    }
+
+    fn secs(seconds: u64) -> u32 {
+        seconds.try_into().expect("small")
+    }
+
+    fn keys() -> impl Iterator<Item = SessionKey> {
+        (0..1000).map(|slot| SessionKey::new(slot, 7))
+    }
+
+    #[test]
+    fn every_turn_lies_within_the_window_and_is_not_rounded_past_its_end() {
+        let now = Instant::now();
+        for window in [Duration::from_nanos(1), RESOLUTION, SECOND, Config::MAX_TIMEOUT] {
+            let options = StopOptions::new().with_drain_window(window);
+            let stopping = Stopping::new(options, now);
+            let drain = stopping.drain.expect("it has a window");
+            assert_eq!(drain.turn(0), now);
+            assert!(drain.turn(u64::MAX) <= now + window.saturating_sub(RESOLUTION));
+        }
+    }
+
+    #[test]
+    fn a_shorter_window_keeps_the_order_and_delays_nobody() {
+        let began = Instant::now();
+        let mut stopping = Stopping::new(stop(100, 5).with_seed(1), began);
+        let before: Vec<_> =
+            keys().map(|key| stopping.drain.expect("set").turn(stopping.share(key))).collect();
+        let now = began + SECOND * 40;
+        stopping.hurry(&stop(6, 5), now);
+        let after: Vec<_> =
+            keys().map(|key| stopping.drain.expect("set").turn(stopping.share(key))).collect();
+        let waiting = before.iter().zip(&after).filter(|(turn, _)| **turn > now);
+        let mut moved: Vec<_> = waiting.collect();
+        moved.sort();
+        assert!(moved.is_sorted_by_key(|(_, after)| after), "the order stays");
+        assert!(moved.iter().all(|(before, after)| after <= before));
+        assert!(moved.iter().all(|(_, after)| (now..now + SECOND * 6).contains(after)));
+        let late = moved.iter().filter(|(_, after)| **after > now + SECOND * 3).count();
+        assert!((250..350).contains(&late), "{late} of about 600 have their turn in the last half");
+    }
+
+    #[test]
+    fn hurrying_never_makes_anything_later() {
+        let now = Instant::now();
+        let mut stopping = Stopping::new(stop(10, 5), now);
+        stopping.hurry(&stop(60, 60), now + SECOND);
+        assert_eq!(stopping.deadline(), now + SECOND * 15);
+        assert_eq!(stopping.drain.expect("set").until, now + SECOND * 10);
+        assert_eq!(stopping.answer_by(now + SECOND * 2), now + SECOND * 7);
+        stopping.hurry(&stop(0, 60), now + SECOND * 2);
+        assert!(stopping.drain.is_none());
+        assert_eq!(stopping.deadline(), now + SECOND * 7);
+        stopping.hurry(&stop(60, 1), now + SECOND * 3);
+        assert_eq!(stopping.deadline(), now + SECOND * 4);
+    }
+
+    #[test]
+    fn those_who_are_refused_come_back_spread_over_a_window_after_its_end() {
+        let now = Instant::now();
+        let waits = |options: StopOptions, passed: u64| {
+            let stopping = Stopping::new(options.with_seed(1), now);
+            let mut waits: Vec<_> =
+                keys().map(|key| stopping.retry_after(key, now + SECOND * secs(passed))).collect();
+            waits.sort_unstable();
+            (waits[0], waits[500], waits[999])
+        };
+        assert_eq!(waits(stop(0, 5), 0), (1, 1, 1));
+        let (least, middle, most) = waits(stop(60, 5), 20);
+        assert!((least, most) == (41, 100) && (65..75).contains(&middle), "{middle}");
+        let restart = stop(60, 5).with_close(CloseCode::SERVICE_RESTART);
+        let (least, _, most) = waits(restart, 20);
+        assert_eq!((least, most), (46, 105));
+        let restart = stop(0, 5).with_close(CloseCode::SERVICE_RESTART);
+        assert_eq!(waits(restart, 2), (3, 3, 3));
+    }
+
+    #[test]
+    fn the_longest_times_do_not_overflow() {
+        let longest = StopOptions::new().with_grace(Duration::MAX).with_drain_window(Duration::MAX);
+        let now = Instant::now();
+        let mut stopping = Stopping::new(longest.clone(), now);
+        assert_eq!(stopping.deadline(), now + Config::MAX_TIMEOUT * 2);
+        stopping.hurry(&longest, now + SECOND);
+        assert!(keys().all(|key| stopping.retry_after(key, now) > 0));
+    }
+}
