@@ -81,6 +81,8 @@ fn a_driver_that_reads_only_after_the_stop_misses_nothing() {
         assert_eq!(line["text"].as_str().expect("text").parse(), Ok(number));
         number += 1;
     };
+    assert_eq!(end["event"], "stopping");
+    let end = driver.event("disconnect");
     assert_eq!(end["cause"], "stopped");
     assert_eq!(end["received"]["messages"], number);
     driver.event("stopped");

@@ -7,6 +7,7 @@ mod gateway;
 
 mod admission;
 mod backlog;
+mod draining;
 mod driver;
 mod exhaustion;
 mod footprint;

@@ -69,6 +69,8 @@ fn the_end_of_the_commands_is_a_graceful_stop() {
     driver.event("connect");
     driver.close_input();
     assert_eq!(client.close_code(), 1001);
+    let stopping = driver.event("stopping");
+    assert_eq!((&stopping["drain_ms"], &stopping["grace_ms"]), (&json!(0), &json!(5000)));
     let end = driver.event("disconnect");
     assert_eq!((&end["cause"], &end["code"]), (&json!("stopped"), &json!(1001)));
     driver.event("stopped");
@@ -85,6 +87,7 @@ fn a_driver_stops_it_within_the_grace_that_it_gives() {
     driver.event("connect");
     let reply = driver.ask(json!({"command": "stop", "grace_ms": 10}));
     assert_eq!(reply["ok"], true);
+    assert_eq!(driver.event("stopping")["grace_ms"], 10);
     assert_eq!(driver.event("disconnect")["cause"], "stopped");
     driver.event("stopped");
     assert!(driver.next().is_none());
@@ -124,6 +127,8 @@ fn commands_that_end_before_they_begin_stop_it() {
     output.read_to_string(&mut lines).expect("UTF-8");
     let events: Vec<&str> = lines.lines().collect();
     assert!(events[0].starts_with(r#"{"seq":1,"event":"ready","#), "{lines}");
-    assert_eq!(events[1..], [r#"{"seq":2,"event":"stopped"}"#]);
+    let stopping =
+        r#"{"seq":2,"event":"stopping","drain_ms":0,"grace_ms":5000,"code":1001,"reason":""}"#;
+    assert_eq!(events[1..], [stopping, r#"{"seq":3,"event":"stopped"}"#]);
     assert_eq!(gateway.wait().code, Some(0));
 }

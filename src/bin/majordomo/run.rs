@@ -65,7 +65,7 @@ fn link_driver(manager: &mut SessionManager<Gateway>, urls: &[ListenUrl]) -> Res
             Notice::Relieved => handle.post(Gateway::handle_relief),
             Notice::Gone(error) => handle.post(move |gateway, sessions| {
                 log::warn!("the driver does not read any more: {error}");
-                gateway.stop_for(sessions, "the driver is gone");
+                gateway.stop_without_driver(sessions, "the driver is gone");
             }),
         };
     })?;

@@ -2,19 +2,20 @@
 
 use std::collections::HashSet;
 
-use majordomo::{CloseReason, Delivery, Error, OwnedMessage, Result, SessionId, Sessions};
+use majordomo::{
+    CloseReason, Delivery, Error, OwnedMessage, Result, SessionId, Sessions, StopOptions,
+};
 use serde_json::{Map, Value};
 
+use super::Gateway;
 use super::reports::{SessionReport, StatsReport};
-use super::{Gateway, stop};
-use crate::protocol::{Command, Recipients, Request};
+use crate::protocol::{Command, Recipients, Request, Stop};
 
 impl Gateway {
     /// Does what a command asks for, and writes its reply.
     pub(super) fn execute(&mut self, sessions: &mut Sessions, request: Request) {
         let Request { id, command } = request;
         let id = id.as_ref();
-        let grace = self.grace;
         let Some(link) = &mut self.link else { return };
         let journal = &mut link.journal;
         let done = match command {
@@ -42,11 +43,14 @@ impl Gateway {
                 journal.answer(id, "stats", &StatsReport::of(sessions, self.started));
                 Ok(())
             }
-            Command::Stop { grace: given } => {
-                journal.done(id);
-                stop(sessions, "the driver said so", given.unwrap_or(grace));
-                return;
-            }
+            Command::Stop(stop) => match stop_options(&self.stop, stop) {
+                Ok(options) => {
+                    journal.done(id);
+                    self.stop(sessions, "the driver said so", options);
+                    return;
+                }
+                Err(error) => Err(error),
+            },
         };
         if let Err(error) = done {
             log::debug!("a command failed: {error}");
@@ -86,6 +90,17 @@ fn close(
     const NORMAL: u16 = 1000;
     let reason = CloseReason::new(code.unwrap_or(NORMAL), reason.unwrap_or_default())?;
     sessions.close_session(session, &reason)
+}
+
+/// The settings' own options, but for what the driver says.
+fn stop_options(settings: &StopOptions, stop: Stop) -> Result<StopOptions> {
+    let Stop { grace, drain, code, reason } = stop;
+    let code = code.unwrap_or(settings.close.code().get());
+    Ok(settings
+        .clone()
+        .with_grace(grace.unwrap_or(settings.grace))
+        .with_drain_window(drain.unwrap_or(settings.drain_window))
+        .with_close(CloseReason::new(code, reason.unwrap_or_default())?))
 }
 
 fn add_metadata(sessions: &mut Sessions, session: &str, set: Map<String, Value>) -> Result<()> {

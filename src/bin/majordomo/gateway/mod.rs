@@ -8,7 +8,7 @@ mod door;
 mod link;
 mod reports;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use majordomo::{
     Arrival, Context, Decision, Disconnect, Handler, Message, Sessions, State, StopOptions,
@@ -27,8 +27,8 @@ pub(crate) use self::link::Link;
 pub(crate) struct Gateway {
     mode: Mode,
     door: Door,
-    /// How long a stop waits for the sessions, unless whoever asks for it says otherwise.
-    grace: Duration,
+    /// How it stops, unless whoever asks for it says otherwise.
+    stop: StopOptions,
     started: Instant,
     /// The way to the driver, if there is one.
     link: Option<Link>,
@@ -38,7 +38,7 @@ impl Gateway {
     /// A gateway that nobody drives yet. `started` is now.
     pub(crate) fn new(settings: &Settings, started: Instant) -> Self {
         let door = Door::new(settings.session_id.clone(), settings.origins.clone());
-        Self { mode: settings.mode, door, grace: settings.grace, started, link: None }
+        Self { mode: settings.mode, door, stop: settings.stop_options(), started, link: None }
     }
 
     /// Begins to tell a driver what happens.
@@ -56,12 +56,11 @@ impl Gateway {
                     link.journal.bad_command(&detail, line);
                 }
             }
-            // A driver that has said `stop` may leave: the grace that it gave stands.
-            Incoming::End(None) if sessions.is_stopping() => {}
-            Incoming::End(None) => stop(sessions, "the driver's commands ended", self.grace),
-            Incoming::End(Some(error)) => {
-                log::warn!("cannot read the driver's commands: {error}");
-                stop(sessions, "the driver's commands ended", self.grace);
+            Incoming::End(error) => {
+                if let Some(error) = error {
+                    log::warn!("cannot read the driver's commands: {error}");
+                }
+                self.stop_without_driver(sessions, "the driver's commands ended");
             }
         }
         if let Some(link) = &mut self.link {
@@ -82,7 +81,30 @@ impl Gateway {
 
     /// Stops as the settings say, and says in the log who asked for it.
     pub(crate) fn stop_for(&mut self, sessions: &mut Sessions, why: &str) {
-        stop(sessions, why, self.grace);
+        self.stop(sessions, why, self.stop.clone());
+    }
+
+    /// The same for want of a driver. One that has said `stop` may leave: window and grace that it
+    /// gave stand.
+    pub(crate) fn stop_without_driver(&mut self, sessions: &mut Sessions, why: &str) {
+        if !sessions.is_stopping() {
+            self.stop_for(sessions, why);
+        }
+    }
+
+    /// Stops, or shortens a stop that has begun.
+    fn stop(&mut self, sessions: &mut Sessions, why: &str, options: StopOptions) {
+        if sessions.is_stopping() {
+            log::debug!("{why}: stopping already, and no later than this asks for");
+        } else {
+            log::info!("{why}: stopping; {}", describe(&options, sessions.client_count()));
+            if let Some(link) = &mut self.link {
+                link.journal.stopping(&options);
+            }
+        }
+        if let Err(error) = sessions.stop(options) {
+            log::debug!("{why}: {error}");
+        }
     }
 
     /// Hands over what was gathered in a tick. Says whether sessions are not to be read for now.
@@ -95,7 +117,7 @@ impl Gateway {
     /// the grace.
     pub(crate) fn finish(&mut self) {
         if let Some(link) = self.link.take()
-            && !link.finish(self.grace)
+            && !link.finish(self.stop.grace)
         {
             log::warn!("the driver does not read: its last events are lost");
         }
@@ -159,15 +181,13 @@ impl Handler for Gateway {
     }
 }
 
-/// Stops, or shortens the grace of a stop that has begun.
-fn stop(sessions: &mut Sessions, why: &str, grace: Duration) {
-    if sessions.is_stopping() {
-        log::debug!("{why}: stopping already");
+/// What a stop means for so many sessions.
+fn describe(options: &StopOptions, sessions: usize) -> String {
+    let grace = humantime::format_duration(options.grace);
+    if options.drain_window.is_zero() {
+        format!("{sessions} sessions have {grace} to close")
     } else {
-        let grace = humantime::format_duration(grace);
-        log::info!("{why}: stopping; {} sessions have {grace} to close", sessions.client_count());
-    }
-    if let Err(error) = sessions.stop(StopOptions::new().with_grace(grace)) {
-        log::debug!("{why}: {error}");
+        let window = humantime::format_duration(options.drain_window);
+        format!("{sessions} sessions are told over {window}, and have {grace} each to close")
     }
 }

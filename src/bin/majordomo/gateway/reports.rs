@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use majordomo::{Error, Result, Sessions, State, Stats, Traffic};
+use majordomo::{Error, Phase, Result, Sessions, State, Stats, Traffic};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -64,6 +64,8 @@ impl<'a> SessionReport<'a> {
 #[derive(Debug, Serialize)]
 pub(super) struct StatsReport {
     uptime_ms: u64,
+    /// `running`, or how far it is with stopping.
+    phase: Phase,
     /// Whether sessions are not read because the driver is behind.
     reads_paused: bool,
     #[serde(flatten)]
@@ -75,6 +77,7 @@ impl StatsReport {
     pub(super) fn of(sessions: &Sessions, started: Instant) -> Self {
         Self {
             uptime_ms: milliseconds(started.elapsed()),
+            phase: sessions.phase(),
             reads_paused: sessions.are_reads_paused(),
             stats: sessions.stats(),
         }

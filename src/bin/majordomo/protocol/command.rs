@@ -33,8 +33,20 @@ pub(crate) enum Command {
     Sessions,
     /// Asks for the counters.
     Stats,
-    /// Ends everything, within the grace, or within the one of the settings.
-    Stop { grace: Option<Duration> },
+    /// Ends everything, with the settings' own word for what is not said. Whether code and reason
+    /// may stand in a close frame is the library's to say.
+    Stop(Stop),
+}
+
+/// How everything ends.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Stop {
+    /// How long close handshakes are awaited.
+    pub(crate) grace: Option<Duration>,
+    /// The time over which sessions are told.
+    pub(crate) drain: Option<Duration>,
+    pub(crate) code: Option<u16>,
+    pub(crate) reason: Option<String>,
 }
 
 /// Whom a `send` is for. One that is not found is an error for `One`, and counts as refused for
@@ -106,6 +118,7 @@ struct Fields<'a> {
     reason: Option<String>,
     set: Option<Map<String, Value>>,
     grace_ms: Option<u64>,
+    drain_ms: Option<u64>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -149,7 +162,12 @@ impl Fields<'_> {
             Verb::Session => Command::Session { session: self.session()? },
             Verb::Sessions => Command::Sessions,
             Verb::Stats => Command::Stats,
-            Verb::Stop => Command::Stop { grace: self.grace()? },
+            Verb::Stop => Command::Stop(Stop {
+                grace: milliseconds("grace_ms", self.grace_ms.take())?,
+                drain: milliseconds("drain_ms", self.drain_ms.take())?,
+                code: self.code.take(),
+                reason: self.reason.take(),
+            }),
         })
     }
 
@@ -178,15 +196,6 @@ impl Fields<'_> {
         }
     }
 
-    fn grace(&mut self) -> Result<Option<Duration>, String> {
-        /// A year: a deadline that any clock can hold.
-        const MAX: u64 = 365 * 24 * 60 * 60 * 1000;
-        match self.grace_ms.take() {
-            Some(given) if given > MAX => Err(format!("grace_ms: {given} is over {MAX}")),
-            given => Ok(given.map(Duration::from_millis)),
-        }
-    }
-
     fn nothing_is_left(&self) -> Result<(), String> {
         let left = [
             ("session", self.session.is_some()),
@@ -198,11 +207,21 @@ impl Fields<'_> {
             ("reason", self.reason.is_some()),
             ("set", self.set.is_some()),
             ("grace_ms", self.grace_ms.is_some()),
+            ("drain_ms", self.drain_ms.is_some()),
         ];
         match left.iter().find(|(_, is_left)| *is_left) {
             Some((field, _)) => Err(format!("this command takes no {field}")),
             None => Ok(()),
         }
+    }
+}
+
+fn milliseconds(field: &str, given: Option<u64>) -> Result<Option<Duration>, String> {
+    /// A year: a deadline that any clock can hold.
+    const MAX: u64 = 365 * 24 * 60 * 60 * 1000;
+    match given {
+        Some(given) if given > MAX => Err(format!("{field}: {given} is over {MAX}")),
+        given => Ok(given.map(Duration::from_millis)),
     }
 }
 

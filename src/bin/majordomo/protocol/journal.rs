@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use majordomo::{Cause, CloseCode, Delivery, Error, Message, Traffic};
+use majordomo::{Cause, CloseCode, Delivery, Error, Message, StopOptions, Traffic};
 use serde::Serialize;
 
 use super::VERSION;
@@ -100,6 +100,18 @@ impl Journal {
             .field("received", &ended.received)
             .field("sent", &ended.sent)
             .field("dropped", &ended.dropped)
+            .end();
+    }
+
+    /// A stop begins: over how long the sessions are told, how long their answers are awaited, and
+    /// what they are told.
+    pub(crate) fn stopping(&mut self, options: &StopOptions) {
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.event("stopping")
+            .field("drain_ms", &milliseconds(options.drain_window))
+            .field("grace_ms", &milliseconds(options.grace))
+            .field("code", &options.close.code())
+            .field("reason", options.close.text())
             .end();
     }
 
@@ -278,6 +290,7 @@ mod tests {
             sent: Traffic::default(),
             dropped: 0,
         });
+        journal.stopping(&StopOptions::new().with_drain_window(Duration::from_secs(30)));
         journal.stopped();
         let expected = r#"{"seq":1,"event":"ready","listen":["ws://127.0.0.1:9001"],"version":"0.1.0","protocol":1,"epoch":"k3v9"}
 {"seq":2,"event":"connect","session":"a","remote":"127.0.0.1:50312","listen":"ws://127.0.0.1:9001","target":"/chat?id=a"}
@@ -285,7 +298,8 @@ mod tests {
 {"seq":4,"event":"message","session":"a","binary":"AAEC"}
 {"seq":5,"event":"state","session":"a","state":"inactive"}
 {"seq":6,"event":"disconnect","session":"a","cause":"client_closed","code":1000,"reason":"bye","duration_ms":1234,"received":{"messages":2,"bytes":8},"sent":{"messages":0,"bytes":0},"dropped":0}
-{"seq":7,"event":"stopped"}
+{"seq":7,"event":"stopping","drain_ms":30000,"grace_ms":5000,"code":1001,"reason":""}
+{"seq":8,"event":"stopped"}
 "#;
         assert_eq!(text_of(&mut journal), expected);
         assert_eq!(journal.len(), 0);

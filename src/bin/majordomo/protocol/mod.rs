@@ -4,7 +4,7 @@
 mod command;
 mod journal;
 
-pub(crate) use self::command::{Command, Recipients, Request, parse};
+pub(crate) use self::command::{Command, Recipients, Request, Stop, parse};
 pub(crate) use self::journal::{Ended, Journal};
 
 /// The version of the protocol, which `ready` tells. It changes when a driver would have to.

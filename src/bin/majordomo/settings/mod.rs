@@ -15,7 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use log::LevelFilter;
-use majordomo::{Config, DuplicateId, Error, ListenUrl, SlowConsumer};
+use majordomo::{CloseCode, Config, DuplicateId, Error, ListenUrl, SlowConsumer, StopOptions};
 
 use self::table::{SETTINGS, Setting};
 use self::value::IdSource;
@@ -47,6 +47,10 @@ pub(crate) struct Settings {
     pub(crate) close_timeout: Duration,
     /// How long a stop waits for the sessions.
     pub(crate) grace: Duration,
+    /// The time over which a stop tells the sessions; all at once without it.
+    pub(crate) drain_window: Option<Duration>,
+    /// What a stop tells them.
+    pub(crate) stop_code: CloseCode,
     /// The largest message that a session may send, in bytes.
     pub(crate) max_message_size: usize,
     /// The bytes that may wait for one session.
@@ -86,6 +90,14 @@ impl Settings {
             duplicate_id: self.duplicate_id,
             ..Config::default()
         }
+    }
+
+    /// How it stops, where nobody says otherwise.
+    pub(crate) fn stop_options(&self) -> StopOptions {
+        StopOptions::new()
+            .with_grace(self.grace)
+            .with_drain_window(self.drain_window.unwrap_or_default())
+            .with_close(self.stop_code)
     }
 }
 
@@ -212,6 +224,8 @@ impl Loaded {
             handshake_timeout: Duration::ZERO,
             close_timeout: Duration::ZERO,
             grace: Duration::ZERO,
+            drain_window: None,
+            stop_code: CloseCode::GOING_AWAY,
             max_message_size: 0,
             max_outbox: 0,
             slow_consumer: SlowConsumer::Close,

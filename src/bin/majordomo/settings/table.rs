@@ -3,7 +3,7 @@
 //! here.
 
 use log::LevelFilter;
-use majordomo::{DuplicateId, SlowConsumer};
+use majordomo::{CloseCode, DuplicateId, SlowConsumer};
 
 use super::value::{self, Choice, Parsed};
 use super::{Mode, Settings};
@@ -80,6 +80,9 @@ const POLICIES: [Choice<SlowConsumer>; 3] = [
 
 const DUPLICATES: [Choice<DuplicateId>; 2] =
     [("reject", DuplicateId::Reject), ("replace", DuplicateId::Replace)];
+
+const STOP_CODES: [Choice<CloseCode>; 2] =
+    [("1001", CloseCode::GOING_AWAY), ("1012", CloseCode::SERVICE_RESTART)];
 
 const LEVELS: [Choice<LevelFilter>; 6] = [
     ("off", LevelFilter::Off),
@@ -212,6 +215,29 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("5s"),
         help: "How long a stop waits for all sessions to close; the rest is dropped.",
         apply: Apply::One(|settings, text| put(&mut settings.grace, value::duration(text))),
+    },
+    Setting {
+        name: "drain-window",
+        group: TIMES,
+        value: "DURATION|off",
+        default: Some("off"),
+        help: "The time over which a stop tells sessions to go, each at a moment of its own, so \
+               that their clients do not all come back at once. Until then they are served, and \
+               newcomers are answered 503. The grace counts from that moment.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.drain_window, value::duration_or_off(text))
+        }),
+    },
+    Setting {
+        name: "stop-code",
+        group: TIMES,
+        value: "1001|1012",
+        default: Some("1001"),
+        help: "What a stop says in close frames: 1001, going away, or 1012, for a restart: \
+               newcomers are then asked to come back after it.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.stop_code, value::one_of(text, &STOP_CODES))
+        }),
     },
     Setting {
         name: "max-message-size",

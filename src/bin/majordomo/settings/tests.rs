@@ -64,6 +64,8 @@ fn without_any_source_the_defaults_hold() {
         handshake_timeout: seconds(10),
         close_timeout: seconds(5),
         grace: seconds(5),
+        drain_window: None,
+        stop_code: CloseCode::GOING_AWAY,
         max_message_size: 1 << 20,
         max_outbox: 1 << 20,
         slow_consumer: SlowConsumer::Close,
@@ -109,6 +111,7 @@ fn other_value(setting: &Setting) -> &'static str {
         "heartbeat-interval" => "31s",
         "heartbeat-timeout" => "91s",
         "slow-consumer" => "drop-oldest",
+        "stop-code" => "1012",
         "log" => "debug",
         "max-message-size" | "max-outbox" | "max-sessions" => "77",
         _ => "7s",
@@ -169,6 +172,14 @@ fn what_is_no_flag_is_one_line() {
     assert_eq!(refused(&["-q"], &[]), "\"-q\" is no flag (--help lists them)");
     assert_eq!(refused(&["--listen"], &[]), "--listen: needs <URL>");
     assert!(refused(&["--grace", "-5s"], &[]).starts_with("--grace: \"-5s\" is not a duration"));
+    assert_eq!(
+        refused(&["--drain-window", "soon"], &[]),
+        "--drain-window: \"soon\" is not a duration (for instance 30s, 1m30s, 500ms, or off)"
+    );
+    assert_eq!(
+        refused(&[], &[("MAJORDOMO_STOP_CODE", "1005")]),
+        "MAJORDOMO_STOP_CODE: \"1005\" is not one of 1001, 1012"
+    );
     assert_eq!(refused(&["--config"], &[]), "--config: needs <FILE>");
 }
 

@@ -47,7 +47,17 @@ fn the_commands_of_the_protocol_are_understood() {
     assert_eq!(command(r#"{"command":"stats","id":7}"#), Command::Stats);
     assert_eq!(
         command(r#"{"command":"stop","grace_ms":2000}"#),
-        Command::Stop { grace: Some(Duration::from_secs(2)) }
+        Command::Stop(Stop { grace: Some(Duration::from_secs(2)), ..Stop::default() })
+    );
+    let line = r#"{"command":"stop","drain_ms":30000,"code":1012,"reason":"back soon"}"#;
+    assert_eq!(
+        command(line),
+        Command::Stop(Stop {
+            grace: None,
+            drain: Some(Duration::from_secs(30)),
+            code: Some(1012),
+            reason: Some("back soon".into()),
+        })
     );
 }
 
@@ -110,7 +120,14 @@ fn a_bad_command_says_what_is_wrong() {
     assert!(unknown.starts_with("unknown variant `halt`, expected one of `send`, "), "{unknown}");
     assert_eq!(parse(b"{\"command\": \"\xff\"}"), Err("not UTF-8 after byte 13".into()));
     assert!(refusal(r#"{"command":"broadcast","text":"\ud800"}"#).contains("hex escape"));
-    assert!(refusal(r#"{"command":"stop","grace_ms":99999999999999}"#).starts_with("grace_ms"));
+    for field in ["grace_ms", "drain_ms"] {
+        let refused = refusal(&format!(r#"{{"command":"stop","{field}":99999999999999}}"#));
+        assert_eq!(refused, format!("{field}: 99999999999999 is over 31536000000"));
+        let refused = refusal(&format!(r#"{{"command":"stats","{field}":1}}"#));
+        assert_eq!(refused, format!("this command takes no {field}"));
+    }
+    assert!(refusal(r#"{"command":"stop","drain_ms":-1}"#).contains("-1"));
+    assert!(refusal(r#"{"command":"stop","code":65536}"#).contains("65536"));
 }
 
 fn messages() -> impl Strategy<Value = OwnedMessage> {
@@ -137,8 +154,12 @@ fn commands() -> impl Strategy<Value = Command> {
         any::<String>().prop_map(|session| Command::Session { session }),
         Just(Command::Sessions),
         Just(Command::Stats),
-        any::<Option<u32>>()
-            .prop_map(|ms| Command::Stop { grace: ms.map(|ms| Duration::from_millis(ms.into())) }),
+        any::<([Option<u32>; 2], Option<u16>, Option<String>)>().prop_map(
+            |(times, code, reason)| {
+                let [grace, drain] = times.map(|ms| ms.map(|ms| Duration::from_millis(ms.into())));
+                Command::Stop(Stop { grace, drain, code, reason })
+            }
+        ),
     ]
 }
 
@@ -172,9 +193,13 @@ fn line_of(command: &Command) -> String {
         Command::Session { session } => json!({"command": "session", "session": session}),
         Command::Sessions => json!({"command": "sessions"}),
         Command::Stats => json!({"command": "stats"}),
-        Command::Stop { grace } => {
-            let grace = grace.map(|grace| u64::try_from(grace.as_millis()).expect("a u32"));
-            json!({"command": "stop", "grace_ms": grace})
+        Command::Stop(Stop { grace, drain, code, reason }) => {
+            let [grace, drain] = [grace, drain]
+                .map(|time| time.map(|time| u64::try_from(time.as_millis()).expect("a u32")));
+            json!({
+                "command": "stop", "grace_ms": grace, "drain_ms": drain, "code": code,
+                "reason": reason,
+            })
         }
     };
     object.to_string()

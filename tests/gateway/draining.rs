@@ -1,0 +1,169 @@
+//! How it ends over a drain window.
+
+use serde_json::json;
+use tungstenite::Message;
+
+use crate::gateway::{Client, Exit, Gateway, LINES, RawClient, WS};
+
+/// So long that nobody's turn comes while a test runs.
+const ENDLESS: &str = "--drain-window=300days";
+
+/// The same for a command, in milliseconds.
+const ENDLESS_MS: u64 = 300 * 24 * 60 * 60 * 1000;
+
+fn assert_ended(exit: &Exit) {
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    assert!(exit.log[exit.log.len() - 1].contains("stopped"), "{exit:?}");
+}
+
+/// The code and the reason of the close frame that comes next.
+fn goodbye(client: &mut Client) -> (u16, String) {
+    match client.read() {
+        Message::Close(Some(frame)) => (frame.code.into(), frame.reason.to_string()),
+        other => panic!("{other:?} is no close frame with a code"),
+    }
+}
+
+#[test]
+fn each_client_gets_its_close_frame_within_the_window() {
+    let gateway = Gateway::start(&[WS, LINES, "--drain-window=300ms", "--stop-code=1012"]);
+    let clients: Vec<_> = (0..30).map(|_| Client::connect(gateway.url())).collect();
+    let mut raw = RawClient::connect(&gateway.urls[1]);
+    // The hub's answer to it says that the raw session is open.
+    raw.send(b"here\n");
+    assert_eq!(raw.line(), "here");
+    gateway.signal("TERM");
+    for mut client in clients {
+        assert_eq!(client.text(), "here");
+        assert_eq!(client.close_code(), 1012);
+    }
+    assert_eq!(raw.rest(), b"");
+    drop(raw);
+    let exit = gateway.wait();
+    let said = "SIGTERM: stopping; 31 sessions are told over 300ms, and have 5s each to close";
+    assert!(exit.log[0].contains(said), "{exit:?}");
+    assert_ended(&exit);
+}
+
+#[test]
+fn while_it_drains_sessions_are_served_and_newcomers_are_not() {
+    let gateway = Gateway::start(&[WS, LINES, ENDLESS]);
+    let mut client = Client::connect(gateway.url());
+    let mut raw = RawClient::connect(&gateway.urls[1]);
+    gateway.signal("INT");
+    gateway.log.wait_for("SIGINT: stopping");
+    let refused = Client::try_connect(gateway.url(), &[]).expect_err("refused");
+    assert_eq!(refused.status(), 503);
+    let seconds = refused.headers()["retry-after"].to_str().expect("digits").parse::<u64>();
+    assert!(seconds.expect("digits") > ENDLESS_MS / 1000 / 2);
+    assert_eq!(RawClient::connect(&gateway.urls[1]).rest(), b"");
+    client.send("still here?");
+    assert_eq!(client.text(), "still here?");
+    assert_eq!(raw.line(), "still here?");
+    raw.send(b"I am\n");
+    assert_eq!(client.text(), "I am");
+    gateway.signal("INT");
+    let exit = gateway.wait();
+    assert!(exit.log[0].contains("SIGINT again: stopping at once"), "{exit:?}");
+}
+
+#[test]
+fn when_the_last_session_leaves_it_does_not_wait_for_the_window() {
+    let gateway = Gateway::start(&[WS, ENDLESS]);
+    let client = Client::connect(gateway.url());
+    gateway.signal("TERM");
+    gateway.log.wait_for("SIGTERM: stopping");
+    client.close(1000, "");
+    assert_ended(&gateway.wait());
+}
+
+#[test]
+fn the_end_of_the_commands_keeps_to_the_window() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--drain-window=200ms"]);
+    driver.event("ready");
+    let clients: Vec<_> = (0..5).map(|_| Client::connect(gateway.url())).collect();
+    for _ in &clients {
+        driver.event("connect");
+    }
+    driver.close_input();
+    assert_eq!(driver.event("stopping")["drain_ms"], 200);
+    for client in clients {
+        assert_eq!(client.close_code(), 1001);
+        assert_eq!(driver.event("disconnect")["cause"], "stopped");
+    }
+    driver.event("stopped");
+    assert_ended(&gateway.wait());
+}
+
+#[test]
+fn a_driver_gives_window_code_and_reason_and_may_think_better_of_it() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS]);
+    driver.event("ready");
+    let mut client = Client::connect(gateway.url());
+    let session = driver.event("connect")["session"].clone();
+    let stop = json!({
+        "command": "stop", "drain_ms": ENDLESS_MS, "grace_ms": 60_000, "code": 1012,
+        "reason": "back soon",
+    });
+    assert_eq!(driver.ask(stop)["ok"], true);
+    let stopping = driver.event("stopping");
+    let seq = stopping["seq"].clone();
+    let told = json!({
+        "seq": seq, "event": "stopping", "drain_ms": ENDLESS_MS, "grace_ms": 60_000, "code": 1012,
+        "reason": "back soon",
+    });
+    assert_eq!(stopping, told);
+    assert_eq!(driver.ask(json!({"command": "stats"}))["stats"]["phase"], "draining");
+    client.send("what now?");
+    assert_eq!(driver.event("message")["text"], "what now?");
+    let answer = json!({"command": "send", "session": session, "text": "wait for your turn"});
+    assert_eq!(driver.ask(answer)["ok"], true);
+    assert_eq!(client.text(), "wait for your turn");
+    // Its end of the commands leaves the window as it is; a shorter one does not.
+    assert_eq!(driver.ask(json!({"command": "stop", "drain_ms": 0}))["ok"], true);
+    assert_eq!(goodbye(&mut client), (1012, "back soon".into()));
+    drop(client);
+    let end = driver.event("disconnect");
+    assert_eq!(end["cause"], "stopped");
+    driver.event("stopped");
+    assert_ended(&gateway.wait());
+}
+
+#[test]
+fn a_driver_that_has_said_stop_may_leave_and_the_window_stands() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--mode=echo"]);
+    driver.event("ready");
+    let mut client = Client::connect(gateway.url());
+    driver.event("connect");
+    driver.tell(&json!({"command": "stop", "drain_ms": ENDLESS_MS}));
+    driver.event("stopping");
+    drop(driver);
+    // The gateway finds out when it has something to tell.
+    for _ in 0..50 {
+        client.send("still here?");
+        assert_eq!(client.text(), "still here?");
+    }
+    client.close(1000, "");
+    assert_ended(&gateway.wait());
+}
+
+#[test]
+fn a_stop_that_no_close_frame_can_carry_is_refused_and_stops_nothing() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--mode=echo"]);
+    driver.event("ready");
+    let mut client = Client::connect(gateway.url());
+    driver.event("connect");
+    for code in [1005, 1006, 999, 2000, 5000] {
+        let reply = driver.ask(json!({"command": "stop", "code": code}));
+        assert_eq!((&reply["ok"], &reply["error"]), (&json!(false), &json!("invalid_close_code")));
+    }
+    let reply = driver.ask(json!({"command": "stop", "reason": "x".repeat(124)}));
+    assert_eq!(reply["error"], "close_reason_too_long");
+    driver.write("{\"command\":\"stop\",\"drain_ms\":99999999999999}\n");
+    let reply = driver.next().expect("a line");
+    assert_eq!(reply["detail"], "drain_ms: 99999999999999 is over 31536000000");
+    client.send("still here?");
+    assert_eq!(client.text(), "still here?");
+    assert_eq!(driver.event("message")["text"], "still here?");
+    assert_eq!(driver.ask(json!({"command": "stats"}))["stats"]["phase"], "running");
+}
