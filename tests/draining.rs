@@ -252,6 +252,20 @@ fn a_second_stop_without_a_window_tells_the_rest_at_once() {
 }
 
 #[test]
+fn a_second_stop_shortens_the_grace_of_those_who_were_told_as_well() {
+    let mut house = House::with(timeless());
+    let _clients = house.join_many(2);
+    house.sessions().stop(over(1000).with_grace(seconds(500))).expect("it runs");
+    assert!(next_turn(&mut house));
+    let told = house.now();
+    house.sessions().stop(over(900).with_grace(seconds(2))).expect("it stops");
+    while house.ends().is_empty() {
+        house.advance(seconds(1));
+    }
+    assert!(house.now() <= told + seconds(3) && house.sessions().client_count() == 1);
+}
+
+#[test]
 fn a_second_stop_without_window_and_grace_drops_all() {
     let mut house = House::new();
     let clients = house.join_many(10);

@@ -2,6 +2,8 @@
 
 #[path = "../benches/load/comparison.rs"]
 mod comparison;
+#[path = "../benches/load/curve.rs"]
+mod curve;
 #[path = "../benches/load/figures.rs"]
 mod figures;
 #[path = "../benches/load/server/process.rs"]
@@ -14,7 +16,10 @@ mod upgrade;
 #[path = "../benches/load/client/wire.rs"]
 mod wire;
 
+use std::time::Duration;
+
 use comparison::{Figure, Goal, Role, Row, Unit, growth};
+use curve::Curve;
 use figures::{Latency, figure, histogram, median, quartiles, size, size_name};
 use process::{Memory, Process, cpu_in, memory_in, number_in};
 use target::{Target, url_in};
@@ -145,6 +150,39 @@ fn percentiles_are_in_microseconds_and_the_curve_rises_to_the_nines() {
     assert!((latency.max - 1000.0).abs() < 1.0, "{latency:?}");
     assert_eq!(latency.curve.len(), 26);
     assert!(latency.curve.is_sorted());
+}
+
+#[test]
+fn a_curve_tells_by_when_how_many_had_happened() {
+    let second = 1_000_000_000;
+    // Two in each second, the last first.
+    let times = (0..20).rev().map(|each| each * second / 2).collect();
+    let curve = Curve::new(times, 20, Duration::from_secs(10));
+    assert_eq!((curve.tenths, curve.late), ([2; 10], 0));
+    assert_eq!(curve.when(10), Some(0.5));
+    assert_eq!(curve.when(50), Some(4.5));
+    assert_eq!(curve.when(90), Some(8.5));
+    assert_eq!(curve.when(100), Some(9.5));
+    assert_eq!(curve.points[0], (0.0, 0.0));
+    assert!(curve.points.is_sorted());
+}
+
+#[test]
+fn a_curve_shows_what_never_happened_and_what_came_late() {
+    let times = vec![1_000_000_000, 9_000_000_000, 10_000_000_000];
+    let curve = Curve::new(times, 4, Duration::from_secs(10));
+    assert_eq!((curve.tenths, curve.late), ([0, 1, 0, 0, 0, 0, 0, 0, 0, 1], 1));
+    assert_eq!((curve.when(25), curve.when(50)), (Some(1.0), Some(9.0)));
+    assert_eq!((curve.when(75), curve.when(76)), (Some(10.0), None));
+    assert_eq!(curve.when(100), None);
+    let nothing = Curve::new(vec![], 4, Duration::ZERO);
+    assert_eq!((nothing.points, nothing.tenths), (vec![(0.0, 0.0)], [0; 10]));
+}
+
+#[test]
+fn without_a_window_a_curve_has_the_tenths_of_the_time_that_it_took() {
+    let curve = Curve::new((0..100).collect(), 100, Duration::ZERO);
+    assert_eq!((curve.tenths, curve.late), ([10; 10], 0));
 }
 
 #[test]

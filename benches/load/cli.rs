@@ -180,6 +180,12 @@ pub(crate) struct DrainArgs {
     /// Connections
     #[arg(long, default_value = "10000", value_parser = at_least_one)]
     conns: usize,
+    /// Seconds over which sessions are told (with --target: what the server was started with)
+    #[arg(long, default_value = "0", value_parser = seconds)]
+    window: Duration,
+    /// The close code that each session is to get (default: 1001 of the gateway, any of others)
+    #[arg(long)]
+    code: Option<u16>,
 }
 
 #[derive(Debug, Args)]
@@ -281,7 +287,7 @@ impl SlowArgs {
 
 impl DrainArgs {
     pub(crate) fn plan(&self) -> Drain {
-        Drain { connections: self.conns }
+        Drain { connections: self.conns, window: self.window, code: self.code }
     }
 }
 

@@ -12,6 +12,7 @@
 mod cli;
 mod client;
 mod comparison;
+mod curve;
 mod figures;
 mod limits;
 mod measure;

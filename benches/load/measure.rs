@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::curve::Curve;
 use crate::figures::{Latency, float};
 use crate::server::{Memory, Process};
 
@@ -18,6 +19,8 @@ pub(crate) struct Measurement {
     /// Messages that came back, or deliveries of a broadcast, or sessions of a storm.
     pub(crate) count: u64,
     pub(crate) latency: Option<Latency>,
+    /// When each of a known number was done, for what is spread over time.
+    pub(crate) curve: Option<Curve>,
     /// Server time on a processor for each of `count`, user and kernel, in microseconds.
     pub(crate) cpu_us: Option<f64>,
     /// How busy the server kept a processor, as a share of one.

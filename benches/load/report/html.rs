@@ -34,6 +34,10 @@ pub(super) fn page(report: &Report) -> String {
     let (head, rows) = table::cells(&report.measurements);
     put(&mut body, "<h2>Measured</h2>");
     put(&mut body, &html_table(&head, &rows, table::WORDS));
+    let (head, rows) = table::curve_cells(&report.measurements);
+    if !rows.is_empty() {
+        put(&mut body, &html_table(&head, &rows, table::WORDS));
+    }
     let remarks: Vec<_> = report.remarks().map(|remark| tag("li", &escape(&remark))).collect();
     if !remarks.is_empty() {
         put(&mut body, &format!("<h2>Remarks</h2><ul>{}</ul>", remarks.concat()));

@@ -44,6 +44,12 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
             plots: scales(report, colour),
         },
         Section {
+            title: "When sessions are told",
+            explanation: "How many sessions had got their close frame by when, counted from the \
+                signal. The straight line is an even spread over the drain window.",
+            plots: drains(&report.measurements, colour, colours.len()),
+        },
+        Section {
             title: "How long it takes",
             explanation: "Latency by percentile, each nine as wide as the one before.",
             plots: latencies(&report.measurements, colour),
@@ -154,6 +160,33 @@ fn scale(
     };
     let y = Axis::linear(unit, values().map(|&(_, value)| value));
     Some(Plot { title, chart: svg::lines(&x, &y, &series) })
+}
+
+/// One chart for each run in which sessions were told to go.
+fn drains(measurements: &[Measurement], colour: impl Fn(&str) -> usize, even: usize) -> Vec<Plot> {
+    let plot = |run: &Measurement| {
+        let curve = run.curve.as_ref()?;
+        let points = curve.points.clone();
+        let mut series = vec![Series {
+            name: run.server.clone(),
+            colour: colour(&run.server),
+            points,
+            marked: false,
+        }];
+        if curve.window > 0.0 {
+            series.push(Series {
+                name: "an even spread".to_owned(),
+                colour: even,
+                points: vec![(0.0, 0.0), (curve.window, 100.0)],
+                marked: false,
+            });
+        }
+        let seconds = series.iter().flat_map(|line| &line.points).map(|&(seconds, _)| seconds);
+        let x = Axis::linear("seconds after the signal", seconds);
+        let y = Axis::linear("% of the sessions told", std::iter::once(100.0));
+        Some(Plot { title: run.work.clone(), chart: svg::lines(&x, &y, &series) })
+    };
+    measurements.iter().filter_map(plot).collect()
 }
 
 /// One chart for each work, with a line for each server.

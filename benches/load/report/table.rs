@@ -3,6 +3,7 @@
 use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
 
 use crate::comparison::{Figure, Goal, Role, Row};
+use crate::curve::Curve;
 use crate::figures::{Latency, figure};
 use crate::measure::Measurement;
 
@@ -67,6 +68,38 @@ fn row(measurement: &Measurement) -> [String; COLUMNS.len()] {
         measurement.wakeups.map_or_else(String::new, |wakeups| wakeups.to_string()),
         or_empty(measurement.memory.map(|memory| memory.per_session)),
     ]
+}
+
+/// By when how many sessions were told; none where nobody was to be.
+pub(crate) fn curves(measurements: &[Measurement]) -> Option<Table> {
+    let (head, rows) = curve_cells(measurements);
+    if rows.is_empty() {
+        return None;
+    }
+    let mut table = empty(head, WORDS);
+    for row in rows {
+        table.add_row(aligned(row, WORDS));
+    }
+    Some(table)
+}
+
+/// A line for each share of the sessions, with the time that an even spread would take beside it.
+pub(super) fn curve_cells(measurements: &[Measurement]) -> (Vec<String>, Vec<Vec<String>>) {
+    let line = |measurement: &Measurement, curve: &Curve, percent: u32| {
+        let even = curve.window * f64::from(percent) / 100.0;
+        vec![
+            measurement.server.clone(),
+            measurement.work.clone(),
+            format!("{percent} %"),
+            curve.when(percent).map_or_else(|| "never".to_owned(), figure),
+            if even > 0.0 { figure(even) } else { String::new() },
+        ]
+    };
+    let curves = measurements.iter().filter_map(|each| Some((each, each.curve.as_ref()?)));
+    let lines = curves
+        .flat_map(|(each, curve)| [10, 50, 90, 100].map(|percent| line(each, curve, percent)));
+    let head = ["server", "work", "sessions told", "after s", "if even"].map(str::to_owned);
+    without_empty_columns(&head, &lines.collect::<Vec<_>>())
 }
 
 pub(crate) fn comparison(rows: &[Row]) -> Table {

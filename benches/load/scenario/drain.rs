@@ -1,22 +1,32 @@
-//! `drain`: the server is asked to stop. How long that takes, and whether each session is told.
+//! `drain`: the server is asked to stop. How long that takes, when each session is told, and
+//! whether it is told what it should be.
 
 use std::collections::BTreeMap;
 use std::io;
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
-
-use super::{GLANCE, PATIENCE, Setting, connect, nanoseconds};
+use super::{GLANCE, PATIENCE, Place, Setting, connect, nanoseconds};
 use crate::client::{Fleet, Script, Traffic};
-use crate::figures::{Latency, histogram};
+use crate::curve::Curve;
+use crate::figures::{Latency, float, histogram};
 use crate::measure::{Measurement, Watch};
-use crate::server::Mode;
+use crate::server::{Kind, Mode, Options};
+
+/// What the gateway says where it is told nothing else: going away.
+const GOING_AWAY: u16 = 1001;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
     pub(crate) connections: usize,
+    /// The time over which the server is to tell its sessions. Zero: at once.
+    pub(crate) window: Duration,
+    /// The close code that each session is to get. None: the gateway's own, and any of others.
+    pub(crate) code: Option<u16>,
 }
 
 pub(crate) fn run(plan: Drain, setting: &Setting<'_>) -> io::Result<Measurement> {
+    let options = plan.options(setting)?;
+    let setting = &with_options(setting, &options);
     let mut server = setting.server(Mode::Echo, plan.connections)?;
     let mut fleet = Fleet::new(&server.target, Script::silence())?;
     let mut watch = Watch::new(server.process);
@@ -26,11 +36,16 @@ pub(crate) fn run(plan: Drain, setting: &Setting<'_>) -> io::Result<Measurement>
     setting.progress.begin(&plan.work(), sessions as u64);
     watch.begin();
     server.terminate()?;
-    let mut goodbyes =
-        Goodbyes { began: fleet.now(), told: histogram(), codes: BTreeMap::new(), gone: 0 };
+    let mut goodbyes = Goodbyes {
+        began: fleet.now(),
+        expected: plan.expected(setting),
+        told: Vec::with_capacity(sessions),
+        codes: BTreeMap::new(),
+        gone: 0,
+    };
     let mut spent = watch.so_far();
     let mut ended = None;
-    let deadline = fleet.now() + nanoseconds(PATIENCE);
+    let deadline = fleet.now() + nanoseconds(plan.window + PATIENCE);
     while fleet.now() < deadline && (goodbyes.gone < sessions || ended.is_none()) {
         // What it used can be read until it has ended.
         spent = watch.so_far();
@@ -38,46 +53,100 @@ pub(crate) fn run(plan: Drain, setting: &Setting<'_>) -> io::Result<Measurement>
         if ended.is_none() && server.ended()? {
             ended = Some(fleet.now() - goodbyes.began);
         }
-        setting.progress.at(goodbyes.told.len());
+        setting.progress.at(goodbyes.told.len() as u64);
     }
-    let told = goodbyes.told.len();
     if ended.is_none() {
         fleet.fail("the server still runs", 1);
     }
     fleet.fail("session that was left open", (sessions - goodbyes.gone) as u64);
-    let codes = goodbyes.codes.iter().map(|(code, times)| format!("{code} ({times})"));
-    let codes = codes.collect::<Vec<_>>().join(", ");
-    let stopped = ended.map_or(f64::NAN, |time| crate::figures::float(time) / 1e9);
     let mut measurement = Measurement {
         server: server.name.clone(),
         work: plan.work(),
         sessions,
-        count: told,
-        latency: Latency::of(&goodbyes.told),
-        notes: vec![format!(
-            "{}: ended after {stopped:.3} s; {told} of {sessions} sessions got a close frame: \
-             {codes}",
-            server.name
-        )],
+        count: goodbyes.told.len() as u64,
         failures: fleet.failures().clone(),
         ..Measurement::default()
     };
     spent.put_into(&mut measurement);
+    goodbyes.put_into(&mut measurement, plan.window, ended);
     Ok(measurement)
 }
 
 impl Drain {
     fn work(self) -> String {
-        format!("drain, {} sessions", self.connections)
+        if self.window.is_zero() {
+            format!("drain, {} sessions", self.connections)
+        } else {
+            format!("drain, {} sessions over {:?}", self.connections, self.window)
+        }
+    }
+
+    /// The arguments of the server that is started, if one is.
+    fn options(self, setting: &Setting<'_>) -> io::Result<Options> {
+        let Place::Started { kind, options } = setting.place else { return Ok(Options::default()) };
+        let mut options = options.clone();
+        if kind == Kind::Gateway {
+            options.arguments.push(format!("--drain-window={}ms", self.window.as_millis()));
+            options.arguments.extend(self.code.map(|code| format!("--stop-code={code}")));
+        } else if !self.window.is_zero() {
+            return Err(io::Error::other(format!("{} has no drain window", kind.name())));
+        }
+        Ok(options)
+    }
+
+    /// The code that a session is to get, if only one is right.
+    fn expected(self, setting: &Setting<'_>) -> Option<u16> {
+        match setting.place {
+            Place::Started { kind: Kind::Gateway, .. } => Some(self.code.unwrap_or(GOING_AWAY)),
+            _ => self.code,
+        }
+    }
+}
+
+/// The setting with other arguments for the server that is started, if one is.
+fn with_options<'a>(setting: &Setting<'a>, options: &'a Options) -> Setting<'a> {
+    match setting.place {
+        Place::Started { kind, .. } => {
+            Setting { place: Place::Started { kind, options }, ..*setting }
+        }
+        Place::Running { .. } => *setting,
     }
 }
 
 /// When each session got its close frame, counted from the signal.
 struct Goodbyes {
     began: u64,
-    told: Histogram<u64>,
+    expected: Option<u16>,
+    told: Vec<u64>,
     codes: BTreeMap<String, u64>,
     gone: usize,
+}
+
+impl Goodbyes {
+    /// Puts it into a measurement whose sessions are set. The server ended after so long.
+    fn put_into(self, measurement: &mut Measurement, window: Duration, ended: Option<u64>) {
+        let mut times = histogram();
+        for &time in &self.told {
+            times.saturating_record(time);
+        }
+        measurement.latency = Latency::of(&times);
+        let codes = self.codes.iter().map(|(code, times)| format!("{code} ({times})"));
+        let codes = codes.collect::<Vec<_>>().join(", ");
+        let (server, told, sessions) = (&measurement.server, self.told.len(), measurement.sessions);
+        let ended = ended.map_or(f64::NAN, |time| float(time) / 1e9);
+        measurement.notes.push(format!(
+            "{server}: ended after {ended:.3} s; {told} of {sessions} sessions got a close frame: \
+             {codes}"
+        ));
+        let curve = Curve::new(self.told, sessions, window);
+        if !window.is_zero() {
+            measurement.notes.push(format!(
+                "{server}: told in each tenth of the window: {:?}, after it: {}",
+                curve.tenths, curve.late
+            ));
+        }
+        measurement.curve = Some(curve);
+    }
 }
 
 impl Traffic for Goodbyes {
@@ -86,10 +155,10 @@ impl Traffic for Goodbyes {
     }
 
     fn on_close(&mut self, _link: usize, code: Option<u16>, now: u64) -> bool {
-        self.told.saturating_record(now - self.began);
-        let code = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
-        *self.codes.entry(code).or_default() += 1;
-        true
+        self.told.push(now - self.began);
+        let name = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
+        *self.codes.entry(name).or_default() += 1;
+        self.expected.is_none() || code == self.expected
     }
 
     fn on_gone(&mut self, _link: usize, _now: u64) {

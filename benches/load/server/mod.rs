@@ -48,7 +48,7 @@ pub(crate) enum Mode {
 }
 
 /// How servers are started.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
     /// Arguments beside its own.
     pub(crate) arguments: Vec<String>,
