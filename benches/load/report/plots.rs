@@ -166,13 +166,8 @@ fn scale(
 fn drains(measurements: &[Measurement], colour: impl Fn(&str) -> usize, even: usize) -> Vec<Plot> {
     let plot = |run: &Measurement| {
         let curve = run.curve.as_ref()?;
-        let points = curve.points.clone();
-        let mut series = vec![Series {
-            name: run.server.clone(),
-            colour: colour(&run.server),
-            points,
-            marked: false,
-        }];
+        let mut series = Vec::new();
+        // First, so that what was measured lies over it.
         if curve.window > 0.0 {
             series.push(Series {
                 name: "an even spread".to_owned(),
@@ -181,6 +176,12 @@ fn drains(measurements: &[Measurement], colour: impl Fn(&str) -> usize, even: us
                 marked: false,
             });
         }
+        series.push(Series {
+            name: run.server.clone(),
+            colour: colour(&run.server),
+            points: curve.points.clone(),
+            marked: false,
+        });
         let seconds = series.iter().flat_map(|line| &line.points).map(|&(seconds, _)| seconds);
         let x = Axis::linear("seconds after the signal", seconds);
         let y = Axis::linear("% of the sessions told", std::iter::once(100.0));
