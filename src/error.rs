@@ -17,7 +17,8 @@ pub enum Error {
     SessionNotFound,
     /// The string cannot be a session id.
     #[error(
-        "session id {given:?} is not allowed: 1 to 256 bytes without white space or control characters"
+        "session id {} is not allowed: 1 to 256 bytes of visible characters, no white space",
+        shortened(.given)
     )]
     InvalidSessionId {
         /// What was given.
@@ -128,3 +129,13 @@ pub enum Error {
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+/// What was given, escaped. It may be a client's, who can send much: no more than its beginning is
+/// repeated in an answer or a log.
+fn shortened(given: &str) -> String {
+    const SHOWN: usize = 64;
+    match given.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}..", &given[..end]),
+        None => format!("{given:?}"),
+    }
+}

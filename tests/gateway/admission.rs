@@ -77,10 +77,21 @@ fn ids_come_from_the_query() {
     let _raw = RawClient::connect(&gateway.urls[1]);
     assert_eq!(connected(&mut driver).len(), 22, "raw TCP has no query");
 
-    for bad in ["", "a%20b", "%0a", &"x".repeat(257)] {
+    let _longest = Client::connect(&format!("{url}/?user={}", "x".repeat(256)));
+    assert_eq!(connected(&mut driver), "x".repeat(256));
+    // White space and control characters, ANSI's among them; one that turns the direction of text;
+    // one that has no width; no UTF-8.
+    let invisible = ["a%20b", "%0a", "%1b%5B31m", "%C2%9B31m", "%E2%80%AEa", "a%E2%80%8B", "a%FF"];
+    for bad in ["", &"x".repeat(257), &"%0a".repeat(5000)].into_iter().chain(invisible) {
         let (status, body) = refusal(&format!("{url}/?user={bad}"), &[]);
         assert_eq!(status, 400, "{bad:?}");
-        assert!(body.ends_with("1 to 256 bytes without white space or control characters\n"));
+        assert!(
+            body.ends_with(
+                " is not allowed: 1 to 256 bytes of visible characters, no white space\n"
+            )
+        );
+        let is_raw = |c: char| c.is_control() || matches!(c, '\u{200B}' | '\u{202E}');
+        assert!(body.len() < 300 && !body.trim_end().contains(is_raw), "{body:?}");
     }
 }
 

@@ -133,7 +133,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         default: Some("generated"),
         help: "Where a session's id comes from: drawn at random, or a parameter of the query, or \
                a header of the request. Drawn at random also where that is missing, and for raw \
-               TCP.",
+               TCP. More than 256 bytes, or what is no visible character, is answered 400.",
         apply: Apply::One(|settings, text| put(&mut settings.session_id, value::id_source(text))),
     },
     Setting {
