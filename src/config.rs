@@ -60,6 +60,21 @@ pub struct Config {
     /// The most sessions at a time; an upgrade beyond it is answered 503, a raw connection is
     /// closed. Default none: as many as the system has descriptors for.
     pub max_sessions: Option<usize>,
+    /// The most sessions at a time from one address. Default none; at least 1.
+    ///
+    /// Counted are open sessions and all connections that may become some, so that opening
+    /// sockets and saying nothing is limited as well; sockets that the host hands over count, and
+    /// those that are closing or linger do not: who was shown out may come back at once. Beyond the
+    /// limit a connection is answered 429 as soon as it is accepted, a raw one is closed. Of those
+    /// that were answered, and of those that linger after their end, no more are kept than the
+    /// limit says; further ones are closed at once, so that an address holds at most about twice
+    /// as many sockets.
+    ///
+    /// An IPv6 address counts with its /64, which is the least that one customer is given; an IPv4
+    /// address that comes in the shape of IPv6 counts as IPv4. Behind a proxy all clients have the
+    /// proxy's address: leave it to the proxy there. Leave room for one more than a client needs
+    /// where it may come back before its lost connection was noticed, also where newcomers replace.
+    pub max_sessions_per_address: Option<usize>,
     /// What happens when a client asks for an id that is taken. Default [`DuplicateId::Reject`].
     pub duplicate_id: DuplicateId,
     /// Whether sessions keep the headers of their upgrade request. Default no.
@@ -106,6 +121,7 @@ impl Default for Config {
             slow_consumer: SlowConsumer::Close,
             max_head_size: 16 << 10,
             max_sessions: None,
+            max_sessions_per_address: None,
             duplicate_id: DuplicateId::Reject,
             keep_headers: false,
             handle_queue: 1024,
@@ -147,8 +163,12 @@ impl Config {
             (256..=1 << 20).contains(&self.max_head_size),
             "256 bytes to 1 MiB",
         )?;
-        if let Some(max) = self.max_sessions {
-            check("max_sessions", max, max > 0, "at least 1, or none for no limit")?;
+        for (field, limit) in [
+            ("max_sessions", self.max_sessions),
+            ("max_sessions_per_address", self.max_sessions_per_address),
+        ] {
+            let max = limit.unwrap_or(usize::MAX);
+            check(field, max, max > 0, "at least 1, or none for no limit")?;
         }
         check(
             "handle_queue",

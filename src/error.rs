@@ -62,6 +62,12 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// The address has as many connections as the config allows.
+    #[error("the limit of {max} sessions per address is reached")]
+    TooManySessionsPerAddress {
+        /// The limit.
+        max: usize,
+    },
     /// A field of the configuration is out of its range.
     #[error("{field}: {given} is not allowed: {allowed}")]
     InvalidConfig {

@@ -91,6 +91,7 @@
 //! | [`max_message_size`](Config::max_message_size) | 1 MiB | close code 1009, [`Cause::MessageTooBig`] |
 //! | [`max_outbox`](Config::max_outbox) | 1 MiB | as [`slow_consumer`](Config::slow_consumer) says: [`Cause::SlowConsumer`], or the message is dropped |
 //! | [`max_sessions`](Config::max_sessions) | none | answer 503, [`Error::TooManySessions`] |
+//! | [`max_sessions_per_address`](Config::max_sessions_per_address) | none | answer 429, [`Error::TooManySessionsPerAddress`] |
 //! | [`max_head_size`](Config::max_head_size) | 16 KiB | answer 431 |
 //! | [`handle_queue`](Config::handle_queue) | 1024 | the thread waits, or [`Error::QueueFull`] |
 //! | [`heartbeat_timeout`](Config::heartbeat_timeout) | 90 s | [`Cause::HeartbeatTimeout`] |

@@ -40,7 +40,7 @@ pub struct Simulation<H> {
     now: Instant,
     connections: Vec<(SessionKey, Watch)>,
     /// Those that wait to be accepted, for reads are paused.
-    backlog: Vec<(Transport, Watch, ListenerId)>,
+    backlog: Vec<(Transport, SocketAddr, Watch, ListenerId)>,
 }
 
 impl<H: Handler> Simulation<H> {
@@ -85,8 +85,21 @@ impl<H: Handler> Simulation<H> {
     ///
     /// None here; a kernel may refuse.
     pub fn connect(&mut self, listener: ListenerId) -> io::Result<MemoryPeer> {
+        self.connect_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), listener)
+    }
+
+    /// The same for a peer of this address.
+    ///
+    /// # Errors
+    ///
+    /// As [`Simulation::connect`].
+    pub fn connect_from(
+        &mut self,
+        remote: SocketAddr,
+        listener: ListenerId,
+    ) -> io::Result<MemoryPeer> {
         let (socket, peer, watch) = memory::pair();
-        self.backlog.push((Transport::Memory(Box::new(socket)), watch, listener));
+        self.backlog.push((Transport::Memory(Box::new(socket)), remote, watch, listener));
         self.accept()?;
         Ok(peer)
     }
@@ -95,10 +108,9 @@ impl<H: Handler> Simulation<H> {
         if !self.sessions.accepts() {
             return Ok(());
         }
-        for (transport, watch, listener) in std::mem::take(&mut self.backlog) {
-            let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        for (transport, remote, watch, listener) in std::mem::take(&mut self.backlog) {
             let key = self.tick_on(|tick| tick.handle_accepted(transport, remote, listener))?;
-            self.connections.push((key, watch));
+            self.connections.extend(key.map(|key| (key, watch)));
         }
         Ok(())
     }
@@ -133,6 +145,7 @@ impl<H: Handler> Simulation<H> {
         });
         self.connections = connections;
         self.connections.retain(|(key, _)| self.sessions.has_connection(*key));
+        self.sessions.audit_addresses();
     }
 
     /// Turns the clock on by `step`, stopping at each deadline on the way, as a loop would.

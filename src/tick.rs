@@ -60,13 +60,13 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Takes in a connection that a listener accepted.
+    /// Takes in a connection that a listener accepted, unless it is dropped at once.
     pub(crate) fn handle_accepted(
         &mut self,
         transport: Transport,
         remote: SocketAddr,
         listener: ListenerId,
-    ) -> io::Result<SessionKey> {
+    ) -> io::Result<Option<SessionKey>> {
         self.sessions.accept(transport, remote, listener)
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 
 use super::Sessions;
+use super::addresses::Room;
 use super::lifecycle::Lifecycle;
 use super::stats::HandshakeFailure;
 use super::table::{Handshake, Source, Stage};
@@ -87,8 +88,8 @@ impl Sessions {
     /// # Errors
     ///
     /// A [`Refused`] that gives everything back unchanged: [`Error::DuplicateSession`],
-    /// [`Error::InvalidSessionId`], [`Error::TooManySessions`], [`Error::Stopped`], or
-    /// [`Error::Io`] when the socket is not connected or cannot be watched.
+    /// [`Error::InvalidSessionId`], [`Error::TooManySessions`],
+    /// [`Error::TooManySessionsPerAddress`], [`Error::Stopped`], or [`Error::Io`] when the socket is not connected or cannot be watched.
     pub fn add_session(
         &mut self,
         id: impl Into<Box<str>>,
@@ -103,14 +104,25 @@ impl Sessions {
 
 /// What the tick does.
 impl Sessions {
-    /// Takes in a connection that a listener accepted.
+    /// Takes in a connection that a listener accepted, unless it is dropped at once.
     pub(crate) fn accept(
         &mut self,
         mut transport: Transport,
         remote: SocketAddr,
         listener: ListenerId,
-    ) -> io::Result<SessionKey> {
+    ) -> io::Result<Option<SessionKey>> {
         self.counters.accepted += 1;
+        let raw = match self.listener(listener).map(ListenUrl::protocol) {
+            Some(Protocol::Raw { framing }) => Some(framing.clone()),
+            _ => None,
+        };
+        let room = self.addresses.room(remote.ip());
+        if room == Room::Crowded || (room == Room::Full && raw.is_some()) {
+            let failure = HandshakeFailure::TooManySessionsPerAddress;
+            log::debug!("connection from {remote} refused: {}", failure.as_str());
+            self.failed_handshakes.count(failure);
+            return Ok(None);
+        }
         let key = self.table.next_key();
         self.registry.register(&mut transport, Source::Connection(key).token())?;
         let deadline = self.now + self.config.handshake_timeout;
@@ -120,11 +132,14 @@ impl Sessions {
         let handshake =
             Handshake { remote, listener, head, parked: None, deadline, since: self.now };
         self.table.insert(transport, timer, Stage::Handshake(Box::new(handshake)));
-        if let Some(Protocol::Raw { framing }) = self.listener(listener).map(ListenUrl::protocol) {
-            let framing = framing.clone();
+        self.addresses.enters(remote.ip());
+        if room == Room::Full {
+            // Told before it has asked: to wait for its request would be to give it a place.
+            self.refuse(key, HandshakeFailure::TooManySessionsPerAddress);
+        } else if let Some(framing) = raw {
             self.admit_raw(key, remote, listener, framing);
         }
-        Ok(key)
+        Ok(Some(key))
     }
 
     fn admit_raw(
@@ -159,7 +174,12 @@ impl Sessions {
         self.check_capacity().map_err(|_| Error::TooManySessions {
             max: self.config.max_sessions.unwrap_or(usize::MAX),
         })?;
-        Ok((id, accepted.stream.peer_addr()?))
+        let remote = accepted.stream.peer_addr()?;
+        if self.addresses.room(remote.ip()) != Room::Free {
+            let max = self.config.max_sessions_per_address.unwrap_or(usize::MAX);
+            return Err(Error::TooManySessionsPerAddress { max });
+        }
+        Ok((id, remote))
     }
 
     fn take_over(
@@ -193,6 +213,7 @@ impl Sessions {
         let handshake =
             Handshake { remote, listener, head: None, parked: None, deadline: now, since: now };
         self.table.insert(transport, timer, Stage::Handshake(Box::new(handshake)));
+        self.addresses.enters(remote.ip());
         self.open(key, session);
         // What the host has read is not announced by an event.
         self.carry(key);

@@ -341,6 +341,9 @@ impl HandshakeFailure {
             Self::DuplicateId => (409, "the session id is taken\n"),
             Self::HostError | Self::RefusedByHost => (500, "the host failed\n"),
             Self::TooManySessions => (503, "the limit of sessions is reached\n"),
+            Self::TooManySessionsPerAddress => {
+                (429, "the limit of connections from one address is reached\n")
+            }
             Self::Stopping => (503, "the server is stopping\n"),
             Self::HostTimedOut => (503, "the host did not decide in time\n"),
             Self::TimedOut | Self::ConnectionLost => return None,

@@ -1,11 +1,12 @@
 //! How connections end: a session begins to close, has ended, is reaped; a socket lingers.
 
 use std::io::{self, ErrorKind};
+use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Sessions;
 use super::lifecycle::Lifecycle;
-use super::table::{Lingering, Peer, Stage};
+use super::table::{Connection, Lingering, Peer, Stage};
 use crate::close::{Cause, CloseCode, CloseReason, Initiator};
 use crate::codec::CodecError;
 use crate::codec::websocket::{self, ControlFrame};
@@ -18,8 +19,8 @@ use crate::session::{Awaits, Disconnect, Ending, Session, Socket};
 const LINGER_BUDGET: usize = 256 * 1024;
 
 impl Lingering {
-    fn new(outbox: Outbox, peer: Peer) -> Self {
-        Self { outbox, budget: LINGER_BUDGET, peer }
+    fn new(address: IpAddr, outbox: Outbox, peer: Peer) -> Self {
+        Self { address, outbox, budget: LINGER_BUDGET, peer }
     }
 }
 
@@ -168,6 +169,7 @@ impl Sessions {
             );
         }
         self.counters.closes(session);
+        self.addresses.leaves(session.remote_addr().ip());
         let awaits = ending.awaits;
         session.set_ending(ending);
         self.outgoing.mark(key, &mut connection.readiness, &session.outbox);
@@ -207,22 +209,21 @@ impl Sessions {
     /// Takes a session that has ended out of the table. Its socket lingers on in the same slot, or
     /// is dropped.
     pub(crate) fn reap(&mut self, key: SessionKey) -> Option<Disconnect> {
-        let lingers = {
-            let ending = self.table.get(key)?.session()?.ending()?;
-            ending.socket == Socket::Linger
+        let (may_linger, address) = {
+            let session = self.table.get(key)?.session()?;
+            (session.ending()?.socket == Socket::Linger, session.remote_addr().ip())
         };
-        if lingers && let Some(connection) = self.table.get_mut(key) {
+        if may_linger && let Some(connection) = self.table.get_mut(key) {
             // So that the counters that the host is given are the last ones. A socket that fails
             // now is dropped when the next read or write finds out.
             self.outgoing.flush(connection);
         }
+        let lingers = may_linger && self.addresses.may_linger(address);
         self.table.strike(key);
         let mut session = if lingers {
             self.replace_by_lingering(key)?
         } else {
-            let connection = self.table.remove(key)?;
-            self.wheel.remove(connection.timer);
-            let Stage::Session(session) = connection.stage else { return None };
+            let Stage::Session(session) = self.take_out(key)?.stage else { return None };
             session
         };
         let waiting = session.outbox.waiting(&self.outgoing.pool);
@@ -240,7 +241,8 @@ impl Sessions {
         self.wheel.reschedule(connection.timer, deadline);
         let answered = connection.session().and_then(Session::ending).is_some_and(|e| e.answered);
         let peer = if answered { Peer::SaidGoodBye } else { Peer::MaySpeak };
-        let lingering = Stage::Lingering(Box::new(Lingering::new(Outbox::default(), peer)));
+        let lingering = Lingering::new(connection.address(), Outbox::default(), peer);
+        let lingering = Stage::Lingering(Box::new(lingering));
         match std::mem::replace(&mut connection.stage, lingering) {
             Stage::Session(session) => Some(session),
             _ => None,
@@ -258,15 +260,25 @@ impl Sessions {
         }
     }
 
-    /// Answers a connection that is no session with an HTTP response, and lets its socket linger.
+    /// Answers a connection that has not become a session with an HTTP response, and lets its
+    /// socket linger.
     pub(super) fn linger_with(&mut self, key: SessionKey, response: &[u8]) {
         let deadline = self.linger_deadline();
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let address = connection.address();
         let mut outbox = Outbox::default();
         outbox.push(&mut self.outgoing.pool, &[response], 0, FrameKind::Control);
-        let Some(connection) = self.table.get_mut(key) else { return };
         self.wheel.reschedule(connection.timer, deadline);
-        connection.stage = Stage::Lingering(Box::new(Lingering::new(outbox, Peer::MaySpeak)));
-        self.linger(key);
+        let lingering = Lingering::new(address, outbox, Peer::MaySpeak);
+        connection.stage = Stage::Lingering(Box::new(lingering));
+        self.addresses.leaves(address);
+        if self.addresses.may_linger(address) {
+            self.linger(key);
+        } else {
+            // What its socket does not take at once is lost.
+            self.outgoing.flush(connection);
+            self.drop_connection(key);
+        }
     }
 
     fn linger_deadline(&self) -> Instant {
@@ -322,10 +334,17 @@ impl Sessions {
 
     /// Drops the socket of a connection that is no session.
     pub(crate) fn drop_connection(&mut self, key: SessionKey) {
-        let Some(connection) = self.table.remove(key) else { return };
-        self.wheel.remove(connection.timer);
+        let Some(connection) = self.take_out(key) else { return };
         if let Stage::Lingering(mut lingering) = connection.stage {
             lingering.outbox.clear(&mut self.outgoing.pool);
         }
+    }
+
+    /// Takes a connection out of the table, and off all that counts or times it.
+    fn take_out(&mut self, key: SessionKey) -> Option<Connection> {
+        let connection = self.table.remove(key)?;
+        self.wheel.remove(connection.timer);
+        self.addresses.forget(&connection);
+        Some(connection)
     }
 }

@@ -1,6 +1,7 @@
 //! The table of all sessions, and everything that a host does to them. Knows nothing of the
 //! handler: what happens here is queued, and the tick tells the handler.
 
+mod addresses;
 mod admit;
 mod arrival;
 mod end;
@@ -38,6 +39,7 @@ pub(crate) use lifecycle::Lifecycle;
 pub(crate) use reading::Reading;
 pub(crate) use table::Source;
 
+use addresses::Addresses;
 use lifecycle::Counters;
 use outgoing::{Flushed, Outgoing};
 use stopping::Life;
@@ -76,6 +78,7 @@ pub struct Sessions {
     /// an outbox whenever it drains cannot hold the tick for ever.
     drained: Vec<SessionKey>,
     counters: Counters,
+    addresses: Addresses,
     failed_handshakes: stats::HandshakeFailures,
     /// Since when all reads are paused.
     paused: Option<Instant>,
@@ -176,6 +179,7 @@ impl Sessions {
     pub(crate) fn new(config: Config, registry: Box<dyn Register>, now: Instant) -> Self {
         Self {
             outgoing: Outgoing::new(&config),
+            addresses: Addresses::new(config.max_sessions_per_address),
             config,
             table: Table::default(),
             wheel: TimerWheel::new(now),

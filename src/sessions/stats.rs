@@ -63,6 +63,8 @@ pub enum HandshakeFailure {
     HostError,
     /// As many sessions are open as the config allows: 503.
     TooManySessions,
+    /// Its address has as many connections as the config allows: 429.
+    TooManySessionsPerAddress,
     /// The manager is stopping: 503.
     Stopping,
     /// The host did not decide within the handshake timeout: 503.
@@ -74,12 +76,13 @@ pub enum HandshakeFailure {
 }
 
 /// The failures that are not a refusal of the request itself.
-const OTHERS: [HandshakeFailure; 9] = [
+const OTHERS: [HandshakeFailure; 10] = [
     HandshakeFailure::NotFound,
     HandshakeFailure::DuplicateId,
     HandshakeFailure::RefusedByHost,
     HandshakeFailure::HostError,
     HandshakeFailure::TooManySessions,
+    HandshakeFailure::TooManySessionsPerAddress,
     HandshakeFailure::Stopping,
     HandshakeFailure::HostTimedOut,
     HandshakeFailure::TimedOut,
@@ -102,6 +105,7 @@ impl HandshakeFailure {
             Self::RefusedByHost => "refused_by_host",
             Self::HostError => "host_error",
             Self::TooManySessions => "too_many_sessions",
+            Self::TooManySessionsPerAddress => "too_many_sessions_per_address",
             Self::Stopping => "stopping",
             Self::HostTimedOut => "host_timed_out",
             Self::TimedOut => "timed_out",

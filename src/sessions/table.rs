@@ -2,7 +2,7 @@
 //! and an id belong together.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -95,6 +95,8 @@ pub(crate) struct Parked {
 /// A socket whose session or request is over.
 #[derive(Debug)]
 pub(crate) struct Lingering {
+    /// The peer's.
+    pub(crate) address: IpAddr,
     /// What is still to be written; when it is empty, the writing side is shut down.
     pub(crate) outbox: Outbox,
     /// How many more bytes of input are read and thrown away.

@@ -1,5 +1,6 @@
 //! A manager on a virtual clock with clients in memory.
 
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,13 @@ impl House {
     /// A client that has said nothing yet.
     pub(crate) fn dial(&mut self) -> Client {
         let peer = self.simulation.connect(self.websocket).expect("it connects");
+        Client { peer, received: Vec::new() }
+    }
+
+    /// The same from this address.
+    pub(crate) fn dial_from(&mut self, address: &str) -> Client {
+        let remote = (address.parse::<IpAddr>().expect("an address"), 1).into();
+        let peer = self.simulation.connect_from(remote, self.websocket).expect("it connects");
         Client { peer, received: Vec::new() }
     }
 

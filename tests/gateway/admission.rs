@@ -155,10 +155,49 @@ fn sessions_beyond_the_limit_are_turned_away() {
     driver.event("ready");
     let first = Client::connect(gateway.url());
     driver.event("connect");
-    assert_eq!(refusal(gateway.url(), &[]).0, 503);
+    let refused = refusal(gateway.url(), &[]);
+    assert_eq!(refused, (503, "the limit of sessions is reached\n".to_owned()));
     assert_eq!(RawClient::connect(&gateway.urls[1]).rest(), b"");
+    let stats = driver.ask(json!({"command": "stats"}));
+    assert_eq!(stats["stats"]["failed_handshakes"], json!({"too_many_sessions": 2}));
     first.close(1000, "");
     driver.event("disconnect");
     Client::connect(gateway.url());
     driver.event("connect");
+}
+
+#[test]
+fn an_address_with_as_many_connections_as_are_allowed_is_answered_429() {
+    let flags = [WS, LINES, "--max-sessions-per-address=2"];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    driver.event("ready");
+    let address = gateway.url().strip_prefix("ws://").expect("it speaks WebSocket");
+    let silent = TcpStream::connect(address).expect("it listens");
+    let first = Client::connect(gateway.url());
+    driver.event("connect");
+    let refused = refusal(gateway.url(), &[]);
+    assert_eq!(refused, (429, "the limit of connections from one address is reached\n".to_owned()));
+    assert_eq!(RawClient::connect(&gateway.urls[1]).rest(), b"");
+    let stats = driver.ask(json!({"command": "stats"}));
+    let failures = &stats["stats"]["failed_handshakes"];
+    assert_eq!(failures, &json!({"too_many_sessions_per_address": 2}));
+
+    // Another address of the same machine has its own count.
+    let other = std::net::SocketAddr::from(([127, 0, 0, 2], 0));
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    socket.bind(&other.into()).expect("the whole of 127/8 is here");
+    let to: std::net::SocketAddr = address.parse().expect("an address");
+    socket.connect(&to.into()).expect("it listens");
+    let mut elsewhere = TcpStream::from(socket);
+    elsewhere.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").expect("written");
+    let mut response = String::new();
+    elsewhere.read_to_string(&mut response).expect("an answer, and the end");
+    assert!(response.starts_with("HTTP/1.1 426 "), "{response}");
+
+    first.close(1000, "");
+    driver.event("disconnect");
+    Client::connect(gateway.url());
+    driver.event("connect");
+    drop(silent);
 }

@@ -55,6 +55,7 @@ fn a_bad_value_is_one_line_with_its_place_what_was_given_and_what_is_allowed() {
         ("--max-outbox", "0", "at least 1 byte"),
         ("--slow-consumer", "wait", "close, drop-newest, drop-oldest"),
         ("--max-sessions", "0", "from 1 on"),
+        ("--max-sessions-per-address", "many", "from 1 on"),
         ("--log", "loud", "off, error, warn, info, debug, trace"),
         ("--config", "/nowhere/at/all.toml", "cannot read"),
     ];

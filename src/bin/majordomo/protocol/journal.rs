@@ -211,6 +211,7 @@ pub(crate) fn error_name(error: &Error) -> &'static str {
         Error::Unframeable { .. } => "unframeable",
         Error::OutboxFull => "outbox_full",
         Error::TooManySessions { .. } => "too_many_sessions",
+        Error::TooManySessionsPerAddress { .. } => "too_many_sessions_per_address",
         Error::Stopped => "stopped",
         Error::Io(_) => "io_error",
         // What no command leads to: errors of the config, of listeners and of threads.

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) slow_consumer: SlowConsumer,
     /// How many sessions may be open.
     pub(crate) max_sessions: Option<usize>,
+    /// How many of them from one address.
+    pub(crate) max_sessions_per_address: Option<usize>,
     /// What is logged.
     pub(crate) log: LevelFilter,
 }
@@ -87,6 +89,7 @@ impl Settings {
             max_outbox: self.max_outbox,
             slow_consumer: self.slow_consumer,
             max_sessions: self.max_sessions,
+            max_sessions_per_address: self.max_sessions_per_address,
             duplicate_id: self.duplicate_id,
             ..Config::default()
         }
@@ -230,6 +233,7 @@ impl Loaded {
             max_outbox: 0,
             slow_consumer: SlowConsumer::Close,
             max_sessions: None,
+            max_sessions_per_address: None,
             log: LevelFilter::Info,
         };
         let none = Origin { source: Source::Default, text: String::new() };

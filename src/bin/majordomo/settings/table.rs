@@ -270,10 +270,22 @@ pub(crate) static SETTINGS: &[Setting] = &[
         group: LIMITS,
         value: "N|off",
         default: Some("off"),
-        help: "How many sessions may be open at once. Off: as many as the system has open files \
-               for.",
+        help: "How many sessions may be open at once; beyond it upgrades are answered 503, raw \
+               connections closed. Off: as many as the system has open files for.",
         apply: Apply::One(|settings, text| {
             put(&mut settings.max_sessions, value::count_or_off(text))
+        }),
+    },
+    Setting {
+        name: "max-sessions-per-address",
+        group: LIMITS,
+        value: "N|off",
+        default: Some("off"),
+        help: "How many sessions may be open from one address, connections that may become one \
+               counted; beyond it newcomers are answered 429, raw ones closed. IPv6 counts by /64. \
+               Behind a proxy all clients have the proxy's address: leave it off there.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.max_sessions_per_address, value::count_or_off(text))
         }),
     },
     Setting {

@@ -70,6 +70,7 @@ fn without_any_source_the_defaults_hold() {
         max_outbox: 1 << 20,
         slow_consumer: SlowConsumer::Close,
         max_sessions: None,
+        max_sessions_per_address: None,
         log: LevelFilter::Info,
     };
     assert_eq!(loaded(&[], &[]).settings, expected);
@@ -113,7 +114,7 @@ fn other_value(setting: &Setting) -> &'static str {
         "slow-consumer" => "drop-oldest",
         "stop-code" => "1012",
         "log" => "debug",
-        "max-message-size" | "max-outbox" | "max-sessions" => "77",
+        "max-message-size" | "max-outbox" | "max-sessions" | "max-sessions-per-address" => "77",
         _ => "7s",
     }
 }
