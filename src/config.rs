@@ -1,5 +1,6 @@
 //! How a manager behaves: limits, timeouts, policies. Plain values and their checks.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -75,6 +76,15 @@ pub struct Config {
     /// proxy's address: leave it to the proxy there. Leave room for one more than a client needs
     /// where it may come back before its lost connection was noticed, also where newcomers replace.
     pub max_sessions_per_address: Option<usize>,
+    /// The most connections that are accepted in a second, over all listeners. Default none; 1 to
+    /// [`Config::MAX_ACCEPT_RATE`].
+    ///
+    /// A token bucket that holds one second's worth: after a quiet time so many are accepted at
+    /// once. Beyond it connections are not refused: they wait in the system's backlog (of up to
+    /// 4096 for each listener, or what the system allows; beyond that the kernel has clients try
+    /// again), and the listeners take turns. The loop wakes when the next may be accepted.
+    /// [`Stats::accept_holds`](crate::Stats::accept_holds) counts the waits.
+    pub max_accept_rate: Option<NonZeroU32>,
     /// What happens when a client asks for an id that is taken. Default [`DuplicateId::Reject`].
     pub duplicate_id: DuplicateId,
     /// Whether sessions keep the headers of their upgrade request. Default no.
@@ -122,6 +132,7 @@ impl Default for Config {
             max_head_size: 16 << 10,
             max_sessions: None,
             max_sessions_per_address: None,
+            max_accept_rate: None,
             duplicate_id: DuplicateId::Reject,
             keep_headers: false,
             handle_queue: 1024,
@@ -141,6 +152,9 @@ impl Config {
 
     /// The longest queue of work from other threads: 1,048,576 items.
     pub const MAX_HANDLE_QUEUE: usize = 1 << 20;
+
+    /// The highest limit on connections accepted in a second: 1,000,000.
+    pub const MAX_ACCEPT_RATE: NonZeroU32 = NonZeroU32::new(1_000_000).expect("it is not zero");
 
     /// Checks every field.
     ///
@@ -163,6 +177,9 @@ impl Config {
             (256..=1 << 20).contains(&self.max_head_size),
             "256 bytes to 1 MiB",
         )?;
+        if let Some(rate) = self.max_accept_rate {
+            check("max_accept_rate", rate, rate <= Self::MAX_ACCEPT_RATE, "1 to 1000000, or none")?;
+        }
         for (field, limit) in [
             ("max_sessions", self.max_sessions),
             ("max_sessions_per_address", self.max_sessions_per_address),
@@ -262,6 +279,16 @@ mod tests {
         assert_eq!(refusal(&config), "max_message_size: 0 is not allowed: 1 byte to 1 GiB");
         let config = Config { handshake_timeout: Duration::ZERO, ..Config::default() };
         assert_eq!(refusal(&config), "handshake_timeout: 0s is not allowed: 1ms to 365 days");
+        let config = Config { max_sessions_per_address: Some(0), ..Config::default() };
+        assert_eq!(
+            refusal(&config),
+            "max_sessions_per_address: 0 is not allowed: at least 1, or none for no limit"
+        );
+        let config = Config { max_accept_rate: NonZeroU32::new(1_000_001), ..Config::default() };
+        assert_eq!(
+            refusal(&config),
+            "max_accept_rate: 1000001 is not allowed: 1 to 1000000, or none"
+        );
         let config = Config { handle_queue: usize::MAX, ..Config::default() };
         assert!(refusal(&config).ends_with("is not allowed: 1 to 1048576"));
     }

@@ -92,6 +92,7 @@
 //! | [`max_outbox`](Config::max_outbox) | 1 MiB | as [`slow_consumer`](Config::slow_consumer) says: [`Cause::SlowConsumer`], or the message is dropped |
 //! | [`max_sessions`](Config::max_sessions) | none | answer 503, [`Error::TooManySessions`] |
 //! | [`max_sessions_per_address`](Config::max_sessions_per_address) | none | answer 429, [`Error::TooManySessionsPerAddress`] |
+//! | [`max_accept_rate`](Config::max_accept_rate) | none | newcomers wait to be accepted: [`Stats::accept_holds`] |
 //! | [`max_head_size`](Config::max_head_size) | 16 KiB | answer 431 |
 //! | [`handle_queue`](Config::handle_queue) | 1024 | the thread waits, or [`Error::QueueFull`] |
 //! | [`heartbeat_timeout`](Config::heartbeat_timeout) | 90 s | [`Cause::HeartbeatTimeout`] |
@@ -139,8 +140,8 @@ pub use manager::{SessionManager, Turn};
 pub use message::{Message, OwnedMessage};
 pub use session::{Admission, Decision, Disconnect, ListenerId, Session, State};
 pub use sessions::{
-    Accepted, Arrival, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Phase, Refused,
-    SessionCounts, Sessions, Stats, StopOptions, Ticket,
+    Accepted, Arrival, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Holds, Phase,
+    Refused, SessionCounts, Sessions, Stats, StopOptions, Ticket,
 };
 pub use transport::{ListenUrl, Protocol};
 

@@ -1,6 +1,7 @@
 //! The real tick without a kernel: sockets in memory, and a clock that the caller turns. For
 //! simulations and benches; not part of the interface that hosts rely on.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -39,8 +40,8 @@ pub struct Simulation<H> {
     buffer: Box<[u8]>,
     now: Instant,
     connections: Vec<(SessionKey, Watch)>,
-    /// Those that wait to be accepted, for reads are paused.
-    backlog: Vec<(Transport, SocketAddr, Watch, ListenerId)>,
+    /// Those that wait to be accepted.
+    backlog: VecDeque<(Transport, SocketAddr, Watch, ListenerId)>,
 }
 
 impl<H: Handler> Simulation<H> {
@@ -57,7 +58,7 @@ impl<H: Handler> Simulation<H> {
             buffer: vec![0; READ_BUFFER].into(),
             now: start,
             connections: Vec::new(),
-            backlog: Vec::new(),
+            backlog: VecDeque::new(),
         })
     }
 
@@ -79,7 +80,8 @@ impl<H: Handler> Simulation<H> {
         self.sessions.add_listener(url)
     }
 
-    /// Connects a peer. While all reads are paused it waits to be accepted.
+    /// Connects a peer. While all reads are paused, or the accept rate is used up, it waits to be
+    /// accepted.
     ///
     /// # Errors
     ///
@@ -99,19 +101,25 @@ impl<H: Handler> Simulation<H> {
         listener: ListenerId,
     ) -> io::Result<MemoryPeer> {
         let (socket, peer, watch) = memory::pair();
-        self.backlog.push((Transport::Memory(Box::new(socket)), remote, watch, listener));
+        self.backlog.push_back((Transport::Memory(Box::new(socket)), remote, watch, listener));
         self.accept()?;
         Ok(peer)
     }
 
     fn accept(&mut self) -> io::Result<()> {
-        if !self.sessions.accepts() {
-            return Ok(());
-        }
-        for (transport, remote, watch, listener) in std::mem::take(&mut self.backlog) {
+        self.sessions.set_now(self.now);
+        while self.sessions.accepts() {
+            if self.sessions.next_accept().is_some() {
+                self.sessions.hold_accepting();
+                return Ok(());
+            }
+            let Some((transport, remote, watch, listener)) = self.backlog.pop_front() else {
+                break;
+            };
             let key = self.tick_on(|tick| tick.handle_accepted(transport, remote, listener))?;
             self.connections.extend(key.map(|key| (key, watch)));
         }
+        self.sessions.forget_hold();
         Ok(())
     }
 
@@ -151,7 +159,7 @@ impl<H: Handler> Simulation<H> {
     /// Turns the clock on by `step`, stopping at each deadline on the way, as a loop would.
     pub fn advance(&mut self, step: Duration) {
         let end = self.now + step;
-        while let Some(due) = self.sessions.next_deadline().filter(|due| *due <= end) {
+        while let Some(due) = self.next_deadline().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             self.settle();
         }
@@ -171,10 +179,12 @@ impl<H: Handler> Simulation<H> {
         self.now
     }
 
-    /// When the next timer is due.
+    /// When the next timer is due, or the next connection may be accepted.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.sessions.next_deadline()
+        let waits = !self.backlog.is_empty() && !self.sessions.are_reads_paused();
+        let accept = self.sessions.next_accept().filter(|_| waits);
+        self.sessions.next_deadline().into_iter().chain(accept).min()
     }
 
     /// The handler.

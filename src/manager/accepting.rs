@@ -22,6 +22,8 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub(super) struct Accepting {
     listeners: Vec<Waiting>,
+    /// Whose turn it is: where not all can be served, one busy listener must not starve the others.
+    turn: usize,
     exhausted: Option<Exhausted>,
 }
 
@@ -38,6 +40,13 @@ struct Exhausted {
     retry_at: Instant,
     /// How many connections there were: fewer, and one may be accepted.
     connections: usize,
+}
+
+impl Exhausted {
+    /// Whether one of this manager's connections has ended since.
+    fn is_over(&self, sessions: &Sessions) -> bool {
+        sessions.connection_count() < self.connections
+    }
 }
 
 impl Accepting {
@@ -59,52 +68,73 @@ impl Accepting {
     /// When accepting is to be tried again without an event.
     pub(super) fn retry_at(&self, sessions: &Sessions) -> Option<Instant> {
         // Nothing is accepted while reads are paused, so there is nothing to wake for.
-        let exhausted = self.exhausted.filter(|_| sessions.accepts());
-        exhausted.map(|exhausted| exhausted.retry_at)
+        if !sessions.accepts() {
+            return None;
+        }
+        match self.exhausted {
+            Some(exhausted) if !exhausted.is_over(sessions) => Some(exhausted.retry_at),
+            // The edge that told of those who wait is past.
+            _ if self.is_waited_at() => sessions.next_accept(),
+            _ => None,
+        }
     }
 
     /// Whether connections wait that can be accepted now.
     pub(super) fn has_work(&self, sessions: &Sessions) -> bool {
-        let may = match self.exhausted {
-            Some(exhausted) => sessions.connection_count() < exhausted.connections,
-            None => true,
-        };
-        may && sessions.accepts() && self.listeners.iter().any(|l| l.waiting)
+        self.exhausted.is_none_or(|exhausted| exhausted.is_over(sessions))
+            && sessions.accepts()
+            && self.is_waited_at()
+            && sessions.next_accept().is_none()
+    }
+
+    fn is_waited_at(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.waiting)
     }
 
     /// Accepts what waits, within the budget.
     pub(super) fn accept<H: Handler>(&mut self, tick: &mut Tick<'_, H>) {
         if !tick.sessions.accepts() {
+            tick.sessions.forget_hold();
             return;
         }
         let was_exhausted = self.exhausted;
         if let Some(exhausted) = was_exhausted {
-            let retry = tick.sessions.now() >= exhausted.retry_at
-                || tick.sessions.connection_count() < exhausted.connections;
-            if !retry {
+            let now = tick.sessions.now();
+            if now < exhausted.retry_at && !exhausted.is_over(tick.sessions) {
                 return;
             }
             self.exhausted = None;
         }
-        let mut budget = ACCEPT_BUDGET;
-        for number in 0..self.listeners.len() {
-            while self.listeners[number].waiting && budget > 0 {
-                budget -= 1;
-                match self.accept_one(number, tick) {
-                    Ok(()) => {}
-                    Err(error) => {
-                        if was_exhausted.is_none() {
-                            self.report(number, error, tick);
-                        }
-                        self.exhausted = Some(Exhausted {
-                            retry_at: tick.sessions.now() + RETRY_AFTER,
-                            connections: tick.sessions.connection_count(),
-                        });
-                        return;
-                    }
+        for _ in 0..ACCEPT_BUDGET {
+            let Some(number) = self.next_listener() else {
+                tick.sessions.forget_hold();
+                return;
+            };
+            if tick.sessions.next_accept().is_some() {
+                tick.sessions.hold_accepting();
+                return;
+            }
+            self.turn = number + 1;
+            if let Err(error) = self.accept_one(number, tick) {
+                if was_exhausted.is_none() {
+                    self.report(number, error, tick);
                 }
+                tick.sessions.forget_hold();
+                self.exhausted = Some(Exhausted {
+                    retry_at: tick.sessions.now() + RETRY_AFTER,
+                    connections: tick.sessions.connection_count(),
+                });
+                return;
             }
         }
+    }
+
+    /// The next listener at which connections wait, each in its turn.
+    fn next_listener(&self) -> Option<usize> {
+        let count = self.listeners.len();
+        (self.turn..self.turn + count)
+            .map(|number| number % count)
+            .find(|number| self.listeners[*number].waiting)
     }
 
     /// Accepts one connection, or notes that none waits.
@@ -145,10 +175,140 @@ mod tests {
 
     fn exhausted() -> (Accepting, Sessions) {
         let exhausted = Exhausted { retry_at: Instant::now(), connections: 0 };
-        let accepting = Accepting { listeners: Vec::new(), exhausted: Some(exhausted) };
+        let accepting = Accepting { exhausted: Some(exhausted), ..Accepting::default() };
         let poll = mio::Poll::new().expect("a poll");
         let registry = Box::new(poll.registry().try_clone().expect("a registry"));
         (accepting, Sessions::new(Config::default(), registry, Instant::now()))
+    }
+
+    /// Notes nothing: it is never called.
+    struct Nobody;
+
+    impl Handler for Nobody {
+        fn on_message(
+            &mut self,
+            _: &mut crate::handler::Context<'_>,
+            _: crate::message::Message<'_>,
+        ) {
+            unreachable!("nobody says anything");
+        }
+    }
+
+    /// Real listeners, and a clock that the test turns.
+    struct House {
+        accepting: Accepting,
+        sessions: Sessions,
+        clients: Vec<std::net::TcpStream>,
+    }
+
+    impl House {
+        fn new(per_second: u32, listeners: usize) -> Self {
+            let max_accept_rate = std::num::NonZeroU32::new(per_second);
+            let config = Config { max_accept_rate, ..Config::default() };
+            let poll = mio::Poll::new().expect("a poll");
+            let registry = Box::new(poll.registry().try_clone().expect("a registry"));
+            let sessions = Sessions::new(config, registry, Instant::now());
+            let mut house = Self { accepting: Accepting::default(), sessions, clients: Vec::new() };
+            for _ in 0..listeners {
+                let url: crate::transport::ListenUrl = "ws://127.0.0.1:0".parse().expect("a URL");
+                let listener = Listener::open(url).expect("a port");
+                house.sessions.add_listener(listener.url().clone()).expect("few");
+                house.accepting.add(listener);
+            }
+            house
+        }
+
+        /// So many clients come to a listener. The poll tells of it once.
+        fn come(&mut self, number: usize, count: usize) {
+            let port = self.accepting.listeners[number].listener.url().port();
+            let connect = |_| std::net::TcpStream::connect(("127.0.0.1", port)).expect("backlog");
+            self.clients.extend((0..count).map(connect));
+            self.accepting.mark(number);
+        }
+
+        /// How many are accepted in a tick so much later.
+        fn accept_after(&mut self, wait: Duration) -> usize {
+            let before = self.sessions.connection_count();
+            self.sessions.set_now(self.sessions.now() + wait);
+            let mut buffer = [0; 16];
+            let mut tick =
+                Tick { sessions: &mut self.sessions, handler: &mut Nobody, buffer: &mut buffer };
+            self.accepting.accept(&mut tick);
+            self.sessions.connection_count() - before
+        }
+
+        fn retry_in(&self) -> Option<Duration> {
+            let at = self.accepting.retry_at(&self.sessions)?;
+            Some(at.saturating_duration_since(self.sessions.now()))
+        }
+
+        fn holds(&self) -> (u64, Duration) {
+            let holds = self.sessions.stats().accept_holds;
+            (holds.times, holds.duration)
+        }
+    }
+
+    #[test]
+    fn beyond_the_rate_connections_wait_and_the_loop_wakes_for_the_next_without_an_event() {
+        let (mut house, tenth) = (House::new(10, 1), Duration::from_millis(100));
+        house.come(0, 13);
+        assert!(house.accepting.has_work(&house.sessions));
+        assert_eq!(house.accept_after(Duration::ZERO), 10, "one second's worth at once");
+        // Nothing to do now, and no event will tell of those who wait.
+        assert!(!house.accepting.has_work(&house.sessions), "or the loop would be busy");
+        assert_eq!(house.retry_in(), Some(tenth));
+        assert_eq!(house.accept_after(tenth / 2), 0);
+        assert_eq!(house.retry_in(), Some(tenth / 2));
+        assert_eq!(house.accept_after(tenth / 2), 1);
+        assert_eq!(house.holds(), (1, tenth));
+        assert_eq!(house.accept_after(tenth * 5), 2);
+        assert_eq!(house.holds(), (2, tenth * 6));
+        // All are in: nothing is left to wake for, and who finds nobody waiting has held up nobody.
+        assert_eq!((house.retry_in(), house.accepting.has_work(&house.sessions)), (None, false));
+        assert_eq!(house.accept_after(Duration::from_secs(1)), 0);
+        house.come(0, 1);
+        assert_eq!(house.accept_after(Duration::ZERO), 1);
+        assert_eq!(house.holds(), (2, tenth * 6));
+    }
+
+    #[test]
+    fn a_last_token_leads_to_one_look_later_and_then_to_sleep() {
+        let mut house = House::new(1, 1);
+        house.come(0, 1);
+        assert_eq!(house.accept_after(Duration::ZERO), 1);
+        // Whether another waits, nobody has seen.
+        assert_eq!(house.retry_in(), Some(Duration::from_secs(1)));
+        assert_eq!(house.accept_after(Duration::from_secs(1)), 0);
+        assert_eq!(house.retry_in(), None);
+        assert_eq!(house.holds(), (0, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_flood_at_one_listener_does_not_keep_the_others_out() {
+        let mut house = House::new(4, 3);
+        house.come(0, 40);
+        house.come(2, 3);
+        assert_eq!(house.accept_after(Duration::ZERO), 4);
+        assert_eq!(house.accept_after(Duration::from_millis(500)), 2);
+        assert!(house.accepting.listeners[0].waiting);
+        // Three of six were of the other listener, and it is seen that no more wait there.
+        assert_eq!(house.accept_after(Duration::from_millis(250)), 1);
+        assert_eq!(house.accept_after(Duration::from_millis(250)), 1);
+        assert!(!house.accepting.listeners[2].waiting);
+    }
+
+    #[test]
+    fn a_pause_of_reads_is_no_wait_for_the_rate() {
+        let mut house = House::new(1, 1);
+        house.come(0, 2);
+        assert_eq!(house.accept_after(Duration::ZERO), 1);
+        house.sessions.pause_all_reads();
+        assert_eq!(house.accept_after(Duration::from_secs(9)), 0);
+        assert_eq!((house.retry_in(), house.accepting.has_work(&house.sessions)), (None, false));
+        house.sessions.resume_all_reads();
+        assert!(house.accepting.has_work(&house.sessions));
+        assert_eq!(house.accept_after(Duration::ZERO), 1);
+        assert_eq!(house.holds(), (0, Duration::ZERO));
     }
 
     #[test]

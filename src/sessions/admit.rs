@@ -112,6 +112,7 @@ impl Sessions {
         listener: ListenerId,
     ) -> io::Result<Option<SessionKey>> {
         self.counters.accepted += 1;
+        self.accept_rate.take(self.now);
         let raw = match self.listener(listener).map(ListenUrl::protocol) {
             Some(Protocol::Raw { framing }) => Some(framing.clone()),
             _ => None,

@@ -1,6 +1,7 @@
 //! The table of all sessions, and everything that a host does to them. Knows nothing of the
 //! handler: what happens here is queued, and the tick tells the handler.
 
+mod accept_rate;
 mod addresses;
 mod admit;
 mod arrival;
@@ -27,6 +28,7 @@ use crate::session::{Awaits, ListenerId, Session};
 use crate::timer_wheel::TimerWheel;
 use crate::transport::{ListenUrl, Register};
 
+pub use accept_rate::Holds;
 pub use admit::{Accepted, Refused};
 pub use arrival::{Arrival, Ticket};
 pub use send::Delivery;
@@ -39,6 +41,7 @@ pub(crate) use lifecycle::Lifecycle;
 pub(crate) use reading::Reading;
 pub(crate) use table::Source;
 
+use accept_rate::AcceptRate;
 use addresses::Addresses;
 use lifecycle::Counters;
 use outgoing::{Flushed, Outgoing};
@@ -78,6 +81,7 @@ pub struct Sessions {
     /// an outbox whenever it drains cannot hold the tick for ever.
     drained: Vec<SessionKey>,
     counters: Counters,
+    accept_rate: AcceptRate,
     addresses: Addresses,
     failed_handshakes: stats::HandshakeFailures,
     /// Since when all reads are paused.
@@ -179,6 +183,7 @@ impl Sessions {
     pub(crate) fn new(config: Config, registry: Box<dyn Register>, now: Instant) -> Self {
         Self {
             outgoing: Outgoing::new(&config),
+            accept_rate: AcceptRate::new(config.max_accept_rate, now),
             addresses: Addresses::new(config.max_sessions_per_address),
             config,
             table: Table::default(),

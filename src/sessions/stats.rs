@@ -3,6 +3,7 @@
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Sessions;
+use super::accept_rate::Holds;
 use crate::close::{Cause, Traffic};
 use crate::codec::handshake::Refusal;
 
@@ -16,6 +17,10 @@ pub struct Stats {
     pub other_connections: usize,
     /// Connections accepted.
     pub accepted: u64,
+    /// How often, and for how long in all, connections had to wait in the system's backlog because
+    /// of [`Config::max_accept_rate`](crate::Config::max_accept_rate). A wait is counted when it is
+    /// over.
+    pub accept_holds: Holds,
     /// Connections that never became sessions, by reason.
     pub failed_handshakes: HandshakeFailures,
     /// Sessions ended, by cause.
@@ -207,6 +212,7 @@ impl Sessions {
             sessions,
             other_connections: self.table.len() - counters.open() - counters.closing,
             accepted: counters.accepted,
+            accept_holds: self.accept_rate.holds,
             failed_handshakes: self.failed_handshakes.clone(),
             disconnects: Disconnects(counters.disconnects),
             received: counters.received,

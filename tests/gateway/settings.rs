@@ -56,6 +56,7 @@ fn a_bad_value_is_one_line_with_its_place_what_was_given_and_what_is_allowed() {
         ("--slow-consumer", "wait", "close, drop-newest, drop-oldest"),
         ("--max-sessions", "0", "from 1 on"),
         ("--max-sessions-per-address", "many", "from 1 on"),
+        ("--max-accept-rate", "0", "from 1 to 1000000"),
         ("--log", "loud", "off, error, warn, info, debug, trace"),
         ("--config", "/nowhere/at/all.toml", "cannot read"),
     ];

@@ -12,6 +12,7 @@ pub(crate) mod value;
 
 use std::ffi::OsString;
 use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use log::LevelFilter;
@@ -61,6 +62,8 @@ pub(crate) struct Settings {
     pub(crate) max_sessions: Option<usize>,
     /// How many of them from one address.
     pub(crate) max_sessions_per_address: Option<usize>,
+    /// How many connections are accepted in a second.
+    pub(crate) max_accept_rate: Option<NonZeroU32>,
     /// What is logged.
     pub(crate) log: LevelFilter,
 }
@@ -90,6 +93,7 @@ impl Settings {
             slow_consumer: self.slow_consumer,
             max_sessions: self.max_sessions,
             max_sessions_per_address: self.max_sessions_per_address,
+            max_accept_rate: self.max_accept_rate,
             duplicate_id: self.duplicate_id,
             ..Config::default()
         }
@@ -234,6 +238,7 @@ impl Loaded {
             slow_consumer: SlowConsumer::Close,
             max_sessions: None,
             max_sessions_per_address: None,
+            max_accept_rate: None,
             log: LevelFilter::Info,
         };
         let none = Origin { source: Source::Default, text: String::new() };

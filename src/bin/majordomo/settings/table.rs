@@ -289,6 +289,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
         }),
     },
     Setting {
+        name: "max-accept-rate",
+        group: LIMITS,
+        value: "N|off",
+        default: Some("off"),
+        help: "How many connections are accepted in a second; after a quiet time so many at once. \
+               Beyond it they wait in the system's backlog.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.max_accept_rate, value::rate_or_off(text))
+        }),
+    },
+    Setting {
         name: "log",
         group: DIAGNOSTICS,
         value: "LEVEL",

@@ -71,6 +71,7 @@ fn without_any_source_the_defaults_hold() {
         slow_consumer: SlowConsumer::Close,
         max_sessions: None,
         max_sessions_per_address: None,
+        max_accept_rate: None,
         log: LevelFilter::Info,
     };
     assert_eq!(loaded(&[], &[]).settings, expected);
@@ -114,7 +115,11 @@ fn other_value(setting: &Setting) -> &'static str {
         "slow-consumer" => "drop-oldest",
         "stop-code" => "1012",
         "log" => "debug",
-        "max-message-size" | "max-outbox" | "max-sessions" | "max-sessions-per-address" => "77",
+        "max-message-size"
+        | "max-outbox"
+        | "max-sessions"
+        | "max-sessions-per-address"
+        | "max-accept-rate" => "77",
         _ => "7s",
     }
 }

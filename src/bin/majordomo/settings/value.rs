@@ -2,6 +2,7 @@
 //! source and no setting: a refusal says what was given and what is allowed, and the caller says
 //! where it stood.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use majordomo::{Config, ListenUrl};
@@ -93,6 +94,16 @@ pub(crate) fn count_or_off(text: &str) -> Parsed<Option<usize>> {
             Ok(0) | Err(_) => Err(format!("{text:?} is not a number from 1 on, or off")),
             Ok(count) => Ok(Some(count)),
         },
+    }
+}
+
+/// So many a second, or no limit: `off`.
+pub(crate) fn rate_or_off(text: &str) -> Parsed<Option<NonZeroU32>> {
+    let most = Config::MAX_ACCEPT_RATE;
+    match (text.trim(), text.trim().parse()) {
+        ("off", _) => Ok(None),
+        (_, Ok(rate)) if rate <= most => Ok(Some(rate)),
+        _ => Err(format!("{text:?} is not a number from 1 to {most}, or off")),
     }
 }
 
@@ -213,6 +224,18 @@ mod tests {
     }
 
     #[test]
+    fn a_rate_is_a_number_up_to_a_million_or_off() {
+        assert_eq!(rate_or_off("off"), Ok(None));
+        for good in [1, 1_000_000] {
+            assert_eq!(rate_or_off(&good.to_string()), Ok(NonZeroU32::new(good)));
+        }
+        for bad in ["", "0", "-1", "1000001", "99999999999", "10/s", "0.5"] {
+            let refusal = rate_or_off(bad).expect_err(bad);
+            assert_eq!(refusal, format!("{bad:?} is not a number from 1 to 1000000, or off"));
+        }
+    }
+
+    #[test]
     fn an_id_source_names_a_parameter_or_a_header() {
         assert_eq!(id_source("generated"), Ok(IdSource::Generated));
         assert_eq!(id_source("query:id"), Ok(IdSource::Query("id".into())));
@@ -242,6 +265,7 @@ mod tests {
                 duration_or_off(&text).err(),
                 size(&text).err(),
                 count_or_off(&text).err(),
+                rate_or_off(&text).err(),
                 id_source(&text).err(),
                 origin(&text).err(),
                 listen_url(&text).err(),

@@ -1,0 +1,141 @@
+//! How fast connections are accepted, where that is limited: a token bucket.
+
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
+
+use serde::{Serialize, Serializer};
+
+use super::Sessions;
+
+/// How often, and for how long, connections were kept waiting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Holds {
+    /// How often.
+    pub times: u64,
+    /// For how long in all, each time since the last connection before them was accepted. As JSON in whole milliseconds, under the name `duration_ms`.
+    #[serde(rename = "duration_ms", serialize_with = "whole_milliseconds")]
+    pub duration: Duration,
+}
+
+fn whole_milliseconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// A bucket that holds one second's worth of tokens, full at the start.
+///
+/// It is kept as the moment at which it will be full again, which each token taken puts off by the
+/// time that it takes to come back.
+#[derive(Debug)]
+pub(super) struct AcceptRate {
+    pace: Option<Pace>,
+    /// Since when connections may be waiting.
+    held: Option<Instant>,
+    pub(super) holds: Holds,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// The time in which one token comes back, in full nanoseconds: never faster than the limit.
+    interval: Duration,
+    /// The time in which all but one come back.
+    slack: Duration,
+    full_at: Instant,
+}
+
+impl AcceptRate {
+    pub(super) fn new(per_second: Option<NonZeroU32>, now: Instant) -> Self {
+        const SECOND: u64 = 1_000_000_000;
+        let pace = per_second.map(|rate| {
+            let interval = Duration::from_nanos(SECOND.div_ceil(u64::from(rate.get())));
+            Pace { interval, slack: interval * (rate.get() - 1), full_at: now }
+        });
+        Self { pace, held: None, holds: Holds::default() }
+    }
+
+    /// When the next token is there; none if one is there now.
+    fn next(&self, now: Instant) -> Option<Instant> {
+        let pace = self.pace.as_ref()?;
+        // A clock that cannot count back as far has counted no token yet.
+        pace.full_at.checked_sub(pace.slack).filter(|next| *next > now)
+    }
+
+    /// Takes a token for a connection. One that had to wait is counted.
+    pub(super) fn take(&mut self, now: Instant) {
+        if let Some(pace) = &mut self.pace {
+            pace.full_at = pace.full_at.max(now) + pace.interval;
+        }
+        if let Some(since) = self.held.take() {
+            self.holds.times += 1;
+            self.holds.duration += now.saturating_duration_since(since);
+        }
+    }
+}
+
+/// What whoever accepts asks.
+impl Sessions {
+    /// When the next connection may be accepted, if not now.
+    pub(crate) fn next_accept(&self) -> Option<Instant> {
+        self.accept_rate.next(self.now)
+    }
+
+    /// Notes that connections may be waiting, and that none may be accepted now.
+    pub(crate) fn hold_accepting(&mut self) {
+        let now = self.now;
+        self.accept_rate.held.get_or_insert(now);
+    }
+
+    /// Notes that none waits, or that another reason keeps them waiting.
+    pub(crate) fn forget_hold(&mut self) {
+        self.accept_rate.held = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bucket(per_second: u32, now: Instant) -> AcceptRate {
+        AcceptRate::new(NonZeroU32::new(per_second), now)
+    }
+
+    /// How many it gives at this moment.
+    fn drain(bucket: &mut AcceptRate, now: Instant) -> u32 {
+        let mut count = 0;
+        while bucket.next(now).is_none() {
+            bucket.take(now);
+            count += 1;
+        }
+        count
+    }
+
+    #[test]
+    fn it_gives_one_seconds_worth_at_once_and_then_so_many_a_second() {
+        // With 7 a second, an interval is no whole number of nanoseconds.
+        for rate in [1, 3, 7, 100, 999_999, 1_000_000] {
+            let start = Instant::now();
+            let mut bucket = bucket(rate, start);
+            assert_eq!(drain(&mut bucket, start), rate, "{rate}");
+            let mut given = 0;
+            let mut now = start;
+            for _ in 0..100 {
+                now += Duration::from_millis(10);
+                given += drain(&mut bucket, now);
+            }
+            assert!(given <= rate && given >= rate - 1 - rate / 1000, "{rate}: {given}");
+            // However long it was idle, no more than one second's worth has gathered.
+            assert_eq!(drain(&mut bucket, now + Duration::from_secs(3600)), rate, "{rate}");
+        }
+    }
+
+    #[test]
+    fn it_says_when_the_next_is_there_and_keeps_its_word() {
+        let start = Instant::now();
+        let mut bucket = bucket(3, start);
+        drain(&mut bucket, start);
+        let next = start + Duration::from_nanos(333_333_334);
+        assert_eq!(bucket.next(start), Some(next));
+        assert_eq!(bucket.next(start + Duration::from_nanos(333_333_333)), Some(next));
+        assert_eq!(drain(&mut bucket, next), 1);
+    }
+}
