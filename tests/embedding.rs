@@ -476,3 +476,24 @@ fn a_manager_that_has_stopped_answers_so() {
     assert!(stopped(handle.stop(StopOptions::default())));
     assert!(stopped(thread::spawn(move || handle.call(|_, _| {})).join().expect("it ends")));
 }
+
+#[test]
+fn connections_beyond_the_accept_rate_are_taken_in_by_the_deadline_alone_and_then_the_host_sleeps()
+{
+    let max_accept_rate = std::num::NonZeroU32::new(40);
+    let config = Config { max_accept_rate, heartbeat_timeout: Duration::ZERO, ..Config::default() };
+    let mut host = Host::new(config, Echo::default());
+    let url = host.manager.listen("tcp://127.0.0.1:0?framing=lines").expect("a listener");
+    let _crowd: Vec<_> = (0..50).map(|_| Client::connect(url.port())).collect();
+    let mut passes = 0;
+    while host.manager.handler().connected < 50 {
+        host.pass();
+        passes += 1;
+    }
+    assert!((1..=10).contains(&host.manager.sessions().stats().accept_holds.times));
+    assert!(passes < 200, "it was busy: {passes} passes for 50 connections");
+    while host.manager.next_deadline().is_some() {
+        host.pass();
+    }
+    assert!(!host.is_told());
+}

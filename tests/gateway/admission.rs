@@ -201,3 +201,16 @@ fn an_address_with_as_many_connections_as_are_allowed_is_answered_429() {
     driver.event("connect");
     drop(silent);
 }
+
+#[test]
+fn connections_beyond_the_rate_wait_and_are_served_in_the_end() {
+    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--max-accept-rate=10"]);
+    driver.event("ready");
+    let crowd: Vec<_> = (0..12).map(|_| Client::connect(gateway.url())).collect();
+    (0..12).for_each(|_| drop(driver.event("connect")));
+    let stats = driver.ask(json!({"command": "stats"}));
+    let (accepted, holds) = (&stats["stats"]["accepted"], &stats["stats"]["accept_holds"]);
+    assert_eq!(accepted, 12);
+    assert!(holds["times"].as_u64() >= Some(1) && holds["duration_ms"].is_u64(), "{holds}");
+    drop(crowd);
+}
