@@ -102,6 +102,13 @@
 //!
 //! A panic in a callback is not caught. Bytes from a peer never cause one in this crate.
 //!
+//! # Logging
+//!
+//! Through the `log` crate, and nothing of it for each message. Of what peers send, only session
+//! ids stand in the lines of this crate, which hold nothing but visible characters, and text
+//! escaped as `{:?}` does. What a host logs of targets, headers, messages and close reasons is its
+//! own to escape, as the gateway does with all of its log.
+//!
 //! # Features
 //!
 //! - `gateway`, on by default: the `majordomo` binary and what only it needs. A host that embeds

@@ -12,6 +12,7 @@ mod driver;
 mod exhaustion;
 mod footprint;
 mod liveness;
+mod log;
 mod messages;
 mod settings;
 mod stopping;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use majordomo::{Admission, Decision, Request, Response, SessionId};
+use majordomo::{Admission, Arrival, Decision, Request, Response, SessionId};
 
 use crate::settings::value::IdSource;
 
@@ -24,7 +24,7 @@ impl Door {
 
     /// Decides about a request. One that asks for no upgrade is not refused here: the library
     /// knows better what to tell it.
-    pub(super) fn decide(&self, request: &Request<'_>) -> Decision {
+    pub(super) fn decide(&self, request: &Arrival<'_>) -> Decision {
         if !request.is_upgrade() {
             return Decision::admit();
         }
@@ -32,6 +32,7 @@ impl Door {
             Ok(None) => Decision::admit(),
             Ok(Some(id)) => Admission::new().with_id(id).into(),
             Err((status, text)) => {
+                log::debug!("request from {} refused: {status}, {text}", request.remote_addr());
                 let response = Response::text(status, text + "\n");
                 Decision::Respond(response.expect("403 and 400 are statuses of a response"))
             }

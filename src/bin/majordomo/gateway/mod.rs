@@ -131,6 +131,9 @@ impl Handler for Gateway {
     }
 
     fn on_connect(&mut self, context: &mut Context<'_>) {
+        let session = context.session();
+        let (id, remote, target) = (session.id(), session.remote_addr(), session.target());
+        log::debug!("session {id} from {remote} connected: {}", target.unwrap_or("raw TCP"));
         let Some(link) = &mut self.link else { return };
         let listener = context.session().listener();
         let listen = listener.and_then(|id| context.sessions().listener(id).cloned());
@@ -165,8 +168,9 @@ impl Handler for Gateway {
     }
 
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
-        let Some(link) = &mut self.link else { return };
         let Disconnect { session, cause, code, reason, duration, .. } = &disconnect;
+        log::debug!("session {} ended: {cause} {reason}", session.id());
+        let Some(link) = &mut self.link else { return };
         link.journal.disconnect(Ended {
             session: session.id(),
             cause: *cause,

@@ -1,0 +1,89 @@
+//! What reaches the log, and in what shape.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use serde_json::json;
+
+use crate::gateway::{Client, Gateway, LINES, LONG, RawClient, WS};
+
+/// What nobody's bytes may do to a log: end its lines, talk to its terminal in seven or eight bits,
+/// turn its text around, hide in it.
+const HOSTILE: &str =
+    "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\r\n2026 ERROR forged\u{202e}\u{2066}\u{200b}\u{2028}\0";
+
+/// The same in a query.
+fn percent_encoded(text: &str) -> String {
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+/// A request with bytes as they are, and the status line of its answer.
+fn ask(url: &str, request: &[u8]) -> String {
+    let mut stream = TcpStream::connect(url.strip_prefix("ws://").expect("WebSocket")).expect("up");
+    stream.set_read_timeout(Some(LONG)).expect("a timeout");
+    stream.write_all(request).expect("written");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).expect("an answer");
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn nothing_that_a_client_sends_reaches_the_log_unescaped() {
+    let id = percent_encoded(HOSTILE);
+    // What HTTP lets through in a target and in a field: no ASCII control, but others.
+    let raw = "\u{9b}31m\u{202e}\u{2066}\u{200b}\u{2028}";
+    let flags = [WS, LINES, "--session-id=query:id", "--origin=http://a", "--log=trace"];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    driver.event("ready");
+    let url = gateway.url();
+
+    let upgrade = |target: &str, fields: &str| {
+        format!(
+            "GET {target} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             {fields}\r\n"
+        )
+        .into_bytes()
+    };
+    assert_eq!(ask(url, &upgrade(&format!("/?id={id}"), "")), "HTTP/1.1 400");
+    assert_eq!(ask(url, &upgrade("/", &format!("Origin: {raw}\r\n"))), "HTTP/1.1 403");
+    assert_eq!(ask(url, &upgrade("/", &format!("X: {HOSTILE}\r\n"))), "HTTP/1.1 400");
+    assert_eq!(ask(url, &upgrade(HOSTILE, "")), "HTTP/1.1 400");
+    assert_eq!(ask(url, HOSTILE.as_bytes()), "HTTP/1.1 400");
+
+    // A close reason, text, a target and a line may hold anything, and a driver may say it too.
+    let target = format!("/?id=a&x={id}");
+    let mut client = Client::connect(&format!("{url}{target}"));
+    assert_eq!(driver.event("connect")["target"], target);
+    client.send(HOSTILE);
+    assert_eq!(driver.event("message")["text"], HOSTILE);
+    client.close(4000, HOSTILE);
+    assert_eq!(driver.event("disconnect")["reason"], HOSTILE);
+    let accepted = ask(url, &upgrade(&format!("/{raw}?id=b"), ""));
+    assert!(["HTTP/1.1 101", "HTTP/1.1 400"].contains(&&*accepted), "{accepted}");
+    let mut lines = RawClient::connect(&gateway.urls[1]);
+    lines.send(format!("{HOSTILE}\n").as_bytes());
+    lines.send(b"\xFF\n");
+    driver.tell(&json!({"command": "send", "session": HOSTILE, "text": HOSTILE, "id": 1}));
+    driver.tell(&json!({"command": "close", "session": "a", "code": 1, "reason": HOSTILE}));
+    driver.write(&format!("no command: {}", HOSTILE.replace(['\r', '\n'], "")));
+    driver.tell(&json!({"command": "stop", "grace_ms": 0}));
+    while let Some(line) = driver.next() {
+        if line["event"] == "stopped" {
+            break;
+        }
+    }
+
+    let exit = gateway.wait();
+    assert_eq!(exit.code, Some(0));
+    let log = exit.log.join("\n");
+    for told in ["refused: 400, ", "refused: 403, ", "session a ended: client_closed \\u{1b}[2J"] {
+        assert!(log.contains(told), "{told:?} is not in {log}");
+    }
+    for line in &exit.log {
+        // Each begins with its time, in this century, so none was begun by anybody else.
+        assert!(line.starts_with("20") && line.contains("Z "), "{line:?}");
+        let does_something = |c: char| c.is_control() || (!c.is_ascii() && raw.contains(c));
+        assert!(!line.contains(does_something), "{line:?}");
+    }
+}
