@@ -34,8 +34,11 @@ pub trait Handler {
     ///
     /// Upgrades are not asked about while the manager stops, other requests only while it drains
     /// ([`Phase::Draining`](crate::Phase::Draining)), so that a host can answer `/ready`; nor
-    /// upgrades when [`Config::max_sessions`](crate::Config::max_sessions) is reached, unless newcomers may
-    /// replace those whose id they ask for: the answer is 503. Nor are upgrades to a path that the
+    /// upgrades when [`Config::max_sessions`](crate::Config::max_sessions) is reached, unless
+    /// newcomers may replace those whose id they ask for: the answer is 503. Nor is anything asked
+    /// about that comes from an address beyond
+    /// [`Config::max_sessions_per_address`](crate::Config::max_sessions_per_address): the answer is
+    /// 429. Nor are upgrades to a path that the
     /// listener does not serve: the answer is 404.
     fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
         let _ = (sessions, request);

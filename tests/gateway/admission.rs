@@ -203,6 +203,33 @@ fn an_address_with_as_many_connections_as_are_allowed_is_answered_429() {
 }
 
 #[test]
+fn a_flood_from_one_address_holds_a_bounded_number_of_sockets_and_leaves_none_behind() {
+    // Nothing is given up for the time that it takes.
+    let patient = ["--handshake-timeout=1h", "--close-timeout=1h"];
+    let flags = [WS, "--max-sessions-per-address=20", patient[0], patient[1]];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    driver.event("ready");
+    let address = gateway.url().strip_prefix("ws://").expect("it speaks WebSocket");
+    let mut stats_when = |done: &dyn Fn(&serde_json::Value) -> bool| loop {
+        let stats = driver.ask(json!({"command": "stats"}))["stats"].take();
+        if done(&stats) {
+            break stats;
+        }
+    };
+    for round in 1..=3 {
+        let crowd: Vec<_> = (0..300).map(|_| TcpStream::connect(address)).collect();
+        let stats = stats_when(&|stats| stats["accepted"] == round * 300);
+        assert_eq!(stats["other_connections"], 40, "20 may become sessions, 20 read their answer");
+        assert_eq!(stats["failed_handshakes"]["too_many_sessions_per_address"], 280 * round);
+        // Some see the end of their stream, some are reset: none keeps its place.
+        drop(crowd);
+        stats_when(&|stats| stats["other_connections"] == 0);
+    }
+    let _all: Vec<_> = (0..20).map(|_| Client::connect(gateway.url())).collect();
+    assert_eq!(refusal(gateway.url(), &[]).0, 429);
+}
+
+#[test]
 fn connections_beyond_the_rate_wait_and_are_served_in_the_end() {
     let (gateway, mut driver) = Gateway::with_driver(&[WS, "--max-accept-rate=10"]);
     driver.event("ready");
