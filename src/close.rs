@@ -133,6 +133,8 @@ pub enum Cause {
     ProtocolError,
     /// The peer sent a message over the limit.
     MessageTooBig,
+    /// The peer sent more in a second than it may.
+    RateLimited,
     /// The peer did not read, and its outbox was full.
     SlowConsumer,
     /// The manager was stopped.
@@ -143,7 +145,7 @@ pub enum Cause {
 
 impl Cause {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ClientClosed,
         Self::ConnectionLost,
         Self::Removed,
@@ -152,6 +154,7 @@ impl Cause {
         Self::IdleTimeout,
         Self::ProtocolError,
         Self::MessageTooBig,
+        Self::RateLimited,
         Self::SlowConsumer,
         Self::Stopped,
         Self::IoError,
@@ -169,6 +172,7 @@ impl Cause {
             Self::IdleTimeout => "idle_timeout",
             Self::ProtocolError => "protocol_error",
             Self::MessageTooBig => "message_too_big",
+            Self::RateLimited => "rate_limited",
             Self::SlowConsumer => "slow_consumer",
             Self::Stopped => "stopped",
             Self::IoError => "io_error",

@@ -56,6 +56,14 @@ pub struct Config {
     pub max_outbox: usize,
     /// What happens to a session whose outbox is full. Default [`SlowConsumer::Close`].
     pub slow_consumer: SlowConsumer,
+    /// The most messages that one session may send in a second; pings count as messages. Default
+    /// none; 1 to [`Config::MAX_RATE`]. See [`RatePolicy`] for how it is measured.
+    pub max_messages_per_second: Option<usize>,
+    /// The most bytes that one session may send in a second, on the wire: messages, control frames
+    /// and what frames them. Default none; 1 to [`Config::MAX_RATE`].
+    pub max_bytes_per_second: Option<usize>,
+    /// What happens to a session that sends more than that. Default [`RatePolicy::Close`].
+    pub rate_policy: RatePolicy,
     /// The largest head of an HTTP request, in bytes. Default 16 KiB; 256 B to 1 MiB.
     pub max_head_size: usize,
     /// The most sessions at a time; an upgrade beyond it is answered 503, a raw connection is
@@ -107,6 +115,28 @@ pub enum SlowConsumer {
     DropOldest,
 }
 
+/// What happens to a session that sends more than its rates allow.
+///
+/// Each limit is a token bucket of the session's own: it holds one second's worth, is full when
+/// the session begins, and fills up steadily. So a session may send one second's worth at once,
+/// and in `n` seconds at most `n + 1` times its rate. Messages count when they are complete, pings
+/// as messages (they are answered), pongs not at all (they answer this side's pings). Bytes count
+/// as they come, also those of frames and of messages that are not complete, so that endless
+/// fragments meet that limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RatePolicy {
+    /// What is allowed is delivered; at the first message or byte beyond it the session is closed
+    /// with 1008, cause `rate_limited`. A message larger than one second's bytes has to be sent in
+    /// pieces, over time.
+    #[default]
+    Close,
+    /// The session is not read until it may send again, so that TCP slows its sender down; nothing
+    /// is lost, and its silence is not held against it. The end of its stream waits as well. Up to
+    /// 16 KiB that were read with the last message allowed are kept in memory meanwhile.
+    Delay,
+}
+
 /// What happens when a client asks for a session id that is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -129,6 +159,9 @@ impl Default for Config {
             max_message_size: 1 << 20,
             max_outbox: 1 << 20,
             slow_consumer: SlowConsumer::Close,
+            max_messages_per_second: None,
+            max_bytes_per_second: None,
+            rate_policy: RatePolicy::Close,
             max_head_size: 16 << 10,
             max_sessions: None,
             max_sessions_per_address: None,
@@ -149,6 +182,9 @@ impl Config {
 
     /// The largest message and the largest outbox: 1 GiB.
     pub const MAX_SIZE: usize = 1 << 30;
+
+    /// The highest rate of messages or bytes: 1,073,741,824 a second.
+    pub const MAX_RATE: usize = 1 << 30;
 
     /// The longest queue of work from other threads: 1,048,576 items.
     pub const MAX_HANDLE_QUEUE: usize = 1 << 20;
@@ -177,6 +213,13 @@ impl Config {
             (256..=1 << 20).contains(&self.max_head_size),
             "256 bytes to 1 MiB",
         )?;
+        for (field, rate) in [
+            ("max_messages_per_second", self.max_messages_per_second),
+            ("max_bytes_per_second", self.max_bytes_per_second),
+        ] {
+            let given = rate.unwrap_or(1);
+            check(field, given, (1..=Self::MAX_RATE).contains(&given), "1 to 1073741824, or none")?;
+        }
         if let Some(rate) = self.max_accept_rate {
             check("max_accept_rate", rate, rate <= Self::MAX_ACCEPT_RATE, "1 to 1000000, or none")?;
         }

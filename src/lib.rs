@@ -90,6 +90,7 @@
 //! |---|---|---|
 //! | [`max_message_size`](Config::max_message_size) | 1 MiB | close code 1009, [`Cause::MessageTooBig`] |
 //! | [`max_outbox`](Config::max_outbox) | 1 MiB | as [`slow_consumer`](Config::slow_consumer) says: [`Cause::SlowConsumer`], or the message is dropped |
+//! | [`max_messages_per_second`](Config::max_messages_per_second), [`max_bytes_per_second`](Config::max_bytes_per_second) | none | as [`rate_policy`](Config::rate_policy) says: close code 1008, [`Cause::RateLimited`], or it is read later |
 //! | [`max_sessions`](Config::max_sessions) | none | answer 503, [`Error::TooManySessions`] |
 //! | [`max_sessions_per_address`](Config::max_sessions_per_address) | none | answer 429, [`Error::TooManySessionsPerAddress`] |
 //! | [`max_accept_rate`](Config::max_accept_rate) | none | newcomers wait to be accepted: [`Stats::accept_holds`] |
@@ -138,7 +139,7 @@ pub use close::{Cause, CloseCode, CloseReason, Initiator, Traffic};
 pub use codec::request::Request;
 pub use codec::response::Response;
 pub use codec::{ByteOrder, CustomFraming, Framing, PrefixWidth};
-pub use config::{Config, DuplicateId, SlowConsumer};
+pub use config::{Config, DuplicateId, RatePolicy, SlowConsumer};
 pub use error::{Error, Result};
 pub use handle::{Handle, SessionName};
 pub use handler::{Context, Handler};
@@ -148,7 +149,7 @@ pub use message::{Message, OwnedMessage};
 pub use session::{Admission, Decision, Disconnect, ListenerId, Session, State};
 pub use sessions::{
     Accepted, Arrival, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Holds, Phase,
-    Refused, SessionCounts, Sessions, Stats, StopOptions, Ticket,
+    RateLimited, Refused, SessionCounts, Sessions, Stats, StopOptions, Ticket,
 };
 pub use transport::{ListenUrl, Protocol};
 

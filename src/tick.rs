@@ -140,7 +140,9 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Reads from a connection until it is drained or its budget is spent.
     fn read(&mut self, key: SessionKey) {
         if let Some(mut unread) = self.sessions.take_unread(key) {
-            self.hear(key, &mut unread);
+            let left = self.hear(key, &mut unread);
+            unread.drain(..unread.len() - left);
+            self.sessions.keep_unread(key, unread);
         }
         let mut budget = READ_BUDGET;
         while self.sessions.may_read(key) {
@@ -149,6 +151,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return;
             }
             let most = self.buffer.len().min(budget);
+            let Some(most) = self.sessions.grant_read(key, most) else { return };
             match self.sessions.read(key, &mut self.buffer[..most]) {
                 Read::Bytes { count, .. } => {
                     budget -= count;
@@ -179,18 +182,25 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         // The buffer is lent out while callbacks run, and nothing reads meanwhile.
         let buffer = std::mem::take(&mut self.buffer);
         let input = &mut buffer[..count];
-        match self.sessions.reading(key) {
+        let left = match self.sessions.reading(key) {
             Reading::Session => self.hear(key, input),
             Reading::Handshake => {
                 let taken = self.handle_head(key, input);
                 if taken < count && matches!(self.sessions.reading(key), Reading::Session) {
-                    self.hear(key, &mut input[taken..]);
+                    self.hear(key, &mut input[taken..])
+                } else {
+                    0
                 }
             }
             Reading::Lingering => {
                 self.sessions.discard(key, count);
+                0
             }
-            Reading::Nothing => {}
+            Reading::Nothing => 0,
+        };
+        if left > 0 {
+            // The buffer is not the session's to wait in.
+            self.sessions.keep_unread(key, input[count - left..].to_vec());
         }
         self.buffer = buffer;
     }
@@ -239,14 +249,48 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Acts on what a session sent.
+    /// Acts on what a session sent, and says how much of its end has to wait.
     #[inline]
-    fn hear(&mut self, key: SessionKey, mut input: &mut [u8]) {
+    fn hear(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
         self.sessions.record_life(key);
+        if self.sessions.is_metered(key) {
+            self.hear_metered(key, input)
+        } else {
+            self.interpret(key, input)
+        }
+    }
+
+    /// The same for a session whose rate is limited.
+    #[inline(never)]
+    fn hear_metered(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
+        let granted = self.sessions.take_bytes(key, input.len());
+        let (input, later) = input.split_at_mut(granted);
+        let left = self.interpret(key, input);
+        if left > 0 {
+            self.sessions.delay_messages(key, left);
+            return left + later.len();
+        }
+        if later.is_empty() {
+            return 0;
+        }
+        if !self.sessions.is_metered(key) {
+            // It closes meanwhile, and the peer's close frame may be in there.
+            return self.interpret(key, later);
+        }
+        if self.sessions.exceed_bytes(key) { later.len() } else { 0 }
+    }
+
+    /// Acts on what a session sent, as far as it may be heard now: says how much of its end has to
+    /// wait.
+    #[inline]
+    fn interpret(&mut self, key: SessionKey, mut input: &mut [u8]) -> usize {
         loop {
             // What happened before a message is told before it.
             self.dispatch();
-            let Some((event, open)) = self.sessions.decode(key, &mut input) else { return };
+            if self.sessions.must_wait(key) {
+                return input.len();
+            }
+            let Some((event, open)) = self.sessions.decode(key, &mut input) else { return 0 };
             match event {
                 Ok(Event::Message(message)) if open => self.deliver(key, message),
                 Ok(Event::Assembled(message)) if open => self.deliver(key, message.as_message()),
@@ -258,10 +302,17 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 // Nothing follows this side's close frame, and a pong has no answer.
                 Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong) => {}
                 Ok(Event::Close { code, reason }) => {
-                    return self.sessions.end_by_peer(key, code, reason);
+                    self.sessions.end_by_peer(key, code, reason);
+                    return 0;
                 }
-                Err(error) if open => return self.sessions.end_by_codec(key, &error),
-                Err(_) => return self.sessions.finish(key, Socket::Linger),
+                Err(error) => {
+                    if open {
+                        self.sessions.end_by_codec(key, &error);
+                    } else {
+                        self.sessions.finish(key, Socket::Linger);
+                    }
+                    return 0;
+                }
             }
         }
     }

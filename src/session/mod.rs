@@ -85,7 +85,7 @@ struct Extras {
     headers: Vec<(Box<str>, Box<[u8]>)>,
     /// Since when its own reads are paused, or were when all are.
     paused: Option<Instant>,
-    /// What was read before it was a session.
+    /// What was read before it was a session, or before it may be heard.
     unread: Vec<u8>,
 }
 
@@ -303,7 +303,7 @@ impl Session {
         }
     }
 
-    /// Keeps bytes that were read before it was a session, until the loop gets to it.
+    /// Keeps bytes that were read before it could hear them, until the loop gets to it.
     pub(crate) fn set_unread(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.extras.get_or_insert_default().unread = bytes;

@@ -236,6 +236,9 @@ impl Sessions {
             _ => self.wheel.unschedule(connection.timer),
         }
         connection.stage = Stage::Session(session);
+        if let Some(rates) = &mut self.rates {
+            rates.begin(key.slot(), self.now);
+        }
         self.table.enter(key);
         self.lifecycle.push_back(Lifecycle::Connect(key));
     }

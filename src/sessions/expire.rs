@@ -28,8 +28,14 @@ impl Sessions {
 
     fn expire(&mut self, key: SessionKey) -> Expired {
         if self.is_paused(key) {
-            // Its clocks stand still; resuming sets the timer again.
-            self.await_turn(key);
+            // Its clocks stand still; resuming sets the timer again. Its timer may be for the end of
+            // a delay, or for its turn to be told to go, which comes all the same.
+            if self.life.turn(key).is_none_or(|turn| turn > self.now) {
+                self.end_delay(key);
+            }
+            if self.is_paused(key) {
+                self.await_turn(key);
+            }
             return Expired::Done;
         }
         let Some(connection) = self.table.get(key) else { return Expired::Done };
@@ -51,6 +57,10 @@ impl Sessions {
     /// The session was read once more. If nothing came, it is inactive before it is given up, also
     /// where the timeout is shorter than two intervals.
     pub(crate) fn confirm_silence(&mut self, key: SessionKey) {
+        if self.is_paused(key) {
+            // Its silence is not its own: nothing was read.
+            return;
+        }
         let Some(session) = self.table.get(key).and_then(|c| c.open_session()) else { return };
         let is_given_up =
             session.due(self.now, &self.config, self.life.turn(key)) == Due::HeartbeatTimeout;

@@ -8,8 +8,10 @@ mod arrival;
 mod end;
 mod expire;
 mod lifecycle;
+mod metering;
 mod outgoing;
 mod pause;
+mod rates;
 mod reading;
 mod send;
 mod stats;
@@ -31,6 +33,7 @@ use crate::transport::{ListenUrl, Register};
 pub use accept_rate::Holds;
 pub use admit::{Accepted, Refused};
 pub use arrival::{Arrival, Ticket};
+pub use rates::RateLimited;
 pub use send::Delivery;
 pub use stats::{Disconnects, HandshakeFailure, HandshakeFailures, SessionCounts, Stats};
 pub use stopping::{Phase, StopOptions};
@@ -45,6 +48,7 @@ use accept_rate::AcceptRate;
 use addresses::Addresses;
 use lifecycle::Counters;
 use outgoing::{Flushed, Outgoing};
+use rates::Rates;
 use stopping::Life;
 use table::{Stage, Table};
 
@@ -70,6 +74,8 @@ pub struct Sessions {
     config: Config,
     table: Table,
     outgoing: Outgoing,
+    /// None where no rate is limited.
+    rates: Option<Box<Rates>>,
     wheel: TimerWheel<SessionKey>,
     registry: Box<dyn Register>,
     listeners: Vec<ListenUrl>,
@@ -185,6 +191,7 @@ impl Sessions {
             outgoing: Outgoing::new(&config),
             accept_rate: AcceptRate::new(config.max_accept_rate, now),
             addresses: Addresses::new(config.max_sessions_per_address),
+            rates: Rates::new(&config, now),
             config,
             table: Table::default(),
             wheel: TimerWheel::new(now),

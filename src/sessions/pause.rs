@@ -43,11 +43,24 @@ impl Sessions {
             && connection.readiness.paused
         {
             connection.readiness.paused = false;
-            if self.paused.is_none() {
+            if self.paused.is_none() && !connection.readiness.delayed {
                 self.forgive(key, None);
             }
         }
         Ok(())
+    }
+
+    /// A session that has said all that it may has waited long enough. It stays paused while the
+    /// host wants it so.
+    pub(super) fn end_delay(&mut self, key: SessionKey) {
+        if let Some(connection) = self.table.get_mut(key)
+            && connection.readiness.delayed
+        {
+            connection.readiness.delayed = false;
+            if self.paused.is_none() && !connection.readiness.paused {
+                self.forgive(key, None);
+            }
+        }
     }
 
     /// Stops accepting, and reading from every session and handshake, until
@@ -67,7 +80,7 @@ impl Sessions {
         let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
         for key in keys {
             let Some(connection) = self.table.get_mut(key) else { continue };
-            let paused = connection.readiness.paused;
+            let paused = connection.readiness.paused || connection.readiness.delayed;
             match &mut connection.stage {
                 Stage::Session(session) => {
                     if paused {
@@ -104,7 +117,8 @@ impl Sessions {
     #[inline]
     pub(crate) fn is_paused(&self, key: SessionKey) -> bool {
         let Some(connection) = self.table.get(key) else { return false };
-        if self.paused.is_none() && !connection.readiness.paused {
+        let readiness = &connection.readiness;
+        if self.paused.is_none() && !readiness.paused && !readiness.delayed {
             return false;
         }
         match &connection.stage {

@@ -1,6 +1,7 @@
 //! What the tick does to a connection that it reads from.
 
 use super::Sessions;
+use super::rates::Rate;
 use super::table::Stage;
 use crate::codec::{CodecError, Event};
 use crate::id::SessionKey;
@@ -82,14 +83,20 @@ impl Sessions {
         read
     }
 
-    /// Takes bytes that were read before the connection was a session, unless its reads are
-    /// paused.
+    /// Takes bytes that were read before the session could hear them, unless its reads are paused.
     #[inline]
     pub(crate) fn take_unread(&mut self, key: SessionKey) -> Option<Vec<u8>> {
         if self.is_paused(key) {
             return None;
         }
         self.any_session_mut(key)?.take_unread()
+    }
+
+    /// Keeps bytes that were read, and that the session is to hear later.
+    pub(crate) fn keep_unread(&mut self, key: SessionKey, bytes: Vec<u8>) {
+        if let Some(session) = self.any_session_mut(key) {
+            session.set_unread(bytes);
+        }
     }
 
     /// Takes the next event off the front of a session's input, and whether the session is open;
@@ -108,6 +115,13 @@ impl Sessions {
         let event = session.codec.decode(input).transpose()?;
         let open = session.is_open();
         if open {
+            if let Some(rates) = &mut self.rates
+                && counts(&event)
+                && !rates.take_message(key.slot(), self.now)
+            {
+                self.end_over_rate(key, Rate::Messages);
+                return None;
+            }
             let payload = match &event {
                 Ok(Event::Message(message)) => message.len(),
                 Ok(Event::Assembled(message)) => message.as_message().len(),
@@ -119,6 +133,11 @@ impl Sessions {
         }
         Some((event, open))
     }
+}
+
+/// Whether an event is a message to the limit on their rate: a ping is, for it is answered.
+fn counts(event: &Result<Event<'_>, CodecError>) -> bool {
+    matches!(event, Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_)))
 }
 
 /// Whether a session's input still means anything: it is open, or its close frame is awaited.

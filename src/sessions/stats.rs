@@ -4,6 +4,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Sessions;
 use super::accept_rate::Holds;
+use super::rates::RateLimited;
 use crate::close::{Cause, Traffic};
 use crate::codec::handshake::Refusal;
 
@@ -35,6 +36,8 @@ pub struct Stats {
     pub refused: u64,
     /// Bytes that wait in outboxes.
     pub queued_bytes: usize,
+    /// How often a session met a limit on its rate: it was closed for that, or read later.
+    pub rate_limited: RateLimited,
 }
 
 /// How many sessions there are, by state and by kind.
@@ -220,6 +223,7 @@ impl Sessions {
             dropped: totals.dropped,
             refused: totals.refused,
             queued_bytes: queued.map(crate::session::Session::queued_bytes).sum(),
+            rate_limited: self.rates.as_ref().map(|rates| rates.met).unwrap_or_default(),
         }
     }
 }

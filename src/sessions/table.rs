@@ -44,6 +44,8 @@ pub(crate) struct Readiness {
     pub(crate) past_half: bool,
     /// The host wants nothing read from it for now.
     pub(crate) paused: bool,
+    /// It has said all that it may for now; its timer wakes it.
+    pub(crate) delayed: bool,
 }
 
 /// One socket and what is spoken on it.

@@ -181,6 +181,12 @@ impl MemoryPeer {
         lock(&self.0).step = bytes.max(1);
     }
 
+    /// How many of the bytes that were sent the server has not read yet.
+    #[must_use]
+    pub fn unread_bytes(&self) -> usize {
+        lock(&self.0).to_server.len()
+    }
+
     /// Whether the server has shut down its writing side.
     #[must_use]
     pub fn is_ended(&self) -> bool {

@@ -10,6 +10,7 @@ mod backlog;
 mod draining;
 mod driver;
 mod exhaustion;
+mod flooding;
 mod footprint;
 mod liveness;
 mod log;

@@ -16,7 +16,9 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use log::LevelFilter;
-use majordomo::{CloseCode, Config, DuplicateId, Error, ListenUrl, SlowConsumer, StopOptions};
+use majordomo::{
+    CloseCode, Config, DuplicateId, Error, ListenUrl, RatePolicy, SlowConsumer, StopOptions,
+};
 
 use self::table::{SETTINGS, Setting};
 use self::value::IdSource;
@@ -58,6 +60,12 @@ pub(crate) struct Settings {
     pub(crate) max_outbox: usize,
     /// What happens when they are used up.
     pub(crate) slow_consumer: SlowConsumer,
+    /// How many messages a session may send in a second.
+    pub(crate) max_messages_per_second: Option<usize>,
+    /// How many bytes.
+    pub(crate) max_bytes_per_second: Option<usize>,
+    /// What happens to a session that sends more.
+    pub(crate) rate_policy: RatePolicy,
     /// How many sessions may be open.
     pub(crate) max_sessions: Option<usize>,
     /// How many of them from one address.
@@ -91,6 +99,9 @@ impl Settings {
             max_message_size: self.max_message_size,
             max_outbox: self.max_outbox,
             slow_consumer: self.slow_consumer,
+            max_messages_per_second: self.max_messages_per_second,
+            max_bytes_per_second: self.max_bytes_per_second,
+            rate_policy: self.rate_policy,
             max_sessions: self.max_sessions,
             max_sessions_per_address: self.max_sessions_per_address,
             max_accept_rate: self.max_accept_rate,
@@ -236,6 +247,9 @@ impl Loaded {
             max_message_size: 0,
             max_outbox: 0,
             slow_consumer: SlowConsumer::Close,
+            max_messages_per_second: None,
+            max_bytes_per_second: None,
+            rate_policy: RatePolicy::Close,
             max_sessions: None,
             max_sessions_per_address: None,
             max_accept_rate: None,

@@ -3,7 +3,7 @@
 //! here.
 
 use log::LevelFilter;
-use majordomo::{CloseCode, DuplicateId, SlowConsumer};
+use majordomo::{CloseCode, DuplicateId, RatePolicy, SlowConsumer};
 
 use super::value::{self, Choice, Parsed};
 use super::{Mode, Settings};
@@ -77,6 +77,9 @@ const POLICIES: [Choice<SlowConsumer>; 3] = [
     ("drop-newest", SlowConsumer::DropNewest),
     ("drop-oldest", SlowConsumer::DropOldest),
 ];
+
+const RATE_POLICIES: [Choice<RatePolicy>; 2] =
+    [("close", RatePolicy::Close), ("delay", RatePolicy::Delay)];
 
 const DUPLICATES: [Choice<DuplicateId>; 2] =
     [("reject", DuplicateId::Reject), ("replace", DuplicateId::Replace)];
@@ -263,6 +266,39 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "What happens when that is full: the session is closed, or a message is dropped.",
         apply: Apply::One(|settings, text| {
             put(&mut settings.slow_consumer, value::one_of(text, &POLICIES))
+        }),
+    },
+    Setting {
+        name: "max-messages-per-second",
+        group: LIMITS,
+        value: "N|off",
+        default: Some("off"),
+        help: "How many messages a session may send in a second, and so many at once; pings count \
+               as messages.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.max_messages_per_second, value::count_or_off(text))
+        }),
+    },
+    Setting {
+        name: "max-bytes-per-second",
+        group: LIMITS,
+        value: "SIZE|off",
+        default: Some("off"),
+        help: "How many bytes a session may send in a second, and so many at once; whatever it \
+               sends counts.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.max_bytes_per_second, value::size_or_off(text))
+        }),
+    },
+    Setting {
+        name: "rate-policy",
+        group: LIMITS,
+        value: "close|delay",
+        default: Some("close"),
+        help: "What happens to a session that sends more: it is closed with 1008, or it is not \
+               read until it may send again.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.rate_policy, value::one_of(text, &RATE_POLICIES))
         }),
     },
     Setting {

@@ -69,6 +69,9 @@ fn without_any_source_the_defaults_hold() {
         max_message_size: 1 << 20,
         max_outbox: 1 << 20,
         slow_consumer: SlowConsumer::Close,
+        max_messages_per_second: None,
+        max_bytes_per_second: None,
+        rate_policy: RatePolicy::Close,
         max_sessions: None,
         max_sessions_per_address: None,
         max_accept_rate: None,
@@ -115,11 +118,8 @@ fn other_value(setting: &Setting) -> &'static str {
         "slow-consumer" => "drop-oldest",
         "stop-code" => "1012",
         "log" => "debug",
-        "max-message-size"
-        | "max-outbox"
-        | "max-sessions"
-        | "max-sessions-per-address"
-        | "max-accept-rate" => "77",
+        name if name.starts_with("max-") => "77",
+        "rate-policy" => "delay",
         _ => "7s",
     }
 }

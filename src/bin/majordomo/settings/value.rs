@@ -107,6 +107,19 @@ pub(crate) fn rate_or_off(text: &str) -> Parsed<Option<NonZeroU32>> {
     }
 }
 
+/// A number of bytes, at least one, or no limit: `off`.
+pub(crate) fn size_or_off(text: &str) -> Parsed<Option<usize>> {
+    match text.trim() {
+        "off" => Ok(None),
+        size_text => match size(size_text) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(_) => Err(format!(
+                "{text:?} is not a size from 1 byte on (for instance 65536, 512KiB, 1MiB), or off"
+            )),
+        },
+    }
+}
+
 /// Where a session's id comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdSource {
@@ -236,6 +249,17 @@ mod tests {
     }
 
     #[test]
+    fn a_size_that_may_be_off_is_a_size_or_off() {
+        assert_eq!(size_or_off(" off "), Ok(None));
+        assert_eq!(size_or_off("64KiB"), Ok(Some(64 << 10)));
+        for bad in ["", "0", "none", "1.5MiB", "99999999999GiB"] {
+            let refusal = size_or_off(bad).expect_err(bad);
+            assert!(refusal.starts_with(&format!("{bad:?} is not a size")), "{refusal}");
+            assert!(refusal.ends_with("or off"), "{refusal}");
+        }
+    }
+
+    #[test]
     fn an_id_source_names_a_parameter_or_a_header() {
         assert_eq!(id_source("generated"), Ok(IdSource::Generated));
         assert_eq!(id_source("query:id"), Ok(IdSource::Query("id".into())));
@@ -266,6 +290,7 @@ mod tests {
                 size(&text).err(),
                 count_or_off(&text).err(),
                 rate_or_off(&text).err(),
+                size_or_off(&text).err(),
                 id_source(&text).err(),
                 origin(&text).err(),
                 listen_url(&text).err(),

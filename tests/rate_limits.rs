@@ -1,0 +1,429 @@
+//! Peers that send more than they may: the two limits, the two policies, and nothing lost that
+//! was allowed.
+
+mod common;
+
+use std::time::Duration;
+
+use common::simulation::{House, seconds};
+use common::wire;
+use majordomo::{Cause, Config, Initiator, RatePolicy, StopOptions};
+
+fn messages(per_second: usize, policy: RatePolicy) -> House {
+    House::with(Config {
+        max_messages_per_second: Some(per_second),
+        rate_policy: policy,
+        ..Config::default()
+    })
+}
+
+fn bytes(per_second: usize, policy: RatePolicy) -> House {
+    House::with(Config {
+        max_bytes_per_second: Some(per_second),
+        rate_policy: policy,
+        ..Config::default()
+    })
+}
+
+fn milliseconds(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}
+
+/// Frames of texts that are numbers, one behind another.
+fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<u8> {
+    numbers.into_iter().flat_map(|number| wire::text(&number.to_string())).collect()
+}
+
+/// How `who` says these numbers.
+fn said(who: &str, numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+    numbers.into_iter().map(|number| format!("{who} says {number}")).collect()
+}
+
+#[test]
+fn the_first_message_beyond_the_limit_closes_a_session_with_1008() {
+    let mut house = messages(3, RatePolicy::Close);
+    let (mut a, b) = (house.join("a"), house.join("b"));
+    house.notes();
+    house.hear(&a, &numbered(0..10));
+    let reason = "more than 3 messages a second";
+    let mut expected = said("a", 0..3);
+    expected.push(format!("a ends rate_limited 1008 {reason}"));
+    assert_eq!(house.notes(), expected, "what is allowed is delivered");
+    assert_eq!(a.frames(), [format!("close 1008 {reason}")]);
+    let ended = house.handler().take_ended();
+    assert_eq!(ended.initiator, Initiator::Server);
+    assert_eq!(ended.session.received().messages, 3, "the fourth was not taken");
+    house.hear(&b, &numbered(0..3));
+    assert_eq!(house.notes(), said("b", 0..3), "each session has a limit of its own");
+    let stats = house.stats();
+    assert_eq!((stats.rate_limited.messages, stats.rate_limited.bytes), (1, 0));
+    assert_eq!(stats.disconnects.get(Cause::RateLimited), 1);
+    assert_eq!(stats.received.messages, 6);
+}
+
+#[test]
+fn a_session_that_keeps_to_its_rate_never_meets_the_limit() {
+    for policy in [RatePolicy::Close, RatePolicy::Delay] {
+        let mut house = messages(3, policy);
+        let client = house.join("a");
+        house.notes();
+        house.hear(&client, &numbered(0..3));
+        for number in 3..300 {
+            // A third of a second, and what is missing in whole milliseconds now and then.
+            house.advance(milliseconds(if number % 3 == 0 { 334 } else { 333 }));
+            house.hear(&client, &numbered([number]));
+            assert_eq!(house.notes().last(), said("a", [number]).last(), "{policy:?}");
+        }
+        assert_eq!(house.stats().rate_limited.messages, 0);
+    }
+}
+
+#[test]
+fn the_bytes_that_are_allowed_are_delivered_however_the_stream_is_cut() {
+    // Frames of one character have seven bytes: six of ten are allowed, and a part of the seventh.
+    for step in [1, 2, 7, 45, 46, 70] {
+        let mut house = bytes(46, RatePolicy::Close);
+        let mut client = house.join("a");
+        house.notes();
+        let stream = numbered(0..10);
+        for part in stream.chunks(step) {
+            house.hear(&client, part);
+        }
+        let mut expected = said("a", 0..6);
+        expected.push("a ends rate_limited 1008 more than 46 bytes a second".into());
+        assert_eq!(house.notes(), expected, "in steps of {step}");
+        assert_eq!(client.frames(), ["close 1008 more than 46 bytes a second"]);
+        let stats = house.stats();
+        assert_eq!((stats.rate_limited.messages, stats.rate_limited.bytes), (0, 1));
+    }
+}
+
+#[test]
+fn a_raw_session_beyond_its_limit_is_closed_too() {
+    for (mut house, last) in [(messages(2, RatePolicy::Close), 2), (bytes(5, RatePolicy::Close), 2)]
+    {
+        let mut raw = house.join_lines();
+        house.notes();
+        house.hear(&raw, b"0\n1\n2\n3\n");
+        let mut expected = said("raw", 0..last);
+        expected.push("raw ends rate_limited -".into());
+        assert_eq!(house.notes(), expected);
+        assert!(raw.is_ended() && raw.bytes().is_empty());
+    }
+}
+
+#[test]
+fn pings_count_as_messages_and_pongs_do_not() {
+    let mut house = messages(3, RatePolicy::Close);
+    let mut client = house.join("a");
+    house.notes();
+    house.hear(&client, &wire::pong("nobody asked").repeat(50));
+    house.hear(&client, &wire::ping("x").repeat(3));
+    assert!(house.notes().is_empty());
+    house.hear(&client, &wire::ping("x"));
+    assert_eq!(house.notes(), ["a ends rate_limited 1008 more than 3 messages a second"]);
+    let mut expected = vec!["pong x"; 3];
+    expected.push("close 1008 more than 3 messages a second");
+    assert_eq!(client.frames(), expected);
+}
+
+#[test]
+fn fragments_without_an_end_meet_the_limit_on_bytes() {
+    let mut house = bytes(1000, RatePolicy::Close);
+    let client = house.join("a");
+    house.notes();
+    house.hear(&client, &wire::frame(0x01, b""));
+    house.hear(&client, &wire::frame(0x00, b"").repeat(165));
+    assert!(house.notes().is_empty());
+    house.hear(&client, &wire::frame(0x00, b""));
+    assert_eq!(house.notes(), ["a ends rate_limited 1008 more than 1000 bytes a second"]);
+}
+
+#[test]
+fn messages_beyond_the_limit_wait_and_none_is_lost() {
+    let mut house = messages(10, RatePolicy::Delay);
+    let (a, b) = (house.join("a"), house.join("b"));
+    house.notes();
+    // More than one read, and the end in the middle of a frame.
+    let stream = numbered(0..60);
+    house.hear(&a, &stream[..stream.len() - 3]);
+    assert_eq!(house.notes(), said("a", 0..10), "one second's worth at once");
+    for number in 10..30 {
+        house.advance(milliseconds(99));
+        assert!(house.notes().is_empty(), "too early for {number}");
+        house.advance(milliseconds(1));
+        assert_eq!(house.notes(), said("a", [number]), "ten a second");
+    }
+    house.hear(&b, &numbered(0..1));
+    assert_eq!(house.notes(), said("b", 0..1), "nobody else waits");
+    house.advance(seconds(20));
+    assert_eq!(house.notes(), said("a", 30..59));
+    house.hear(&a, &stream[stream.len() - 3..]);
+    assert_eq!(house.notes(), said("a", [59]));
+    let stats = house.stats();
+    assert_eq!((stats.received.messages, stats.disconnects.total()), (61, 0));
+    assert_eq!(stats.rate_limited.messages, 50, "once for each that waited, the half one too");
+}
+
+#[test]
+fn bytes_beyond_the_limit_wait_in_the_socket() {
+    let mut house = bytes(1000, RatePolicy::Delay);
+    let client = house.join("a");
+    house.notes();
+    let word = "x".repeat(4990);
+    let message = wire::text(&word);
+    house.hear(&client, &message);
+    assert_eq!(client.unread_bytes(), message.len() - 1000, "one second's worth is read at once");
+    house.advance(milliseconds(49));
+    assert_eq!(client.unread_bytes(), message.len() - 1000);
+    house.advance(milliseconds(1));
+    assert_eq!(client.unread_bytes(), message.len() - 1050);
+    house.advance(milliseconds(3900));
+    assert!(house.notes().is_empty(), "of {} bytes 4950 were read", message.len());
+    house.advance(milliseconds(50));
+    assert_eq!(house.notes(), ["a text of 4990"]);
+}
+
+#[test]
+fn both_limits_hold_together() {
+    let mut house = House::with(Config {
+        max_messages_per_second: Some(4),
+        max_bytes_per_second: Some(100),
+        rate_policy: RatePolicy::Delay,
+        ..Config::default()
+    });
+    let client = house.join("a");
+    house.notes();
+    // Frames of seven bytes: messages are what is scarce.
+    house.hear(&client, &numbered(0..8));
+    assert_eq!(house.notes(), said("a", 0..4));
+    house.advance(seconds(1));
+    assert_eq!(house.notes(), said("a", 4..8));
+    house.advance(seconds(1));
+    // Frames of 50 bytes: now bytes are.
+    let long = wire::text(&"x".repeat(44)).repeat(4);
+    house.hear(&client, &long);
+    assert_eq!(house.notes().len(), 2);
+    house.advance(seconds(1));
+    assert_eq!(house.notes().len(), 2);
+    house.advance(seconds(1));
+    house.hear(&client, &numbered(0..4));
+    assert_eq!(house.notes(), said("a", 0..4), "bytes that had to wait were counted once");
+    let stats = house.stats();
+    assert!(stats.rate_limited.messages > 0 && stats.rate_limited.bytes > 0);
+}
+
+#[test]
+fn a_delayed_session_is_woken_a_few_times_a_second_and_for_nothing_else() {
+    let mut house = messages(20_000, RatePolicy::Delay);
+    let raw = house.join_lines();
+    house.notes();
+    raw.send("\n".repeat(40_000).as_bytes());
+    house.settle();
+    assert_eq!(house.notes().len(), 20_000);
+    let mut wakes = 0;
+    let start = house.now();
+    while house.now() < start + seconds(1) {
+        let due = house.next_deadline().expect("it is to be woken");
+        let step = due - house.now();
+        assert!(step > Duration::ZERO, "no busy loop");
+        house.advance(step);
+        wakes += 1;
+    }
+    assert_eq!(house.notes().len(), 20_000);
+    assert!(wakes <= 21, "{wakes}");
+}
+
+#[test]
+fn the_end_of_the_stream_waits_behind_what_is_delayed() {
+    for policy in [messages(1, RatePolicy::Delay), bytes(2, RatePolicy::Delay)] {
+        let mut house = policy;
+        let raw = house.join_lines();
+        house.notes();
+        raw.send(b"0\n1\n2\n");
+        raw.shutdown_write();
+        house.settle();
+        assert_eq!(house.notes(), said("raw", 0..1));
+        house.advance(milliseconds(999));
+        assert!(house.notes().is_empty());
+        house.advance(milliseconds(1));
+        assert_eq!(house.notes(), said("raw", 1..2));
+        house.advance(seconds(2));
+        assert_eq!(house.notes(), ["raw says 2", "raw ends client_closed -"]);
+    }
+}
+
+#[test]
+fn the_clocks_of_a_delayed_session_stand_still() {
+    let mut house = House::with(Config {
+        max_bytes_per_second: Some(1),
+        rate_policy: RatePolicy::Delay,
+        heartbeat_interval: milliseconds(400),
+        heartbeat_timeout: milliseconds(900),
+        ..Config::default()
+    });
+    let mut client = house.join("a");
+    house.notes();
+    // At one byte a second the session is nearly always delayed, and so never silent.
+    house.hear(&client, &numbered(0..2));
+    house.advance(seconds(13));
+    assert_eq!(house.notes(), said("a", 0..2));
+    assert!(client.frames().is_empty(), "no ping");
+    // For a second more it has nothing to say it with; what follows is silence.
+    house.advance(milliseconds(1399));
+    assert!(client.frames().is_empty());
+    house.advance(milliseconds(1));
+    assert_eq!(client.frames(), ["ping"]);
+    house.advance(seconds(2));
+    assert_eq!(house.notes(), ["a turns inactive", "a ends heartbeat_timeout -"]);
+}
+
+#[test]
+fn a_pause_of_the_host_and_a_delay_nest() {
+    type Step = fn(&mut House);
+    const WAIT: Step = |house| house.advance(milliseconds(1500));
+    const ONE: Step = |house| house.sessions().pause_reads("a").expect("open");
+    const ONE_ENDS: Step = |house| house.sessions().resume_reads("a").expect("open");
+    const ALL: Step = |house| house.sessions().pause_all_reads();
+    const ALL_END: Step = |house| house.sessions().resume_all_reads();
+    let orders: [&[Step]; 5] = [
+        &[ONE, ONE_ENDS, WAIT],
+        &[ONE, WAIT, ONE_ENDS],
+        &[ALL, ALL_END, WAIT],
+        &[ALL, WAIT, ALL_END],
+        &[ONE, ALL, WAIT, ONE_ENDS, ALL_END],
+    ];
+    for (number, order) in orders.into_iter().enumerate() {
+        let mut house = messages(1, RatePolicy::Delay);
+        let client = house.join("a");
+        house.notes();
+        house.hear(&client, &numbered(0..2));
+        assert_eq!(house.notes(), said("a", 0..1));
+        let (last, earlier) = order.split_last().expect("steps");
+        for step in earlier {
+            step(&mut house);
+            house.settle();
+            assert!(house.notes().is_empty(), "order {number}");
+        }
+        last(&mut house);
+        house.settle();
+        assert_eq!(house.notes(), said("a", [1]), "order {number}");
+        // Its heartbeat goes on from here.
+        house.advance(seconds(31));
+        assert_eq!(house.sessions().get_session("a").expect("open").queued_bytes(), 0);
+    }
+}
+
+#[test]
+fn a_session_that_closes_while_it_is_delayed_hears_the_answer_behind_what_waits() {
+    for stop in [false, true] {
+        let mut house = messages(1, RatePolicy::Delay);
+        let mut client = house.join("a");
+        house.notes();
+        let stream = [numbered(0..5), wire::close(4001, "bye")].concat();
+        house.hear(&client, &stream);
+        assert_eq!(house.notes(), said("a", 0..1));
+        if stop {
+            house.sessions().stop(StopOptions::new()).expect("it runs");
+        } else {
+            house.sessions().remove_session("a").expect("open");
+        }
+        house.settle();
+        let end = if stop { "a ends stopped 1001" } else { "a ends removed 1000" };
+        assert_eq!(house.notes(), [end], "at once, and by the peer's close frame");
+        assert_eq!(client.frames().len(), 1);
+    }
+}
+
+#[test]
+fn a_callback_that_closes_its_session_at_the_limit_awaits_the_close_frame_behind_it() {
+    let mut house = bytes(7, RatePolicy::Delay);
+    house.handler().on_message(|context, _, _| {
+        let key = context.key();
+        context.sessions().remove_session(key).expect("open");
+    });
+    let client = house.join("a");
+    house.notes();
+    house.hear(&client, &[numbered(0..3), wire::close(1000, "")].concat());
+    assert_eq!(house.notes(), ["a says 0", "a ends removed 1000"]);
+}
+
+#[test]
+fn what_comes_with_the_upgrade_counts_as_well() {
+    for (policy, rest) in [
+        (RatePolicy::Close, vec!["a ends rate_limited 1008 more than 2 messages a second".into()]),
+        (RatePolicy::Delay, said("a", 2..4)),
+    ] {
+        let mut house = messages(2, policy);
+        let client = house.dial();
+        house.hear(&client, &[wire::upgrade("/?id=a", &[]), numbered(0..4)].concat());
+        let mut expected = vec!["a connects".to_owned()];
+        expected.extend(said("a", 0..2));
+        if policy == RatePolicy::Delay {
+            assert_eq!(house.notes(), expected);
+            expected.clear();
+            house.advance(seconds(1));
+        }
+        expected.extend(rest);
+        assert_eq!(house.notes(), expected);
+    }
+}
+
+#[test]
+fn a_session_in_the_slot_of_another_begins_with_full_buckets() {
+    let mut house = messages(2, RatePolicy::Close);
+    for _ in 0..5 {
+        let raw = house.join_lines();
+        house.hear(&raw, b"0\n1\n");
+        raw.fail(std::io::ErrorKind::ConnectionReset);
+        house.settle();
+    }
+    assert_eq!(house.stats().received.messages, 10);
+    assert_eq!(house.stats().rate_limited.messages, 0);
+}
+
+/// Streams of lines in random pieces, at random times: whatever the rates, all of it arrives in
+/// order, and never more in a span of time than its rate and the bucket allow.
+#[test]
+fn a_delayed_stream_arrives_whole_in_order_and_within_its_rate() {
+    for seed in 0..40_u64 {
+        let mut numbers = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        let mut below = |bound: usize| {
+            numbers ^= numbers << 13;
+            numbers ^= numbers >> 7;
+            numbers ^= numbers << 17;
+            usize::try_from(numbers % bound as u64).expect("below a usize")
+        };
+        let rate = 2 + below(200);
+        let mut house = House::with(Config {
+            max_messages_per_second: (seed % 3 != 0).then_some(rate),
+            max_bytes_per_second: (seed % 3 != 1).then_some(5 * rate),
+            rate_policy: RatePolicy::Delay,
+            ..Config::default()
+        });
+        let raw = house.join_lines();
+        let key = house.raw_key();
+        house.notes();
+        let start = house.now();
+        let mut stream: Vec<u8> = (0..400).flat_map(|n| format!("{n}\n").into_bytes()).collect();
+        let mut got = Vec::new();
+        while got.len() < 400 {
+            let piece: Vec<u8> = stream.drain(..below(200).min(stream.len())).collect();
+            raw.send(&piece);
+            if below(5) == 0 {
+                house.sessions().pause_reads(key).expect("open");
+                house.advance(milliseconds(below(100) as u64));
+                house.sessions().resume_reads(key).expect("open");
+            }
+            house.advance(milliseconds(below(300) as u64));
+            got.extend(house.notes());
+            let elapsed = house.now() - start;
+            // A line has two bytes at least, and counts are by the nanosecond.
+            let most = if seed % 3 == 0 { rate as u128 * 5 / 2 } else { rate as u128 };
+            let billionths = (elapsed + seconds(1)).as_nanos() * most;
+            assert!(got.len() as u128 * 1_000_000_000 <= billionths, "seed {seed}: {elapsed:?}");
+            assert!(elapsed < seconds(4000), "seed {seed}: a wake-up was lost");
+        }
+        assert_eq!(got, said("raw", 0..400), "seed {seed}");
+    }
+}
