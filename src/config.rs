@@ -56,6 +56,18 @@ pub struct Config {
     pub max_outbox: usize,
     /// What happens to a session whose outbox is full. Default [`SlowConsumer::Close`].
     pub slow_consumer: SlowConsumer,
+    /// The most that may wait in all outboxes together, in bytes on the wire; what a broadcast
+    /// shares counts in each. A message that would exceed it first has everything written that
+    /// sockets take. If that is not enough, the fullest outboxes are treated as
+    /// [`Config::slow_consumer`] says, until an eighth of it is free: closed, or the newest or
+    /// oldest messages of the fullest dropped until those are all as full as the next. The message
+    /// itself is refused only if its session is among them or, where messages are dropped, nothing
+    /// more can be. Control frames and HTTP answers count and are never refused. Default none; at
+    /// least `max_outbox`.
+    ///
+    /// It costs O(n log n) in the outboxes that are not empty each time that it is met, which an
+    /// eighth of it has to be queued for; where nothing more can be dropped, once a tick.
+    pub max_total_outbox: Option<usize>,
     /// The most messages that one session may send in a second; pings count as messages. Default
     /// none; 1 to [`Config::MAX_RATE`]. See [`RatePolicy`] for how it is measured.
     pub max_messages_per_second: Option<usize>,
@@ -159,6 +171,7 @@ impl Default for Config {
             max_message_size: 1 << 20,
             max_outbox: 1 << 20,
             slow_consumer: SlowConsumer::Close,
+            max_total_outbox: None,
             max_messages_per_second: None,
             max_bytes_per_second: None,
             rate_policy: RatePolicy::Close,
@@ -207,6 +220,14 @@ impl Config {
             "1 byte to 1 GiB",
         )?;
         check("max_outbox", self.max_outbox, self.max_outbox <= Self::MAX_SIZE, "at most 1 GiB")?;
+        if let Some(total) = self.max_total_outbox {
+            check(
+                "max_total_outbox",
+                total,
+                total >= self.max_outbox,
+                "max_outbox or more, or none",
+            )?;
+        }
         check(
             "max_head_size",
             self.max_head_size,
@@ -331,6 +352,16 @@ mod tests {
         assert_eq!(
             refusal(&config),
             "max_accept_rate: 1000001 is not allowed: 1 to 1000000, or none"
+        );
+        let config = Config { max_total_outbox: Some(1000), ..Config::default() };
+        assert_eq!(
+            refusal(&config),
+            "max_total_outbox: 1000 is not allowed: max_outbox or more, or none"
+        );
+        let config = Config { max_bytes_per_second: Some(0), ..Config::default() };
+        assert_eq!(
+            refusal(&config),
+            "max_bytes_per_second: 0 is not allowed: 1 to 1073741824, or none"
         );
         let config = Config { handle_queue: usize::MAX, ..Config::default() };
         assert!(refusal(&config).ends_with("is not allowed: 1 to 1048576"));

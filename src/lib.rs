@@ -90,6 +90,7 @@
 //! |---|---|---|
 //! | [`max_message_size`](Config::max_message_size) | 1 MiB | close code 1009, [`Cause::MessageTooBig`] |
 //! | [`max_outbox`](Config::max_outbox) | 1 MiB | as [`slow_consumer`](Config::slow_consumer) says: [`Cause::SlowConsumer`], or the message is dropped |
+//! | [`max_total_outbox`](Config::max_total_outbox) | none | the same, for the fullest outboxes |
 //! | [`max_messages_per_second`](Config::max_messages_per_second), [`max_bytes_per_second`](Config::max_bytes_per_second) | none | as [`rate_policy`](Config::rate_policy) says: close code 1008, [`Cause::RateLimited`], or it is read later |
 //! | [`max_sessions`](Config::max_sessions) | none | answer 503, [`Error::TooManySessions`] |
 //! | [`max_sessions_per_address`](Config::max_sessions_per_address) | none | answer 429, [`Error::TooManySessionsPerAddress`] |

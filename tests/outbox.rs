@@ -82,6 +82,20 @@ impl Model {
         }
         dropped
     }
+
+    /// Drops the newest message that has not begun, as often as it takes.
+    fn drop_newest(&mut self, limit: usize) -> Departed {
+        let mut dropped = Departed::default();
+        while self.queued() > limit {
+            let mut frames = self.0.iter();
+            let newest =
+                frames.rposition(|frame| frame.kind == FrameKind::Message && frame.written == 0);
+            let Some(newest) = newest else { break };
+            let frame = self.0.remove(newest).expect("it is there");
+            add(&mut dropped, frame.departed());
+        }
+        dropped
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -113,6 +127,10 @@ enum Step {
         wire: usize,
         limit: usize,
     },
+    /// The same.
+    DropNewest {
+        limit: usize,
+    },
     Clear,
 }
 
@@ -141,6 +159,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::AdvanceFront),
         2 => (1_usize..3000, 0_usize..1100)
             .prop_map(|(wire, limit)| Step::DropOldest { wire, limit }),
+        2 => (0_usize..1100).prop_map(|limit| Step::DropNewest { limit }),
         1 => Just(Step::Clear),
     ]
 }
@@ -222,6 +241,11 @@ impl Pair {
                 let limit = self.models[at].queued() * limit / 1000;
                 let dropped = self.outboxes[at].drop_oldest(&mut self.pool, wire, limit);
                 assert_eq!(dropped, self.models[at].drop_oldest(wire, limit));
+            }
+            Step::DropNewest { limit } => {
+                let limit = self.models[at].queued() * limit / 1000;
+                let dropped = self.outboxes[at].drop_newest(&mut self.pool, limit);
+                assert_eq!(dropped, self.models[at].drop_newest(limit));
             }
             Step::Clear => {
                 let lost = self.outboxes[at].clear(&mut self.pool);

@@ -108,13 +108,43 @@ impl Buffer {
     /// not begun. Costs O(n) in the buffer's size, which is bounded.
     pub(super) fn drop_oldest(&mut self, excess: usize, dropped: &mut Departed) -> usize {
         let mut freed = 0;
+        self.drop_where(dropped, |_, frame| {
+            let goes = freed < excess;
+            freed += if goes { frame.wire as usize } else { 0 };
+            goes
+        })
+    }
+
+    /// The same, the newest first.
+    pub(super) fn drop_newest(&mut self, excess: usize, dropped: &mut Departed) -> usize {
+        let begun = usize::from(self.begun > 0);
+        let (mut freed, mut first) = (0, usize::MAX);
+        let waiting = self.frames[self.next..].iter().enumerate().skip(begun);
+        for (position, frame) in waiting.rev().filter(|(_, f)| f.kind == FrameKind::Message) {
+            if freed >= excess {
+                break;
+            }
+            freed += frame.wire as usize;
+            first = position;
+        }
+        self.drop_where(dropped, |position, _| position >= first)
+    }
+
+    /// Drops those messages that have not begun and are to go, by their position among what waits,
+    /// and says how many bytes are gone.
+    fn drop_where(
+        &mut self,
+        dropped: &mut Departed,
+        mut goes: impl FnMut(usize, Frame) -> bool,
+    ) -> usize {
+        let mut freed = 0;
         let mut from = self.written - self.begun;
         let mut to = from;
         let mut kept = Vec::with_capacity(self.frames.len() - self.next);
         for (position, frame) in self.frames.drain(self.next..).enumerate() {
             let wire = frame.wire as usize;
             let begun = position == 0 && self.begun > 0;
-            if freed < excess && !begun && frame.kind == FrameKind::Message {
+            if !begun && frame.kind == FrameKind::Message && goes(position, frame) {
                 freed += wire;
                 dropped.add(frame);
                 self.waiting.subtract(frame);

@@ -272,26 +272,51 @@ impl Outbox {
     /// What has begun to be written stays, and so do control frames; so there may still be no room
     /// afterwards. Costs O(n) in what is queued.
     pub fn drop_oldest(&mut self, pool: &mut Pool, wire: usize, limit: usize) -> Departed {
+        self.drop_excess(
+            pool,
+            (self.queued + wire).saturating_sub(limit),
+            Buffer::drop_oldest,
+            false,
+        )
+    }
+
+    /// Drops messages, the newest first, until no more than `limit` bytes wait. What has begun to
+    /// be written stays, and so do control frames. Costs O(n) in what is queued.
+    pub fn drop_newest(&mut self, pool: &mut Pool, limit: usize) -> Departed {
+        self.drop_excess(pool, self.queued.saturating_sub(limit), Buffer::drop_newest, true)
+    }
+
+    fn drop_excess(
+        &mut self,
+        pool: &mut Pool,
+        mut excess: usize,
+        drop_from: fn(&mut Buffer, usize, &mut Departed) -> usize,
+        from_the_end: bool,
+    ) -> Departed {
         self.leave_run(pool);
         let mut dropped = Departed::default();
-        let mut excess = (self.queued + wire).saturating_sub(limit);
         let tail = mem::take(&mut self.tail).map(|tail| *tail).unwrap_or_default();
-        let chunks: Vec<Chunk> = self.head.take().into_iter().chain(tail).collect();
-        for mut chunk in chunks {
-            if excess > 0 {
-                let freed = match &mut chunk {
-                    Chunk::Copied(buffer) => buffer.drop_oldest(excess, &mut dropped),
-                    Chunk::Shared { bytes, written: 0, .. } => {
-                        let wire = bytes.len();
-                        dropped += chunk.waiting(&pool.run);
-                        chunk = Chunk::Copied(pool.take());
-                        wire
-                    }
-                    Chunk::Shared { .. } | Chunk::Run { .. } => 0,
-                };
-                excess = excess.saturating_sub(freed);
-                self.queued -= freed;
+        let mut chunks: Vec<Chunk> = self.head.take().into_iter().chain(tail).collect();
+        for step in 0..chunks.len() {
+            if excess == 0 {
+                break;
             }
+            let position = if from_the_end { chunks.len() - 1 - step } else { step };
+            let chunk = &mut chunks[position];
+            let freed = match chunk {
+                Chunk::Copied(buffer) => drop_from(buffer, excess, &mut dropped),
+                Chunk::Shared { bytes, written: 0, .. } => {
+                    let wire = bytes.len();
+                    dropped += chunk.waiting(&pool.run);
+                    *chunk = Chunk::Copied(pool.take());
+                    wire
+                }
+                Chunk::Shared { .. } | Chunk::Run { .. } => 0,
+            };
+            excess = excess.saturating_sub(freed);
+            self.queued -= freed;
+        }
+        for chunk in chunks {
             match chunk {
                 Chunk::Copied(buffer) if buffer.remaining().is_empty() => pool.give_back(buffer),
                 chunk => self.append(chunk),

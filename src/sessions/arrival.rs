@@ -15,7 +15,6 @@ use crate::codec::response::{self, Response};
 use crate::config::DuplicateId;
 use crate::error::Result;
 use crate::id::{SessionId, SessionKey};
-use crate::outbox::FrameKind;
 use crate::session::{Admission, Decision, ListenerId, Session};
 use crate::transport::{ListenUrl, Protocol};
 
@@ -296,7 +295,7 @@ impl Sessions {
         if self.config.keep_headers {
             session.set_headers(request.headers().iter().map(|h| (h.name(), h.as_bytes())));
         }
-        session.outbox.push(&mut self.outgoing.pool, &[&answer], 0, FrameKind::Control);
+        self.outgoing.push_exempt(&mut session.outbox, &answer);
         self.open(key, session);
         if let Some(connection) = self.table.get_mut(key)
             && let Stage::Session(session) = &connection.stage

@@ -11,7 +11,7 @@ use crate::close::{Cause, CloseCode, CloseReason, Initiator};
 use crate::codec::CodecError;
 use crate::codec::websocket::{self, ControlFrame};
 use crate::id::SessionKey;
-use crate::outbox::{FrameKind, Outbox};
+use crate::outbox::Outbox;
 use crate::session::{Awaits, Disconnect, Ending, Session, Socket};
 
 /// How much input a lingering socket still reads and throws away. A peer that sends more than this
@@ -161,12 +161,7 @@ impl Sessions {
             return;
         }
         if let Some(frame) = frame {
-            session.outbox.push(
-                &mut self.outgoing.pool,
-                &[frame.as_slice()],
-                0,
-                FrameKind::Control,
-            );
+            self.outgoing.push_exempt(&mut session.outbox, frame.as_slice());
         }
         self.counters.closes(session);
         self.addresses.leaves(session.remote_addr().ip());
@@ -256,7 +251,7 @@ impl Sessions {
                 lingering.outbox = outbox;
                 self.linger(key);
             }
-            _ => drop(outbox.clear(&mut self.outgoing.pool)),
+            _ => drop(self.outgoing.clear(&mut outbox)),
         }
     }
 
@@ -267,7 +262,7 @@ impl Sessions {
         let Some(connection) = self.table.get_mut(key) else { return };
         let address = connection.address();
         let mut outbox = Outbox::default();
-        outbox.push(&mut self.outgoing.pool, &[response], 0, FrameKind::Control);
+        self.outgoing.push_exempt(&mut outbox, response);
         self.wheel.reschedule(connection.timer, deadline);
         let lingering = Lingering::new(address, outbox, Peer::MaySpeak);
         connection.stage = Stage::Lingering(Box::new(lingering));
@@ -336,7 +331,7 @@ impl Sessions {
     pub(crate) fn drop_connection(&mut self, key: SessionKey) {
         let Some(connection) = self.take_out(key) else { return };
         if let Stage::Lingering(mut lingering) = connection.stage {
-            lingering.outbox.clear(&mut self.outgoing.pool);
+            self.outgoing.clear(&mut lingering.outbox);
         }
     }
 

@@ -13,6 +13,7 @@ mod outgoing;
 mod pause;
 mod rates;
 mod reading;
+mod relief;
 mod send;
 mod stats;
 mod stop;
@@ -309,6 +310,7 @@ impl Sessions {
             self.flush_connection(key);
         }
         self.outgoing.flush.clear();
+        self.outgoing.exhausted = false;
         // Every outbox that pointed into the run was marked.
         self.outgoing.pool.end_run();
     }

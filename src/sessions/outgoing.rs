@@ -32,8 +32,14 @@ pub(crate) struct Outgoing {
     /// Those that have something to send, each once.
     pub(crate) flush: Vec<SessionKey>,
     pub(crate) totals: Totals,
+    /// Bytes that wait in all outboxes, also in those of sockets that linger.
+    pub(crate) queued: usize,
+    /// The most that may; without a limit, as much as can be counted.
+    pub(crate) total_limit: usize,
+    /// Nothing more can be dropped in this tick to make room in all outboxes together.
+    pub(crate) exhausted: bool,
     limit: usize,
-    policy: SlowConsumer,
+    pub(crate) policy: SlowConsumer,
 }
 
 /// What went out, over all sessions that ever were.
@@ -42,6 +48,7 @@ pub(crate) struct Totals {
     pub(crate) sent: Traffic,
     pub(crate) dropped: u64,
     pub(crate) refused: u64,
+    pub(crate) total_outbox_full: u64,
 }
 
 /// What became of one message for one session.
@@ -51,6 +58,8 @@ pub(crate) enum Push {
     Queued,
     /// It was not taken; the session goes on.
     Refused(Error),
+    /// It was not taken yet: all outboxes together have no room for this many bytes.
+    Crowded(usize),
     /// It was not taken, and the session is to be closed: its outbox is full.
     SlowConsumer,
     /// It was not taken, and the session is to be closed: its socket is broken.
@@ -70,11 +79,15 @@ pub(crate) enum Flushed {
 
 impl Outgoing {
     pub(crate) fn new(config: &Config) -> Self {
+        let limit = config.max_outbox.max(config.max_message_size + MAX_OVERHEAD);
         Self {
             pool: Pool::new(),
             flush: Vec::new(),
             totals: Totals::default(),
-            limit: config.max_outbox.max(config.max_message_size + MAX_OVERHEAD),
+            queued: 0,
+            total_limit: config.max_total_outbox.map_or(usize::MAX, |total| total.max(limit)),
+            exhausted: false,
+            limit,
             policy: config.slow_consumer,
         }
     }
@@ -97,7 +110,11 @@ impl Outgoing {
         };
         let (parts, wire) = (envelope.parts(), envelope.len());
         let payload = envelope.payload_len();
-        if wire >= WRITE_THROUGH && wire <= self.limit && session.outbox.is_empty() {
+        let goes_through = wire >= WRITE_THROUGH
+            && wire <= self.limit
+            && session.outbox.is_empty()
+            && self.has_total_room(wire);
+        if goes_through {
             match write_through(connection, &parts) {
                 Ok(0) => {}
                 Ok(taken) if taken == wire => {
@@ -130,6 +147,7 @@ impl Outgoing {
         let Stage::Session(session) = &mut connection.stage else { return };
         session.outbox.push(&mut self.pool, parts, payload, FrameKind::Message);
         session.outbox.advance(&mut self.pool, taken);
+        self.queued += session.outbox.queued_bytes();
         self.mark(key, &mut connection.readiness, &session.outbox);
     }
 
@@ -192,10 +210,16 @@ impl Outgoing {
                 other => return other,
             }
         }
+        if self.queued + wire > self.total_limit
+            && let Some(push) = self.find_total_room(connection, wire)
+        {
+            return push;
+        }
         let Stage::Session(session) = &mut connection.stage else {
             return Push::Refused(Error::SessionNotFound);
         };
         push(&mut session.outbox, &mut self.pool);
+        self.queued += wire;
         self.mark(key, &mut connection.readiness, &session.outbox);
         Push::Queued
     }
@@ -210,10 +234,22 @@ impl Outgoing {
         let Stage::Session(session) = &mut connection.stage else { return false };
         let room = session.outbox.has_room(frame.len(), self.limit + CONTROL_RESERVE);
         if room {
-            session.outbox.push(&mut self.pool, &[frame], 0, FrameKind::Control);
+            self.push_exempt(&mut session.outbox, frame);
             self.mark(key, &mut connection.readiness, &session.outbox);
         }
         room
+    }
+
+    /// Queues what is the protocol's own, and passes the limits that are meant for messages.
+    pub(crate) fn push_exempt(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
+        outbox.push(&mut self.pool, &[bytes], 0, FrameKind::Control);
+        self.queued += bytes.len();
+    }
+
+    /// Empties an outbox, and says which messages are lost by that.
+    pub(crate) fn clear(&mut self, outbox: &mut Outbox) -> Departed {
+        self.queued -= outbox.queued_bytes();
+        outbox.clear(&mut self.pool)
     }
 
     /// Notes that a session has something to send.
@@ -252,8 +288,7 @@ impl Outgoing {
             }
             SlowConsumer::DropNewest => self.refuse(Error::OutboxFull),
             SlowConsumer::DropOldest => {
-                let dropped = session.outbox.drop_oldest(&mut self.pool, wire, limit);
-                self.record_dropped(session, dropped);
+                self.drop_oldest(session, wire, limit);
                 if session.outbox.has_room(wire, limit) {
                     Push::Queued
                 } else {
@@ -263,7 +298,15 @@ impl Outgoing {
         }
     }
 
-    fn refuse(&mut self, error: Error) -> Push {
+    /// Drops a session's oldest messages until `wire` bytes more have room under `limit`.
+    pub(crate) fn drop_oldest(&mut self, session: &mut Session, wire: usize, limit: usize) {
+        let before = session.outbox.queued_bytes();
+        let dropped = session.outbox.drop_oldest(&mut self.pool, wire, limit);
+        self.queued -= before - session.outbox.queued_bytes();
+        self.record_dropped(session, dropped);
+    }
+
+    pub(super) fn refuse(&mut self, error: Error) -> Push {
         self.totals.refused += 1;
         Push::Refused(error)
     }
@@ -279,14 +322,20 @@ impl Outgoing {
         let Connection { transport, readiness, stage, .. } = connection;
         match stage {
             Stage::Session(session) => {
+                let before = session.outbox.queued_bytes();
                 let (departed, flushed) =
                     write_out(transport, readiness, &mut session.outbox, &mut self.pool);
+                self.queued -= before - session.outbox.queued_bytes();
                 self.record_sent(session, departed);
                 flushed
             }
             // What a lingering socket still delivers was counted when its session ended.
             Stage::Lingering(lingering) => {
-                write_out(transport, readiness, &mut lingering.outbox, &mut self.pool).1
+                let before = lingering.outbox.queued_bytes();
+                let flushed =
+                    write_out(transport, readiness, &mut lingering.outbox, &mut self.pool).1;
+                self.queued -= before - lingering.outbox.queued_bytes();
+                flushed
             }
             Stage::Handshake(_) => Flushed::Empty,
         }

@@ -40,7 +40,13 @@ impl Sessions {
             SessionRef::Id(id) => self.table.find(id).ok_or_else(|| self.not_found())?,
         };
         let Some(connection) = self.table.get_mut(key) else { return Err(self.not_found()) };
-        let push = self.outgoing.push(key, connection, message.into());
+        let message = message.into();
+        let push = match self.outgoing.push(key, connection, message) {
+            Push::Crowded(wire) => self.push_crowded(key, wire, |outgoing, connection| {
+                outgoing.push(key, connection, message)
+            }),
+            push => push,
+        };
         self.settle_push(key, push)
     }
 
@@ -91,7 +97,12 @@ impl Sessions {
         let Some(connection) = self.table.get_mut(key) else { return Err(Error::SessionNotFound) };
         let Some(session) = connection.open_session() else { return Err(Error::SessionNotFound) };
         let push = match encoded.wire(&session.codec) {
-            Ok(wire) => self.outgoing.push_shared(key, connection, wire),
+            Ok(wire) => match self.outgoing.push_shared(key, connection, wire) {
+                Push::Crowded(size) => self.push_crowded(key, size, |outgoing, connection| {
+                    outgoing.push_shared(key, connection, wire)
+                }),
+                push => push,
+            },
             Err(error) => {
                 self.outgoing.totals.refused += 1;
                 Push::Refused(error)
@@ -107,8 +118,9 @@ impl Sessions {
     ) -> Delivery {
         let mut delivery = Delivery::default();
         let mut encoded = Encoded::new(message);
-        // Ending a session needs the whole table, so it waits until the round is over.
-        let mut lost = Vec::new();
+        // Ending a session needs the whole table, and so does making room in all outboxes
+        // together: both wait until the round is over.
+        let (mut lost, mut crowded) = (Vec::new(), Vec::new());
         // Asked for at most once; none means that the run has no room for this frame.
         let mut run: Option<Option<RunFrame>> = None;
         for (key, connection) in self.table.iter_mut() {
@@ -132,6 +144,10 @@ impl Sessions {
                     Push::Refused(error)
                 }
             };
+            if let Push::Crowded(_) = push {
+                crowded.push(key);
+                continue;
+            }
             delivery.count(matches!(push, Push::Queued));
             if matches!(push, Push::SlowConsumer | Push::Failed(_)) {
                 lost.push((key, push));
@@ -141,6 +157,9 @@ impl Sessions {
             // The session is lost; the delivery has counted that.
             let _ = self.settle_push(key, push);
         }
+        for key in crowded {
+            delivery.count(self.send_encoded(key, &mut encoded).is_ok());
+        }
         delivery
     }
 
@@ -149,6 +168,8 @@ impl Sessions {
         match push {
             Push::Queued => Ok(()),
             Push::Refused(error) => Err(error),
+            // Whoever pushes answers this itself.
+            Push::Crowded(_) => Err(Error::OutboxFull),
             Push::SlowConsumer => {
                 self.end_slow(key);
                 Err(Error::OutboxFull)

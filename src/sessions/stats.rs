@@ -36,6 +36,9 @@ pub struct Stats {
     pub refused: u64,
     /// Bytes that wait in outboxes.
     pub queued_bytes: usize,
+    /// How often all outboxes together held as much as they may, and the fullest gave way:
+    /// [`Config::max_total_outbox`](crate::Config::max_total_outbox).
+    pub total_outbox_full: u64,
     /// How often a session met a limit on its rate: it was closed for that, or read later.
     pub rate_limited: RateLimited,
 }
@@ -210,6 +213,7 @@ impl Sessions {
             raw: counters.raw,
         };
         let totals = self.outgoing.totals;
+        debug_assert_eq!(self.outgoing.queued, self.count_queued(), "the account is exact");
         let queued = self.table.iter().filter_map(|(_, connection)| connection.session());
         Stats {
             sessions,
@@ -223,6 +227,7 @@ impl Sessions {
             dropped: totals.dropped,
             refused: totals.refused,
             queued_bytes: queued.map(crate::session::Session::queued_bytes).sum(),
+            total_outbox_full: totals.total_outbox_full,
             rate_limited: self.rates.as_ref().map(|rates| rates.met).unwrap_or_default(),
         }
     }

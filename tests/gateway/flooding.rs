@@ -51,3 +51,28 @@ fn a_client_beyond_its_rate_is_slowed_down_where_that_is_asked_for() {
     assert!(stats["stats"]["rate_limited"]["messages"].as_u64() > Some(0), "{stats}");
     client.close(1000, "");
 }
+
+#[test]
+fn what_waits_for_clients_that_do_not_read_is_bounded_for_all_together() {
+    let flags = [WS, "--max-total-outbox=2MiB", "--slow-consumer=drop-oldest"];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    driver.event("ready");
+    let clients = [(); 3].map(|()| {
+        let client = Client::connect(gateway.url());
+        driver.event("connect");
+        client
+    });
+    // Three outboxes hold a mebibyte each, and the kernel a few for each socket.
+    let text = "x".repeat(256 << 10);
+    let stats = loop {
+        driver.tell(&json!({"command": "broadcast", "text": text}));
+        let stats = driver.ask(json!({"command": "stats"}));
+        let queued = stats["stats"]["queued_bytes"].as_u64().expect("a number");
+        assert!(queued <= 2 << 20, "{stats}");
+        if stats["stats"]["total_outbox_full"].as_u64() > Some(2) {
+            break stats;
+        }
+    };
+    assert!(stats["stats"]["dropped"].as_u64() > Some(0), "{stats}");
+    drop(clients);
+}

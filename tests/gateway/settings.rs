@@ -54,6 +54,8 @@ fn a_bad_value_is_one_line_with_its_place_what_was_given_and_what_is_allowed() {
         ("--max-message-size", "2GiB", "1 GiB"),
         ("--max-outbox", "0", "at least 1 byte"),
         ("--slow-consumer", "wait", "close, drop-newest, drop-oldest"),
+        ("--max-total-outbox", "0", "or off"),
+        ("--max-total-outbox", "64KiB", "max_outbox or more"),
         ("--max-messages-per-second", "0", "from 1 on, or off"),
         ("--max-messages-per-second", "2000000000", "1 to 1073741824"),
         ("--max-bytes-per-second", "fast", "or off"),

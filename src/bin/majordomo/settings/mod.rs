@@ -60,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) max_outbox: usize,
     /// What happens when they are used up.
     pub(crate) slow_consumer: SlowConsumer,
+    /// The bytes that may wait for all sessions together.
+    pub(crate) max_total_outbox: Option<usize>,
     /// How many messages a session may send in a second.
     pub(crate) max_messages_per_second: Option<usize>,
     /// How many bytes.
@@ -99,6 +101,7 @@ impl Settings {
             max_message_size: self.max_message_size,
             max_outbox: self.max_outbox,
             slow_consumer: self.slow_consumer,
+            max_total_outbox: self.max_total_outbox,
             max_messages_per_second: self.max_messages_per_second,
             max_bytes_per_second: self.max_bytes_per_second,
             rate_policy: self.rate_policy,
@@ -247,6 +250,7 @@ impl Loaded {
             max_message_size: 0,
             max_outbox: 0,
             slow_consumer: SlowConsumer::Close,
+            max_total_outbox: None,
             max_messages_per_second: None,
             max_bytes_per_second: None,
             rate_policy: RatePolicy::Close,

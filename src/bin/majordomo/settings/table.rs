@@ -269,6 +269,17 @@ pub(crate) static SETTINGS: &[Setting] = &[
         }),
     },
     Setting {
+        name: "max-total-outbox",
+        group: LIMITS,
+        value: "SIZE|off",
+        default: Some("off"),
+        help: "How much may wait for all sessions together; beyond it the fullest are treated \
+               like a session whose own outbox is full.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.max_total_outbox, value::size_or_off(text))
+        }),
+    },
+    Setting {
         name: "max-messages-per-second",
         group: LIMITS,
         value: "N|off",
