@@ -134,7 +134,7 @@ pub enum SlowConsumer {
 /// and in `n` seconds at most `n + 1` times its rate. Messages count when they are complete, pings
 /// as messages (they are answered), pongs not at all (they answer this side's pings). Bytes count
 /// as they come, also those of frames and of messages that are not complete, so that endless
-/// fragments meet that limit.
+/// fragments meet that limit. The buckets cost 24 bytes for each session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RatePolicy {

@@ -337,15 +337,91 @@ fn a_session_that_closes_while_it_is_delayed_hears_the_answer_behind_what_waits(
 
 #[test]
 fn a_callback_that_closes_its_session_at_the_limit_awaits_the_close_frame_behind_it() {
-    let mut house = bytes(7, RatePolicy::Delay);
-    house.handler().on_message(|context, _, _| {
-        let key = context.key();
-        context.sessions().remove_session(key).expect("open");
+    for with_the_upgrade in [false, true] {
+        let mut house = bytes(7, RatePolicy::Delay);
+        house.handler().on_message(|context, _, _| {
+            let key = context.key();
+            context.sessions().remove_session(key).expect("open");
+        });
+        let client = house.dial();
+        let stream = [numbered(0..3), wire::close(1000, "")].concat();
+        if with_the_upgrade {
+            house.hear(&client, &[wire::upgrade("/?id=a", &[]), stream].concat());
+        } else {
+            house.hear(&client, &wire::upgrade("/?id=a", &[]));
+            house.hear(&client, &stream);
+        }
+        assert_eq!(house.notes(), ["a connects", "a says 0", "a ends removed 1000"]);
+    }
+}
+
+#[test]
+fn a_pause_that_outlasts_a_delay_is_not_held_against_the_session() {
+    for all in [false, true] {
+        let mut house = bytes(7, RatePolicy::Delay);
+        let mut client = house.join("a");
+        house.notes();
+        // All that it may say, and nothing behind it.
+        house.hear(&client, &numbered([0]));
+        if all {
+            house.sessions().pause_all_reads();
+        } else {
+            house.sessions().pause_reads("a").expect("open");
+        }
+        house.advance(seconds(3600));
+        if all {
+            house.sessions().resume_all_reads();
+        } else {
+            house.sessions().resume_reads("a").expect("open");
+        }
+        house.advance(seconds(29));
+        assert_eq!(house.notes(), said("a", [0]));
+        assert!(client.frames().is_empty());
+        house.advance(seconds(1));
+        assert_eq!(client.frames(), ["ping"]);
+    }
+}
+
+#[test]
+fn a_session_that_is_delayed_at_its_last_chance_is_not_given_up() {
+    let mut house = House::with(Config {
+        max_messages_per_second: Some(1),
+        rate_policy: RatePolicy::Delay,
+        heartbeat_interval: milliseconds(500),
+        heartbeat_timeout: milliseconds(900),
+        ..Config::default()
     });
     let client = house.join("a");
     house.notes();
-    house.hear(&client, &[numbered(0..3), wire::close(1000, "")].concat());
-    assert_eq!(house.notes(), ["a says 0", "a ends removed 1000"]);
+    house.hear(&client, &numbered([0]));
+    house.advance(milliseconds(890));
+    client.withhold(true);
+    client.send(&numbered([1]));
+    // It would be read once more now, and may not be for another tenth of a second.
+    house.advance(milliseconds(60));
+    assert_eq!(house.notes(), said("a", [0]));
+    house.advance(milliseconds(50));
+    assert_eq!(house.notes(), said("a", [1]));
+}
+
+#[test]
+fn bytes_that_waited_for_a_message_are_not_counted_twice() {
+    let mut house = House::with(Config {
+        max_messages_per_second: Some(10),
+        max_bytes_per_second: Some(400),
+        rate_policy: RatePolicy::Delay,
+        ..Config::default()
+    });
+    let client = house.join("a");
+    house.notes();
+    // 77 bytes, and 306 that all the bytes of a second just hold beside them.
+    let long = wire::binary(&[b'x'; 298]);
+    house.hear(&client, &[numbered([0; 11]), long].concat());
+    assert_eq!(house.notes().len(), 10);
+    house.advance(milliseconds(100));
+    assert_eq!(house.notes(), said("a", [0]));
+    house.advance(milliseconds(100));
+    assert_eq!(house.notes().len(), 1);
 }
 
 #[test]
