@@ -1,5 +1,8 @@
 //! Clients that send or hoard more than the flags allow.
 
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+
 use serde_json::json;
 
 use crate::gateway::{Client, Gateway, LINES, RawClient, WS};
@@ -50,6 +53,32 @@ fn a_client_beyond_its_rate_is_slowed_down_where_that_is_asked_for() {
     let stats = driver.ask(json!({"command": "stats"}));
     assert!(stats["stats"]["rate_limited"]["messages"].as_u64() > Some(0), "{stats}");
     client.close(1000, "");
+}
+
+#[test]
+fn a_stream_that_is_slowed_down_arrives_whole_with_its_end() {
+    for limit in ["--max-messages-per-second=3000", "--max-bytes-per-second=32KiB"] {
+        let (gateway, mut driver) = Gateway::with_driver(&[LINES, limit, "--rate-policy=delay"]);
+        driver.event("ready");
+        let address = gateway.url().strip_prefix("tcp://").and_then(|url| url.split('?').next());
+        let mut stream = TcpStream::connect(address.expect("raw TCP")).expect("it listens");
+        // Less than the kernel takes at once, so that the end is there before the gateway is.
+        let lines: Vec<String> = (0..5000).map(|number| format!("{number:011}")).collect();
+        stream.write_all((lines.join("\n") + "\n").as_bytes()).expect("written");
+        stream.shutdown(Shutdown::Write).expect("it is open");
+        driver.event("connect");
+        for line in lines {
+            assert_eq!(driver.event("message")["text"], line, "{limit}");
+        }
+        let end = driver.event("disconnect");
+        assert_eq!(
+            (&end["cause"], &end["received"]["messages"]),
+            (&json!("client_closed"), &json!(5000))
+        );
+        let stats = driver.ask(json!({"command": "stats"}));
+        let met = &stats["stats"]["rate_limited"];
+        assert!(met["messages"].as_u64() > Some(0) || met["bytes"].as_u64() > Some(0), "{met}");
+    }
 }
 
 #[test]
