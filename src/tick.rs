@@ -256,7 +256,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         if self.sessions.is_metered(key) {
             self.hear_metered(key, input)
         } else {
-            self.interpret(key, input)
+            self.interpret::<false>(key, input)
         }
     }
 
@@ -265,7 +265,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     fn hear_metered(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
         let granted = self.sessions.take_bytes(key, input.len());
         let (input, later) = input.split_at_mut(granted);
-        let left = self.interpret(key, input);
+        let left = self.interpret::<true>(key, input);
         if left > 0 {
             self.sessions.delay_messages(key, left);
             return left + later.len();
@@ -275,22 +275,24 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
         if !self.sessions.is_metered(key) {
             // It closes meanwhile, and the peer's close frame may be in there.
-            return self.interpret(key, later);
+            return self.interpret::<false>(key, later);
         }
         if self.sessions.exceed_bytes(key) { later.len() } else { 0 }
     }
 
     /// Acts on what a session sent, as far as it may be heard now: says how much of its end has to
-    /// wait.
+    /// wait. What limits the rate of a session costs the others nothing for each message.
     #[inline]
-    fn interpret(&mut self, key: SessionKey, mut input: &mut [u8]) -> usize {
+    fn interpret<const METERED: bool>(&mut self, key: SessionKey, mut input: &mut [u8]) -> usize {
         loop {
             // What happened before a message is told before it.
             self.dispatch();
-            if self.sessions.must_wait(key) {
+            if METERED && self.sessions.must_wait(key) {
                 return input.len();
             }
-            let Some((event, open)) = self.sessions.decode(key, &mut input) else { return 0 };
+            let Some((event, open)) = self.sessions.decode::<METERED>(key, &mut input) else {
+                return 0;
+            };
             match event {
                 Ok(Event::Message(message)) if open => self.deliver(key, message),
                 Ok(Event::Assembled(message)) if open => self.deliver(key, message.as_message()),

@@ -52,12 +52,7 @@ impl Sessions {
     }
 
     /// Whether the next message of a session has to wait for a token.
-    #[inline]
     pub(crate) fn must_wait(&mut self, key: SessionKey) -> bool {
-        self.rates.is_some() && self.has_no_message(key)
-    }
-
-    fn has_no_message(&mut self, key: SessionKey) -> bool {
         let now = self.now;
         self.is_metered(key)
             && self.rates.as_mut().is_some_and(|rates| {

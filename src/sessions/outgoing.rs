@@ -58,8 +58,8 @@ pub(crate) enum Push {
     Queued,
     /// It was not taken; the session goes on.
     Refused(Error),
-    /// It was not taken yet: all outboxes together have no room for this many bytes.
-    Crowded(usize),
+    /// It was not taken yet: all outboxes together have no room for it.
+    Crowded,
     /// It was not taken, and the session is to be closed: its outbox is full.
     SlowConsumer,
     /// It was not taken, and the session is to be closed: its socket is broken.
@@ -200,20 +200,17 @@ impl Outgoing {
     ) -> Push {
         let room = match &connection.stage {
             Stage::Session(session) => {
-                wire <= self.limit && session.outbox.has_room(wire, self.limit)
+                wire <= self.limit
+                    && session.outbox.has_room(wire, self.limit)
+                    && self.has_total_room(wire)
             }
             _ => return Push::Refused(Error::SessionNotFound),
         };
         if !room {
-            match self.make_room(connection, wire) {
+            match self.find_room(connection, wire) {
                 Push::Queued => {}
                 other => return other,
             }
-        }
-        if self.queued + wire > self.total_limit
-            && let Some(push) = self.find_total_room(connection, wire)
-        {
-            return push;
         }
         let Stage::Session(session) = &mut connection.stage else {
             return Push::Refused(Error::SessionNotFound);
@@ -266,8 +263,7 @@ impl Outgoing {
 
     /// Flushes an outbox that would overflow, and applies the policy only to what does not leave:
     /// a burst within one tick condemns no peer whose socket has room.
-    #[cold]
-    fn make_room(&mut self, connection: &mut Connection, wire: usize) -> Push {
+    pub(super) fn make_room(&mut self, connection: &mut Connection, wire: usize) -> Push {
         if wire > self.limit {
             return self.refuse(Error::MessageTooBig { given: wire, max: self.limit });
         }

@@ -101,9 +101,11 @@ impl Sessions {
 
     /// Takes the next event off the front of a session's input, and whether the session is open;
     /// a message of an open one is counted. None when the input is used up, or nobody reads it.
+    ///
+    /// Only where the session is `METERED`, messages are counted against their limit.
     #[inline]
     #[expect(clippy::mut_mut, reason = "the input is used up from the front")]
-    pub(crate) fn decode<'a>(
+    pub(crate) fn decode<'a, const METERED: bool>(
         &mut self,
         key: SessionKey,
         input: &mut &'a mut [u8],
@@ -115,7 +117,8 @@ impl Sessions {
         let event = session.codec.decode(input).transpose()?;
         let open = session.is_open();
         if open {
-            if let Some(rates) = &mut self.rates
+            if METERED
+                && let Some(rates) = &mut self.rates
                 && counts(&event)
                 && !rates.take_message(key.slot(), self.now)
             {

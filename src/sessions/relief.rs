@@ -1,7 +1,7 @@
 //! The cap on all outboxes together: when it is met, and who gives way.
 
 use super::Sessions;
-use super::outgoing::{Flushed, Outgoing, Push};
+use super::outgoing::{Outgoing, Push};
 use super::table::{Connection, Stage};
 use crate::config::SlowConsumer;
 use crate::error::Error;
@@ -13,27 +13,20 @@ use crate::session::{Session, Socket};
 const FREE_PART: usize = 8;
 
 impl Outgoing {
-    /// Writes what the session's own socket takes, for all outboxes together are full. None if that
-    /// leaves room for `wire` bytes more.
+    /// Finds room for `wire` bytes in a session's outbox, and in all outboxes together.
     #[cold]
-    pub(super) fn find_total_room(
-        &mut self,
-        connection: &mut Connection,
-        wire: usize,
-    ) -> Option<Push> {
-        if let Flushed::Failed(error) = self.flush(connection) {
-            return Some(Push::Failed(error));
-        }
-        if self.has_total_room(wire) {
-            None
-        } else if self.exhausted {
-            Some(self.refuse(Error::OutboxFull))
-        } else {
-            Some(Push::Crowded(wire))
+    pub(super) fn find_room(&mut self, connection: &mut Connection, wire: usize) -> Push {
+        match self.make_room(connection, wire) {
+            Push::Queued if self.has_total_room(wire) => Push::Queued,
+            Push::Queued if self.exhausted => self.refuse(Error::OutboxFull),
+            Push::Queued => Push::Crowded,
+            other => other,
         }
     }
 
-    fn has_total_room(&self, wire: usize) -> bool {
+    /// Whether `wire` bytes more may wait in all outboxes together.
+    #[inline]
+    pub(super) fn has_total_room(&self, wire: usize) -> bool {
         self.queued + wire <= self.total_limit
     }
 
@@ -66,7 +59,7 @@ impl Sessions {
         let connection = self.table.get_mut(key);
         let open = connection.filter(|connection| connection.open_session().is_some());
         match open.filter(|_| may_push).map(|connection| push(&mut self.outgoing, connection)) {
-            None | Some(Push::Crowded(_)) => self.outgoing.refuse(Error::OutboxFull),
+            None | Some(Push::Crowded) => self.outgoing.refuse(Error::OutboxFull),
             Some(push) => push,
         }
     }

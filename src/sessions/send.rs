@@ -42,9 +42,8 @@ impl Sessions {
         let Some(connection) = self.table.get_mut(key) else { return Err(self.not_found()) };
         let message = message.into();
         let push = match self.outgoing.push(key, connection, message) {
-            Push::Crowded(wire) => self.push_crowded(key, wire, |outgoing, connection| {
-                outgoing.push(key, connection, message)
-            }),
+            // Once more, by the way that makes room in all outboxes together.
+            Push::Crowded => return self.send_encoded(key, &mut Encoded::new(message)),
             push => push,
         };
         self.settle_push(key, push)
@@ -98,9 +97,11 @@ impl Sessions {
         let Some(session) = connection.open_session() else { return Err(Error::SessionNotFound) };
         let push = match encoded.wire(&session.codec) {
             Ok(wire) => match self.outgoing.push_shared(key, connection, wire) {
-                Push::Crowded(size) => self.push_crowded(key, size, |outgoing, connection| {
-                    outgoing.push_shared(key, connection, wire)
-                }),
+                Push::Crowded => {
+                    self.push_crowded(key, wire.bytes().len(), |outgoing, connection| {
+                        outgoing.push_shared(key, connection, wire)
+                    })
+                }
                 push => push,
             },
             Err(error) => {
@@ -144,7 +145,7 @@ impl Sessions {
                     Push::Refused(error)
                 }
             };
-            if let Push::Crowded(_) = push {
+            if let Push::Crowded = push {
                 crowded.push(key);
                 continue;
             }
@@ -169,7 +170,7 @@ impl Sessions {
             Push::Queued => Ok(()),
             Push::Refused(error) => Err(error),
             // Whoever pushes answers this itself.
-            Push::Crowded(_) => Err(Error::OutboxFull),
+            Push::Crowded => Err(Error::OutboxFull),
             Push::SlowConsumer => {
                 self.end_slow(key);
                 Err(Error::OutboxFull)
