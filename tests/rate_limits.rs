@@ -9,20 +9,14 @@ use common::simulation::{House, seconds};
 use common::wire;
 use majordomo::{Cause, Config, Initiator, RatePolicy, StopOptions};
 
-fn messages(per_second: usize, policy: RatePolicy) -> House {
-    House::with(Config {
-        max_messages_per_second: Some(per_second),
-        rate_policy: policy,
-        ..Config::default()
-    })
+fn messages(per_second: usize, rate_policy: RatePolicy) -> House {
+    let max_messages_per_second = Some(per_second);
+    House::with(Config { max_messages_per_second, rate_policy, ..Config::default() })
 }
 
-fn bytes(per_second: usize, policy: RatePolicy) -> House {
-    House::with(Config {
-        max_bytes_per_second: Some(per_second),
-        rate_policy: policy,
-        ..Config::default()
-    })
+fn bytes(per_second: usize, rate_policy: RatePolicy) -> House {
+    let max_bytes_per_second = Some(per_second);
+    House::with(Config { max_bytes_per_second, rate_policy, ..Config::default() })
 }
 
 fn milliseconds(milliseconds: u64) -> Duration {
@@ -236,8 +230,7 @@ fn a_delayed_session_is_woken_a_few_times_a_second_and_for_nothing_else() {
 
 #[test]
 fn the_end_of_the_stream_waits_behind_what_is_delayed() {
-    for policy in [messages(1, RatePolicy::Delay), bytes(2, RatePolicy::Delay)] {
-        let mut house = policy;
+    for mut house in [messages(1, RatePolicy::Delay), bytes(2, RatePolicy::Delay)] {
         let raw = house.join_lines();
         house.notes();
         raw.send(b"0\n1\n2\n");
