@@ -1,0 +1,199 @@
+"""What has to hold when other people's clients and raw TCP meet in the gateway's hub."""
+import contextlib
+import random
+
+from gateway import Gateway
+from peers import Mute, RawLengths, RawLines, Refused
+
+MIB = 1 << 20
+
+# Whatever can go wrong with a message: its kind, its length, its letters.
+MESSAGES = [
+    "hello",
+    b"hello",
+    "",
+    b"",
+    "\ufeffgrüezi, Ελλάδα, 日本, \U0001f3a9, \0, \u2028",
+    bytes(range(256)),
+    "\U0001f3a9" * (MIB // 4),
+    random.Random(1).randbytes(MIB),
+]
+
+# A message and where it is cut: within a letter, and twice at one place.
+FRAGMENTS = [
+    ("grüezi \U0001f3a9", [3, 3, 9]),
+    (bytes(range(256)), [1, 128, 128]),
+    ("\U0001f3a9" * (MIB // 4), [1, MIB // 2 + 1]),
+]
+
+REASON = "bis bald, grüezi"
+
+
+class Hub:
+    """A gateway with a driver that listens in, and all clients connected to it."""
+
+    def __init__(self, program, webs, *flags):
+        self.raws = [RawLines(), RawLengths()]
+        self.webs = webs
+        self.clients = [*webs, *self.raws]
+        listen = ["--listen=ws://127.0.0.1:0"]
+        listen += [f"--listen=tcp://127.0.0.1:0?framing={raw.framing}" for raw in self.raws]
+        self.gateway = Gateway(program, "--mode=hub", *listen, *flags, stdio=True)
+        self.ids = {}
+
+    def __enter__(self):
+        self.gateway.event("ready")
+        for client in self.clients:
+            self.connect(client)
+        return self
+
+    def __exit__(self, *exception):
+        self.gateway.__exit__(*exception)
+        for raw in self.raws:
+            with contextlib.suppress(OSError):
+                raw.leave()
+
+    def connect(self, client):
+        raw = self.raws.index(client) + 1 if client in self.raws else 0
+        client.connect(self.gateway.urls[raw])
+        self.ids[client] = self.gateway.event("connect")["session"]
+
+    def spread(self, sender, message, send):
+        """Lets a client say something, and checks that all hear it, the driver and itself as well."""
+        said = sender.says(message)
+        if said is None:
+            return
+        listening = {client: heard for client in self.clients if (heard := client.hears(said))}
+        send()
+        for client in listening:
+            client.begin_receive()
+        for client, heard in listening.items():
+            same(client.received(), heard, f"{client} hears {sender}")
+        event = self.gateway.event("message")
+        same(event["session"], self.ids[sender], f"the driver hears {sender}")
+        told = {key: event[key] for key in ("text", "binary") if key in event}
+        same({"message": told}, self.webs[0].hears(said), f"the driver hears {sender}")
+
+    def gone(self, client, **how):
+        """Checks what the driver is told of a client's end."""
+        event = self.gateway.event("disconnect")
+        how["session"] = self.ids[client]
+        same({key: event[key] for key in how}, how, f"the end of {client}")
+
+
+def messages(program, webs):
+    """Text and binary, empty, not ASCII, and of 1 MiB, from each to all."""
+    with Hub(program, webs) as hub:
+        for sender in hub.clients:
+            for message in MESSAGES:
+                hub.spread(sender, message, lambda: sender.send(message))
+
+
+def fragments(program, webs):
+    """Fragments, cut within a letter and empty ones among them, from each that can to all."""
+    with Hub(program, webs) as hub:
+        for sender in hub.clients:
+            for message, cuts in FRAGMENTS if "fragments" in sender.can else ():
+                hub.spread(sender, message, lambda: sender.send_in_pieces(message, cuts))
+
+
+def pings(program, webs):
+    """A ping from each that can is answered with its payload, an empty one as well."""
+    with Hub(program, webs) as hub:
+        for client in hub.clients:
+            for text in ("are you there? grüezi", "") if "ping" in client.can else ():
+                same(client.ping(text), text, f"the pong for {client}")
+
+
+def heartbeats(program, webs):
+    """Clients that are silent are pinged and stay; one that answers no ping goes."""
+    times = ("--heartbeat-interval=1s", "--heartbeat-timeout=6s")
+    with Hub(program, webs, *times) as hub:
+        for web in webs:
+            web.begin_receive()
+        mute = Mute()
+        hub.connect(mute)
+        # All others were silent for longer: without pongs they would go before it.
+        hub.gone(mute, cause="heartbeat_timeout")
+        mute.leave()
+        hub.raws[0].send("are you still there?")
+        for client in hub.clients:
+            heard = client.hears("are you still there?")
+            same(client.received(), heard, f"{client} after the silence")
+
+
+def closing(program, webs):
+    """Close frames, with code and reason and without, arrive and are answered, whoever begins."""
+    with Hub(program, webs) as hub:
+        for client in hub.clients:
+            code = client.close(4001, REASON)
+            if client in hub.webs:
+                same(code, 4001, f"the answer to the close frame of {client}")
+                hub.gone(client, cause="client_closed", code=4001, reason=REASON)
+            else:
+                hub.gone(client, cause="client_closed", code=None)
+        for client in hub.clients:
+            hub.connect(client)
+            client.begin_receive()
+            command = {"session": hub.ids[client], "code": 4002, "reason": REASON}
+            hub.gateway.tell(command="close", **command)
+            same(client.received(), end(client, 4002, REASON), f"what {client} is closed with")
+            hub.gone(client, cause="removed", code=None if client.framing else 4002)
+        for client in hub.webs:
+            hub.connect(client)
+            # Some send an empty close frame then, others 1000, and they tell it in three ways.
+            code = client.close(None, "")
+            same(code in (1000, 1005, None), True, f"{code} for {client} that closes without a word")
+            hub.gone(client, cause="client_closed", reason="")
+
+
+def stop(program, webs):
+    """SIGTERM shows all out with 1001."""
+    with Hub(program, webs) as hub:
+        for client in hub.clients:
+            client.begin_receive()
+        hub.gateway.stop()
+        for client in hub.clients:
+            same(client.received(), end(client, 1001, ""), f"what {client} is closed with")
+            if client in hub.raws:
+                client.leave()
+        for client in hub.clients:
+            event = hub.gateway.event("disconnect")
+            same(event["cause"], "stopped", f"the end of {event['session']}")
+        hub.gateway.event("stopped")
+        same(hub.gateway.wait(), 0, "the exit code")
+
+
+def origins(program, webs):
+    """A browser is admitted from the origins that were named, and from no other."""
+    for browser in (web for web in webs if web.origin):
+        for origin in (browser.origin, "https://example.org"):
+            with Gateway(program, "--listen=ws://127.0.0.1:0", "--origin", origin) as gateway:
+                try:
+                    browser.connect(gateway.urls[0])
+                    is_admitted = True
+                except Refused:
+                    is_admitted = False
+                what = f"{browser} from {browser.origin} is admitted where {origin} is"
+                same(is_admitted, origin == browser.origin, what)
+
+
+def scenarios(webs):
+    """All that mean something with these clients."""
+    of_browsers = [origins] if any(web.origin for web in webs) else []
+    return [messages, fragments, pings, heartbeats, closing, stop, *of_browsers]
+
+
+def end(client, code, reason):
+    """What a client is told when the gateway closes."""
+    return {"end": b""} if client.framing else {"closed": [code, reason]}
+
+
+def same(found, wanted, what):
+    if found != wanted:
+        raise AssertionError(f"{what}: {short(found)}, not {short(wanted)}")
+
+
+def short(value):
+    text = repr(value)
+    return text if len(text) < 200 else f"{text[:150]}… ({len(text)} letters)"

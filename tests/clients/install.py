@@ -1,0 +1,90 @@
+"""Gets other people's clients, each from its registry, and says how each is started."""
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+from gateway import TARGET, build
+
+HERE = pathlib.Path(__file__).resolve().parent
+PLACE = TARGET / "clients"
+
+# The interpreter that has the clients of PyPI.
+PYTHON = PLACE / "python" / "bin" / "python"
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+BROWSER_PACKAGES = ("chromium", "chromium-driver")
+
+
+class Unavailable(Exception):
+    """A client that cannot be had here, and why."""
+
+
+def pypi():
+    if not PYTHON.exists():
+        run(sys.executable, "-m", "venv", PLACE / "python")
+    run(PYTHON, "-m", "pip", "install", "--quiet", "--requirement", HERE / "requirements.txt")
+    return [PYTHON, HERE / "with_websockets.py"], [PYTHON, HERE / "with_aiohttp.py"]
+
+
+def npm():
+    place = PLACE / "node"
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(HERE / "package.json", place)
+    run("npm", "install", "--prefix", place, "--no-audit", "--no-fund", "--loglevel=error")
+    command = ["env", f"NODE_PATH={place / 'node_modules'}", "node", HERE / "with_ws.js"]
+    return (command,)
+
+
+def chromium():
+    browser, driver = find_chromium()
+    if not (browser and driver):
+        install_chromium()
+        browser, driver = find_chromium()
+    if not (browser and driver):
+        raise Unavailable(f"no browser ({', '.join(BROWSERS)}) with its chromedriver on the path")
+    return ([sys.executable, HERE / "with_chromium.py", browser, driver],)
+
+
+def cargo():
+    return (build("--example", "with_tungstenite"),)
+
+
+PYPI = "websockets and aiohttp, from PyPI"
+
+# How to get the clients. Each gives the commands that start them.
+CLIENTS = {
+    PYPI: pypi,
+    "ws, from npm": npm,
+    "Chromium": chromium,
+    "tungstenite": cargo,
+}
+
+
+def find_chromium():
+    browsers = filter(None, map(shutil.which, BROWSERS))
+    return next(browsers, None), shutil.which("chromedriver")
+
+
+def install_chromium():
+    packages = " ".join(BROWSER_PACKAGES)
+    if not shutil.which("apt-get"):
+        raise Unavailable("Chromium and chromedriver are not installed, and there is no apt-get")
+    if os.geteuid() != 0:
+        raise Unavailable(f"not installed; as root: apt-get install {packages}")
+    run("apt-get", "update", "--quiet")
+    run("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *BROWSER_PACKAGES)
+
+
+def run(*command):
+    """Runs a command, whose output is of interest only if it fails."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        done = subprocess.run(command, env=environment, encoding="utf-8", errors="replace", **pipes)
+    except FileNotFoundError as error:
+        raise Unavailable(f"there is no {error.filename}") from None
+    if done.returncode:
+        words = " ".join(map(str, command))
+        raise Unavailable(f"{words} failed with {done.returncode}:\n{done.stdout.strip()}")
