@@ -170,8 +170,22 @@ fn a_lingering_socket_does_not_read_for_ever() {
     let mut house = House::new();
     let client = house.dial();
     house.hear(&client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-    house.hear(&client, &vec![0; 200 << 10]);
+    house.hear(&client, &vec![0; 10 << 20]);
     assert!(!client.is_dropped());
-    house.hear(&client, &vec![0; 200 << 10]);
+    house.hear(&client, &vec![0; 10 << 20]);
+    assert!(client.is_dropped());
+}
+
+#[test]
+fn who_sends_all_of_a_message_that_is_too_big_can_still_read_why_it_was_refused() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    house.hear(&client, &wire::binary(&vec![0; 8 << 20]));
+    assert_eq!(client.frames(), ["close 1009"]);
+    // A socket that is dropped with unread input is reset, and the answer with it.
+    assert!(client.is_ended() && !client.is_dropped());
+    house.hear(&client, &wire::close(1009, ""));
+    client.shutdown_write();
+    house.settle();
     assert!(client.is_dropped());
 }

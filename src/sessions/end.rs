@@ -15,8 +15,9 @@ use crate::outbox::Outbox;
 use crate::session::{Awaits, Disconnect, Ending, Session, Socket};
 
 /// How much input a lingering socket still reads and throws away. A peer that sends more than this
-/// after it was shown out does not get to see the answer.
-const LINGER_BUDGET: usize = 256 * 1024;
+/// after it was shown out does not get to see the answer. As much as the rest of a large message:
+/// many clients read nothing, and so do not learn that it was too big, until all of it is sent.
+const LINGER_BUDGET: usize = 16 << 20;
 
 impl Lingering {
     fn new(address: IpAddr, outbox: Outbox, peer: Peer) -> Self {
