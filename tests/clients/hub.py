@@ -15,6 +15,8 @@ MESSAGES = [
     b"",
     "\ufeffgrüezi, Ελλάδα, 日本, \U0001f3a9, \0, \u2028",
     bytes(range(256)),
+    b"no UTF-8: \xff\xfe",
+    "its end is no part of the line's\r",
     "\U0001f3a9" * (MIB // 4),
     random.Random(1).randbytes(MIB),
 ]
@@ -147,6 +149,21 @@ def closing(program, webs):
             hub.gone(client, cause="client_closed", reason="")
 
 
+def too_big(program, webs):
+    """Who says too much, a little or by far, learns so by 1009, and nobody else is closed."""
+    for size in (MIB + 1, 4 * MIB):
+        with Hub(program, webs) as hub:
+            for client in hub.webs:
+                with contextlib.suppress(Refused):  # It may notice before all was sent.
+                    client.send(bytes(size))
+                client.begin_receive()
+                closed = client.received().get("closed", [])
+                same(closed[:1], [1009], f"what {client} is closed with after {size} bytes")
+                hub.gone(client, cause="message_too_big", code=1009)
+                hub.connect(client)
+                hub.spread(client, "sorry", lambda: client.send("sorry"))
+
+
 def stop(program, webs):
     """SIGTERM shows all out with 1001."""
     with Hub(program, webs) as hub:
@@ -181,7 +198,7 @@ def origins(program, webs):
 def scenarios(webs):
     """All that mean something with these clients."""
     of_browsers = [origins] if any(web.origin for web in webs) else []
-    return [messages, fragments, pings, heartbeats, closing, stop, *of_browsers]
+    return [messages, fragments, pings, heartbeats, closing, too_big, stop, *of_browsers]
 
 
 def end(client, code, reason):

@@ -1,5 +1,8 @@
 """The clients that meet in a hub: other people's for WebSocket, and raw TCP beside them."""
+import contextlib
 import json
+import os
+import signal
 import socket
 import struct
 import subprocess
@@ -15,9 +18,9 @@ class Web:
     framing = None
 
     def __init__(self, command):
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
-        )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
+        # Some start others, which are to go with them.
+        self.process = subprocess.Popen(command, start_new_session=True, **pipes)
         self.answers = Lines(self.process.stdout)
         greeting = self.answer()
         self.name, self.can = greeting["client"], greeting["can"]
@@ -78,7 +81,8 @@ class Web:
         try:
             self.process.wait(PATIENCE)
         finally:
-            self.process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
 
 
 class Refused(Exception):
