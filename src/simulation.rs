@@ -1,9 +1,12 @@
 //! The real tick without a kernel: sockets in memory, and a clock that the caller turns. For
 //! simulations and benches; not part of the interface that hosts rely on.
 
+mod crowd;
+
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::Token;
@@ -15,8 +18,10 @@ use crate::id::SessionKey;
 use crate::session::ListenerId;
 use crate::sessions::Sessions;
 use crate::tick::{READ_BUFFER, Readiness, Tick};
+use crate::transport::crowd::Crowd;
 use crate::transport::{ListenUrl, Register, Transport, memory};
 
+pub use self::crowd::Heard;
 pub use crate::transport::memory::MemoryPeer;
 use crate::transport::memory::{Edges, Watch};
 
@@ -42,6 +47,7 @@ pub struct Simulation<H> {
     connections: Vec<(SessionKey, Watch)>,
     /// Those that wait to be accepted.
     backlog: VecDeque<(Transport, SocketAddr, Watch, ListenerId)>,
+    crowd: Arc<Crowd>,
 }
 
 impl<H: Handler> Simulation<H> {
@@ -59,6 +65,7 @@ impl<H: Handler> Simulation<H> {
             now: start,
             connections: Vec::new(),
             backlog: VecDeque::new(),
+            crowd: Arc::default(),
         })
     }
 

@@ -1,6 +1,8 @@
 //! What a socket is: it reads and writes bytes, and says when it is drained. Knows no protocol and
 //! no session.
 
+#[cfg(feature = "simulation")]
+pub(crate) mod crowd;
 mod listen_url;
 mod listener;
 #[cfg(feature = "simulation")]
@@ -56,6 +58,9 @@ pub(crate) enum Transport {
     /// A pipe in memory, for simulations.
     #[cfg(feature = "simulation")]
     Memory(Box<memory::MemorySocket>),
+    /// One of a crowd in memory, for simulations of very many.
+    #[cfg(feature = "simulation")]
+    Crowd(crowd::CrowdSocket),
 }
 
 impl Transport {
@@ -68,6 +73,8 @@ impl Transport {
             Self::Tcp(stream) => tcp::read(stream, buffer, until_end),
             #[cfg(feature = "simulation")]
             Self::Memory(socket) => socket.read(buffer, until_end),
+            #[cfg(feature = "simulation")]
+            Self::Crowd(socket) => socket.read(buffer, until_end),
         }
     }
 
@@ -78,6 +85,8 @@ impl Transport {
             Self::Tcp(stream) => tcp::write(stream, bytes),
             #[cfg(feature = "simulation")]
             Self::Memory(socket) => socket.write(&[IoSlice::new(bytes)]),
+            #[cfg(feature = "simulation")]
+            Self::Crowd(socket) => socket.write(bytes),
         }
     }
 
@@ -87,6 +96,8 @@ impl Transport {
             Self::Tcp(stream) => tcp::write_vectored(stream, slices),
             #[cfg(feature = "simulation")]
             Self::Memory(socket) => socket.write(slices),
+            #[cfg(feature = "simulation")]
+            Self::Crowd(socket) => socket.write_vectored(slices),
         }
     }
 
@@ -96,6 +107,8 @@ impl Transport {
             Self::Tcp(stream) => drop(stream.shutdown(std::net::Shutdown::Write)),
             #[cfg(feature = "simulation")]
             Self::Memory(socket) => socket.shutdown_write(),
+            #[cfg(feature = "simulation")]
+            Self::Crowd(_) => {}
         }
     }
 
@@ -105,7 +118,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => tcp::set_keepalive(stream, keepalive),
             #[cfg(feature = "simulation")]
-            Self::Memory(_) => {}
+            Self::Memory(_) | Self::Crowd(_) => {}
         }
     }
 
@@ -115,7 +128,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => tcp::adopt(stream),
             #[cfg(feature = "simulation")]
-            Self::Memory(_) => {}
+            Self::Memory(_) | Self::Crowd(_) => {}
         }
     }
 
@@ -125,7 +138,7 @@ impl Transport {
         match self {
             Self::Tcp(stream) => registry.register(stream, token, interest),
             #[cfg(feature = "simulation")]
-            Self::Memory(_) => Ok(()),
+            Self::Memory(_) | Self::Crowd(_) => Ok(()),
         }
     }
 }
