@@ -1,0 +1,216 @@
+//! The whole tick, with very many sessions on transports in memory.
+
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use majordomo::simulation::{Heard, Simulation};
+use majordomo::{Config, Context, Handler, ListenerId, Message, SessionKey};
+
+use crate::cpu_time::{CpuTime, per_thing, time};
+use crate::{NUMBERS, scattered};
+
+/// Each heartbeat comes once in this time.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The message of the broadcasts, and its frame on the wire.
+const PAYLOAD: &str = match std::str::from_utf8(&[b'm'; 128]) {
+    Ok(payload) => payload,
+    Err(_) => panic!("it is text"),
+};
+const FRAME: u64 = 4 + PAYLOAD.len() as u64;
+
+pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
+    for count in NUMBERS {
+        let mut group = criterion.benchmark_group(format!("sessions/{count}"));
+        let mut crowd = Lazy { count, crowd: None };
+        group.warm_up_time(Duration::from_millis(100));
+        group.measurement_time(Duration::from_millis(400));
+        group.bench_function("idle tick", |bencher| {
+            let crowd = crowd.get();
+            bencher.iter(|| crowd.idle());
+        });
+        per_thing(
+            &mut group,
+            "join",
+            count,
+            || (),
+            |()| {
+                let mut joined = None;
+                let taken = time(|| joined = Some(Crowd::new(count)));
+                drop(joined);
+                taken
+            },
+        );
+        let mut measure = |name, things, round: fn(&mut Crowd) -> Duration| {
+            per_thing(&mut group, name, things, || crowd.get(), |crowd| round(crowd));
+        };
+        measure("broadcast", count, |crowd| crowd.broadcast(1).total());
+        measure("broadcast, queued", count, |crowd| crowd.broadcast(1).queued);
+        measure("broadcast, written", count, |crowd| crowd.broadcast(1).written);
+        measure("16 broadcasts, each", 16 * count, |crowd| crowd.broadcast(16).total());
+        measure("send", count, Crowd::send_to_each);
+        for (name, order) in [
+            ("heartbeat", (|number, _| number) as fn(u32, u32) -> u32),
+            ("heartbeat, scattered", scattered),
+        ] {
+            let crowd = &mut crowd;
+            per_thing(
+                &mut group,
+                name,
+                count,
+                || crowd.get().in_order(order),
+                |crowd| crowd.beat(order),
+            );
+        }
+    }
+}
+
+/// A crowd that joins when it is first asked for, and serves all benchmarks from then on.
+struct Lazy {
+    count: u32,
+    crowd: Option<Crowd>,
+}
+
+impl Lazy {
+    fn get(&mut self) -> &mut Crowd {
+        self.crowd.get_or_insert_with(|| Crowd::new(self.count))
+    }
+}
+
+/// The length of a ping, and what a client says to it.
+const PING: u64 = 2;
+const PONG: &[u8] = b"\x8A\x80mask";
+
+/// Does nothing with anything.
+struct Quiet;
+
+impl Handler for Quiet {
+    fn on_message(&mut self, _: &mut Context<'_>, _: Message<'_>) {}
+}
+
+/// WebSocket sessions, as many as wanted.
+struct Crowd {
+    simulation: Simulation<Quiet>,
+    keys: Vec<SessionKey>,
+}
+
+/// How long the two halves of a broadcast took.
+struct Broadcast {
+    /// Encoding it and queueing it for each session.
+    queued: Duration,
+    /// The tick in which each session writes it.
+    written: Duration,
+}
+
+impl Broadcast {
+    fn total(&self) -> Duration {
+        self.queued + self.written
+    }
+}
+
+impl Crowd {
+    /// They join one after the other in the course of a minute.
+    fn new(count: u32) -> Self {
+        // Whoever is asked for a sign of life has time enough to be measured.
+        let config = Config {
+            heartbeat_interval: MINUTE,
+            heartbeat_timeout: 10 * MINUTE,
+            ..Config::default()
+        };
+        let mut simulation = Simulation::new(config, Quiet, Instant::now()).expect("valid");
+        let listener = simulation.listen("ws://127.0.0.1:1").expect("a valid URL");
+        let mut crowd = Self { simulation, keys: Vec::new() };
+        crowd.over_a_minute(count, |crowd, _| crowd.join(listener));
+        assert_eq!(crowd.simulation.sessions().client_count(), count as usize);
+        crowd
+    }
+
+    fn join(&mut self, listener: ListenerId) {
+        const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
+            Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        let key = self.simulation.join_crowd(listener, UPGRADE).expect("it connects");
+        self.keys.push(key);
+    }
+
+    /// Turns the clock on by a minute, in which there are `count` acts, the last at its very end.
+    fn over_a_minute(&mut self, count: u32, mut act: impl FnMut(&mut Self, u32)) {
+        let start = self.simulation.now();
+        for number in 0..count {
+            let until = start + MINUTE / count * (number + 1);
+            self.simulation.advance(until - self.simulation.now());
+            act(self, number);
+        }
+    }
+
+    /// A tick in which nothing is due, and the look at the timers behind it.
+    fn idle(&mut self) {
+        self.simulation.tick();
+        assert!(self.simulation.next_deadline().is_some());
+    }
+
+    /// Sends `messages` to all in one tick.
+    fn broadcast(&mut self, messages: u32) -> Broadcast {
+        let before = self.simulation.heard_by_crowd();
+        let queued = time(|| {
+            for _ in 0..messages {
+                let delivery = self.simulation.sessions().broadcast(PAYLOAD);
+                assert_eq!(delivery.queued, self.keys.len());
+            }
+        });
+        let written = time(|| self.simulation.tick());
+        self.check(before, FRAME * u64::from(messages));
+        Broadcast { queued, written }
+    }
+
+    /// Sends a message to each by its key, all in one tick.
+    fn send_to_each(&mut self) -> Duration {
+        let before = self.simulation.heard_by_crowd();
+        let taken = time(|| {
+            let sessions = self.simulation.sessions();
+            for key in &self.keys {
+                sessions.send_to(*key, PAYLOAD).expect("it is there");
+            }
+            self.simulation.tick();
+        });
+        self.check(before, FRAME);
+        taken
+    }
+
+    /// A minute in which each is asked for a sign of life, once, in this order, which the last
+    /// one had as well.
+    fn beat(&mut self, order: fn(u32, u32) -> u32) -> Duration {
+        // A minute after each was heard, each is due.
+        self.speak_over_a_minute(order);
+        let before = self.simulation.heard_by_crowd();
+        let taken = time(|| self.simulation.advance(MINUTE));
+        self.check(before, PING);
+        // They answer, so that none counts as inactive in the next round.
+        for key in &self.keys {
+            self.simulation.speak_in_crowd(*key, PONG);
+        }
+        taken
+    }
+
+    /// Is made to have been heard in this order.
+    fn in_order(&mut self, order: fn(u32, u32) -> u32) -> &mut Self {
+        self.speak_over_a_minute(order);
+        self
+    }
+
+    /// A minute in which each is heard, in this order.
+    fn speak_over_a_minute(&mut self, order: fn(u32, u32) -> u32) {
+        let count = u32::try_from(self.keys.len()).expect("it was a u32");
+        self.over_a_minute(count, |crowd, number| {
+            let key = crowd.keys[order(number, count) as usize];
+            crowd.simulation.speak_in_crowd(key, PONG);
+        });
+    }
+
+    /// Each was sent so many bytes, in one write.
+    fn check(&self, before: Heard, bytes: u64) {
+        let (now, count) = (self.simulation.heard_by_crowd(), self.keys.len() as u64);
+        assert_eq!(now.writes - before.writes, count, "one write for each");
+        assert_eq!(now.bytes - before.bytes, count * bytes, "all of it");
+    }
+}
