@@ -21,6 +21,9 @@ const LEVELS: u32 = (u64::BITS - SLOT_BITS).div_ceil(LEVEL_BITS) + 1;
 /// The end of a list.
 const NIL: u32 = u32::MAX;
 
+// Every deadline has a level, and every level a bit.
+const _: () = assert!(LEVEL_BITS * (LEVELS - 1) + SLOT_BITS > u64::BITS && LEVELS <= u32::BITS);
+
 // One entry a session: with a million of them, a word more is eight megabytes more.
 const _: () = assert!(size_of::<Entry<u64>>() <= 32 && size_of::<Option<TimerId>>() == 4);
 
@@ -84,6 +87,8 @@ pub struct TimerWheel<K> {
     scheduled: usize,
     /// Which slots of each level hold entries.
     occupied: [u64; LEVELS as usize],
+    /// Which levels do.
+    levels: u32,
     slots: Box<[Slot]>,
     /// Entries whose deadline is exactly `elapsed`.
     due: List,
@@ -106,6 +111,7 @@ impl<K: Copy> TimerWheel<K> {
             entries: Slab::new(),
             scheduled: 0,
             occupied: [0; LEVELS as usize],
+            levels: 0,
             slots: vec![Slot::EMPTY; (LEVELS * SLOTS) as usize].into_boxed_slice(),
             due: List::EMPTY,
             late: BTreeSet::new(),
@@ -218,22 +224,24 @@ impl<K: Copy> TimerWheel<K> {
         if self.due.head != NIL {
             return Some((self.elapsed, Earliest::Entry(self.due.head)));
         }
-        let firsts = (0..LEVELS).filter_map(|level| self.first_slot(level));
-        let (min, slot) = firsts.min_by_key(|&(min, _)| min)?;
-        Some((min, Earliest::Slot(slot)))
+        let mut earliest = None;
+        let mut levels = self.levels;
+        while levels != 0 {
+            let first = self.first_slot(levels.trailing_zeros());
+            earliest = Some(earliest.map_or(first, |earlier| first.min(earlier)));
+            levels &= levels - 1;
+        }
+        earliest.map(|(min, slot)| (min, Earliest::Slot(slot)))
     }
 
-    /// The level's first occupied slot, counted from where the time stands, and its minimum. The
-    /// slots after it hold only later deadlines, but a lower level may hold later ones as well.
-    fn first_slot(&self, level: u32) -> Option<(u64, u32)> {
-        let occupied = self.occupied[level as usize];
-        if occupied == 0 {
-            return None;
-        }
+    /// The first occupied slot of a level that has one, counted from where the time stands, and
+    /// its minimum. The slots after it hold only later deadlines, but a lower level may hold later
+    /// ones as well.
+    fn first_slot(&self, level: u32) -> (u64, u32) {
         let here = position(self.elapsed, level);
-        let ahead = occupied.rotate_right(here).trailing_zeros();
+        let ahead = self.occupied[level as usize].rotate_right(here).trailing_zeros();
         let slot = level * SLOTS + (here + ahead) % SLOTS;
-        Some((self.slots[slot as usize].min, slot))
+        (self.slots[slot as usize].min, slot)
     }
 
     /// Moves the time on to the slot's minimum and its entries to where they belong from there:
@@ -251,7 +259,12 @@ impl<K: Copy> TimerWheel<K> {
     }
 
     fn take_slot(&mut self, slot: u32) -> Slot {
-        self.occupied[(slot / SLOTS) as usize] &= !(1 << (slot % SLOTS));
+        let level = slot / SLOTS;
+        let occupied = &mut self.occupied[level as usize];
+        *occupied &= !(1 << (slot % SLOTS));
+        if *occupied == 0 {
+            self.levels &= !(1 << level);
+        }
         std::mem::replace(&mut self.slots[slot as usize], Slot::EMPTY)
     }
 
@@ -269,7 +282,9 @@ impl<K: Copy> TimerWheel<K> {
             }
             Ordering::Greater => {
                 let slot = slot_for(deadline, self.elapsed);
-                self.occupied[(slot / SLOTS) as usize] |= 1 << (slot % SLOTS);
+                let level = slot / SLOTS;
+                self.occupied[level as usize] |= 1 << (slot % SLOTS);
+                self.levels |= 1 << level;
                 let Slot { list, min } = &mut self.slots[slot as usize];
                 list.push_back(&mut self.entries, index);
                 *min = deadline.min(*min);
@@ -329,8 +344,12 @@ fn millis_rounded_down(since: Duration) -> u64 {
 /// distance alone, no instant comes at which all entries change theirs together.
 fn slot_for(deadline: u64, elapsed: u64) -> u32 {
     let slots = |time: u64, level| time >> (level * LEVEL_BITS);
-    let is_near = |&level: &u32| slots(deadline, level) - slots(elapsed, level) < u64::from(SLOTS);
-    let level = (0..LEVELS).find(is_near).expect("the top level holds every u64");
+    let is_near = |level| slots(deadline, level) - slots(elapsed, level) < u64::from(SLOTS);
+    // On any lower level the distance by itself is a whole turn. On this one it is less, but may
+    // touch a slot more than it is long.
+    let bits = (deadline - elapsed).checked_ilog2().map_or(0, |log| log + 1);
+    let level = bits.saturating_sub(SLOT_BITS).div_ceil(LEVEL_BITS);
+    let level = if is_near(level) { level } else { level + 1 };
     level * SLOTS + position(deadline, level)
 }
 
