@@ -202,7 +202,13 @@ impl Outbox {
             return;
         }
         let RunFrame { start, end, index } = frame;
-        self.append(Chunk::Run { start, end, first: index, last: index + 1 });
+        let chunk = Chunk::Run { start, end, first: index, last: index + 1 };
+        if self.head.is_none() {
+            // Built in place: to move what was just written in parts, a processor has to wait.
+            self.head = Some(chunk);
+        } else {
+            self.append(chunk);
+        }
     }
 
     /// The bytes to write next, as far as they are contiguous.

@@ -54,26 +54,31 @@ pub struct ListenerId(pub(crate) u16);
 ///
 /// A session costs about 300 bytes; an idle one owns no buffer. Metadata, typed data, headers and
 /// the subprotocol share one further allocation, made when the first of them is used.
+///
+/// The fields stand in this order, and behind those of the table that go with them, because a
+/// broadcast to very many sessions waits for nothing but memory: what it needs stands in front and
+/// shares cache lines, then comes what a heartbeat needs, then the rest.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Session {
-    id: SessionId,
-    remote: SocketAddr,
-    /// Absent for `/`, for raw TCP, and for what the host accepted itself.
-    target: Option<Box<str>>,
-    extras: Option<Box<Extras>>,
+    pub(crate) outbox: Outbox,
+    sent: Traffic,
+    ending: Option<Box<Ending>>,
+    pub(crate) codec: Codec,
     connected: Instant,
     /// Times after `connected`, in nanoseconds: half the size of an `Instant`.
     last_active: u64,
-    last_message: u64,
     pinged: Option<NonZeroU64>,
-    received: Traffic,
-    sent: Traffic,
-    dropped: u64,
-    pub(crate) codec: Codec,
-    pub(crate) outbox: Outbox,
-    ending: Option<Box<Ending>>,
-    listener: Option<ListenerId>,
+    last_message: u64,
     inactive: bool,
+    listener: Option<ListenerId>,
+    received: Traffic,
+    dropped: u64,
+    extras: Option<Box<Extras>>,
+    id: SessionId,
+    /// Absent for `/`, for raw TCP, and for what the host accepted itself.
+    target: Option<Box<str>>,
+    remote: SocketAddr,
 }
 
 /// What few sessions have.

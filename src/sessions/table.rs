@@ -48,13 +48,15 @@ pub(crate) struct Readiness {
     pub(crate) delayed: bool,
 }
 
-/// One socket and what is spoken on it.
+/// One socket and what is spoken on it. In this order, what a flush needs shares cache lines with
+/// the front of the session.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Connection {
-    pub(crate) transport: Transport,
+    pub(crate) readiness: Readiness,
     generation: u32,
     pub(crate) timer: TimerId,
-    pub(crate) readiness: Readiness,
+    pub(crate) transport: Transport,
     pub(crate) stage: Stage,
 }
 
@@ -180,7 +182,7 @@ impl Table {
         // A fresh socket can be written to; whether it can be read, the first edge tells.
         let readiness = Readiness { writable: true, ..Readiness::default() };
         let generation = key.generation();
-        self.connections.insert(Connection { transport, generation, timer, readiness, stage });
+        self.connections.insert(Connection { readiness, generation, timer, transport, stage });
         key
     }
 
