@@ -404,3 +404,18 @@ proptest! {
         prop_assert_eq!(pair.spurious, 0);
     }
 }
+
+#[test]
+fn a_deadline_that_touches_one_slot_too_many_does_not_hide_an_earlier_one() {
+    let start = Instant::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    let mut wheel = TimerWheel::new(start);
+    // From 7 to 512 it is less than the 64 slots of 8 that a level has, but 65 are touched.
+    assert_eq!(wheel.pop_expired(at(7)), None);
+    wheel.insert("later", at(512));
+    wheel.insert("earlier", at(100));
+    assert_eq!(wheel.next_deadline(), Some(at(100)));
+    assert_eq!(wheel.pop_expired(at(511)), Some("earlier"));
+    assert_eq!(wheel.pop_expired(at(511)), None);
+    assert_eq!(wheel.pop_expired(at(512)), Some("later"));
+}
