@@ -9,6 +9,8 @@ mod settings;
 mod signals;
 mod stdio;
 
+use std::env;
+use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -20,7 +22,8 @@ const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let (text, code) = match settings::load(std::env::args_os(), std::env::vars_os()) {
+    let loaded = settings::load(env::args_os(), env::vars_os(), |path| fs::read_to_string(path));
+    let (text, code) = match loaded {
         Ok(Request::Run(loaded)) => {
             logging::start(loaded.settings.log);
             for name in &loaded.unknown_variables {

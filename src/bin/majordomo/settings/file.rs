@@ -2,18 +2,22 @@
 //! stands for its text, and an array of these for a list.
 
 use std::ffi::OsStr;
-use std::fs;
+use std::io;
 
 use toml::{Table, Value};
 
 use super::table::{self, SETTINGS};
 use super::{Given, Refusal, Source};
 
-/// Reads the file at `path`, which `named_by`, a flag or a variable, asked for.
-pub(super) fn read(named_by: &str, path: &OsStr) -> Result<Vec<Given>, Refusal> {
+/// What the file at `path` has to say, which `named_by`, a flag or a variable, asked for.
+pub(super) fn load(
+    named_by: &str,
+    path: &OsStr,
+    read: impl FnOnce(&OsStr) -> io::Result<String>,
+) -> Result<Vec<Given>, Refusal> {
     // A path is the person's own text, but a message has to stay one line.
     let name = path.to_string_lossy().replace(char::is_control, "?");
-    let text = fs::read_to_string(path)
+    let text = read(path)
         .map_err(|error| Refusal(format!("{named_by}: cannot read {name:?}: {error}")))?;
     parse(&name, &text)
 }

@@ -2,7 +2,7 @@
 //! file over the defaults. A bad value is refused wherever it stands, also where a stronger source
 //! overrides it: it would wait there for the day on which the other is taken away.
 //!
-//! Knows no socket and starts nothing.
+//! Knows no socket, opens no file and starts nothing.
 
 mod args;
 mod environment;
@@ -10,8 +10,9 @@ mod file;
 mod table;
 pub(crate) mod value;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::io;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -153,7 +154,8 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Reads the settings. `args` begins with the program's name.
+/// Reads the settings. `args` begins with the program's name; `read` gives the text of the file,
+/// if one is named.
 ///
 /// # Errors
 ///
@@ -162,6 +164,7 @@ impl fmt::Display for Refusal {
 pub(crate) fn load(
     args: impl IntoIterator<Item = OsString>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,
+    read: impl FnOnce(&OsStr) -> io::Result<String>,
 ) -> Result<Request, Refusal> {
     let args = match args::parse(args)? {
         args::Parsed::Print(text) => return Ok(Request::Print(text)),
@@ -170,9 +173,9 @@ pub(crate) fn load(
     let environment = environment::parse(variables)?;
     let mut loaded = Loaded::new(environment.unknown);
     if let Some(path) = args.config {
-        loaded.apply(file::read("--config", &path)?)?;
+        loaded.apply(file::load("--config", &path, read)?)?;
     } else if let Some(path) = environment.config {
-        loaded.apply(file::read(environment::CONFIG, &path)?)?;
+        loaded.apply(file::load(environment::CONFIG, &path, read)?)?;
     }
     loaded.apply(environment.given)?;
     loaded.apply(args.given)?;

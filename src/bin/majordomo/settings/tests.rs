@@ -11,7 +11,7 @@ use super::*;
 fn load_from(args: &[&str], variables: &[(&str, &str)]) -> Result<Request, Refusal> {
     let args = ["majordomo"].iter().chain(args).map(OsString::from);
     let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
-    load(args, variables)
+    load(args, variables, |path| fs::read_to_string(path))
 }
 
 fn loaded(args: &[&str], variables: &[(&str, &str)]) -> Loaded {
