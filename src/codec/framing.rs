@@ -81,7 +81,9 @@ pub trait CustomFraming: fmt::Debug + Send + Sync {
     /// Looks for one frame at the front of `input`.
     ///
     /// `seen` bytes of the input were there in an earlier call, which found it incomplete: a
-    /// search for a delimiter need not begin before them. Answers that make no sense (a payload
+    /// search for a delimiter need not begin before them. The input is never longer than the limit
+    /// for messages and [`max_overhead`](Self::max_overhead) together and one byte: with that, a
+    /// frame that is still incomplete is too big. Answers that make no sense (a payload
     /// out of the range of what is consumed, nothing consumed, more consumed than there is) end
     /// the session as [`CodecError::Protocol`].
     ///

@@ -38,13 +38,17 @@ impl Custom {
             return Ok(None);
         }
         let max_frame = self.max.saturating_add(self.framing.max_overhead());
+        // The byte over it is what makes a frame too big. Were more of them shown, it would depend
+        // on the reads what the framing finds there.
+        let shown = max_frame.saturating_add(1);
         let too_big = Err(CodecError::MessageTooBig { max: self.max });
 
         let held = self.bytes.len();
         if held > 0 {
-            self.bytes.extend_from_slice(input);
+            let more = input.len().min(shown.saturating_sub(held));
+            self.bytes.extend_from_slice(&input[..more]);
         }
-        let arrived = if held > 0 { &self.bytes } else { &**input };
+        let arrived = if held > 0 { &self.bytes } else { &input[..input.len().min(shown)] };
         let frame = match self.framing.decode(arrived, self.seen)? {
             Progress::Incomplete if arrived.len() > max_frame => return too_big,
             Progress::Incomplete => {
@@ -135,6 +139,43 @@ mod tests {
             let frame = Frame { payload, kind: PayloadKind::Binary, consumed };
             let result = read(&mut stubborn(Progress::Frame(frame), 3), &[b"abcdef"]).1;
             assert_eq!(result, too_big);
+        }
+    }
+
+    /// Finds a wrong byte however late it stands, and never a frame.
+    #[derive(Debug)]
+    struct Picky;
+
+    impl CustomFraming for Picky {
+        fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError> {
+            match memchr::memchr(b'!', &input[seen..]) {
+                Some(_) => Err(Protocol("an exclamation mark")),
+                None => Ok(Progress::Incomplete),
+            }
+        }
+
+        fn encode(&self, _: Message<'_>, _: &mut Vec<u8>) -> Result<(), &'static str> {
+            Err("never")
+        }
+
+        fn max_overhead(&self) -> usize {
+            2
+        }
+    }
+
+    #[test]
+    fn what_stands_beyond_the_limit_is_not_shown_however_it_came() {
+        for (bytes, error) in [
+            (&b"abcd!"[..], Protocol("an exclamation mark")),
+            (b"abcde!", Protocol("an exclamation mark")),
+            (b"abcdef!", MessageTooBig { max: 3 }),
+            (b"abcdefghijklmnopqrstuvwxyz!", MessageTooBig { max: 3 }),
+        ] {
+            for chunk_len in 1..=bytes.len() {
+                let mut framed = Framed::new(Framing::Custom(Arc::new(Picky)), 3);
+                let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
+                assert_eq!(read(&mut framed, &chunks), (vec![], Err(error)), "{chunk_len}");
+            }
         }
     }
 
