@@ -91,14 +91,16 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<Request>, String> {
     Ok(Some(Request { id, command }))
 }
 
-/// `serde_json` counts lines within the text, which is always one here.
+/// `serde_json` counts lines within the text, which is always one here, and repeats the names of
+/// fields as they are, which need not be one line.
 fn describe(error: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", error.line(), error.column());
     let text = error.to_string();
-    match text.strip_suffix(&place) {
+    let text = match text.strip_suffix(&place) {
         Some(what) => format!("{what}, at column {}", error.column()),
         None => text,
-    }
+    };
+    text.replace(char::is_control, "?")
 }
 
 /// Everything that may stand in a command. What one takes out of it, it allows; what is left at

@@ -84,6 +84,14 @@ fn a_blank_line_is_nothing() {
 }
 
 #[test]
+fn what_is_wrong_is_one_line_whatever_the_driver_wrote() {
+    let unknown = refusal(r#"{"command":"stats","a\nb\u001b":1}"#);
+    assert!(unknown.starts_with("unknown field `a?b?`, expected "), "{unknown:?}");
+    let unknown = refusal(r#"{"command":"a\r\nb"}"#);
+    assert!(unknown.starts_with("unknown variant `a??b`, expected "), "{unknown:?}");
+}
+
+#[test]
 fn a_bad_command_says_what_is_wrong() {
     let cases = [
         ("stats", "not a JSON object"),
