@@ -1,0 +1,188 @@
+//! Request heads: any bytes, however they are cut, against a plain reading of the same head, and
+//! the answers to them.
+
+use majordomo::codec::handshake::{DEFAULT_MAX_HEAD, HeadReader, MAX_HEADERS, Progress, Refusal};
+use majordomo::codec::request::{HeaderSlots, HttpVersion, Request, RequestKind};
+use majordomo::codec::response::{Response, write_upgrade};
+
+use super::stream::{choices, reads};
+
+/// What became of a stream of heads.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    /// The heads that ended, and what they ask for.
+    heads: Vec<(Vec<u8>, Result<Asked, Refusal>)>,
+    /// What is left of the stream behind the last of them.
+    end: Result<usize, Refusal>,
+}
+
+/// What a request asks for.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    /// A session; with the value of `Sec-WebSocket-Accept` that answers it.
+    Upgrade(String),
+    Plain,
+}
+
+/// The first three bytes choose the limit of a head and the lengths of the reads.
+pub fn check(data: &[u8]) {
+    let Some(([limit, a, b], stream)) = choices(data) else { return };
+    let max = if limit == 0 { DEFAULT_MAX_HEAD } else { 4 * limit };
+    let at_once = feed(stream, &[usize::MAX], max);
+    assert_eq!(feed(stream, &[a, b], max), at_once, "in reads of {a} and {b}");
+    assert_eq!(feed(stream, &[1], max), at_once, "byte by byte");
+
+    let mut rest = stream;
+    for (head, asked) in &at_once.heads {
+        assert!(head.len() <= max);
+        assert!(rest.starts_with(head), "a head is handed out as it came");
+        rest = &rest[head.len()..];
+        let end = head.windows(4).position(|four| four == b"\r\n\r\n");
+        assert_eq!(end, Some(head.len() - 4), "a head ends with its first empty line");
+        if let Ok(asked) = asked {
+            obeys(head, asked);
+        }
+    }
+    match at_once.end {
+        Ok(left) => assert!(left == rest.len() && left < max && find_end(rest).is_none()),
+        Err(Refusal::HeadTooLarge) => {
+            assert!(rest.len() >= max && find_end(rest).is_none_or(|end| end > max));
+        }
+        Err(refusal) => answers(&Response::from(refusal), refusal.status()),
+    }
+
+    // Nobody gives it what is no whole head; but a panic would be worse than an answer.
+    let mut slots = HeaderSlots::new();
+    let _ = Request::parse(stream, &mut slots);
+}
+
+fn find_end(stream: &[u8]) -> Option<usize> {
+    stream.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+}
+
+/// Feeds the stream to a reader, in reads of these lengths.
+fn feed(stream: &[u8], lengths: &[usize], max: usize) -> Outcome {
+    let mut reader = HeadReader::new(max);
+    let (mut heads, mut left) = (Vec::new(), 0);
+    for mut read in reads(stream, lengths) {
+        while !read.is_empty() {
+            match reader.take(read) {
+                Err(refusal) => {
+                    assert_eq!(reader.take(b"GET "), Err(refusal), "a refusal stays");
+                    assert_eq!(reader.buffered(), 0);
+                    return Outcome { heads, end: Err(refusal) };
+                }
+                Ok(Progress::Partial) => {
+                    left += read.len();
+                    assert_eq!(reader.buffered(), left);
+                    break;
+                }
+                Ok(Progress::Complete { head, consumed }) => {
+                    assert_eq!(head.len(), left + consumed);
+                    heads.push((head.to_vec(), ask(head)));
+                    (read, left) = (&read[consumed..], 0);
+                    assert_eq!(reader.buffered(), 0);
+                }
+            }
+        }
+    }
+    Outcome { heads, end: Ok(left) }
+}
+
+/// What the head asks for. Everything that can be asked of it is asked.
+fn ask(head: &[u8]) -> Result<Asked, Refusal> {
+    let mut slots = HeaderSlots::new();
+    let request = Request::parse(head, &mut slots)?;
+    let _ = (request.origin(), request.query_value("id"), request.has_body());
+    assert!(request.path().starts_with('/') || request.path() == "*");
+    assert!(
+        request.target() == "*" || request.query().is_none_or(|q| request.target().ends_with(q))
+    );
+    for offered in request.subprotocols() {
+        assert!(!offered.is_empty() && offered.bytes().all(|byte| byte.is_ascii_graphic()));
+    }
+    match request.kind()? {
+        RequestKind::Plain => Ok(Asked::Plain),
+        RequestKind::Upgrade(upgrade) => {
+            let mut answer = Vec::new();
+            let subprotocol = upgrade.subprotocols().next();
+            write_upgrade(&upgrade, subprotocol, &[], &mut answer).expect("one of those offered");
+            let accept = upgrade.accept_key();
+            let field = format!("\r\nSec-WebSocket-Accept: {accept}\r\n");
+            let answer = String::from_utf8(answer).expect("an answer is ASCII");
+            assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\n"));
+            assert!(answer.contains(&field));
+            // Nothing of the request can put a line into the answer.
+            assert_eq!(answer.matches('\n').count(), 5 + usize::from(subprotocol.is_some()));
+            Ok(Asked::Upgrade(accept))
+        }
+    }
+}
+
+/// What holds for a head that was not refused, by a reading of it that cares for nothing else.
+fn obeys(head: &[u8], asked: &Asked) {
+    assert!(head.iter().all(|b| !b.is_ascii_control() || b"\r\n\t".contains(b)));
+    let lines: Vec<&[u8]> = head[..head.len() - 4].split(|&byte| byte == b'\n').collect();
+    let (line, fields) = lines.split_first().expect("a split gives something");
+    let line: Vec<&[u8]> = line.trim_ascii_end().split(|&byte| byte == b' ').collect();
+    let [method, target, version] = line[..] else { panic!("three parts, and not {line:?}") };
+    assert!(fields.len() <= MAX_HEADERS);
+    let fields: Vec<(&[u8], &[u8])> = fields
+        .iter()
+        .map(|field| {
+            let field = field.strip_suffix(b"\r").unwrap_or(field);
+            let colon = field.iter().position(|&byte| byte == b':').expect("a colon");
+            let name = &field[..colon];
+            assert!(!name.is_empty() && name.iter().all(u8::is_ascii_graphic), "no space");
+            (name, field[colon + 1..].trim_ascii())
+        })
+        .collect();
+
+    let mut slots = HeaderSlots::new();
+    let request = Request::parse(head, &mut slots).expect("it was not refused before");
+    assert_eq!((request.method().as_bytes(), request.target().as_bytes()), (method, target));
+    let spelled: &[u8] =
+        if request.version() == HttpVersion::Http11 { b"HTTP/1.1" } else { b"HTTP/1.0" };
+    assert_eq!(version, spelled);
+    let read = request.headers();
+    let read = read.iter().map(|field| (field.name().as_bytes(), field.as_bytes()));
+    assert!(read.eq(fields.iter().copied()), "{fields:?}");
+
+    let all = |wanted: &str| -> Vec<&[u8]> {
+        let is_wanted = |name: &[u8]| name.eq_ignore_ascii_case(wanted.as_bytes());
+        fields.iter().filter(|(name, _)| is_wanted(name)).map(|(_, value)| *value).collect()
+    };
+    let lists = |name, element: &[u8]| {
+        all(name).iter().any(|value| {
+            value.split(|&b| b == b',').any(|each| each.trim_ascii().eq_ignore_ascii_case(element))
+        })
+    };
+    // Whoever reads another one of two would read another request.
+    for single in ["host", "content-length", "sec-websocket-key", "sec-websocket-version"] {
+        assert!(all(single).len() <= 1, "{single} twice");
+    }
+    assert!(version == b"HTTP/1.0" || all("host").len() == 1);
+    assert!(all("content-length").is_empty() || all("transfer-encoding").is_empty());
+    assert_eq!(lists("upgrade", b"websocket"), *asked != Asked::Plain);
+    if let Asked::Upgrade(accept) = asked {
+        assert_eq!((method, version), (&b"GET"[..], &b"HTTP/1.1"[..]));
+        assert!(lists("connection", b"upgrade"));
+        assert_eq!(all("sec-websocket-version"), [b"13"]);
+        assert!(all("content-length").iter().all(|len| len.iter().all(|&digit| digit == b'0')));
+        assert!(all("transfer-encoding").is_empty());
+        let [key] = all("sec-websocket-key")[..] else { panic!("one key") };
+        assert_eq!(key.len(), 24);
+        assert_eq!(*accept, tungstenite::handshake::derive_accept_key(key));
+    }
+}
+
+/// The answer is whole, and the connection ends behind it.
+fn answers(response: &Response, status: u16) {
+    let mut answer = Vec::new();
+    response.write_to(false, &mut answer);
+    let answer = String::from_utf8(answer).expect("an answer is ASCII");
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an empty line");
+    assert!(head.contains("close"), "{head}");
+    assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())), "{head}");
+}

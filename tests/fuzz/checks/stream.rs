@@ -1,0 +1,133 @@
+//! A stream that arrives in reads, and what a codec hears in it.
+
+use majordomo::codec::{Codec, CodecError, Event};
+use majordomo::{CloseCode, Message, OwnedMessage};
+
+/// An event, whether it was borrowed or put together.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Said {
+    Text(String),
+    Binary(Vec<u8>),
+    Ping(Vec<u8>),
+    Pong,
+    Close(Option<u16>, String),
+}
+
+impl Said {
+    /// The message, if it is one.
+    pub(crate) fn message(&self) -> Option<Message<'_>> {
+        match self {
+            Self::Text(text) => Some(Message::Text(text)),
+            Self::Binary(bytes) => Some(Message::Binary(bytes)),
+            Self::Ping(_) | Self::Pong | Self::Close(..) => None,
+        }
+    }
+}
+
+impl From<OwnedMessage> for Said {
+    fn from(message: OwnedMessage) -> Self {
+        match message {
+            OwnedMessage::Text(text) => Self::Text(text),
+            OwnedMessage::Binary(bytes) => Self::Binary(bytes),
+        }
+    }
+}
+
+impl From<Event<'_>> for Said {
+    fn from(event: Event<'_>) -> Self {
+        match event {
+            Event::Message(message) => message.to_owned().into(),
+            Event::Assembled(message) => message.into(),
+            Event::Ping(payload) => Self::Ping(payload.as_slice().to_vec()),
+            Event::Pong => Self::Pong,
+            Event::Close { code, reason } => Self::Close(code.map(CloseCode::get), reason.into()),
+        }
+    }
+}
+
+/// All that a stream says, and how it ended.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Heard {
+    pub(crate) said: Vec<Said>,
+    pub(crate) end: End,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum End {
+    /// Between two messages.
+    Boundary,
+    /// Within one.
+    Within,
+    /// With a close frame: nobody reads on.
+    Close,
+    /// With an error: nobody can.
+    Error(CodecError),
+}
+
+/// Cuts a stream into reads of these lengths, over and over.
+pub(crate) fn reads<'a>(stream: &'a [u8], lengths: &[usize]) -> impl Iterator<Item = &'a [u8]> {
+    let (mut rest, mut lengths) = (stream, lengths.iter().cycle());
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let length = lengths.next().expect("there is a length");
+        let (read, later) = rest.split_at(rest.len().min((*length).max(1)));
+        rest = later;
+        Some(read)
+    })
+}
+
+/// What the codec hears in the reads.
+pub(crate) fn hear_once(mut codec: Codec, stream: &[u8], lengths: &[usize], max: usize) -> Heard {
+    let mut said = Vec::new();
+    // The codec unmasks in place.
+    let mut stream = stream.to_vec();
+    let (mut rest, mut lengths) = (&mut stream[..], lengths.iter().cycle());
+    while !rest.is_empty() {
+        let length = *lengths.next().expect("there is a length");
+        let (mut input, later) = rest.split_at_mut(length.clamp(1, rest.len()));
+        rest = later;
+        loop {
+            match codec.decode(&mut input) {
+                Ok(Some(event)) => said.push(Said::from(event)),
+                Ok(None) => break,
+                Err(wrong) => return Heard { said, end: End::Error(wrong) },
+            }
+            match said.last() {
+                Some(Said::Close(..)) => return Heard { said, end: End::Close },
+                Some(Said::Text(text)) => assert!(text.len() <= max, "over the limit"),
+                Some(Said::Binary(bytes)) => assert!(bytes.len() <= max, "over the limit"),
+                _ => {}
+            }
+        }
+        assert!(input.is_empty(), "without an event all of the input is consumed");
+    }
+    let end = if codec.is_at_boundary() { End::Boundary } else { End::Within };
+    Heard { said, end }
+}
+
+/// A stream of at least this length is long.
+const LONG: usize = 2048;
+
+/// What the codec hears, which has to be the same in one read, byte by byte, and in these reads.
+pub(crate) fn hear(
+    codec: impl Fn() -> Codec,
+    stream: &[u8],
+    lengths: &[usize],
+    max: usize,
+) -> Heard {
+    let at_once = hear_once(codec(), stream, &[usize::MAX], max);
+    assert_eq!(hear_once(codec(), stream, lengths, max), at_once, "in reads of {lengths:?}");
+    // Byte by byte, but for streams that are so long that it takes too long.
+    let crumbs: &[usize] = if stream.len() < LONG { &[1] } else { &[1, 1, 1, 1, 1, 1, 1, 1, LONG] };
+    assert_eq!(hear_once(codec(), stream, crumbs, max), at_once, "in reads of {crumbs:?}");
+    at_once
+}
+
+/// Takes `N` bytes off the front, which choose how the rest is used.
+pub(crate) fn choices<const N: usize>(data: &[u8]) -> Option<([usize; N], &[u8])> {
+    let (first, rest) = data.split_first_chunk::<N>()?;
+    Some((first.map(usize::from), rest))
+}

@@ -1,0 +1,5 @@
+//! See `checks::websocket`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::websocket::check(data));
