@@ -153,6 +153,13 @@ impl Gateway {
         let number = line.trim_start_matches(':').split_whitespace().next();
         number.and_then(|number| number.parse().ok()).expect("a number")
     }
+
+    /// How many files it has open.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn open_files(&self) -> usize {
+        let files = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(files).expect("it runs").count()
+    }
 }
 
 impl Drop for Gateway {
@@ -322,6 +329,11 @@ impl Client {
 
     /// Closes, and waits for the answer.
     pub(crate) fn close(mut self, code: u16, reason: &str) {
+        self.leave(code, reason);
+    }
+
+    /// The same for one that is lent.
+    pub(crate) fn leave(&mut self, code: u16, reason: &str) {
         let frame = CloseFrame { code: code.into(), reason: reason.into() };
         self.0.close(Some(frame)).expect("it is open");
         while self.0.read().is_ok() {}

@@ -1,0 +1,145 @@
+//! More than anybody can answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use crate::attacker::Attacker;
+use crate::siege::{Siege, besiege};
+use crate::wire;
+
+#[test]
+fn every_ping_of_a_flood_is_answered_while_the_pongs_are_read() {
+    const PINGS: usize = 100_000;
+    const WINDOW: usize = 500;
+    besiege(&[], |siege| {
+        let mut attacker = siege.sessions(1).remove(0);
+        for first in (0..PINGS).step_by(WINDOW) {
+            let numbers = first..first + WINDOW;
+            let pings: Vec<u8> =
+                numbers.clone().flat_map(|number| wire::ping(&number.to_string())).collect();
+            assert!(attacker.send(&pings));
+            let answers: Vec<_> = numbers.map(|number| format!("pong {number}")).collect();
+            assert_eq!(attacker.frames(WINDOW), answers);
+        }
+        attacker
+    });
+}
+
+#[test]
+fn pings_of_those_who_do_not_read_cost_no_more_than_an_outbox() {
+    const ATTACKERS: usize = 2;
+    let payload = "x".repeat(125);
+    besiege(&["--max-outbox=64KiB", "--max-message-size=64KiB"], |siege| {
+        let mut attackers = siege.sessions(ATTACKERS);
+        // 10 MB of pings from each, more than the kernel holds; what their pongs find full, they do not fill further.
+        let batch = wire::ping(&payload).repeat(1000);
+        for _ in 0..80 {
+            for attacker in &mut attackers {
+                assert!(attacker.send(&batch));
+            }
+        }
+        let stats = siege.stats();
+        let queued = stats["queued_bytes"].as_u64().expect("a number");
+        assert!(queued > 0 && queued <= (ATTACKERS * (70 << 10)) as u64, "{queued} bytes wait");
+        println!("{queued} bytes wait");
+        let growth = siege.growth();
+        assert!(growth.resident < 1024, "{growth:?}");
+        // They are sessions still: what they say is heard, and what reaches them is whole.
+        for attacker in &mut attackers {
+            assert!(attacker.send(&wire::close(1000, "")));
+            let frames = attacker.last_frames();
+            let (last, pongs) = frames.split_last().expect("a close frame");
+            assert_eq!(last, "close 1000");
+            assert!(pongs.iter().all(|pong| *pong == format!("pong {payload}")));
+        }
+        attackers
+    });
+}
+
+#[test]
+fn who_never_reads_the_answers_is_cut_off_and_its_messages_are_given_back() {
+    const ATTACKERS: usize = 5;
+    let stats = besiege(&[], |siege| {
+        let mut attackers = siege.sessions(ATTACKERS);
+        let batch = wire::text(&"x".repeat(1000)).repeat(1000);
+        // Each megabyte is more than an outbox holds, beside what the kernel does.
+        for attacker in &mut attackers {
+            assert!((0..100).any(|_| !attacker.send(&batch)), "100 MB were taken");
+        }
+        attackers
+    });
+    assert_eq!(stats["disconnects"]["slow_consumer"], ATTACKERS, "{stats:#}");
+    assert_eq!(stats["queued_bytes"], 0);
+}
+
+#[test]
+fn where_messages_are_dropped_instead_an_outbox_stays_within_its_bound() {
+    const ATTACKERS: usize = 2;
+    /// More than an outbox and the kernel hold together.
+    const BATCHES: u64 = 70;
+    for policy in ["drop-newest", "drop-oldest"] {
+        let flags = [
+            &format!("--slow-consumer={policy}"),
+            "--max-outbox=64KiB",
+            "--max-message-size=64KiB",
+        ];
+        let stats = besiege(&flags, |siege| {
+            let mut attackers: Vec<_> = (0..ATTACKERS)
+                .map(|_| {
+                    let mut attacker = siege.attacker().with_small_window();
+                    attacker.upgrade("/");
+                    attacker
+                })
+                .collect();
+            let batch = wire::text(&"x".repeat(1000)).repeat(100);
+            for _ in 0..BATCHES {
+                for attacker in &mut attackers {
+                    assert!(attacker.send(&batch), "nobody is cut off");
+                }
+            }
+            let stats = siege.wait_for(|_, stats| {
+                stats["received"]["bytes"].as_u64() >= Some(ATTACKERS as u64 * BATCHES * 100_000)
+            });
+            let queued = stats["queued_bytes"].as_u64().expect("a number");
+            assert!(queued <= (ATTACKERS * (65 << 10)) as u64, "{queued} bytes wait");
+            // 14 MB came in, and few went out.
+            let growth = siege.growth();
+            assert!(growth.resident < 2048, "{growth:?}");
+            attackers
+        });
+        let lost = stats["dropped"].as_u64().max(stats["refused"].as_u64());
+        assert!(lost > Some(1000), "{stats:#}");
+        assert_eq!(stats["disconnects"]["connection_lost"], ATTACKERS);
+    }
+}
+
+#[test]
+fn a_flood_leaves_everybody_else_their_turn() {
+    const ATTACKERS: usize = 3;
+    besiege(&[], |siege| {
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let floods: Vec<_> =
+                (0..ATTACKERS).map(|_| scope.spawn(|| flood(siege, &over))).collect();
+            siege.wait_for_rounds(50);
+            over.store(true, Ordering::Relaxed);
+            for flood in floods {
+                let sent = flood.join().expect("every message came back");
+                assert!(sent > 1000, "{sent} messages are no flood");
+            }
+        });
+    });
+}
+
+/// Sends as fast as it can, and reads what comes back, until it is over.
+fn flood(siege: &Siege, over: &AtomicBool) -> usize {
+    let mut attacker: Attacker = siege.sessions(1).remove(0);
+    let batch = wire::text("flood").repeat(2000);
+    let mut sent = 0;
+    while !over.load(Ordering::Relaxed) {
+        assert!(attacker.send(&batch));
+        assert_eq!(attacker.frames(2000).len(), 2000);
+        sent += 2000;
+    }
+    sent
+}

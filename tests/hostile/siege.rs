@@ -1,0 +1,308 @@
+//! What every scenario shares: a gateway, well-behaved clients that talk through it all the while,
+//! and what has to be as it was when the attack is over.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::ChildStdin;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::attacker::Attacker;
+use crate::gateway::{Client, Gateway, LINES, LONG, RawClient, WS};
+
+/// The most that the gateway's own memory may have grown by after an attack, in KiB: what an
+/// allocator keeps of what it was given back, which is up to twice the largest piece of it, and the
+/// table's room for as many sessions as there were.
+const ALLOWANCE: u64 = 4 << 10;
+
+/// How many rounds each bystander has to make while an attack stands: an attack that stalls the
+/// loop for each of its steps lets them make none.
+const ROUNDS: u64 = 20;
+
+/// How long they think before they say the next thing, so that the machine is left to the attack.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How many of them there are.
+const BYSTANDERS: usize = 2;
+
+/// Guests who come and go before the attack.
+const GUESTS: usize = 10;
+
+/// How many sessions have said good-bye at the end beside an attack's own.
+pub(crate) const GOOD_BYES: u64 = (GUESTS + BYSTANDERS) as u64;
+
+/// A gateway in echo mode that is attacked while bystanders use it.
+pub(crate) struct Siege {
+    /// Where it listens: for WebSocket, for lines, and for what the flags add.
+    pub(crate) urls: Vec<String>,
+    gateway: Mutex<Gateway>,
+    desk: Mutex<Desk>,
+    bystanders: Vec<Bystander>,
+    before: Footprint,
+}
+
+/// Lays siege to a gateway with these further flags, and gives its counters when all is over. What
+/// `attack` gives is held while the bystanders go on, and dropped before the gateway is examined.
+pub(crate) fn besiege<T>(flags: &[&str], attack: impl FnOnce(&Siege) -> T) -> Value {
+    let siege = Siege::begin(flags);
+    let held = attack(&siege);
+    siege.wait_for_rounds(ROUNDS);
+    drop(held);
+    siege.end()
+}
+
+impl Siege {
+    fn begin(flags: &[&str]) -> Self {
+        let flags = [&[WS, LINES, "--mode=echo", "--grace=30s"], flags].concat();
+        let (gateway, driver) = Gateway::with_driver(&flags);
+        let (input, output) = driver.into_streams();
+        let desk = Mutex::new(Desk::open(input, output));
+        let bystanders = vec![
+            Bystander::websocket(Client::connect(gateway.url())),
+            Bystander::raw(RawClient::connect(&gateway.urls[1])),
+        ];
+        assert_eq!(bystanders.len(), BYSTANDERS);
+        let (urls, gateway) = (gateway.urls.clone(), Mutex::new(gateway));
+        let mut siege = Self { urls, gateway, desk, bystanders, before: Footprint::default() };
+        // What is done for the first time takes memory that stays.
+        for _ in 0..GUESTS {
+            let mut guest = siege.attacker();
+            guest.upgrade("/");
+            guest.close();
+        }
+        siege.wait_for_rounds(ROUNDS);
+        siege.wait_for(|_, stats| has_sessions(stats, BYSTANDERS));
+        siege.before = siege.footprint();
+        siege
+    }
+
+    /// A connection to the WebSocket listener.
+    pub(crate) fn attacker(&self) -> Attacker {
+        Attacker::connect(&self.urls[0])
+    }
+
+    /// So many of them.
+    pub(crate) fn attackers(&self, count: usize) -> Vec<Attacker> {
+        (0..count).map(|_| self.attacker()).collect()
+    }
+
+    /// So many WebSocket sessions.
+    pub(crate) fn sessions(&self, count: usize) -> Vec<Attacker> {
+        let mut attackers = self.attackers(count);
+        for attacker in &mut attackers {
+            attacker.upgrade("/");
+        }
+        attackers
+    }
+
+    /// Waits until each bystander has made so many further rounds.
+    pub(crate) fn wait_for_rounds(&self, rounds: u64) {
+        let goals: Vec<_> = self.bystanders.iter().map(|one| one.rounds() + rounds).collect();
+        for (bystander, goal) in self.bystanders.iter().zip(goals) {
+            bystander.wait_for_round(goal);
+        }
+    }
+
+    /// Waits for something to come true of the counters. Bystanders go on meanwhile.
+    pub(crate) fn wait_for(&self, is_so: impl Fn(&Self, &Value) -> bool) -> Value {
+        let patience = Instant::now() + LONG;
+        loop {
+            let stats = self.stats();
+            if is_so(self, &stats) {
+                return stats;
+            }
+            let now = self.footprint();
+            assert!(Instant::now() < patience, "{now:?} after {:?}, and {stats:#}", self.before);
+            self.wait_for_rounds(1);
+        }
+    }
+
+    /// The gateway's counters.
+    pub(crate) fn stats(&self) -> Value {
+        self.desk.lock().expect("nobody panics with it").stats()
+    }
+
+    /// By how much the gateway's memory has grown since before the attack, in KiB.
+    pub(crate) fn growth(&self) -> Footprint {
+        let now = self.footprint();
+        Footprint {
+            resident: now.resident.saturating_sub(self.before.resident),
+            data: now.data.saturating_sub(self.before.data),
+            files: now.files.saturating_sub(self.before.files),
+        }
+    }
+
+    fn footprint(&self) -> Footprint {
+        let gateway = self.gateway.lock().expect("nobody panics with it");
+        Footprint {
+            resident: gateway.memory("RssAnon"),
+            data: gateway.memory("VmData"),
+            files: gateway.open_files(),
+        }
+    }
+
+    /// Nothing is left of the attack, every message of a bystander has come back in its order, and
+    /// the gateway ends well.
+    fn end(mut self) -> Value {
+        self.wait_for(|siege, stats| {
+            let growth = siege.growth();
+            has_sessions(stats, BYSTANDERS) && growth.files == 0 && growth.resident <= ALLOWANCE
+        });
+        println!("{} KiB more than before", self.growth().resident);
+        for bystander in std::mem::take(&mut self.bystanders) {
+            bystander.dismiss();
+        }
+        let stats = self.wait_for(|_, stats| has_sessions(stats, 0));
+        let gateway = self.gateway.into_inner().expect("nobody panics with it");
+        gateway.signal("TERM");
+        let told = self.desk.into_inner().expect("nobody panics with it").close();
+        assert_eq!(told.connects, told.disconnects, "each session is told of twice");
+        let exit = gateway.wait();
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        assert!(!exit.log.iter().any(|line| line.contains("ERROR")), "{exit:?}");
+        stats
+    }
+}
+
+/// Whether there are so many sessions, and no other connections.
+fn has_sessions(stats: &Value, count: usize) -> bool {
+    let sessions = &stats["sessions"];
+    sessions["active"] == count && sessions["closing"] == 0 && stats["other_connections"] == 0
+}
+
+/// What the gateway takes of the system: KiB of memory, and descriptors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Footprint {
+    /// Memory of its own that it has touched.
+    pub(crate) resident: u64,
+    /// Memory of its own that it has asked for.
+    pub(crate) data: u64,
+    /// Files that it has open.
+    pub(crate) files: usize,
+}
+
+/// The driver, which asks for counters, and counts beginnings and ends.
+#[derive(Debug)]
+struct Desk {
+    input: ChildStdin,
+    replies: Receiver<String>,
+    reader: JoinHandle<Told>,
+}
+
+/// How many sessions a driver was told of.
+#[derive(Debug, Default)]
+struct Told {
+    connects: usize,
+    disconnects: usize,
+}
+
+impl Desk {
+    /// Events are told as fast as they come, so that the backlog of a driver is none of the memory
+    /// that is measured.
+    fn open(input: ChildStdin, output: impl std::io::Read + Send + 'static) -> Self {
+        let (tell, replies) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut told = Told::default();
+            let mut seq = 0;
+            for line in BufReader::with_capacity(1 << 20, output).lines() {
+                let line = line.expect("UTF-8 from a pipe");
+                if line.starts_with("{\"reply\"") {
+                    tell.send(line).expect("somebody asked");
+                    continue;
+                }
+                seq += 1;
+                let event = line.strip_prefix(&format!("{{\"seq\":{seq},\"event\":\""));
+                let event = event.unwrap_or_else(|| panic!("not event {seq}: {line}"));
+                told.connects += usize::from(event.starts_with("connect"));
+                told.disconnects += usize::from(event.starts_with("disconnect"));
+            }
+            told
+        });
+        Self { input, replies, reader }
+    }
+
+    fn stats(&mut self) -> Value {
+        writeln!(self.input, r#"{{"command":"stats","id":1}}"#).expect("the gateway reads");
+        let reply = self.replies.recv_timeout(LONG).expect("it answers");
+        let mut reply: Value = serde_json::from_str(&reply).expect("JSON");
+        reply["stats"].take()
+    }
+
+    fn close(self) -> Told {
+        drop(self.input);
+        self.reader.join().expect("the events are in order")
+    }
+}
+
+/// A well-behaved client: says something, waits until it comes back, and says the next thing.
+struct Bystander {
+    rounds: Arc<(Mutex<u64>, Condvar)>,
+    /// Dropped when it is to leave.
+    stay: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Bystander {
+    fn websocket(mut client: Client) -> Self {
+        Self::new(move |said| match said {
+            Some(said) => {
+                client.send(said);
+                assert_eq!(client.text(), said, "in order, and nothing between");
+            }
+            None => client.leave(1000, ""),
+        })
+    }
+
+    fn raw(mut client: RawClient) -> Self {
+        Self::new(move |said| {
+            if let Some(said) = said {
+                client.send(format!("{said}\n").as_bytes());
+                assert_eq!(client.line(), said, "in order, and nothing between");
+            }
+        })
+    }
+
+    /// Each round is numbered, and a few are longer than a segment.
+    fn new(mut talk: impl FnMut(Option<&str>) + Send + 'static) -> Self {
+        let rounds = Arc::new((Mutex::new(0), Condvar::new()));
+        let made = Arc::clone(&rounds);
+        let (stay, stays) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            for round in 0_usize.. {
+                let width = 1 + round % 10 * 200;
+                talk(Some(&format!("{round:0width$}")));
+                *made.0.lock().expect("nobody panics with it") += 1;
+                made.1.notify_all();
+                if stays.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
+                    return talk(None);
+                }
+            }
+        });
+        Self { rounds, stay, thread }
+    }
+
+    fn rounds(&self) -> u64 {
+        *self.rounds.0.lock().expect("nobody panics with it")
+    }
+
+    fn wait_for_round(&self, goal: u64) {
+        let rounds = self.rounds.0.lock().expect("nobody panics with it");
+        let waited = self.rounds.1.wait_timeout_while(rounds, LONG, |rounds| *rounds < goal);
+        let (rounds, _) = waited.expect("nobody panics with it");
+        assert!(*rounds >= goal, "a bystander waits for its answer");
+    }
+
+    fn dismiss(self) {
+        drop(self.stay);
+        self.thread.join().expect("every message came back");
+    }
+}
+
+/// How long the storm of connections lasts.
+pub(crate) fn churn() -> Option<Duration> {
+    let seconds = std::env::var("MAJORDOMO_CHURN").ok()?;
+    Some(Duration::from_secs(seconds.parse().expect("a number of seconds")))
+}
