@@ -180,6 +180,11 @@ impl<H: Handler> Simulation<H> {
         self.settle();
     }
 
+    /// Sets the clock, also back: what no monotonic clock should do.
+    pub fn set_clock(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Instant {

@@ -23,6 +23,8 @@ struct Wire {
     ended_by_server: bool,
     dropped_by_server: bool,
     failure: Option<io::ErrorKind>,
+    /// A failure to come, after so many further reads and writes.
+    fuse: Option<(usize, io::ErrorKind)>,
     edges: Edges,
     /// The poll does not get to this socket.
     withheld: bool,
@@ -60,6 +62,7 @@ pub(crate) fn pair() -> (MemorySocket, MemoryPeer, Watch) {
         ended_by_server: false,
         dropped_by_server: false,
         failure: None,
+        fuse: None,
         edges: Edges::default(),
         withheld: false,
     }));
@@ -70,9 +73,26 @@ fn lock(wire: &Mutex<Wire>) -> MutexGuard<'_, Wire> {
     wire.lock().expect("no holder of the wire panics")
 }
 
+impl Wire {
+    /// Counts a read or a write. Gives the failure that meets it: a reset leaves nothing to read.
+    fn burn(&mut self) -> Option<io::Error> {
+        let (left, kind) = self.fuse?;
+        let Some(left) = left.checked_sub(1) else {
+            self.failure = Some(kind);
+            self.to_server.clear();
+            return Some(kind.into());
+        };
+        self.fuse = Some((left, kind));
+        None
+    }
+}
+
 impl MemorySocket {
     pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
         let mut wire = lock(&self.0);
+        if let Some(error) = wire.burn() {
+            return Read::Failed(error);
+        }
         if wire.to_server.is_empty() {
             return match wire.failure {
                 Some(kind) => Read::Failed(kind.into()),
@@ -91,6 +111,9 @@ impl MemorySocket {
 
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> Write {
         let mut wire = lock(&self.0);
+        if let Some(error) = wire.burn() {
+            return Write::Failed(error);
+        }
         if let Some(kind) = wire.failure {
             return Write::Failed(kind.into());
         }
@@ -160,6 +183,19 @@ impl MemoryPeer {
         let mut wire = lock(&self.0);
         wire.failure = Some(kind);
         wire.edges = Edges { readable: true, writable: true, until_end: true };
+    }
+
+    /// Breaks the connection at one of the server's calls: the one after `calls` further reads and
+    /// writes fails, and all that follow it. What was not read by then is lost, and no edge tells
+    /// of it but those that come anyway.
+    pub fn fail_after(&self, calls: usize, kind: io::ErrorKind) {
+        lock(&self.0).fuse = Some((calls, kind));
+    }
+
+    /// Whether a failure has come to pass.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        lock(&self.0).failure.is_some()
     }
 
     /// Lets the server write so many bytes more, from now on. A window of `usize::MAX` never

@@ -139,6 +139,10 @@ impl Deref for Client {
 }
 
 impl Client {
+    pub(crate) fn new(peer: MemoryPeer) -> Self {
+        Self { peer, received: Vec::new() }
+    }
+
     /// The head of the response that it got.
     pub(crate) fn head(&mut self) -> String {
         self.received.extend(self.peer.receive());

@@ -1,0 +1,292 @@
+//! What the system may answer to any call: an error anywhere, a clock that jumps. On sockets in
+//! memory, which fail where they are told to.
+
+mod common;
+
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use common::simulation::{Client, House, farewell, seconds};
+use common::wire;
+use majordomo::{Cause, Config, SlowConsumer, StopOptions};
+
+/// The errors of a connection that is gone, and one that nobody expects.
+const ERRORS: [(ErrorKind, Cause); 4] = [
+    (ErrorKind::BrokenPipe, Cause::ConnectionLost),
+    (ErrorKind::ConnectionReset, Cause::ConnectionLost),
+    (ErrorKind::TimedOut, Cause::ConnectionLost),
+    (ErrorKind::PermissionDenied, Cause::IoError),
+];
+
+/// What a client lives through, step by step. `victim` is the one whose socket fails.
+type Life = fn(&mut House, &mut Victim, step: usize) -> bool;
+
+/// A client whose socket may break, and what the host sends to it.
+struct Victim {
+    client: Client,
+    /// How it is called.
+    id: &'static str,
+}
+
+/// Breaks the victim's socket at each read and each write that its life has, with each error, and
+/// holds it to be told of once, with the cause, and everybody else to miss nothing.
+fn break_everywhere(config: &Config, raw: bool, life: Life) -> usize {
+    let mut places = 0;
+    for (kind, cause) in ERRORS {
+        for calls in 0.. {
+            let survived = break_at(config.clone(), raw, life, calls, kind, cause);
+            if survived {
+                assert!(calls > 3, "a life has more calls than {calls}");
+                break;
+            }
+            places += 1;
+        }
+    }
+    places
+}
+
+/// The same at one place. Says whether the life was over before the error came.
+fn break_at(
+    config: Config,
+    raw: bool,
+    life: Life,
+    calls: usize,
+    kind: ErrorKind,
+    cause: Cause,
+) -> bool {
+    let place = format!("{kind} after {calls} calls");
+    let mut house = House::with(config);
+    house.handler().echo();
+    let mut bystander = house.join("bystander");
+    let client = if raw {
+        let lines = house.lines;
+        let peer = house.connect(lines).expect("it connects");
+        Client::new(peer)
+    } else {
+        house.dial()
+    };
+    // A few bytes a call, so that every frame is cut by some.
+    client.set_step(5);
+    client.fail_after(calls, kind);
+    let mut victim = Victim { client, id: if raw { "raw" } else { "victim" } };
+    for step in 0.. {
+        let goes_on = life(&mut house, &mut victim, step);
+        house.settle();
+        // Somebody else talks in between, and hears everything.
+        let said = format!("step {step}");
+        house.hear(&bystander, &wire::text(&said));
+        let frames = bystander.frames();
+        assert_eq!(frames.last(), Some(&format!("text {said}")), "{place}");
+        if !goes_on {
+            break;
+        }
+    }
+    // Whoever is gone is gone by the end of all timeouts.
+    house.advance(seconds(15));
+    assert!(victim.client.is_dropped(), "{place}: its socket is closed");
+
+    let notes = house.notes();
+    let count = |what: &str| {
+        let prefix = format!("{} {what}", victim.id);
+        notes.iter().filter(|note| note.starts_with(&prefix)).count()
+    };
+    assert_eq!(count("connects"), count("ends"), "{place}: {notes:#?}");
+    assert!(count("ends") <= 1, "{place}: {notes:#?}");
+    let stats = house.stats();
+    assert_eq!(stats.disconnects.total(), count("ends") as u64, "{place}");
+    assert_eq!(stats.failed_handshakes.total() + stats.disconnects.total(), 1, "{place}");
+    assert_eq!((stats.sessions.active, stats.sessions.closing), (1, 0), "{place}");
+    assert_eq!((stats.other_connections, stats.queued_bytes), (0, 0), "{place}");
+
+    let survived = !victim.client.has_failed();
+    // The error has its own cause, and a visit that was over before it keeps the cause it had.
+    let causes = [Cause::ConnectionLost, Cause::IoError];
+    let wrong = causes.into_iter().filter(|other| survived || *other != cause);
+    for other in wrong {
+        assert_eq!(stats.disconnects.get(other), 0, "{place}: {stats:#?}");
+    }
+    survived
+}
+
+/// A visit over WebSocket with all that can happen in one, ended by the client.
+fn visit(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+    let Victim { client, id } = victim;
+    match step {
+        0 => client.send(&wire::upgrade("/?id=victim", &[])),
+        1 => client.send(&wire::text("hello")),
+        2 => client.send(&wire::ping("are you there")),
+        3 => client.send(&[wire::frame(0x01, b"in two "), wire::frame(0x80, b"parts")].concat()),
+        4 => drop(house.sessions().broadcast("to everybody")),
+        5 => drop(house.sessions().send_to(*id, &*"x".repeat(100))),
+        6 => client.set_window(3),
+        7 => drop(house.sessions().send_to(*id, "it does not fit")),
+        8 => client.set_window(usize::MAX),
+        _ => {
+            client.send(&wire::close(1000, "bye"));
+            return false;
+        }
+    }
+    true
+}
+
+/// A visit that the host ends, and the client answers.
+fn showing_out(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+    let Victim { client, id } = victim;
+    match step {
+        0 => client.send(&wire::upgrade("/?id=victim", &[])),
+        1 => drop(house.sessions().close_session(*id, &farewell(4000, "go"))),
+        _ => {
+            client.send(&wire::close(4000, "gone"));
+            client.shutdown_write();
+            return false;
+        }
+    }
+    true
+}
+
+/// A frame that is none, and the good-bye that it is answered with.
+fn offence(_: &mut House, victim: &mut Victim, step: usize) -> bool {
+    match step {
+        0 => victim.client.send(&wire::upgrade("/?id=victim", &[])),
+        1 => victim.client.send(b"\xFF\xFF and more"),
+        _ => {
+            victim.client.shutdown_write();
+            return false;
+        }
+    }
+    true
+}
+
+/// A request that is refused.
+fn refusal(_: &mut House, victim: &mut Victim, step: usize) -> bool {
+    if step == 0 {
+        victim.client.send(b"GET / HTTP/1.1\r\nNo host\r\n\r\n");
+        return true;
+    }
+    victim.client.shutdown_write();
+    false
+}
+
+/// A visit over raw TCP.
+fn lines(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+    match step {
+        0 => victim.client.send(b"hello\nand "),
+        1 => victim.client.send(b"good-bye\n"),
+        2 => drop(house.sessions().broadcast("to everybody")),
+        _ => {
+            victim.client.shutdown_write();
+            return false;
+        }
+    }
+    true
+}
+
+#[test]
+fn an_error_at_any_call_ends_that_session_alone_and_is_told_once() {
+    let small = Config { max_outbox: 64, max_message_size: 200, ..Config::default() };
+    let mut places = 0;
+    for slow_consumer in [SlowConsumer::Close, SlowConsumer::DropNewest, SlowConsumer::DropOldest] {
+        let config = Config { slow_consumer, ..small.clone() };
+        for life in [visit, showing_out, offence, refusal] {
+            places += break_everywhere(&config, false, life);
+        }
+        places += break_everywhere(&config, true, lines);
+    }
+    println!("{places} calls failed");
+    assert!(places > 1000, "only {places} calls failed");
+}
+
+#[test]
+fn an_error_while_everybody_is_shown_out_holds_up_no_stop() {
+    for (kind, _) in ERRORS {
+        for calls in 0..40 {
+            let mut house = House::new();
+            let mut clients = ["a", "b", "c"].map(|id| house.join(id));
+            clients[1].set_step(2);
+            clients[1].fail_after(calls, kind);
+            house.sessions().stop(StopOptions::new().with_grace(seconds(5))).expect("it runs");
+            house.settle();
+            for client in &clients {
+                house.hear(client, &wire::close(1001, ""));
+                client.shutdown_write();
+            }
+            house.advance(seconds(5));
+            assert!(house.is_stopped(), "{kind} after {calls}");
+            assert_eq!(house.ends().len(), 3, "{kind} after {calls}");
+            for calm in [0, 2] {
+                assert_eq!(clients[calm].frames(), ["close 1001"]);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_jumps_hours_ahead_gives_nobody_up_who_could_not_answer() {
+    let idle_timeout = seconds(600);
+    let mut house = House::with(Config { idle_timeout, ..Config::default() });
+    let mut clients = ["a", "b"].map(|id| house.join(id));
+    house.notes();
+    // It jumps while a message and a pong wait in the sockets.
+    clients[0].send(&wire::text("still here"));
+    house.sleep_through(seconds(5 * 3600));
+    assert_eq!(house.notes()[0], "a says still here");
+    // Silence is judged from when it could be asked about: the idle one is shown out, with a word.
+    let told = clients[1].frames();
+    assert_eq!(told, ["close 1001"], "nobody is dropped without one");
+    assert_eq!(house.sessions().client_count(), 1);
+    assert!(clients[0].frames().iter().all(|frame| frame.starts_with("ping")));
+    house.hear(&clients[0], &wire::pong(""));
+    house.advance(seconds(60));
+    house.hear(&clients[0], &wire::text("and now"));
+    assert_eq!(house.sessions().client_count(), 1);
+}
+
+#[test]
+fn a_clock_that_stands_still_or_goes_back_fires_nothing_twice_and_loses_nothing() {
+    let mut house = House::new();
+    let mut client = house.join("a");
+    let start = house.now();
+    house.advance(seconds(30));
+    assert_eq!(client.frames(), ["ping"]);
+    // It stands still: work goes on, and no timer does.
+    for number in 0..100 {
+        house.hear(&client, &wire::text(&number.to_string()));
+        house.settle();
+    }
+    assert_eq!(client.frames(), [""; 0]);
+    // It goes back behind all that was noted.
+    house.set_clock(start.checked_sub(seconds(1)).unwrap_or(start));
+    for number in 0..100 {
+        house.hear(&client, &wire::text(&number.to_string()));
+    }
+    let mut newcomer = house.join("b");
+    assert_eq!(client.frames(), [""; 0]);
+    assert_eq!(house.stats().received.messages, 200);
+    assert_eq!(house.sessions().client_count(), 2);
+    // Once it has caught up, both are asked for a sign of life, and given up without one.
+    house.advance(seconds(61));
+    assert_eq!((client.frames().len(), newcomer.frames().len()), (1, 1));
+    house.advance(seconds(120));
+    assert_eq!(house.sessions().client_count(), 0);
+    let duration = house.handler().ended[0].duration;
+    assert!(duration < Duration::from_secs(3600), "{duration:?}");
+}
+
+#[test]
+fn a_clock_that_goes_back_holds_up_no_stop_and_no_handshake_for_ever() {
+    let mut house = House::new();
+    let start = house.now();
+    house.advance(seconds(100));
+    let silent = house.dial();
+    house.settle();
+    house.set_clock(start);
+    house.advance(seconds(111));
+    assert!(silent.is_dropped(), "its handshake has timed out");
+    let _client = house.join("a");
+    house.set_clock(start);
+    house.sessions().stop(StopOptions::new().with_grace(seconds(1))).expect("it runs");
+    let due: Option<Instant> = house.next_deadline();
+    assert!(due.is_some(), "there is something to wake for");
+    house.advance(seconds(200));
+    assert!(house.is_stopped());
+}
