@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::time::Duration;
 
 use crate::error::{Error, Result};
+use crate::handler::named;
 use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::message::OwnedMessage;
 use crate::session::Decision;
@@ -77,7 +78,7 @@ impl<H: ?Sized> Work<H> {
 
     pub(crate) fn perform(self, handler: &mut H, sessions: &mut Sessions) {
         match self {
-            Self::Run(closure) => closure(handler, sessions),
+            Self::Run(closure) => named("a posted closure", || closure(handler, sessions)),
             Self::Broadcast(message) => {
                 sessions.broadcast(&message);
             }

@@ -22,8 +22,12 @@ use crate::sessions::{Arrival, Delivery, Sessions};
 /// # Panics
 ///
 /// A panic in a callback is not caught: it leaves [`SessionManager::run`](crate::SessionManager::run)
-/// or [`turn`](crate::SessionManager::turn). A manager that a host has caught one from may only be
-/// dropped, which closes its sockets.
+/// or [`turn`](crate::SessionManager::turn), and the log is told, at level `error`, which callback
+/// it came from. Where nobody catches it the process, or the loop's thread, ends with it.
+///
+/// A host that catches it (`catch_unwind`) finds a manager that can only be dropped, and can be
+/// dropped cleanly: that runs no further callback, closes every socket and listener, drops what
+/// other threads have posted, and answers [`Error::Stopped`] to all who wait for it.
 pub trait Handler {
     /// A session said something.
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>);
@@ -110,6 +114,26 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 
     fn on_error(&mut self, sessions: &mut Sessions, error: &Error) {
         (**self).on_error(sessions, error);
+    }
+}
+
+/// Runs a callback. If it panics, says in the log which one it was, while the panic goes on. Where
+/// none does it costs nothing: there is only the landing pad.
+#[inline]
+pub(crate) fn named<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
+    let on_panic = OnPanic(callback);
+    let result = run();
+    std::mem::forget(on_panic);
+    result
+}
+
+/// Is dropped by a panic alone.
+struct OnPanic(&'static str);
+
+impl Drop for OnPanic {
+    #[cold]
+    fn drop(&mut self) {
+        log::error!("{} panicked: its manager can only be dropped now", self.0);
     }
 }
 

@@ -102,7 +102,8 @@
 //! | [`handshake_timeout`](Config::handshake_timeout) | 10 s | closed, or 503 if the host was to decide |
 //! | [`close_timeout`](Config::close_timeout) | 5 s | closed without the peer's leave |
 //!
-//! A panic in a callback is not caught. Bytes from a peer never cause one in this crate.
+//! A panic in a callback is not caught, but named in the log; its manager can be dropped: see
+//! [`Handler`]. Bytes from a peer never cause one in this crate.
 //!
 //! # Logging
 //!

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::codec::handshake::Progress;
 use crate::codec::request::{HeaderSlots, Request};
 use crate::codec::{Event, websocket};
-use crate::handler::{Context, Handler};
+use crate::handler::{Context, Handler, named};
 use crate::id::SessionKey;
 use crate::message::Message;
 use crate::session::{Decision, ListenerId, Socket};
@@ -116,22 +116,24 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             Lifecycle::Stopping => handler.on_stopping(sessions),
             Lifecycle::Connect(key) => {
                 if sessions.any_session(key).is_some() {
-                    handler.on_connect(&mut Context::new(sessions, key));
+                    named("on_connect", || handler.on_connect(&mut Context::new(sessions, key)));
                 }
             }
             Lifecycle::State(key, state) => {
                 if sessions.get_session(key).is_some() {
-                    handler.on_state_change(&mut Context::new(sessions, key), state);
+                    named("on_state_change", || {
+                        handler.on_state_change(&mut Context::new(sessions, key), state);
+                    });
                 }
             }
             Lifecycle::Drain(key) => {
                 if sessions.get_session(key).is_some() {
-                    handler.on_drain(&mut Context::new(sessions, key));
+                    named("on_drain", || handler.on_drain(&mut Context::new(sessions, key)));
                 }
             }
             Lifecycle::Disconnect(key) => {
                 if let Some(disconnect) = sessions.reap(key) {
-                    handler.on_disconnect(sessions, disconnect);
+                    named("on_disconnect", || handler.on_disconnect(sessions, disconnect));
                 }
             }
         }
@@ -243,7 +245,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         };
         let Head::Ask(arrival) = self.sessions.examine(key, &request) else { return };
         self.dispatch();
-        match self.handler.on_request(self.sessions, &arrival) {
+        match named("on_request", || self.handler.on_request(self.sessions, &arrival)) {
             Decision::Defer => self.sessions.park(key, head, rest),
             decision => self.sessions.settle(key, &request, decision),
         }
@@ -321,6 +323,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 
     #[inline]
     fn deliver(&mut self, key: SessionKey, message: Message<'_>) {
-        self.handler.on_message(&mut Context::new(self.sessions, key), message);
+        named("on_message", || {
+            self.handler.on_message(&mut Context::new(self.sessions, key), message);
+        });
     }
 }

@@ -4,7 +4,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use crate::error::Error;
-use crate::handler::Handler;
+use crate::handler::{Handler, named};
 use crate::session::ListenerId;
 use crate::sessions::Sessions;
 use crate::tick::Tick;
@@ -164,7 +164,7 @@ impl Accepting {
         let error = Error::Accept { url, source };
         log::error!("{error}; those who are connected are served on");
         tick.dispatch();
-        tick.handler.on_error(tick.sessions, &error);
+        named("on_error", || tick.handler.on_error(tick.sessions, &error));
     }
 }
 
