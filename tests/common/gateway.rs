@@ -139,6 +139,12 @@ impl Gateway {
         signal(&self.child, name);
     }
 
+    /// Closes the pipe of its log with its next line, which a thread waits for.
+    pub(crate) fn stop_reading_its_log(&mut self) {
+        let (_, nobody) = mpsc::channel();
+        self.log = Lines(nobody);
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Exit {
         wait(&mut self.child, &self.log)
@@ -152,6 +158,18 @@ impl Gateway {
         let line = status.lines().find_map(|line| line.strip_prefix(field)).expect("a field");
         let number = line.trim_start_matches(':').split_whitespace().next();
         number.and_then(|number| number.parse().ok()).expect("a number")
+    }
+
+    /// The processor time that it has taken, in the system's ticks.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn ticks(&self) -> u64 {
+        let stat = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(stat).expect("it runs");
+        // Behind the name, which ends with a parenthesis: user time is the 12th field, the
+        // system's the 13th.
+        let (_, fields) = stat.rsplit_once(')').expect("a name");
+        let fields = fields.split_whitespace().skip(11).take(2);
+        fields.map(|field| field.parse::<u64>().expect("a number")).sum()
     }
 
     /// How many files it has open.
@@ -211,8 +229,12 @@ impl Driver {
 
     /// Writes a line, whatever it is.
     pub(crate) fn write(&mut self, line: &str) {
-        let input = self.input.as_mut().expect("it is open");
-        input.write_all(format!("{line}\n").as_bytes()).expect("the gateway reads");
+        self.write_bytes(format!("{line}\n").as_bytes());
+    }
+
+    /// Writes bytes, a whole line or not.
+    pub(crate) fn write_bytes(&mut self, bytes: &[u8]) {
+        self.input.as_mut().expect("it is open").write_all(bytes).expect("the gateway reads");
     }
 
     /// The next line, none at the end. Events have to be counted by one.
@@ -298,10 +320,15 @@ impl Client {
         self.0.send(message.into()).expect("it is open");
     }
 
+    /// The next message, whatever it is.
+    pub(crate) fn next(&mut self) -> Message {
+        self.0.read().expect("it is open")
+    }
+
     /// The next message that is not a ping or a pong.
     pub(crate) fn read(&mut self) -> Message {
         loop {
-            match self.0.read().expect("it is open") {
+            match self.next() {
                 Message::Ping(_) | Message::Pong(_) => {}
                 message => return message,
             }

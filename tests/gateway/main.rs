@@ -17,4 +17,5 @@ mod log;
 mod messages;
 mod settings;
 mod stopping;
+mod streams;
 mod volume;

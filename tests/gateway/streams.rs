@@ -1,0 +1,148 @@
+//! Standard streams that fail: a driver that dies in the middle of a line, an output that is full
+//! or closed, and SIGPIPE.
+
+use std::fs::File;
+use std::process::Stdio;
+
+use serde_json::json;
+use tungstenite::Message;
+
+use crate::gateway::{Client, Exit, Gateway, WS, command};
+
+/// Says things until the gateway says good-bye, and gives the code.
+fn talk_until_closed(client: &mut Client) -> u16 {
+    loop {
+        client.send("is anybody there?");
+        match client.read() {
+            Message::Close(frame) => break frame.expect("a code").code.into(),
+            echo => assert!(echo.is_text()),
+        }
+    }
+}
+
+/// Starts one, by a shell that does `redirect` to its streams.
+fn redirected(redirect: &str, flags: &str) -> Gateway {
+    let mut sh = std::process::Command::new("sh");
+    let run = format!("exec \"$0\" {WS} {flags} {redirect}");
+    sh.args(["-c", &run, env!("CARGO_BIN_EXE_majordomo")]);
+    // A pipe as input: its end would be a stop.
+    sh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    Gateway::spawn(&mut sh).0
+}
+
+fn assert_stopped_for(exit: &Exit, why: &str) {
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    assert!(exit.log.iter().any(|line| line.contains(why)), "{exit:?}");
+}
+
+#[test]
+fn a_driver_that_dies_in_the_middle_of_a_line_stops_it_and_half_a_command_does_nothing() {
+    let half_lines = [
+        r#"{"command":"broadcast","text":"half"#,
+        r#"{"command":"close","session":"a","code":4000"#,
+        "{",
+        "\u{e4}",
+    ];
+    for half in half_lines {
+        // Not only at the borders of characters.
+        let half = &half.as_bytes()[..half.len() - usize::from(!half.is_ascii())];
+        let (gateway, mut driver) = Gateway::with_driver(&[WS, "--session-id=query:id"]);
+        driver.event("ready");
+        let mut client = Client::connect(&format!("{}/?id=a", gateway.url()));
+        driver.event("connect");
+        driver.tell(&json!({"command": "send", "session": "a", "text": "whole"}));
+        driver.write_bytes(half);
+        assert_eq!(client.text(), "whole");
+        // Both of its streams end, as those of a process that is killed.
+        drop(driver);
+        assert_eq!(client.close_code(), 1001, "nothing came between");
+        assert_stopped_for(&gateway.wait(), "stopping");
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_output_that_is_full_is_a_driver_that_is_gone() {
+    let gateway = redirected("> /dev/full", "--stdio --mode=echo");
+    let mut client = Client::connect(gateway.url());
+    assert_eq!(talk_until_closed(&mut client), 1001);
+    drop(client);
+    assert_stopped_for(&gateway.wait(), "the driver does not read any more: No space left");
+}
+
+#[test]
+fn an_output_that_is_closed_is_told_to_nobody_by_mistake() {
+    // The number of a closed stream goes to the next file that is opened: a listener, a session.
+    // Whatever is written to standard output must not end up there.
+    let gateway = redirected(">&-", "--stdio --mode=echo");
+    let mut client = Client::connect(gateway.url());
+    for number in 0..100 {
+        client.send(number.to_string());
+        assert_eq!(client.text(), number.to_string());
+    }
+    client.close(1000, "");
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn without_a_driver_no_stream_is_needed() {
+    for redirect in ["<&- >&-", "< /dev/null > /dev/full"] {
+        let gateway = redirected(redirect, "--mode=echo");
+        let mut client = Client::connect(gateway.url());
+        client.send("hello");
+        assert_eq!(client.text(), "hello");
+        gateway.signal("TERM");
+        assert_eq!(client.close_code(), 1001);
+        assert_eq!(gateway.wait().code, Some(0));
+    }
+}
+
+#[test]
+fn a_log_that_nobody_reads_any_more_harms_nobody() {
+    let mut prepared = command(&[WS, "--mode=echo", "--log=debug"]);
+    let (mut gateway, _) = Gateway::spawn(&mut prepared);
+    gateway.stop_reading_its_log();
+    for number in 0..20 {
+        let mut client = Client::connect(gateway.url());
+        client.send(number.to_string());
+        assert_eq!(client.text(), number.to_string());
+        // What is logged at this level meets the closed pipe.
+        drop(client);
+    }
+    let client = Client::connect(gateway.url());
+    gateway.signal("TERM");
+    assert_eq!(client.close_code(), 1001);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn sigpipe_is_no_reason_to_end() {
+    let gateway = Gateway::start(&[WS, "--mode=echo"]);
+    let mut client = Client::connect(gateway.url());
+    for number in 0..10 {
+        gateway.signal("PIPE");
+        client.send(number.to_string());
+        assert_eq!(client.text(), number.to_string());
+    }
+    // A real one: a session that was reset while much is on its way to it.
+    for _ in 0..10 {
+        let mut gone = Client::connect(gateway.url());
+        gone.send("x".repeat(1 << 20));
+        gone.send("y");
+        drop(gone);
+    }
+    client.send("still here");
+    assert_eq!(client.text(), "still here");
+    client.close(1000, "");
+    gateway.signal("TERM");
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_finds_no_room_is_no_panic() {
+    let full = File::options().write(true).open("/dev/full").expect("there is one");
+    let output = command(&["--help"]).stdout(full).output().expect("it runs");
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
