@@ -12,6 +12,13 @@ use super::{Read, Write};
 /// the next edge is armed by it. Windows rearms only when an operation would block.
 const SHORT_MEANS_DONE: bool = cfg!(unix);
 
+/// A peer that is gone raises no SIGPIPE: the host may not be one that ignores it. The standard
+/// library sees to that where it writes from one place, not where it writes from several.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+const NO_SIGNAL: std::ffi::c_int = 0;
+
 /// When the kernel tests whether a silent peer is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keepalive {
@@ -46,7 +53,8 @@ pub(super) fn write(stream: &mut TcpStream, bytes: &[u8]) -> Write {
 
 pub(super) fn write_vectored(stream: &mut TcpStream, slices: &[IoSlice<'_>]) -> Write {
     let given = slices.iter().map(|slice| slice.len()).sum();
-    write_with(given, || (&*stream).write_vectored(slices))
+    let socket = SockRef::from(&*stream);
+    write_with(given, || socket.send_vectored_with_flags(slices, NO_SIGNAL))
 }
 
 #[inline]
