@@ -1,8 +1,10 @@
 //! Requests that do not end, that are no requests, or that carry another one with them.
 
 use std::array;
+use std::time::Instant;
 
 use crate::attacker::Attacker;
+use crate::gateway::LONG;
 use crate::siege::besiege;
 use crate::wire;
 
@@ -18,12 +20,14 @@ const BAD: u16 = 400;
 fn a_byte_at_a_time_buys_no_more_time_than_the_handshake_has() {
     let stats = besiege(&["--handshake-timeout=1s"], |siege| {
         let mut attackers = siege.attackers(ATTACKERS);
+        let patience = Instant::now() + LONG;
         let mut head = BEGUN.iter().copied().chain(std::iter::repeat(b'x'));
         // Each is cut off, however lately it has said something.
         while !attackers.is_empty() {
             let byte = [head.next().expect("it does not end")];
             attackers.retain_mut(|attacker| attacker.send(&byte) && !attacker.is_cut_off());
             siege.wait_for_rounds(10);
+            assert!(Instant::now() < patience, "{} are still there", attackers.len());
         }
     });
     assert_eq!(stats["failed_handshakes"]["timed_out"], ATTACKERS);
