@@ -106,6 +106,7 @@ fn leave_everywhere(leave: fn(Attacker)) {
         counts.filter_map(serde_json::Value::as_u64).sum::<u64>()
     };
     let (failed, ended) = (count("failed_handshakes"), count("disconnects") - GOOD_BYES);
+    assert!(stats["failed_handshakes"]["timed_out"].is_null(), "an end was overlooked: {stats:#}");
     assert!(failed >= expected("handshake") + expected("refused"), "{stats:#}");
     assert!(ended >= expected("session") + expected("closed"), "{stats:#}");
     assert_eq!(failed + ended, (TIMES * PHASES.len()) as u64, "{stats:#}");
