@@ -3,15 +3,18 @@
 
 use std::fs::File;
 use std::process::Stdio;
+use std::time::Instant;
 
 use serde_json::json;
 use tungstenite::Message;
 
-use crate::gateway::{Client, Exit, Gateway, WS, command};
+use crate::gateway::{Client, Exit, Gateway, LONG, WS, command};
 
 /// Says things until the gateway says good-bye, and gives the code.
 fn talk_until_closed(client: &mut Client) -> u16 {
+    let patience = Instant::now() + LONG;
     loop {
+        assert!(Instant::now() < patience, "it goes on as if nothing had happened");
         client.send("is anybody there?");
         match client.read() {
             Message::Close(frame) => break frame.expect("a code").code.into(),
