@@ -8,11 +8,18 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::handler::named;
+use crate::handler::{Handler, named};
 use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::message::OwnedMessage;
 use crate::session::Decision;
 use crate::sessions::{Sessions, StopOptions, Ticket};
+use crate::tick::Tick;
+
+/// The most work that one tick takes from other threads, in number of items ..
+const WORK_BATCH: usize = 1024;
+
+/// .. and in bytes of payload, so that a flood from a thread does not starve the sockets.
+const WORK_BATCH_BYTES: usize = 1 << 20;
 
 /// A session's name that can cross to another thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,7 +66,7 @@ impl From<SessionKey> for SessionName {
 type Closure<H> = Box<dyn FnOnce(&mut H, &mut Sessions) + Send>;
 
 /// One thing for the loop to do.
-pub(crate) enum Work<H: ?Sized> {
+enum Work<H: ?Sized> {
     Run(Closure<H>),
     Broadcast(OwnedMessage),
     SendTo(SessionName, OwnedMessage),
@@ -69,14 +76,14 @@ pub(crate) enum Work<H: ?Sized> {
 
 impl<H: ?Sized> Work<H> {
     /// The bytes of payload that it brings into the loop.
-    pub(crate) fn payload(&self) -> usize {
+    fn payload(&self) -> usize {
         match self {
             Self::Broadcast(message) | Self::SendTo(_, message) => message.as_message().len(),
             Self::Run(_) | Self::Decide(..) | Self::Stop(_) => 0,
         }
     }
 
-    pub(crate) fn perform(self, handler: &mut H, sessions: &mut Sessions) {
+    fn perform(self, handler: &mut H, sessions: &mut Sessions) {
         match self {
             Self::Run(closure) => named("a posted closure", || closure(handler, sessions)),
             Self::Broadcast(message) => {
@@ -157,9 +164,20 @@ fn thread_number() -> u64 {
 /// The loop's end of the queue. Absent once the loop has stopped.
 pub(crate) struct Inbox<H: ?Sized>(Receiver<Work<H>>);
 
-impl<H: ?Sized> Inbox<H> {
-    pub(crate) fn next(&self) -> Option<Work<H>> {
-        self.0.try_recv().ok()
+impl<H: Handler + ?Sized> Inbox<H> {
+    /// Does what other threads have posted. Says whether there may be more.
+    pub(crate) fn perform(&self, tick: &mut Tick<'_, H>) -> bool {
+        let mut bytes = 0;
+        for _ in 0..WORK_BATCH {
+            let Ok(work) = self.0.try_recv() else { return false };
+            tick.dispatch();
+            bytes += work.payload();
+            work.perform(tick.handler, tick.sessions);
+            if bytes >= WORK_BATCH_BYTES {
+                break;
+            }
+        }
+        true
     }
 }
 

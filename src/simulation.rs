@@ -13,6 +13,7 @@ use mio::Token;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::handle::{self, Handle, Inbox, Shared};
 use crate::handler::Handler;
 use crate::id::SessionKey;
 use crate::session::ListenerId;
@@ -22,6 +23,7 @@ use crate::transport::crowd::Crowd;
 use crate::transport::{ListenUrl, Register, Transport, memory};
 
 pub use self::crowd::Heard;
+pub use crate::sessions::Footprint;
 pub use crate::transport::memory::MemoryPeer;
 use crate::transport::memory::{Edges, Watch};
 
@@ -48,9 +50,14 @@ pub struct Simulation<H> {
     /// Those that wait to be accepted.
     backlog: VecDeque<(Transport, SocketAddr, Watch, ListenerId)>,
     crowd: Arc<Crowd>,
+    handle: Handle<H>,
+    inbox: Inbox<H>,
+    shared: Arc<Shared>,
+    /// The last batch of posted work was full.
+    posted_left: bool,
 }
 
-impl<H: Handler> Simulation<H> {
+impl<H: Handler + 'static> Simulation<H> {
     /// A manager without listeners, at the time `start`.
     ///
     /// # Errors
@@ -58,6 +65,9 @@ impl<H: Handler> Simulation<H> {
     /// [`Error::InvalidConfig`](crate::Error::InvalidConfig).
     pub fn new(config: Config, handler: H, start: Instant) -> Result<Self> {
         config.validate()?;
+        // Nobody sleeps here who would have to be woken.
+        let shared = Shared::new(Box::new(|| {}));
+        let (handle, inbox) = handle::channel(config.handle_queue, Arc::clone(&shared));
         Ok(Self {
             sessions: Sessions::new(config, Box::new(Unwatched), start),
             handler,
@@ -66,6 +76,10 @@ impl<H: Handler> Simulation<H> {
             connections: Vec::new(),
             backlog: VecDeque::new(),
             crowd: Arc::default(),
+            handle,
+            inbox,
+            shared,
+            posted_left: false,
         })
     }
 
@@ -134,11 +148,25 @@ impl<H: Handler> Simulation<H> {
     pub fn settle(&mut self) {
         loop {
             self.tick();
-            let told = self.connections.iter().all(|(_, watch)| !watch.has_edges());
-            if self.sessions.is_stopped() || (told && !self.sessions.has_work()) {
+            if self.sessions.is_stopped() || !self.has_work() {
                 return;
             }
         }
+    }
+
+    /// Whether a poll would not sleep: sockets have something to tell, or work is left over or was
+    /// posted.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        self.sessions.has_work()
+            || self.posted_left
+            || self.can_accept()
+            || self.shared.is_woken()
+            || self.connections.iter().any(|(_, watch)| watch.has_edges())
+    }
+
+    fn can_accept(&self) -> bool {
+        !self.backlog.is_empty() && self.sessions.accepts() && self.sessions.next_accept().is_none()
     }
 
     /// Runs one tick.
@@ -149,14 +177,17 @@ impl<H: Handler> Simulation<H> {
     pub fn tick(&mut self) {
         self.accept().expect("nobody refuses a socket in memory");
         let connections = std::mem::take(&mut self.connections);
-        self.tick_on(|tick| {
+        let is_posted = self.shared.take_wake() || self.posted_left;
+        self.posted_left = self.tick_on_inbox(|tick, inbox| {
             tick.begin();
             for (key, watch) in connections.iter().filter(|(_, watch)| watch.has_edges()) {
                 let Edges { readable, writable, until_end } = watch.take_edges();
                 tick.handle_readiness(*key, Readiness { readable, writable, until_end });
             }
+            let posted_left = is_posted && inbox.perform(tick);
             tick.handle_timeouts();
             tick.finish();
+            posted_left
         });
         self.connections = connections;
         self.connections.retain(|(key, _)| self.sessions.has_connection(*key));
@@ -180,7 +211,7 @@ impl<H: Handler> Simulation<H> {
         self.settle();
     }
 
-    /// Sets the clock, also back: what no monotonic clock should do.
+    /// Sets the clock, also back, what no monotonic clock should do, and runs nothing.
     pub fn set_clock(&mut self, now: Instant) {
         self.now = now;
     }
@@ -194,7 +225,7 @@ impl<H: Handler> Simulation<H> {
     /// When the next timer is due, or the next connection may be accepted.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        let waits = !self.backlog.is_empty() && !self.sessions.are_reads_paused();
+        let waits = !self.backlog.is_empty() && self.sessions.accepts();
         let accept = self.sessions.next_accept().filter(|_| waits);
         self.sessions.next_deadline().into_iter().chain(accept).min()
     }
@@ -210,6 +241,24 @@ impl<H: Handler> Simulation<H> {
         &mut self.sessions
     }
 
+    /// The handler and the sessions, as a host has them between turns.
+    pub fn parts(&mut self) -> (&mut H, &mut Sessions) {
+        self.sessions.set_now(self.now);
+        (&mut self.handler, &mut self.sessions)
+    }
+
+    /// How work is posted.
+    #[must_use]
+    pub fn handle(&self) -> Handle<H> {
+        self.handle.clone()
+    }
+
+    /// What the table holds inside.
+    #[must_use]
+    pub fn footprint(&self) -> Footprint {
+        self.sessions.footprint()
+    }
+
     /// Whether stopping is done.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
@@ -217,8 +266,12 @@ impl<H: Handler> Simulation<H> {
     }
 
     fn tick_on<T>(&mut self, turn: impl FnOnce(&mut Tick<'_, H>) -> T) -> T {
+        self.tick_on_inbox(|tick, _| turn(tick))
+    }
+
+    fn tick_on_inbox<T>(&mut self, turn: impl FnOnce(&mut Tick<'_, H>, &Inbox<H>) -> T) -> T {
         self.sessions.set_now(self.now);
-        let Self { sessions, handler, buffer, .. } = self;
-        turn(&mut Tick { sessions, handler, buffer })
+        let Self { sessions, handler, buffer, inbox, .. } = self;
+        turn(&mut Tick { sessions, handler, buffer }, inbox)
     }
 }

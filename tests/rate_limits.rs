@@ -167,11 +167,11 @@ fn bytes_beyond_the_limit_wait_in_the_socket() {
     let word = "x".repeat(4990);
     let message = wire::text(&word);
     house.hear(&client, &message);
-    assert_eq!(client.unread_bytes(), message.len() - 1000, "one second's worth is read at once");
+    assert_eq!(client.unread(), message.len() - 1000, "one second's worth is read at once");
     house.advance(milliseconds(49));
-    assert_eq!(client.unread_bytes(), message.len() - 1000);
+    assert_eq!(client.unread(), message.len() - 1000);
     house.advance(milliseconds(1));
-    assert_eq!(client.unread_bytes(), message.len() - 1050);
+    assert_eq!(client.unread(), message.len() - 1050);
     house.advance(milliseconds(3900));
     assert!(house.notes().is_empty(), "of {} bytes 4950 were read", message.len());
     house.advance(milliseconds(50));

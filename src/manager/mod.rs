@@ -21,12 +21,6 @@ use accepting::Accepting;
 /// The most events that one poll harvests. More sessions than that are served in several ticks.
 const EVENT_BATCH: usize = 1024;
 
-/// The most work that one tick takes from other threads, in number of items ..
-const WORK_BATCH: usize = 1024;
-
-/// .. and in bytes of payload, so that a flood from a thread does not starve the sockets.
-const WORK_BATCH_BYTES: usize = 1 << 20;
-
 /// Owns the sockets and runs the loop.
 ///
 /// # Examples
@@ -264,26 +258,11 @@ impl<H: Handler + 'static> SessionManager<H> {
         if (shared.take_wake() || self.left.posted)
             && let Some(inbox) = inbox
         {
-            self.left.posted = take_posted(inbox, &mut tick);
+            self.left.posted = inbox.perform(&mut tick);
         }
         tick.handle_timeouts();
         tick.finish();
     }
-}
-
-/// Does what other threads have posted. Says whether there may be more.
-fn take_posted<H: Handler>(inbox: &Inbox<H>, tick: &mut Tick<'_, H>) -> bool {
-    let mut bytes = 0;
-    for _ in 0..WORK_BATCH {
-        let Some(work) = inbox.next() else { return false };
-        tick.dispatch();
-        bytes += work.payload();
-        work.perform(tick.handler, tick.sessions);
-        if bytes >= WORK_BATCH_BYTES {
-            break;
-        }
-    }
-    true
 }
 
 #[cfg(unix)]

@@ -97,6 +97,12 @@ impl Pool {
         self.bytes
     }
 
+    /// The bytes that stand in the run.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn run_bytes(&self) -> usize {
+        self.run.bytes.len()
+    }
+
     /// Puts a frame into the run, for any number of outboxes to take by
     /// [`Outbox::push_run`](super::Outbox::push_run). `None` when it has no room there.
     pub fn add_to_run(&mut self, frame: &[u8], payload: usize) -> Option<RunFrame> {

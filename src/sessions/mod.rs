@@ -7,6 +7,8 @@ mod admit;
 mod arrival;
 mod end;
 mod expire;
+#[cfg(feature = "simulation")]
+mod footprint;
 mod lifecycle;
 mod metering;
 mod outgoing;
@@ -34,6 +36,8 @@ use crate::transport::{ListenUrl, Register};
 pub use accept_rate::Holds;
 pub use admit::{Accepted, Refused};
 pub use arrival::{Arrival, Ticket};
+#[cfg(feature = "simulation")]
+pub use footprint::Footprint;
 pub use rates::RateLimited;
 pub use send::Delivery;
 pub use stats::{Disconnects, HandshakeFailure, HandshakeFailures, SessionCounts, Stats};

@@ -211,6 +211,12 @@ impl Table {
         self.connections.len()
     }
 
+    /// How many ids the index knows.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn id_count(&self) -> usize {
+        self.index.len()
+    }
+
     /// All connections, in the order of their slots. Costs O(n) in the most there ever were.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Connection)> {
         self.connections.iter().map(|(slot, connection)| (key_of(slot, connection), connection))

@@ -19,7 +19,7 @@ pub struct Heard {
     pub bytes: u64,
 }
 
-impl<H: Handler> Simulation<H> {
+impl<H: Handler + 'static> Simulation<H> {
     /// Connects a client of the crowd, which says `hello`, and runs a tick for it. A client costs
     /// what its session does, and nothing of its own.
     ///

@@ -4,7 +4,7 @@
 //! when they come, and whoever leaves some of it has to come back unasked.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::{Read, Write};
@@ -28,6 +28,37 @@ struct Wire {
     edges: Edges,
     /// The poll does not get to this socket.
     withheld: bool,
+    /// Reads and writes stop short anywhere.
+    chop: Option<Chop>,
+    /// How many bytes the server has read, and written.
+    taken: u64,
+    written: u64,
+    /// How often the server read although there was nothing.
+    vain_reads: u64,
+}
+
+/// Draws the lengths of reads and writes. Small and its own, so that nothing that ships depends on
+/// a crate for it: splitmix64.
+#[derive(Debug)]
+struct Chop(u64);
+
+impl Chop {
+    fn next(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed >> 32) as u32
+    }
+
+    /// A length from 1 to `most`; short ones are as likely as long ones. None of nothing.
+    fn length(&mut self, most: usize) -> usize {
+        let within = (most >> (self.next() % 16)).max(1);
+        most.min(1 + self.next() as usize % within)
+    }
+
+    fn is_heads(&mut self) -> bool {
+        self.next() & 1 == 0
+    }
 }
 
 /// What has come about on a socket since it was last asked.
@@ -65,6 +96,10 @@ pub(crate) fn pair() -> (MemorySocket, MemoryPeer, Watch) {
         fuse: None,
         edges: Edges::default(),
         withheld: false,
+        chop: None,
+        taken: 0,
+        written: 0,
+        vain_reads: 0,
     }));
     (MemorySocket(Arc::clone(&wire)), MemoryPeer(Arc::clone(&wire)), Watch(wire))
 }
@@ -90,6 +125,7 @@ impl Wire {
 impl MemorySocket {
     pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
         let mut wire = lock(&self.0);
+        let wire = &mut *wire;
         if let Some(error) = wire.burn() {
             return Read::Failed(error);
         }
@@ -97,13 +133,16 @@ impl MemorySocket {
             return match wire.failure {
                 Some(kind) => Read::Failed(kind.into()),
                 None if wire.ended_by_peer => Read::EndOfStream,
-                None => Read::Drained,
+                None => {
+                    wire.vain_reads += 1;
+                    Read::Drained
+                }
             };
         }
-        let count = buffer.len().min(wire.step).min(wire.to_server.len());
-        for (to, from) in buffer.iter_mut().zip(wire.to_server.drain(..count)) {
-            *to = from;
-        }
+        let most = buffer.len().min(wire.step).min(wire.to_server.len());
+        let count = wire.chop.as_mut().map_or(most, |chop| chop.length(most));
+        wire.to_server.read_exact(&mut buffer[..count]).expect("so much is there");
+        wire.taken += count as u64;
         // As TCP on Unix: a short read tells that nothing is left, unless the end is.
         let drained = !until_end && count < buffer.len() && wire.to_server.is_empty();
         Read::Bytes { count, drained }
@@ -111,23 +150,38 @@ impl MemorySocket {
 
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> Write {
         let mut wire = lock(&self.0);
+        let wire = &mut *wire;
         if let Some(error) = wire.burn() {
             return Write::Failed(error);
         }
         if let Some(kind) = wire.failure {
             return Write::Failed(kind.into());
         }
-        let most = wire.step.min(wire.window);
+        let given = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        let most = wire.step.min(wire.window).min(given);
+        let allowed = wire.chop.as_mut().map_or(most, |chop| chop.length(most));
         let mut count = 0;
         for slice in slices {
-            let taken = slice.len().min(most - count);
+            let taken = slice.len().min(allowed - count);
             wire.to_peer.extend_from_slice(&slice[..taken]);
             count += taken;
         }
+        wire.written += count as u64;
         if wire.window < usize::MAX {
             wire.window -= count;
         }
-        Write::Taken { count, full: wire.window == 0 }
+        let mut full = wire.window == 0;
+        if let Some(chop) = &mut wire.chop {
+            if full && count == given {
+                // It took all of it, so that only the next write finds it full.
+                full = chop.is_heads();
+            } else if !full && count < given && chop.is_heads() {
+                // It had room for just so much, and the edge that tells of more is under way.
+                full = true;
+                wire.edges.writable = true;
+            }
+        }
+        Write::Taken { count, full }
     }
 
     pub(crate) fn shutdown_write(&mut self) {
@@ -198,6 +252,12 @@ impl MemoryPeer {
         lock(&self.0).failure.is_some()
     }
 
+    /// Breaks the connection, and what the server has not read yet is lost.
+    pub fn reset(&self, kind: io::ErrorKind) {
+        lock(&self.0).to_server.clear();
+        self.fail(kind);
+    }
+
     /// Lets the server write so many bytes more, from now on. A window of `usize::MAX` never
     /// fills.
     pub fn set_window(&self, bytes: usize) {
@@ -217,10 +277,49 @@ impl MemoryPeer {
         lock(&self.0).step = bytes.max(1);
     }
 
-    /// How many of the bytes that were sent the server has not read yet.
+    /// Has each read and write of the server stop short anywhere, as `seed` draws it, and some
+    /// short writes say that the socket is full until its next edge. Zero ends it.
+    pub fn chop(&self, seed: u64) {
+        lock(&self.0).chop = (seed != 0).then_some(Chop(seed));
+    }
+
+    /// Has the poll tell of this socket although nothing has happened.
+    pub fn nudge(&self, readable: bool, writable: bool, until_end: bool) {
+        let mut wire = lock(&self.0);
+        wire.edges.readable |= readable;
+        // A poll tells of room only where there is some.
+        wire.edges.writable |= writable && wire.window > 0;
+        wire.edges.until_end |= until_end;
+    }
+
+    /// How many bytes the server has read.
     #[must_use]
-    pub fn unread_bytes(&self) -> usize {
+    pub fn taken(&self) -> u64 {
+        lock(&self.0).taken
+    }
+
+    /// How many bytes wait for the server to read them.
+    #[must_use]
+    pub fn unread(&self) -> usize {
         lock(&self.0).to_server.len()
+    }
+
+    /// How many bytes the server has written.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        lock(&self.0).written
+    }
+
+    /// How often the server has read although nothing was there.
+    #[must_use]
+    pub fn vain_reads(&self) -> u64 {
+        lock(&self.0).vain_reads
+    }
+
+    /// Whether the server can write nothing more for now.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        lock(&self.0).window == 0
     }
 
     /// Whether the server has shut down its writing side.

@@ -1,0 +1,277 @@
+//! What the host does, within callbacks, between turns and from other threads.
+
+use std::rc::Rc;
+
+use majordomo::{Cause, CloseReason, Delivery, Error, Message, SessionKey, SessionRef, Sessions};
+
+use crate::client::Phase;
+use crate::host::{Host, number_of, trace};
+use crate::ledger::Payload;
+use crate::plan::pick;
+
+impl Host {
+    /// Does something, in as many of its callbacks as the plan says. `own` is the callback's
+    /// client.
+    pub(crate) fn act_at_times(&mut self, sessions: &mut Sessions, own: Option<usize>) {
+        if self.rng.u8(..100) < self.plan.busy {
+            self.act(sessions, own);
+        }
+    }
+
+    /// Does one thing.
+    pub(crate) fn act(&mut self, sessions: &mut Sessions, own: Option<usize>) {
+        let open: Vec<_> =
+            sessions.iter().map(|(key, session)| (self.meet(session), key)).collect();
+        let own = own.and_then(|own| open.iter().find(|(number, _)| *number == own)).copied();
+        let any = (!open.is_empty()).then(|| *pick(&mut self.rng, &open));
+        let act = self.plan.acts.pick(&mut self.rng);
+        match (act, own.or(any), any) {
+            (0, Some(own), _) => self.send(sessions, own),
+            (1, _, Some(any)) => self.send(sessions, any),
+            (2, ..) => {
+                self.broadcast(sessions, &open, |sessions, message| sessions.broadcast(message));
+            }
+            (3, Some((own, key)), _) => {
+                let others: Vec<_> = open.into_iter().filter(|(other, _)| *other != own).collect();
+                self.broadcast(sessions, &others, |sessions, message| {
+                    sessions.broadcast_others(key, message)
+                });
+            }
+            (4, ..) => {
+                let chosen = |number: usize| number.is_multiple_of(2);
+                let even: Vec<_> = open.into_iter().filter(|(number, _)| chosen(*number)).collect();
+                self.broadcast(sessions, &even, |sessions, message| {
+                    sessions.broadcast_where(message, |session| chosen(number_of(session)))
+                });
+            }
+            (5, ..) => {
+                let mut some = open;
+                self.rng.shuffle(&mut some);
+                some.truncate(3);
+                let keys: Vec<_> = some.iter().map(|(_, key)| *key).collect();
+                self.broadcast(sessions, &some, |sessions, message| {
+                    sessions.send_to_many(keys.iter().copied(), message)
+                });
+            }
+            (6, Some(own), _) => self.close(sessions, own),
+            (7, _, Some(any)) => self.close(sessions, any),
+            (8, _, Some(any)) => self.pause(sessions, any),
+            (9, _, Some(any)) => self.resume(sessions, any),
+            (10, ..) => self.pause_all(sessions),
+            (11, ..) => self.resume_all(sessions),
+            (12, ..) => self.decide_one(sessions),
+            (13, ..) => self.post(),
+            _ => {}
+        }
+    }
+
+    /// A message of the host's, of a length that tells something.
+    fn payload(&mut self) -> Rc<Payload> {
+        let max = self.plan.config.max_message_size;
+        let limit = self.plan.limit;
+        let len = match self.rng.u8(..10) {
+            0 => 0,
+            1 => self.rng.usize(..=max),
+            // Around the limit of an outbox, whatever the framing adds.
+            2 => limit.saturating_sub(self.rng.usize(..20)),
+            3 => (limit / 2).saturating_sub(self.rng.usize(..12)),
+            4 => self.rng.usize(1010..1040).min(limit),
+            _ => self.rng.usize(..=limit.min(100)),
+        };
+        self.serial += 1;
+        let mut bytes = format!("{}:", self.serial).into_bytes();
+        let text = self.rng.bool();
+        bytes.resize(len, b'.');
+        if !text && len > 20 {
+            // Sometimes what lines cannot carry.
+            let at = self.rng.usize(10..len);
+            bytes[at] = self.rng.u8(..);
+        }
+        Rc::new(Payload { text, bytes })
+    }
+
+    fn send(&mut self, sessions: &mut Sessions, (number, key): (usize, SessionKey)) {
+        let mut payload = self.payload();
+        if self.rng.u8(..4) == 0 {
+            payload = self.fill(sessions, (number, key)).unwrap_or(payload);
+        }
+        let before = self.gauge(sessions, &[(number, key)]);
+        let id = self.clients[number].id.clone().expect("it is open");
+        let name = if self.rng.bool() { SessionRef::Id(&id) } else { SessionRef::Key(key) };
+        let sent = sessions.send_to(name, payload.message());
+        trace!(self, "send {} bytes to client {number}: {sent:?}", payload.bytes.len());
+        let taken = self.settle_sent(sessions, &before[0], &payload);
+        match sent {
+            Ok(()) => assert!(taken, "client {number}: accepted and not queued"),
+            Err(Error::SessionNotFound) => {
+                assert!(self.clients[number].failed.is_some(), "client {number} is open");
+            }
+            Err(Error::OutboxFull | Error::MessageTooBig { .. } | Error::Unframeable { .. }) => {
+                assert!(!taken, "client {number}: refused and queued");
+            }
+            Err(error) => panic!("client {number}: {error}"),
+        }
+    }
+
+    /// A message that fills an outbox to the brim, or has one byte too many.
+    fn fill(
+        &mut self,
+        sessions: &Sessions,
+        (number, key): (usize, SessionKey),
+    ) -> Option<Rc<Payload>> {
+        let room = self.plan.limit.checked_sub(sessions.get_session(key)?.queued_bytes())?;
+        let format = self.clients[number].format;
+        let room = room + self.rng.usize(..2);
+        // Lengths are tried from the top, for the head's own length depends on them.
+        let fitting = (room.saturating_sub(14)..=room).rev();
+        let len = fitting
+            .into_iter()
+            .find(|len| format.wire_len(&vec![b'f'; *len]).is_some_and(|wire| wire <= room))?;
+        self.serial += 1;
+        let mut bytes = format!("{}f", self.serial).into_bytes();
+        bytes.resize(len, b'f');
+        Some(Rc::new(Payload { text: true, bytes }))
+    }
+
+    fn broadcast(
+        &mut self,
+        sessions: &mut Sessions,
+        to: &[(usize, SessionKey)],
+        send: impl FnOnce(&mut Sessions, Message<'_>) -> Delivery,
+    ) {
+        let payload = self.payload();
+        let before = self.gauge(sessions, to);
+        let delivery = send(sessions, payload.message());
+        trace!(self, "broadcast {} bytes: {delivery:?}", payload.bytes.len());
+        let mut queued = 0;
+        for gauge in &before {
+            queued += usize::from(self.settle_sent(sessions, gauge, &payload));
+        }
+        assert_eq!(delivery, delivery_of(queued, to.len() - queued));
+    }
+
+    fn close(&mut self, sessions: &mut Sessions, (number, key): (usize, SessionKey)) {
+        if self.stopping.is_some() {
+            let refused = sessions.remove_session(key);
+            assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
+            return;
+        }
+        self.clients[number].listen();
+        let code = *pick(&mut self.rng, &[1000, 1008, 3000, 4999]);
+        let reason = *pick(&mut self.rng, &["", "go", "a longer reason"]);
+        let farewell = CloseReason::new(code, reason).expect("a valid close frame");
+        sessions.close_session(key, &farewell).expect("it is open");
+        assert!(sessions.get_session(key).is_none(), "client {number} is found after its end");
+        let again = sessions.remove_session(key);
+        assert!(matches!(again, Err(Error::SessionNotFound)), "{again:?}");
+        let deadline = self.now + self.plan.timeouts.close;
+        self.shown_out(number, Cause::Removed, code, reason, deadline);
+    }
+
+    fn pause(&mut self, sessions: &mut Sessions, (number, key): (usize, SessionKey)) {
+        trace!(self, "pause client {number}");
+        sessions.pause_reads(key).expect("it is open");
+        let client = &mut self.clients[number];
+        client.paused = true;
+        client.pulse.pause(self.now, &self.plan.timeouts);
+        client.note_uncertain();
+    }
+
+    fn resume(&mut self, sessions: &mut Sessions, (number, key): (usize, SessionKey)) {
+        trace!(self, "resume client {number}");
+        sessions.resume_reads(key).expect("it is open");
+        let client = &mut self.clients[number];
+        client.paused = false;
+        if self.paused.is_none() {
+            client.pulse.resume(self.now, &self.plan.timeouts);
+            client.note_uncertain();
+        }
+    }
+
+    fn pause_all(&mut self, sessions: &mut Sessions) {
+        sessions.pause_all_reads();
+        assert_eq!(sessions.are_reads_paused(), self.stopping.is_none());
+        if self.paused.is_some() || self.stopping.is_some() {
+            return;
+        }
+        trace!(self, "pause all");
+        self.paused = Some(self.now);
+        for number in &self.live {
+            let client = &mut self.clients[*number];
+            if client.is_open() {
+                client.pulse.pause(self.now, &self.plan.timeouts);
+                client.note_uncertain();
+            }
+        }
+    }
+
+    pub(crate) fn resume_all(&mut self, sessions: &mut Sessions) {
+        sessions.resume_all_reads();
+        assert!(!sessions.are_reads_paused());
+        self.note_resumed();
+    }
+
+    /// All reads go on, but for those of sessions that are paused themselves.
+    pub(crate) fn note_resumed(&mut self) {
+        let Some(since) = self.paused.take() else { return };
+        trace!(self, "resume all");
+        for number in &self.live {
+            let client = &mut self.clients[*number];
+            match &mut client.phase {
+                Phase::Open if !client.paused => {
+                    client.pulse.resume(self.now, &self.plan.timeouts);
+                    client.note_uncertain();
+                }
+                Phase::Handshake { deadline } => *deadline += self.now - since,
+                _ => {}
+            }
+        }
+    }
+
+    /// Decides about a request that waits.
+    fn decide_one(&mut self, sessions: &mut Sessions) {
+        if self.parked.is_empty() {
+            return;
+        }
+        let at = self.rng.usize(..self.parked.len());
+        let (number, ticket) = self.parked.swap_remove(at);
+        match self.clients[number].phase {
+            // Its time may have run out in this tick.
+            Phase::Handshake { deadline } if self.now < deadline || self.paused.is_some() => {}
+            _ => return self.parked.push((number, ticket)),
+        }
+        let decision = self.decide(sessions, number);
+        let client = &mut self.clients[number];
+        client.heard();
+        // What it sent behind its request was read with it.
+        client.unheard = client.peer.taken() > client.request_end;
+        sessions.decide(ticket, decision).expect("it waits");
+        let decided = sessions.iter().find(|(_, session)| number_of(session) == number);
+        if let Some((_, session)) = decided {
+            self.meet(session);
+        }
+    }
+
+    /// Has another thread do something.
+    pub(crate) fn post(&mut self) {
+        let number = self.posted;
+        let handle = self.handle.as_ref().expect("it is there from the start");
+        let posted = handle.try_post(move |host: &mut Self, sessions| {
+            assert_eq!(number, host.performed, "work is done in the order in which it was posted");
+            host.performed += 1;
+            host.progress += 1;
+            host.act(sessions, None);
+        });
+        match posted {
+            Ok(()) => self.posted += 1,
+            Err(Error::QueueFull) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+fn delivery_of(queued: usize, refused: usize) -> Delivery {
+    let mut delivery = Delivery::default();
+    (delivery.queued, delivery.refused) = (queued, refused);
+    delivery
+}

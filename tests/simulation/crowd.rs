@@ -1,0 +1,237 @@
+//! What clients do: all that is allowed, some that is not, and what their networks do to them.
+
+use std::io::ErrorKind;
+
+use fastrand::Rng;
+use majordomo::Cause;
+
+use crate::client::{Client, Request, Said};
+use crate::format::{self, Format};
+use crate::host::Host;
+use crate::plan::pick;
+
+impl Client {
+    /// Says what a client says first.
+    pub(crate) fn introduce(&mut self, rng: &mut Rng, max_head_size: usize) {
+        if !self.format.is_websocket() {
+            return;
+        }
+        let request = match rng.u8(..20) {
+            0 => Request::Plain,
+            1 => Request::Bad(400),
+            2 => Request::Bad(431),
+            _ => Request::Upgrade,
+        };
+        let bytes = match request {
+            Request::Upgrade => format::upgrade(self.number),
+            Request::Plain => b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
+            Request::Bad(431) => {
+                let long = "x".repeat(max_head_size);
+                format!("GET /{long} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
+            }
+            Request::Bad(_) => b"NONSENSE\r\n\r\n".to_vec(),
+        };
+        self.compose(&bytes);
+        self.request_end = self.composed;
+        self.said_all = request != Request::Upgrade;
+        self.say(Said::Request(request));
+    }
+
+    /// Says a message, in one frame or in several.
+    fn say_message(&mut self, rng: &mut Rng, max: usize, fragments: usize) {
+        let len = match rng.u8(..8) {
+            0 => 0,
+            1 => max,
+            2 => rng.usize(..=max),
+            _ => rng.usize(..=max.min(60)),
+        };
+        let mut text = rng.bool();
+        let bytes: Vec<u8> = match self.format {
+            Format::Lines => {
+                let letters = (0..len).map(|_| b'a' + rng.u8(..26)).collect();
+                text = true;
+                letters
+            }
+            _ if text => "aß漢👋"
+                .chars()
+                .cycle()
+                .scan(0, |at, next| {
+                    *at += next.len_utf8();
+                    (*at <= len).then_some(next)
+                })
+                .collect::<String>()
+                .into_bytes(),
+            _ => (0..len).map(|_| rng.u8(..)).collect(),
+        };
+        if !self.format.is_websocket() {
+            if self.format.wire_len(&bytes).is_none() {
+                return;
+            }
+            let framed = self.format.wrap(rng, &bytes);
+            self.compose(&framed);
+            self.say(Said::Message { text: self.format == Format::Lines, payload: bytes });
+            return;
+        }
+        let opcode = if text { 1 } else { 2 };
+        let mut rest = &bytes[..];
+        for at in 0..fragments {
+            let is_last = at + 1 == fragments;
+            let count = if is_last { rest.len() } else { rng.usize(..=rest.len()) };
+            let (fragment, after) = rest.split_at(count);
+            let first = if at == 0 { opcode } else { 0 } | if is_last { 0x80 } else { 0 };
+            let framed = format::frame(rng, first, fragment);
+            self.compose(&framed);
+            rest = after;
+            if !is_last && rng.u8(..4) == 0 {
+                self.ping(rng);
+            }
+        }
+        self.say(Said::Message { text, payload: bytes });
+    }
+
+    fn ping(&mut self, rng: &mut Rng) {
+        let len = *pick(rng, &[0, 4, 125]);
+        let mut payload = self.composed.to_be_bytes().repeat(16);
+        payload.truncate(len);
+        let framed = format::frame(rng, 0x89, &payload);
+        self.compose(&framed);
+        self.say_ping(payload);
+    }
+
+    fn pong(&mut self, rng: &mut Rng) {
+        let framed = format::frame(rng, 0x8A, b"");
+        self.compose(&framed);
+    }
+
+    fn say_close(&mut self, rng: &mut Rng, code: Option<u16>) {
+        let reason = if code.is_some() && rng.bool() { "bye" } else { "" };
+        let payload =
+            code.map_or(Vec::new(), |code| [&code.to_be_bytes()[..], reason.as_bytes()].concat());
+        let framed = format::frame(rng, 0x88, &payload);
+        self.compose(&framed);
+        self.say(Said::Close { code, reason: reason.into() });
+        self.said_all = true;
+    }
+
+    /// Breaks a rule. What follows it is never read.
+    fn break_rule(&mut self, rng: &mut Rng, max: usize) {
+        let (bytes, code) = match self.format {
+            Format::WebSocket => match rng.u8(..6) {
+                0 => (vec![0xF1, 0x80, 1, 2, 3, 4], 1002),
+                1 => (vec![0x81, 0x01, b'x'], 1002),
+                2 => (format::frame(rng, 0x80, b"x"), 1002),
+                3 => (format::frame(rng, 0x83, b"x"), 1002),
+                4 => {
+                    if max < 2 {
+                        return;
+                    }
+                    (format::frame(rng, 0x81, b"\xFF\xFE"), 1007)
+                }
+                _ => (format::head(rng, 0x82, max as u64 + 1), 1009),
+            },
+            Format::Lines => (vec![b'x'; max + 2], 1009),
+            Format::Counted { fixed: true, .. } if rng.bool() => (b"!".to_vec(), 1002),
+            Format::Counted { width, .. } => {
+                let over = max as u64 + 1 + rng.u64(..3);
+                if width < 8 && over >> (8 * width) != 0 {
+                    return;
+                }
+                (self.format.head(over), 1009)
+            }
+        };
+        let cause = if code == 1009 { Cause::MessageTooBig } else { Cause::ProtocolError };
+        self.compose(&bytes);
+        self.say(Said::Violation { code, cause });
+        self.said_all = true;
+    }
+
+    /// What it owes to what it has heard.
+    pub(crate) fn reply(&mut self, rng: &mut Rng) {
+        let owes_pong = std::mem::take(&mut self.owes_pong);
+        if !self.answers || self.said_all {
+            return;
+        }
+        if let Some((code, _)) = self.farewell {
+            self.say_close(rng, code);
+            self.wants_end = rng.bool();
+        } else if owes_pong {
+            self.pong(rng);
+        }
+    }
+}
+
+impl Host {
+    /// Has a client do something.
+    pub(crate) fn stir(&mut self, rng: &mut Rng, number: usize) {
+        let max = self.plan.config.max_message_size;
+        let doing = self.plan.doings.pick(rng);
+        let client = &mut self.clients[number];
+        let may_speak = !client.said_all;
+        let is_websocket = client.format.is_websocket();
+        match doing {
+            0 if may_speak => client.say_message(rng, max, 1),
+            1 if may_speak => {
+                (0..rng.u8(2..20)).for_each(|_| client.say_message(rng, max.min(50), 1));
+            }
+            2 if may_speak => {
+                let fragments = rng.usize(1..6);
+                client.say_message(rng, max, fragments);
+            }
+            3 if may_speak && is_websocket => (0..rng.u8(1..6)).for_each(|_| client.ping(rng)),
+            4 if may_speak && is_websocket => client.pong(rng),
+            5 if may_speak && is_websocket => {
+                let code = *pick(rng, &[None, Some(1000), Some(1001), Some(3000), Some(4999)]);
+                client.say_close(rng, code);
+            }
+            6 if may_speak => client.break_rule(rng, max),
+            7 => {
+                client.wants_end = true;
+                if rng.bool() {
+                    client.end_stream();
+                }
+            }
+            8 if client.failed.is_none() => {
+                let kind = *pick(
+                    rng,
+                    &[
+                        ErrorKind::ConnectionReset,
+                        ErrorKind::BrokenPipe,
+                        ErrorKind::TimedOut,
+                        ErrorKind::PermissionDenied,
+                    ],
+                );
+                client.failed = Some(kind);
+                if rng.bool() { client.peer.fail(kind) } else { client.peer.reset(kind) }
+            }
+            9 if client.script.is_empty() && client.said_all && !client.ended => {
+                // Nothing that follows the last word counts.
+                let len = rng.usize(..100);
+                let junk: Vec<u8> = (0..len).map(|_| rng.u8(..)).collect();
+                client.compose(&junk);
+            }
+            10 => {
+                let most = *pick(rng, &[2, 50, 2000, 70_000]);
+                client.peer.set_window(rng.usize(..most));
+            }
+            11 => client.peer.set_window(usize::MAX),
+            12 => client.peer.chop(if rng.bool() { rng.u64(1..) } else { 0 }),
+            13 => {
+                let least = if max > 2000 { 500 } else { 1 };
+                let step = if rng.bool() { usize::MAX } else { rng.usize(least..least + 2000) };
+                client.peer.set_step(step);
+            }
+            14 => {
+                client.withheld = rng.bool();
+                client.peer.withhold(client.withheld);
+            }
+            15 => client.peer.nudge(rng.bool(), rng.bool(), rng.u8(..4) == 0),
+            _ => {}
+        }
+        let count = match rng.u8(..4) {
+            0 => 0,
+            1 => rng.usize(..=client.backlog.len()),
+            _ => client.backlog.len(),
+        };
+        client.transmit(count);
+    }
+}

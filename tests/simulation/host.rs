@@ -1,0 +1,423 @@
+//! The host: it does what the schedule draws in its callbacks, and holds each callback against the
+//! model.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use fastrand::Rng;
+use majordomo::{
+    Admission, Arrival, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler,
+    Message, Session, SessionId, Sessions, State, StopOptions, Ticket, Traffic,
+};
+
+use crate::client::{Client, End, Phase, Request, Said};
+use crate::plan::Plan;
+use crate::pulse::Pulse;
+
+/// The most callbacks of one tick: more than any schedule leads to.
+const MAX_CALLBACKS: u32 = 100_000;
+
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) plan: Plan,
+    pub(crate) rng: Rng,
+    pub(crate) clients: Vec<Client>,
+    /// Those whose socket the server has not dropped.
+    pub(crate) live: Vec<usize>,
+    pub(crate) now: u64,
+    pub(crate) tick: u64,
+    /// Since when all reads are paused.
+    pub(crate) paused: Option<u64>,
+    /// Until when a stop is to be done.
+    pub(crate) stopping: Option<u64>,
+    pub(crate) parked: Vec<(usize, Ticket)>,
+    pub(crate) totals: Totals,
+    pub(crate) handle: Option<Handle<Host>>,
+    pub(crate) posted: u64,
+    pub(crate) performed: u64,
+    pub(crate) serial: u64,
+    /// Callbacks in this tick, and whatever else shows that something is going on.
+    pub(crate) callbacks: u32,
+    pub(crate) progress: u64,
+    pub(crate) is_traced: bool,
+}
+
+/// What the manager's counters must show, of sessions that have ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Totals {
+    pub(crate) accepted: u64,
+    pub(crate) connects: u64,
+    pub(crate) disconnects: [u64; 11],
+    pub(crate) received: Traffic,
+    pub(crate) sent: Traffic,
+    pub(crate) dropped: u64,
+    pub(crate) lost: u64,
+    pub(crate) refused: u64,
+}
+
+impl Totals {
+    /// Adds those of another simulation.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (count, more) in self.disconnects.iter_mut().zip(other.disconnects) {
+            *count += more;
+        }
+        for (sum, more) in [(&mut self.received, other.received), (&mut self.sent, other.sent)] {
+            sum.messages += more.messages;
+            sum.bytes += more.bytes;
+        }
+        self.accepted += other.accepted;
+        self.connects += other.connects;
+        self.dropped += other.dropped;
+        self.lost += other.lost;
+        self.refused += other.refused;
+    }
+
+    /// Checks that the schedule has led to everything that it is there for.
+    pub(crate) fn assert_varied(&self) {
+        for (cause, count) in Cause::ALL.into_iter().zip(self.disconnects) {
+            assert!(count > 0, "no session has ended by {cause}");
+        }
+        assert!(self.received.messages > 0 && self.sent.messages > 0, "{self:?}");
+        assert!(self.lost > 0 && self.dropped > self.lost && self.refused > 0, "{self:?}");
+    }
+}
+
+macro_rules! trace {
+    ($host:expr, $($word:tt)*) => {
+        if $host.is_traced {
+            println!("{:>6} {:>7} ms  {}", $host.tick, $host.now, format_args!($($word)*));
+        }
+    };
+}
+pub(crate) use trace;
+
+/// A client's address, by which its session is known.
+pub(crate) fn address(number: usize) -> SocketAddr {
+    let number = u32::try_from(number).expect("there are few clients");
+    SocketAddr::from((Ipv4Addr::from_bits(0x0A00_0000 + number), 1))
+}
+
+/// The client that a session belongs to.
+pub(crate) fn number_of(session: &Session) -> usize {
+    number_at(session.remote_addr())
+}
+
+fn number_at(address: SocketAddr) -> usize {
+    let IpAddr::V4(address) = address.ip() else { panic!("no address of ours: {address}") };
+    (address.to_bits() - 0x0A00_0000) as usize
+}
+
+impl Host {
+    pub(crate) fn new(plan: Plan, rng: Rng, is_traced: bool) -> Self {
+        Self {
+            plan,
+            rng,
+            clients: Vec::new(),
+            live: Vec::new(),
+            now: 0,
+            tick: 0,
+            paused: None,
+            stopping: None,
+            parked: Vec::new(),
+            totals: Totals::default(),
+            handle: None,
+            posted: 0,
+            performed: 0,
+            serial: 0,
+            callbacks: 0,
+            progress: 0,
+            is_traced,
+        }
+    }
+
+    fn called(&mut self) {
+        self.callbacks += 1;
+        self.progress += 1;
+        assert!(self.callbacks < MAX_CALLBACKS, "the tick does not come to an end");
+    }
+
+    /// Notes that a session stands in the table.
+    pub(crate) fn meet(&mut self, session: &Session) -> usize {
+        let number = number_of(session);
+        let client = &mut self.clients[number];
+        if let Phase::Handshake { .. } | Phase::Waiting = client.phase {
+            if client.format.is_websocket() {
+                assert_eq!(client.answer, Some(101), "client {number} was not admitted");
+            }
+            assert_eq!(session.is_websocket(), client.format.is_websocket());
+            client.phase = Phase::Open;
+            client.id = Some(session.id().to_string());
+            client.opened_at = self.now;
+            // The response to its request waits in its outbox.
+            client.may_be_past_half = session.is_websocket();
+            client.pulse = Pulse::new(session.is_websocket(), self.now);
+            client.pulse.paused = self.paused.map(|_| self.now);
+            if client.unheard {
+                client.pulse.uncertain = true;
+                client.pings_possible += 1;
+            }
+        }
+        number
+    }
+
+    /// The client of a callback, which has to be connected and not disconnected.
+    fn enter(&mut self, context: &Context<'_>) -> usize {
+        self.called();
+        let number = self.meet(context.session());
+        let client = &self.clients[number];
+        assert!(client.connected, "client {number}: a callback before on_connect");
+        assert!(!client.disconnected, "client {number}: a callback after on_disconnect");
+        number
+    }
+
+    /// How a request has to be answered that the host admits now, under this id.
+    fn foresee(&self, sessions: &Sessions, number: usize, id: Option<&str>) -> u16 {
+        let config = &self.plan.config;
+        if self.clients[number].is_plain() {
+            return 426;
+        }
+        if self.stopping.is_some() {
+            return 503;
+        }
+        let is_taken = id.is_some_and(|id| sessions.key_of(id).is_some());
+        match config.duplicate_id {
+            DuplicateId::Reject if is_taken => 409,
+            DuplicateId::Replace if is_taken => 101,
+            _ if config.max_sessions.is_some_and(|max| sessions.client_count() >= max) => 503,
+            _ => 101,
+        }
+    }
+
+    /// Draws what becomes of a request, and notes what has to come of that.
+    pub(crate) fn decide(&mut self, sessions: &Sessions, number: usize) -> Decision {
+        let (answer, decision) = if self.rng.u8(..12) == 0 {
+            let refusal = Decision::refuse(403, "no").expect("a status that is allowed");
+            (403, refusal)
+        } else {
+            let named = self.rng.u8(..3) > 0;
+            let id = named.then(|| format!("guest-{}", self.rng.u8(..5)));
+            let answer = self.foresee(sessions, number, id.as_deref());
+            if answer == 101 {
+                self.replace(id.as_deref());
+            }
+            let admission = Admission::new();
+            let admission = match id {
+                Some(id) => admission.with_id(SessionId::new(id).expect("a valid id")),
+                None => admission,
+            };
+            (answer, admission.into())
+        };
+        self.settle_request(number, answer);
+        decision
+    }
+
+    /// Notes how a request is answered.
+    pub(crate) fn settle_request(&mut self, number: usize, answer: u16) {
+        trace!(self, "client {number} is answered {answer}");
+        let linger = self.linger_deadline();
+        let client = &mut self.clients[number];
+        assert!(client.answer.is_none_or(|before| before == answer));
+        client.answer = Some(answer);
+        if answer != 101 {
+            client.phase = Phase::Lingering { deadline: linger };
+        }
+    }
+
+    pub(crate) fn linger_deadline(&self) -> u64 {
+        let deadline = self.now + self.plan.timeouts.close;
+        self.stopping.map_or(deadline, |stop| stop.min(deadline))
+    }
+
+    /// Whoever has this id makes room for a newcomer.
+    fn replace(&mut self, id: Option<&str>) {
+        for number in self.live.clone() {
+            let client = &mut self.clients[number];
+            if client.id.as_deref() != id || id.is_none() {
+                continue;
+            }
+            match client.phase {
+                Phase::Open => {
+                    client.phase = Phase::Closing { deadline: self.now };
+                    client.end = Some(End {
+                        cause: Cause::Replaced,
+                        code: Some(1008),
+                        reason: String::new(),
+                        frame: Some((Some(1008), String::new())),
+                    });
+                }
+                // It is waited for no longer.
+                Phase::Closing { .. } => {
+                    client.phase = Phase::Closing { deadline: self.now };
+                    client.may_go = true;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Stops the manager.
+    pub(crate) fn stop(&mut self, sessions: &mut Sessions, grace: u64) {
+        let until = self.now + grace;
+        let deadline = self.stopping.map_or(until, |earlier| until.min(earlier));
+        trace!(self, "stop within {grace} ms");
+        self.note_resumed();
+        let options = StopOptions::new().with_grace(std::time::Duration::from_millis(grace));
+        for (_, session) in sessions.iter() {
+            self.meet(session);
+        }
+        sessions.stop(options).expect("it has not stopped");
+        self.stopping = Some(deadline);
+        for number in self.live.clone() {
+            let client = &mut self.clients[number];
+            match &mut client.phase {
+                Phase::Open => self.shown_out(number, Cause::Stopped, 1001, "", deadline),
+                Phase::Closing { deadline: earlier } | Phase::Lingering { deadline: earlier } => {
+                    *earlier = deadline.min(*earlier);
+                }
+                Phase::Handshake { deadline: earlier } => {
+                    *earlier = deadline.min(*earlier);
+                    let is_parked = self.parked.iter().any(|(parked, _)| *parked == number);
+                    let is_begun = client.peer.taken() > 0 && !client.asked;
+                    if is_parked || is_begun {
+                        self.settle_request(number, 503);
+                    }
+                }
+                Phase::Waiting | Phase::Gone => {}
+            }
+        }
+        self.parked.clear();
+    }
+
+    /// The host has closed a session that was open.
+    pub(crate) fn shown_out(
+        &mut self,
+        number: usize,
+        cause: Cause,
+        code: u16,
+        reason: &str,
+        deadline: u64,
+    ) {
+        trace!(self, "client {number} is shown out: {cause} {code} {reason}");
+        let client = &mut self.clients[number];
+        assert_eq!(client.phase, Phase::Open, "client {number}");
+        client.phase = Phase::Closing { deadline };
+        let frame = client.format.is_websocket().then(|| (Some(code), reason.to_owned()));
+        let (code, reason) = if frame.is_some() { (Some(code), reason) } else { (None, "") };
+        client.end = Some(End { cause, code, reason: reason.into(), frame });
+    }
+}
+
+impl Client {
+    fn is_plain(&self) -> bool {
+        matches!(self.script.front().map(|unit| &unit.said), Some(Said::Request(Request::Plain)))
+    }
+}
+
+impl Handler for Host {
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
+        self.called();
+        let number = number_at(request.remote_addr());
+        trace!(self, "on_request of client {number}");
+        let client = &mut self.clients[number];
+        assert!(matches!(client.phase, Phase::Handshake { .. }), "client {number} asks again");
+        assert!(!client.asked, "client {number} asks again");
+        client.asked = true;
+        assert!(matches!(client.due(), Some(Said::Request(_))), "client {number}: no request");
+        self.act_at_times(sessions, None);
+        if self.rng.u8(..5) == 0 {
+            if self.stopping.is_some() {
+                self.settle_request(number, 503);
+            } else {
+                self.parked.push((number, request.ticket()));
+            }
+            trace!(self, "client {number} has to wait");
+            return Decision::Defer;
+        }
+        let decision = self.decide(sessions, number);
+        self.clients[number].heard();
+        decision
+    }
+
+    fn on_connect(&mut self, context: &mut Context<'_>) {
+        self.called();
+        let number = self.meet(context.session());
+        trace!(self, "on_connect of client {number}: {}", context.id());
+        self.totals.connects += 1;
+        let id = self.clients[number].id.clone();
+        let rivals = self.live.iter().map(|live| &self.clients[*live]);
+        let rival = rivals.filter(|other| other.connected && !other.disconnected);
+        if let Some(rival) = rival.into_iter().find(|other| other.id == id) {
+            panic!("client {number} is connected before client {} has left", rival.number);
+        }
+        let client = &mut self.clients[number];
+        assert!(!client.connected, "client {number} connects twice");
+        client.connected = true;
+        self.act_at_times(context.sessions(), Some(number));
+    }
+
+    fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        let number = self.enter(context);
+        trace!(self, "on_message of client {number}: {} bytes", message.len());
+        assert_ne!(context.session().state(), State::Closed, "client {number} is closed");
+        let now = self.now;
+        self.clients[number].hear_message(message, now);
+        self.act_at_times(context.sessions(), Some(number));
+    }
+
+    fn on_state_change(&mut self, context: &mut Context<'_>, state: State) {
+        let number = self.enter(context);
+        trace!(self, "on_state_change of client {number}: {}", state.as_str());
+        let (now, timeouts) = (self.now, self.plan.timeouts);
+        let client = &mut self.clients[number];
+        assert_eq!(context.session().state(), state);
+        let pulse = &mut client.pulse;
+        match state {
+            State::Inactive => {
+                assert!(!pulse.inactive, "client {number} turns inactive twice");
+                let due = [pulse.inactive_at(&timeouts), pulse.dead_at(&timeouts)];
+                let due = due.into_iter().flatten().min();
+                let is_due = due.is_some_and(|due| due <= now);
+                assert!(is_due || pulse.uncertain, "client {number} is inactive early: {pulse:?}");
+                pulse.inactive = true;
+            }
+            State::Active => {
+                assert!(pulse.inactive, "client {number} was active");
+                assert_ne!(
+                    client.peer.taken(),
+                    client.taken_before,
+                    "client {number} said nothing"
+                );
+                pulse.inactive = false;
+                pulse.heard(now);
+            }
+            State::Closed => panic!("client {number}: a change to closed"),
+        }
+        self.act_at_times(context.sessions(), Some(number));
+    }
+
+    fn on_drain(&mut self, context: &mut Context<'_>) {
+        let number = self.enter(context);
+        trace!(self, "on_drain of client {number}");
+        let client = &mut self.clients[number];
+        // In one tick it may have drained several times, of which the next one tells.
+        let was_past_half = client.past_half || client.may_be_past_half;
+        let has_drained = was_past_half || client.drained == self.tick;
+        assert!(has_drained, "client {number} was not past half");
+        client.drained = self.tick;
+        // It may have been past half again since, before it was told.
+        let queued = context.session().queued_bytes();
+        client.past_half = queued > self.plan.limit / 2;
+        client.may_be_past_half = queued > 0;
+        self.act_at_times(context.sessions(), Some(number));
+    }
+
+    fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
+        self.called();
+        let number = self.meet(&disconnect.session);
+        trace!(
+            self,
+            "on_disconnect of client {number}: {} {:?}", disconnect.cause, disconnect.code
+        );
+        self.take_leave(number, &disconnect);
+        self.act_at_times(sessions, None);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the server has promised to deliver to one client, in order.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use majordomo::{Message, Traffic};
+
+/// A message of the host's.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    pub(crate) text: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Payload {
+    pub(crate) fn message(&self) -> Message<'_> {
+        if self.text {
+            Message::Text(std::str::from_utf8(&self.bytes).expect("it was made of characters"))
+        } else {
+            Message::Binary(&self.bytes)
+        }
+    }
+}
+
+/// Messages that were accepted for a client. Each is delivered whole, once and in order, or it is
+/// dropped and counted as that.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Accepted and not wholly written, each with its length on the wire.
+    waiting: VecDeque<(Rc<Payload>, usize)>,
+    /// What these come to on the wire.
+    bytes: usize,
+    pub(crate) accepted: u64,
+    pub(crate) delivered: Traffic,
+    pub(crate) dropped: u64,
+}
+
+impl Ledger {
+    pub(crate) fn promise(&mut self, payload: &Rc<Payload>, wire: usize) {
+        self.waiting.push_back((Rc::clone(payload), wire));
+        self.bytes += wire;
+        self.accepted += 1;
+    }
+
+    /// A message came.
+    pub(crate) fn deliver(&mut self, number: usize, text: Option<bool>, payload: &[u8]) {
+        let Some((promised, wire)) = self.waiting.pop_front() else {
+            panic!("client {number}: a message too many: {:?}", payload.escape_ascii());
+        };
+        assert!(
+            promised.bytes == payload && text.is_none_or(|text| text == promised.text),
+            "client {number}: it got a message of {} bytes and not the {} bytes that were next:\n\
+             {}\n{}",
+            payload.len(),
+            promised.bytes.len(),
+            excerpt(payload),
+            excerpt(&promised.bytes),
+        );
+        self.bytes -= wire;
+        self.delivered.messages += 1;
+        self.delivered.bytes += payload.len() as u64;
+    }
+
+    /// Drops the oldest that have not begun, and says what they come to on the wire, and the last
+    /// of them alone.
+    pub(crate) fn drop_oldest(&mut self, begun: bool, count: u64) -> (usize, usize) {
+        let (mut freed, mut last) = (0, 0);
+        for _ in 0..count {
+            let dropped = self.waiting.remove(usize::from(begun));
+            last = dropped.expect("more is said to be dropped than was accepted").1;
+            freed += last;
+        }
+        self.bytes -= freed;
+        self.dropped += count;
+        (freed, last)
+    }
+
+    /// How many wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    /// What those that wait come to on the wire.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+fn excerpt(bytes: &[u8]) -> String {
+    bytes[..bytes.len().min(60)].escape_ascii().to_string()
+}

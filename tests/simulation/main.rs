@@ -1,0 +1,73 @@
+//! A deterministic simulator: the real sessions, codec, outbox, timer wheel and tick, on sockets in
+//! memory and a clock that is turned; everything but the kernel. A seed draws what happens, and a
+//! plain model of what must come of it is held against what does, after each tick.
+//!
+//! `MAJORDOMO_SIM_SEED=n` runs one seed and tells all that happens in it; `MAJORDOMO_SIM_TICKS=n`
+//! runs seeds until there were so many ticks.
+
+mod accounts;
+mod acts;
+mod checks;
+mod client;
+mod crowd;
+mod endings;
+mod format;
+mod host;
+mod ledger;
+mod plan;
+mod pulse;
+mod reader;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::time::Instant;
+
+use host::Totals;
+use world::World;
+
+/// How many seeds a plain `cargo test` runs.
+const SEEDS: u64 = 3000;
+
+/// Runs one seed, and says how many ticks it took.
+fn run(seed: u64, is_traced: bool) -> (u64, Totals) {
+    let mut world = World::new(seed, is_traced);
+    let started = Instant::now();
+    match catch_unwind(AssertUnwindSafe(|| world.run())) {
+        Ok(totals) => (world.ticks, totals),
+        Err(panic) => {
+            eprintln!(
+                "seed {seed} failed at tick {} after {:?}; to replay it:\n\
+                 MAJORDOMO_SIM_SEED={seed} cargo test --test simulation -- --nocapture",
+                world.ticks,
+                started.elapsed(),
+            );
+            resume_unwind(panic)
+        }
+    }
+}
+
+fn number_from(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(value.parse().unwrap_or_else(|_| panic!("{variable}={value:?} is no number")))
+}
+
+#[test]
+fn whatever_happens_the_sessions_do_as_the_model_says() {
+    if let Some(seed) = number_from("MAJORDOMO_SIM_SEED") {
+        run(seed, true);
+        return;
+    }
+    let wanted = number_from("MAJORDOMO_SIM_TICKS");
+    let started = Instant::now();
+    let (mut seed, mut ticks, mut sum) = (0, 0, Totals::default());
+    while wanted.map_or(seed < SEEDS, |wanted| ticks < wanted) {
+        let (more, totals) = run(seed, false);
+        ticks += more;
+        sum.add(&totals);
+        seed += 1;
+    }
+    println!("{seed} seeds, {ticks} ticks in {:?}: {sum:?}", started.elapsed());
+    if seed >= SEEDS {
+        sum.assert_varied();
+    }
+}

@@ -1,0 +1,120 @@
+//! What one seed draws before it begins: a config, and how often each thing happens. Many seeds
+//! leave some things out altogether, for one that happens all the time hides another.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use majordomo::{Config, DuplicateId, SlowConsumer};
+
+use crate::pulse::Timeouts;
+
+/// What framing adds to a message at most, by which an outbox always holds the largest one.
+const MAX_OVERHEAD: usize = 16;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) config: Config,
+    pub(crate) timeouts: Timeouts,
+    /// The most that messages may take in an outbox.
+    pub(crate) limit: usize,
+    pub(crate) steps: u32,
+    /// How many clients there are at a time.
+    pub(crate) crowd: usize,
+    /// How many in a hundred callbacks do something.
+    pub(crate) busy: u8,
+    pub(crate) acts: Weights<14>,
+    pub(crate) doings: Weights<16>,
+    pub(crate) turns: Weights<6>,
+    /// How many in a hundred clients answer pings and close frames.
+    pub(crate) polite: u8,
+    pub(crate) websocket: u8,
+}
+
+/// How often each of some things happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights<const N: usize> {
+    weights: [u32; N],
+    total: u32,
+}
+
+impl<const N: usize> Weights<N> {
+    /// Varies `usual`, and leaves out each with a chance of one in six. The first stays.
+    fn draw(rng: &mut Rng, usual: [u32; N]) -> Self {
+        let mut weights = usual;
+        for weight in &mut weights[1..] {
+            *weight = if rng.u8(..6) == 0 { 0 } else { rng.u32(..=2 * *weight) };
+        }
+        Self { weights, total: weights.iter().sum() }
+    }
+
+    /// The number of one of them.
+    pub(crate) fn pick(&self, rng: &mut Rng) -> usize {
+        let mut at = rng.u32(..self.total);
+        let found = self.weights.iter().position(|weight| {
+            let within = at < *weight;
+            at = at.saturating_sub(*weight);
+            within
+        });
+        found.expect("it lies below the total")
+    }
+}
+
+impl Plan {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let config = draw_config(rng);
+        config.validate().expect("a config is drawn from what is allowed");
+        Self {
+            timeouts: Timeouts::of(&config),
+            limit: config.max_outbox.max(config.max_message_size + MAX_OVERHEAD),
+            config,
+            steps: rng.u32(20..120),
+            crowd: rng.usize(1..12),
+            busy: rng.u8(5..70),
+            //   send to self, send, broadcast, others, where, many, close, remove, pause, resume,
+            //   pause all, resume all, decide, post
+            acts: Weights::draw(rng, [30, 30, 12, 8, 4, 6, 3, 3, 5, 8, 1, 6, 10, 6]),
+            //   message, burst, fragments, ping, pong, close, violation, end, break, junk, window,
+            //   open window, chop, step, withhold, nudge
+            doings: Weights::draw(rng, [40, 8, 12, 10, 3, 3, 2, 2, 2, 1, 10, 12, 4, 4, 8, 6]),
+            //   a client does something, the host does something, posts, connect, clock, stop
+            turns: Weights::draw(rng, [60, 12, 6, 14, 20, 1]),
+            polite: rng.u8(..=100),
+            websocket: rng.u8(30..=100),
+        }
+    }
+}
+
+#[allow(clippy::needless_update, reason = "what a config may get keeps its default")]
+fn draw_config(rng: &mut Rng) -> Config {
+    let millis = Duration::from_millis;
+    let off = |rng: &mut Rng| rng.u8(..4) == 0;
+    let interval = if off(rng) { 0 } else { rng.u64(5..500) };
+    let timeout = if off(rng) { 0 } else { interval + rng.u64(1..1000) };
+    let idle = if rng.bool() { 0 } else { rng.u64(5..2000) };
+    let max_message_size = *pick(rng, &[1, 40, 300, 2000, 20_000, 70_000]);
+    let max_outbox = *pick(rng, &[0, 100, 700, 3000, 20_000, 100_000]);
+    Config {
+        heartbeat_interval: millis(interval),
+        heartbeat_timeout: millis(timeout),
+        idle_timeout: millis(idle),
+        handshake_timeout: millis(rng.u64(1..1000)),
+        close_timeout: millis(rng.u64(1..500)),
+        max_message_size,
+        max_outbox,
+        slow_consumer: *pick(
+            rng,
+            &[SlowConsumer::Close, SlowConsumer::DropNewest, SlowConsumer::DropOldest],
+        ),
+        max_head_size: rng.usize(256..600),
+        max_sessions: rng.bool().then(|| rng.usize(1..8)),
+        duplicate_id: *pick(rng, &[DuplicateId::Reject, DuplicateId::Replace]),
+        keep_headers: rng.bool(),
+        handle_queue: rng.usize(1..20),
+        ..Config::default()
+    }
+}
+
+/// One of several.
+pub(crate) fn pick<'a, T>(rng: &mut Rng, from: &'a [T]) -> &'a T {
+    &from[rng.usize(..from.len())]
+}

@@ -1,0 +1,261 @@
+//! One simulation: the schedule of one seed, from its config to the manager's end.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use majordomo::ListenerId;
+use majordomo::simulation::Simulation;
+
+use crate::client::{Client, Phase};
+use crate::format::{Format, LISTENERS};
+use crate::host::{Host, Totals, address, trace};
+use crate::plan::{Plan, pick};
+
+/// How many ticks in a row may do nothing before a poll that does not sleep is a busy loop.
+const MAX_IDLE: u32 = 3;
+
+/// The most ticks until nothing is left to do at one time.
+const MAX_TICKS: u32 = 100_000;
+
+/// How many clients a simulation has in all: each costs memory until its end.
+const MAX_CLIENTS: usize = 150;
+
+#[derive(Debug)]
+pub(crate) struct World {
+    simulation: Simulation<Host>,
+    plan: Plan,
+    rng: Rng,
+    start: Instant,
+    /// Where the clock stands, in milliseconds, and the latest that it ever showed.
+    clock: u64,
+    latest: u64,
+    listeners: Vec<(Format, ListenerId)>,
+    /// How many ticks it has had.
+    pub(crate) ticks: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, is_traced: bool) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let plan = Plan::draw(&mut rng);
+        let start = Instant::now();
+        let host = Host::new(plan.clone(), rng.fork(), is_traced);
+        trace!(host, "{plan:#?}");
+        let mut simulation =
+            Simulation::new(plan.config.clone(), host, start).expect("the config is valid");
+        let listeners =
+            LISTENERS.map(|(format, url)| (format, simulation.listen(url).expect("a valid URL")));
+        let handle = simulation.handle();
+        simulation.handler().handle = Some(handle);
+        let listeners = listeners.to_vec();
+        Self { simulation, plan, rng, start, clock: 0, latest: 0, listeners, ticks: 0 }
+    }
+
+    /// Runs it to its end.
+    pub(crate) fn run(&mut self) -> Totals {
+        for _ in 0..self.plan.steps {
+            self.step();
+            if self.simulation.is_stopped() {
+                break;
+            }
+        }
+        if !self.simulation.is_stopped() {
+            self.calm();
+        }
+        if !self.simulation.is_stopped() {
+            self.end();
+        }
+        let inside = self.simulation.footprint();
+        self.simulation.handler().check_end(inside);
+        self.simulation.handler().totals
+    }
+
+    /// One thing happens, and the loop turns, or turns until it would sleep.
+    fn step(&mut self) {
+        match self.plan.turns.pick(&mut self.rng) {
+            0 => {
+                let live = &self.simulation.handler().live;
+                if !live.is_empty() {
+                    let number = *pick(&mut self.rng, live);
+                    self.simulation.handler().stir(&mut self.rng, number);
+                }
+            }
+            1 => {
+                self.note_time();
+                let (host, sessions) = self.simulation.parts();
+                host.act(sessions, None);
+            }
+            2 => self.simulation.handler().post(),
+            3 => self.connect(),
+            4 => return self.move_clock(),
+            _ => {
+                self.note_time();
+                let grace = *pick(&mut self.rng, &[0, 1, 50, 5000]);
+                let (host, sessions) = self.simulation.parts();
+                host.stop(sessions, grace);
+            }
+        }
+        match self.rng.u8(..4) {
+            0 => {}
+            1 => self.tick(),
+            _ => self.settle(),
+        }
+    }
+
+    fn connect(&mut self) {
+        let host = self.simulation.handler();
+        let number = host.clients.len();
+        if host.live.len() >= self.plan.crowd || number >= MAX_CLIENTS {
+            return;
+        }
+        let is_websocket = self.rng.u8(..100) < self.plan.websocket;
+        let at = if is_websocket { 0 } else { self.rng.usize(1..self.listeners.len()) };
+        let (format, listener) = self.listeners[at];
+        self.note_time();
+        let is_paused = self.simulation.handler().paused.is_some();
+        let peer = self.simulation.connect_from(address(number), listener);
+        let peer = peer.expect("a socket in memory");
+        let host = self.simulation.handler();
+        trace!(host, "client {number} connects: {format:?}");
+        let deadline = host.now + self.plan.timeouts.handshake;
+        let deadline = host.stopping.map_or(deadline, |stop| stop.min(deadline));
+        let phase = if is_paused { Phase::Waiting } else { Phase::Handshake { deadline } };
+        host.totals.accepted += u64::from(!is_paused);
+        let mut client = Client::new(number, format, peer, phase);
+        client.introduce(&mut self.rng, self.plan.config.max_head_size);
+        client.answers = self.rng.u8(..100) < self.plan.polite;
+        host.clients.push(client);
+        host.live.push(number);
+        let (host, sessions) = self.simulation.parts();
+        for (_, session) in sessions.iter() {
+            host.meet(session);
+        }
+        host.stir(&mut self.rng, number);
+    }
+
+    /// The clock goes on as a loop would: from one deadline to the next. Or it leaps, for the
+    /// machine was asleep; or back.
+    fn move_clock(&mut self) {
+        let step = match self.rng.u8(..12) {
+            0 => self.rng.u64(..20_000),
+            1..4 => self.rng.u64(..2000),
+            _ => self.rng.u64(..100),
+        };
+        match self.rng.u8(..12) {
+            0 => {
+                self.clock += step;
+                self.settle();
+            }
+            1 => {
+                self.clock = self.clock.saturating_sub(step);
+                self.settle();
+                // It catches up, or nothing would ever be due again.
+                self.clock = self.latest;
+            }
+            2 => {
+                self.clock += step;
+                self.tick();
+            }
+            _ => self.advance(self.clock + step),
+        }
+    }
+
+    fn advance(&mut self, to: u64) {
+        // What is at hand is done first.
+        self.settle();
+        while let Some(due) = self.next_deadline().filter(|due| *due <= to) {
+            if self.simulation.is_stopped() {
+                return;
+            }
+            self.clock = due;
+            self.settle();
+        }
+        if !self.simulation.is_stopped() {
+            self.clock = to;
+            self.settle();
+        }
+    }
+
+    /// The network is well again, and everybody reads: whatever waits has to arrive.
+    fn calm(&mut self) {
+        self.note_time();
+        let (host, sessions) = self.simulation.parts();
+        host.resume_all(sessions);
+        for number in host.live.clone() {
+            let client = &mut host.clients[number];
+            client.withheld = false;
+            client.peer.withhold(false);
+            client.peer.set_window(usize::MAX);
+            client.transmit(client.backlog.len());
+        }
+        self.settle();
+    }
+
+    /// Stops it and lets the time run on.
+    fn end(&mut self) {
+        if self.simulation.handler().stopping.is_none() {
+            self.note_time();
+            let grace = self.rng.u64(..200);
+            let (host, sessions) = self.simulation.parts();
+            host.stop(sessions, grace);
+            self.settle();
+        }
+        let until = self.simulation.handler().stopping.expect("it stops");
+        self.advance(until);
+        assert!(self.simulation.is_stopped(), "it has not stopped within its grace");
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let deadline = self.simulation.next_deadline()?;
+        let since = deadline.saturating_duration_since(self.start);
+        Some(u64::try_from(since.as_millis()).expect("it is at most a year"))
+    }
+
+    fn note_time(&mut self) {
+        self.latest = self.latest.max(self.clock);
+        self.simulation.set_clock(self.start + Duration::from_millis(self.clock));
+        self.simulation.handler().now = self.latest;
+    }
+
+    fn tick(&mut self) {
+        if self.simulation.is_stopped() {
+            return;
+        }
+        self.note_time();
+        self.ticks += 1;
+        let latest = self.latest;
+        self.simulation.handler().begin_tick(latest);
+        self.simulation.tick();
+        let inside = self.simulation.footprint();
+        let start = self.start;
+        let (host, sessions) = self.simulation.parts();
+        host.check_tick(start, sessions, inside);
+        for number in host.live.clone() {
+            let client = &mut host.clients[number];
+            client.reply(&mut self.rng);
+            if !client.backlog.is_empty() && self.rng.bool() {
+                client.transmit(client.backlog.len());
+            }
+        }
+    }
+
+    /// Turns until the loop would sleep.
+    fn settle(&mut self) {
+        let mut idle = 0;
+        for _ in 0..MAX_TICKS {
+            let before = self.simulation.handler().progress;
+            self.tick();
+            if self.simulation.is_stopped() {
+                return;
+            }
+            let is_due = self.next_deadline().is_some_and(|due| due <= self.latest);
+            if !self.simulation.has_work() && !is_due {
+                let next = self.next_deadline();
+                return self.simulation.handler().check_rest(next);
+            }
+            idle = if self.simulation.handler().progress == before { idle + 1 } else { 0 };
+            assert!(idle <= MAX_IDLE, "the loop is busy with nothing");
+        }
+        panic!("{MAX_TICKS} ticks, and still something to do");
+    }
+}
