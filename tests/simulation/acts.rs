@@ -61,6 +61,10 @@ impl Host {
             (11, ..) => self.resume_all(sessions),
             (12, ..) => self.decide_one(sessions),
             (13, ..) => self.post(),
+            (14, ..) => {
+                let grace = *pick(&mut self.rng, &[0, 1, 50, 5000]);
+                self.stop(sessions, grace);
+            }
             _ => {}
         }
     }

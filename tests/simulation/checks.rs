@@ -23,10 +23,15 @@ impl Host {
         self.now = now;
         self.tick += 1;
         self.callbacks = 0;
+        self.accept();
+    }
+
+    /// Whoever waited is accepted, unless all reads are paused.
+    pub(crate) fn accept(&mut self) {
         if self.paused.is_some() {
             return;
         }
-        let deadline = now + self.plan.timeouts.handshake;
+        let deadline = self.now + self.plan.timeouts.handshake;
         let deadline = self.stopping.map_or(deadline, |stop| stop.min(deadline));
         for number in &self.live {
             let client = &mut self.clients[*number];
@@ -117,16 +122,18 @@ impl Host {
                 let is_read = client.peer.taken() >= client.request_end;
                 if is_read && !client.asked && client.format.is_websocket() {
                     // It was answered without asking the host.
-                    let may_be = match client.due() {
+                    let bad = match client.due() {
                         Some(Said::Request(Request::Bad(status))) => Some(*status),
-                        _ if is_stopping || may_be_full => Some(503),
                         _ => None,
                     };
-                    assert!(may_be.is_some(), "client {number}: the host was not asked");
-                    assert!(client.answer.is_none() || client.answer == may_be);
-                    client.answer = may_be;
+                    let full = (is_stopping || may_be_full).then_some(503);
+                    assert!(bad.or(full).is_some(), "client {number}: the host was not asked");
+                    let is_right = client
+                        .answer
+                        .is_none_or(|answer| Some(answer) == full || Some(answer) == bad);
+                    assert!(is_right, "client {number}: {:?}", client.answer);
                 }
-                if client.answer.is_some_and(|answer| answer != 101) {
+                if is_read && !client.asked || client.answer.is_some_and(|answer| answer != 101) {
                     client.phase = Phase::Lingering { deadline: linger };
                     // It may have been answered before all of it was read.
                     client.may_go = true;

@@ -161,12 +161,12 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(number: usize, format: Format, peer: MemoryPeer, phase: Phase) -> Self {
+    pub(crate) fn new(number: usize, format: Format, peer: MemoryPeer) -> Self {
         Self {
             number,
             format,
             peer,
-            phase,
+            phase: Phase::Waiting,
             id: None,
             answer: None,
             asked: false,

@@ -41,8 +41,8 @@ impl Client {
     fn say_message(&mut self, rng: &mut Rng, max: usize, fragments: usize) {
         let len = match rng.u8(..8) {
             0 => 0,
-            1 => max,
-            2 => rng.usize(..=max),
+            1 | 2 => max,
+            3 => rng.usize(..=max),
             _ => rng.usize(..=max.min(60)),
         };
         let mut text = rng.bool();
@@ -171,7 +171,9 @@ impl Host {
         match doing {
             0 if may_speak => client.say_message(rng, max, 1),
             1 if may_speak => {
-                (0..rng.u8(2..20)).for_each(|_| client.say_message(rng, max.min(50), 1));
+                // Many small ones, or more than one tick reads.
+                let (count, most) = if rng.u8(..4) > 0 { (rng.u8(2..20), 50) } else { (6, max) };
+                (0..count).for_each(|_| client.say_message(rng, max.min(most), 1));
             }
             2 if may_speak => {
                 let fragments = rng.usize(1..6);
@@ -205,7 +207,7 @@ impl Host {
             }
             9 if client.script.is_empty() && client.said_all && !client.ended => {
                 // Nothing that follows the last word counts.
-                let len = rng.usize(..100);
+                let len = *pick(rng, &[1, 10, 100, 300_000]);
                 let junk: Vec<u8> = (0..len).map(|_| rng.u8(..)).collect();
                 client.compose(&junk);
             }

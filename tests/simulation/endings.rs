@@ -151,7 +151,7 @@ impl Client {
             assert_eq!(told, (None, ""), "client {number}");
             let is_out = self.ledger.waiting() == 0;
             assert!(is_out || is_over, "client {number} did not get what waited for it");
-            return is_out;
+            return is_out && now < deadline;
         }
         if told.0.is_some() {
             assert_eq!(told, (end.code, &*end.reason), "client {number}");

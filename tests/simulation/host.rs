@@ -139,7 +139,7 @@ impl Host {
     pub(crate) fn meet(&mut self, session: &Session) -> usize {
         let number = number_of(session);
         let client = &mut self.clients[number];
-        if let Phase::Handshake { .. } | Phase::Waiting = client.phase {
+        if let Phase::Handshake { .. } = client.phase {
             if client.format.is_websocket() {
                 assert_eq!(client.answer, Some(101), "client {number} was not admitted");
             }
@@ -197,7 +197,7 @@ impl Host {
             let id = named.then(|| format!("guest-{}", self.rng.u8(..5)));
             let answer = self.foresee(sessions, number, id.as_deref());
             if answer == 101 {
-                self.replace(id.as_deref());
+                self.replace(sessions, id.as_deref());
             }
             let admission = Admission::new();
             let admission = match id {
@@ -228,28 +228,26 @@ impl Host {
     }
 
     /// Whoever has this id makes room for a newcomer.
-    fn replace(&mut self, id: Option<&str>) {
+    fn replace(&mut self, sessions: &Sessions, id: Option<&str>) {
+        let Some(id) = id else { return };
+        let open = sessions.get_session(id).map(number_of);
         for number in self.live.clone() {
             let client = &mut self.clients[number];
-            if client.id.as_deref() != id || id.is_none() {
+            let is_session = matches!(client.phase, Phase::Open | Phase::Closing { .. });
+            if !is_session || client.id.as_deref() != Some(id) {
                 continue;
             }
-            match client.phase {
-                Phase::Open => {
-                    client.phase = Phase::Closing { deadline: self.now };
-                    client.end = Some(End {
-                        cause: Cause::Replaced,
-                        code: Some(1008),
-                        reason: String::new(),
-                        frame: Some((Some(1008), String::new())),
-                    });
-                }
-                // It is waited for no longer.
-                Phase::Closing { .. } => {
-                    client.phase = Phase::Closing { deadline: self.now };
-                    client.may_go = true;
-                }
-                _ => {}
+            client.phase = Phase::Closing { deadline: self.now };
+            if open == Some(number) {
+                client.end = Some(End {
+                    cause: Cause::Replaced,
+                    code: Some(1008),
+                    reason: String::new(),
+                    frame: Some((Some(1008), String::new())),
+                });
+            } else {
+                // It closes already, and is waited for no longer.
+                client.may_go = true;
             }
         }
     }
@@ -261,15 +259,21 @@ impl Host {
         trace!(self, "stop within {grace} ms");
         self.note_resumed();
         let options = StopOptions::new().with_grace(std::time::Duration::from_millis(grace));
-        for (_, session) in sessions.iter() {
-            self.meet(session);
-        }
+        let open: Vec<_> = sessions.iter().map(|(_, session)| self.meet(session)).collect();
         sessions.stop(options).expect("it has not stopped");
         self.stopping = Some(deadline);
+        let linger = self.linger_deadline();
         for number in self.live.clone() {
             let client = &mut self.clients[number];
             match &mut client.phase {
-                Phase::Open => self.shown_out(number, Cause::Stopped, 1001, "", deadline),
+                Phase::Open if open.contains(&number) => {
+                    self.shown_out(number, Cause::Stopped, 1001, "", deadline);
+                }
+                // It has just ended, or its stream has, and nobody was told.
+                Phase::Open => {
+                    let deadline = deadline.min(self.now + self.plan.timeouts.close);
+                    client.phase = Phase::Closing { deadline };
+                }
                 Phase::Closing { deadline: earlier } | Phase::Lingering { deadline: earlier } => {
                     *earlier = deadline.min(*earlier);
                 }
@@ -277,8 +281,12 @@ impl Host {
                     *earlier = deadline.min(*earlier);
                     let is_parked = self.parked.iter().any(|(parked, _)| *parked == number);
                     let is_begun = client.peer.taken() > 0 && !client.asked;
-                    if is_parked || is_begun {
-                        self.settle_request(number, 503);
+                    if is_parked || (is_begun && client.peer.taken() < client.request_end) {
+                        // Of what is bad anyway, either may have been said.
+                        let is_bad = client.is_bad();
+                        client.answer = client.answer.or((!is_bad).then_some(503));
+                        client.may_go = true;
+                        client.phase = Phase::Lingering { deadline: linger };
                     }
                 }
                 Phase::Waiting | Phase::Gone => {}
@@ -307,6 +315,10 @@ impl Host {
 }
 
 impl Client {
+    fn is_bad(&self) -> bool {
+        matches!(self.script.front().map(|unit| &unit.said), Some(Said::Request(Request::Bad(_))))
+    }
+
     fn is_plain(&self) -> bool {
         matches!(self.script.front().map(|unit| &unit.said), Some(Said::Request(Request::Plain)))
     }

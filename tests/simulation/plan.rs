@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     pub(crate) crowd: usize,
     /// How many in a hundred callbacks do something.
     pub(crate) busy: u8,
-    pub(crate) acts: Weights<14>,
+    pub(crate) acts: Weights<15>,
     pub(crate) doings: Weights<16>,
     pub(crate) turns: Weights<6>,
     /// How many in a hundred clients answer pings and close frames.
@@ -71,11 +71,11 @@ impl Plan {
             crowd: rng.usize(1..12),
             busy: rng.u8(5..70),
             //   send to self, send, broadcast, others, where, many, close, remove, pause, resume,
-            //   pause all, resume all, decide, post
-            acts: Weights::draw(rng, [30, 30, 12, 8, 4, 6, 3, 3, 5, 8, 1, 6, 10, 6]),
+            //   pause all, resume all, decide, post, stop
+            acts: Weights::draw(rng, [60, 60, 24, 16, 8, 12, 6, 6, 10, 16, 2, 12, 20, 12, 1]),
             //   message, burst, fragments, ping, pong, close, violation, end, break, junk, window,
             //   open window, chop, step, withhold, nudge
-            doings: Weights::draw(rng, [40, 8, 12, 10, 3, 3, 2, 2, 2, 1, 10, 12, 4, 4, 8, 6]),
+            doings: Weights::draw(rng, [40, 8, 12, 10, 3, 3, 2, 2, 2, 2, 10, 12, 4, 4, 8, 6]),
             //   a client does something, the host does something, posts, connect, clock, stop
             turns: Weights::draw(rng, [60, 12, 6, 14, 20, 1]),
             polite: rng.u8(..=100),

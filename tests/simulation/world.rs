@@ -6,7 +6,7 @@ use fastrand::Rng;
 use majordomo::ListenerId;
 use majordomo::simulation::Simulation;
 
-use crate::client::{Client, Phase};
+use crate::client::Client;
 use crate::format::{Format, LISTENERS};
 use crate::host::{Host, Totals, address, trace};
 use crate::plan::{Plan, pick};
@@ -82,8 +82,11 @@ impl World {
             }
             1 => {
                 self.note_time();
+                let times = *pick(&mut self.rng, &[1, 1, 1, 1, 100]);
                 let (host, sessions) = self.simulation.parts();
-                host.act(sessions, None);
+                for _ in 0..times {
+                    host.act(sessions, None);
+                }
             }
             2 => self.simulation.handler().post(),
             3 => self.connect(),
@@ -112,20 +115,16 @@ impl World {
         let at = if is_websocket { 0 } else { self.rng.usize(1..self.listeners.len()) };
         let (format, listener) = self.listeners[at];
         self.note_time();
-        let is_paused = self.simulation.handler().paused.is_some();
         let peer = self.simulation.connect_from(address(number), listener);
         let peer = peer.expect("a socket in memory");
         let host = self.simulation.handler();
         trace!(host, "client {number} connects: {format:?}");
-        let deadline = host.now + self.plan.timeouts.handshake;
-        let deadline = host.stopping.map_or(deadline, |stop| stop.min(deadline));
-        let phase = if is_paused { Phase::Waiting } else { Phase::Handshake { deadline } };
-        host.totals.accepted += u64::from(!is_paused);
-        let mut client = Client::new(number, format, peer, phase);
+        let mut client = Client::new(number, format, peer);
         client.introduce(&mut self.rng, self.plan.config.max_head_size);
         client.answers = self.rng.u8(..100) < self.plan.polite;
         host.clients.push(client);
         host.live.push(number);
+        host.accept();
         let (host, sessions) = self.simulation.parts();
         for (_, session) in sessions.iter() {
             host.meet(session);
