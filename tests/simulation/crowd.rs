@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use fastrand::Rng;
 use majordomo::Cause;
 
-use crate::client::{Client, Request, Said};
+use crate::client::{Client, Request, Said, Unit};
 use crate::format::{self, Format};
 use crate::host::Host;
 use crate::plan::pick;
@@ -32,9 +32,11 @@ impl Client {
             Request::Bad(_) => b"NONSENSE\r\n\r\n".to_vec(),
         };
         self.compose(&bytes);
-        self.request_end = self.composed;
+        // A head that is too long is refused before its end.
+        let is_long = request == Request::Bad(431);
+        self.request_end = if is_long { max_head_size as u64 } else { self.composed };
         self.said_all = request != Request::Upgrade;
-        self.say(Said::Request(request));
+        self.script.push_back(Unit { end: self.request_end, said: Said::Request(request) });
     }
 
     /// Says a message, in one frame or in several.
