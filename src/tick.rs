@@ -214,7 +214,11 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             Reading::Session => self.sessions.end_of_stream(key),
             Reading::Handshake => self.sessions.abandon(key, HandshakeFailure::ConnectionLost),
             Reading::Lingering => self.sessions.linger_ended(key),
-            Reading::Nothing => {}
+            // A callback has closed it just now. If its socket lingers, it has to find the end
+            // again: no event will tell of it.
+            Reading::Nothing => {
+                self.sessions.note_readiness(key, true, false, true);
+            }
         }
     }
 

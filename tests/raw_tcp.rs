@@ -275,3 +275,24 @@ fn a_framing_that_writes_nothing_for_a_message_refuses_it() {
     let session = house.sessions().get_session(key).expect("open");
     assert_eq!((session.sent().messages, session.dropped()), (1, 0));
 }
+
+#[test]
+fn a_peer_that_has_ended_when_a_callback_closes_its_session_is_not_waited_for() {
+    let mut house = House::new();
+    let client = house.join_lines();
+    house.handler().on_connect(|context, _| {
+        let (own, sessions) = (context.key(), context.sessions());
+        let others: Vec<_> =
+            sessions.iter().map(|(key, _)| key).filter(|key| *key != own).collect();
+        for key in others {
+            sessions.remove_session(key).expect("open");
+        }
+    });
+    // The newcomer is told of when the end has just been read.
+    client.shutdown_write();
+    let lines = house.lines;
+    let _newcomer = house.connect(lines).expect("it connects");
+    house.settle();
+    assert_eq!(house.ends(), ["raw ends removed -"]);
+    assert!(client.is_dropped(), "both sides have ended");
+}
