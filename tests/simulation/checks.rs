@@ -331,6 +331,7 @@ impl Client {
                 assert!(!self.is_open() || least == 0, "client {number}: pongs or pings wait");
                 assert!(!self.is_open() || !self.past_half, "client {number} has drained, untold");
                 self.check_farewell_came();
+                self.check_linger();
             }
         }
         match self.phase {
@@ -345,6 +346,14 @@ impl Client {
                 Some(deadline)
             }
             Phase::Waiting | Phase::Gone => None,
+        }
+    }
+
+    /// All is written that there was for it: it is told so, and when it has ended too, that is all.
+    fn check_linger(&self) {
+        if let Phase::Lingering { .. } = self.phase {
+            assert!(self.peer.is_ended(), "client {} is not told of the end", self.number);
+            assert!(!self.ended, "client {} has ended, and its socket is kept", self.number);
         }
     }
 

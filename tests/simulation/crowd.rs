@@ -7,8 +7,28 @@ use majordomo::Cause;
 
 use crate::client::{Client, Request, Said, Unit};
 use crate::format::{self, Format};
-use crate::host::Host;
+use crate::host::{Host, trace};
 use crate::plan::pick;
+
+/// What a client may do, in the order of the plan's weights.
+const DOINGS: [&str; 16] = [
+    "says something",
+    "says much",
+    "says something in fragments",
+    "pings",
+    "pongs",
+    "says good-bye",
+    "breaks a rule",
+    "ends its stream",
+    "breaks down",
+    "goes on after its last word",
+    "reads so much and no more",
+    "reads all",
+    "has a network that cuts, or no longer",
+    "has a narrow network, or no longer",
+    "is not polled, or again",
+    "is polled for nothing",
+];
 
 impl Client {
     /// Says what a client says first.
@@ -167,6 +187,7 @@ impl Host {
     pub(crate) fn stir(&mut self, rng: &mut Rng, number: usize) {
         let max = self.plan.config.max_message_size;
         let doing = self.plan.doings.pick(rng);
+        trace!(self, "client {number} {}", DOINGS[doing]);
         let client = &mut self.clients[number];
         let may_speak = !client.said_all;
         let is_websocket = client.format.is_websocket();
