@@ -321,8 +321,10 @@ impl Client {
             if is_read {
                 assert_eq!(self.peer.unread(), 0, "client {number} is not read");
                 assert!(self.failed.is_none(), "client {number} is broken, and is kept");
-                let is_kept = self.is_open() || matches!(self.phase, Phase::Handshake { .. });
-                assert!(!self.ended || !is_kept, "client {number} has ended, and is kept");
+                let is_lingering = matches!(self.phase, Phase::Lingering { .. });
+                assert!(!self.ended || is_lingering, "client {number} has ended, and is kept");
+                let has_answered = is_closing && self.has_said_good_bye().is_some();
+                assert!(!has_answered, "client {number} has answered, and is kept");
             }
             if !self.peer.is_full() {
                 assert!(self.ledger.bytes() == 0, "client {number} is not written to");
@@ -330,6 +332,7 @@ impl Client {
                 let (least, _) = self.control_bytes();
                 assert!(!self.is_open() || least == 0, "client {number}: pongs or pings wait");
                 assert!(!self.is_open() || !self.past_half, "client {number} has drained, untold");
+                assert!(is_heeded, "client {number} has got all, and its end is not told");
                 self.check_farewell_came();
                 self.check_linger();
             }

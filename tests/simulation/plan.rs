@@ -72,12 +72,12 @@ impl Plan {
             busy: rng.u8(5..70),
             //   send to self, send, broadcast, others, where, many, close, remove, pause, resume,
             //   pause all, resume all, decide, post, stop
-            acts: Weights::draw(rng, [60, 60, 24, 16, 8, 12, 6, 6, 10, 16, 2, 12, 20, 12, 1]),
+            acts: Weights::draw(rng, [60, 60, 24, 16, 8, 12, 6, 6, 24, 24, 4, 12, 20, 12, 1]),
             //   message, burst, fragments, ping, pong, close, violation, end, break, junk, window,
             //   open window, chop, step, withhold, nudge
             doings: Weights::draw(rng, [40, 8, 12, 10, 3, 3, 2, 2, 2, 2, 10, 12, 4, 4, 8, 6]),
             //   a client does something, the host does something, posts, connect, clock, stop
-            turns: Weights::draw(rng, [60, 12, 6, 14, 20, 1]),
+            turns: Weights::draw(rng, [60, 20, 6, 14, 30, 1]),
             polite: rng.u8(..=100),
             websocket: rng.u8(30..=100),
         }

@@ -155,6 +155,12 @@ impl World {
                 self.clock += step;
                 self.tick();
             }
+            // What happens when something is just due, or just not yet.
+            3..6 => {
+                let due = self.next_deadline().unwrap_or(self.clock);
+                let early = self.rng.u64(..2);
+                self.advance(due.saturating_sub(early).max(self.clock));
+            }
             _ => self.advance(self.clock + step),
         }
     }
