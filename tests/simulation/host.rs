@@ -42,7 +42,7 @@ pub(crate) struct Host {
 }
 
 /// What the manager's counters must show, of sessions that have ended.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Totals {
     pub(crate) accepted: u64,
     pub(crate) connects: u64,

@@ -71,3 +71,10 @@ fn whatever_happens_the_sessions_do_as_the_model_says() {
         sum.assert_varied();
     }
 }
+
+#[test]
+fn a_seed_always_tells_the_same_story() {
+    for seed in 1_000_000..1_000_030 {
+        assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
+    }
+}
