@@ -16,6 +16,7 @@ mod upgrade;
 #[path = "../benches/load/client/wire.rs"]
 mod wire;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use comparison::{Figure, Goal, Role, Row, Unit, growth};
@@ -135,6 +136,26 @@ fn this_process_has_figures() {
     assert!(this.cpu().is_some() && this.wakeups().is_some());
     assert!(this.memory().unwrap().anonymous > 0);
     assert!(!this.threads().is_empty());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn threads_that_end_do_not_hide_the_figures_of_the_others() {
+    let this = Process(std::process::id());
+    let is_done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_done.load(Ordering::Relaxed) {
+                std::thread::scope(|scope| {
+                    (0..4).for_each(|_| drop(scope.spawn(|| ())));
+                });
+            }
+        });
+        let figures = (0..2000).map(|_| this.cpu().zip(this.wakeups()));
+        let missing = figures.filter(Option::is_none).count();
+        is_done.store(true, Ordering::Relaxed);
+        assert_eq!(missing, 0);
+    });
 }
 
 #[test]

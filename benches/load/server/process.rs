@@ -19,17 +19,12 @@ pub(crate) struct Memory {
 impl Process {
     /// Time on a processor, user and kernel, of all its threads, in nanoseconds.
     pub(crate) fn cpu(self) -> Option<u64> {
-        self.tasks()?.map(|task| cpu_in(&fs::read_to_string(task.join("schedstat")).ok()?)).sum()
+        self.sum("schedstat", cpu_in)
     }
 
     /// How often its threads went to sleep and were woken.
     pub(crate) fn wakeups(self) -> Option<u64> {
-        self.tasks()?
-            .map(|task| {
-                let status = fs::read_to_string(task.join("status")).ok()?;
-                number_in(&status, "voluntary_ctxt_switches:")
-            })
-            .sum()
+        self.sum("status", |status| number_in(status, "voluntary_ctxt_switches:"))
     }
 
     pub(crate) fn memory(self) -> Option<Memory> {
@@ -40,6 +35,12 @@ impl Process {
     pub(crate) fn threads(self) -> Vec<u32> {
         let number = |task: PathBuf| task.file_name()?.to_str()?.parse().ok();
         self.tasks().into_iter().flatten().filter_map(number).collect()
+    }
+
+    /// The sum over its threads. One that ends while it is looked at counts for nothing.
+    fn sum(self, file: &str, number: impl Fn(&str) -> Option<u64>) -> Option<u64> {
+        let texts = self.tasks()?.filter_map(|task| fs::read_to_string(task.join(file)).ok());
+        texts.filter_map(|text| number(&text)).reduce(|sum, next| sum + next)
     }
 
     fn directory(self) -> PathBuf {
