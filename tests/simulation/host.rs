@@ -46,7 +46,7 @@ pub(crate) struct Host {
 pub(crate) struct Totals {
     pub(crate) accepted: u64,
     pub(crate) connects: u64,
-    pub(crate) disconnects: [u64; 11],
+    pub(crate) disconnects: [u64; Cause::ALL.len()],
     pub(crate) received: Traffic,
     pub(crate) sent: Traffic,
     pub(crate) dropped: u64,
