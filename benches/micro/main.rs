@@ -27,7 +27,8 @@ use cpu_time::CpuTime;
 const NUMBERS: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
 /// Sizes of messages, in bytes, and what to call them.
-const SIZES: [(usize, &str); 3] = [(16, "16 B"), (128, "128 B"), (16 * 1024, "16 KiB")];
+const SIZES: [(usize, &str); 4] =
+    [(16, "16 B"), (64, "64 B"), (128, "128 B"), (16 * 1024, "16 KiB")];
 
 fn main() {
     let mut criterion = Criterion::default()

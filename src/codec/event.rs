@@ -1,5 +1,7 @@
 //! What a codec makes of a peer's bytes: events and errors.
 
+use ascii::AsciiStr;
+
 use crate::close::{Cause, CloseCode};
 use crate::message::{Message, OwnedMessage};
 
@@ -36,9 +38,7 @@ impl PayloadKind {
     #[inline]
     pub(super) fn message(self, payload: &[u8]) -> Result<Message<'_>, CodecError> {
         match self {
-            Self::Text => simdutf8::basic::from_utf8(payload)
-                .map(Message::Text)
-                .map_err(|_| CodecError::InvalidUtf8),
+            Self::Text => text(payload).map(Message::Text),
             Self::Binary => Ok(Message::Binary(payload)),
         }
     }
@@ -51,6 +51,23 @@ impl PayloadKind {
             Self::Binary => Ok(OwnedMessage::Binary(payload)),
         }
     }
+}
+
+/// Up to this size, in bytes, text is looked at first for whether it is ASCII.
+const SHORT: usize = 256;
+
+/// Checks text.
+///
+/// A short one was mostly written just now, by unmasking it: reading that back in wider pieces
+/// than it was written in makes a processor wait, as the vectors of `simdutf8` would.
+#[inline]
+fn text(payload: &[u8]) -> Result<&str, CodecError> {
+    if payload.len() <= SHORT
+        && let Ok(ascii) = AsciiStr::from_ascii(payload)
+    {
+        return Ok(ascii.as_str());
+    }
+    simdutf8::basic::from_utf8(payload).map_err(|_| CodecError::InvalidUtf8)
 }
 
 /// The payload of a ping or a pong, held inline: at most [`ControlPayload::MAX_LEN`] bytes.

@@ -10,12 +10,6 @@ pub(super) struct Frame {
     pub(super) kind: FrameKind,
 }
 
-impl Frame {
-    pub(super) fn new(wire: usize, payload: usize, kind: FrameKind) -> Self {
-        Self { wire: narrow(wire), payload: narrow(payload), kind }
-    }
-}
-
 /// Frame sizes are kept in 32 bits; the largest outbox that a config allows is 1 GiB.
 pub(super) fn narrow(size: usize) -> u32 {
     u32::try_from(size).expect("no frame is larger than 4 GiB")
@@ -38,12 +32,15 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
+    /// Copies one frame of `wire` bytes, given in parts.
     #[inline]
-    pub(super) fn push(&mut self, parts: &[&[u8]], frame: Frame) {
-        self.bytes.reserve(frame.wire as usize);
+    pub(super) fn push(&mut self, parts: &[&[u8]], wire: usize, payload: usize, kind: FrameKind) {
+        self.bytes.reserve(wire);
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
+        // Made here of numbers: to read a struct back that was just written, a processor waits.
+        let frame = Frame { wire: narrow(wire), payload: narrow(payload), kind };
         self.frames.push(frame);
         self.waiting.add(frame);
     }

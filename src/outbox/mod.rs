@@ -167,17 +167,16 @@ impl Outbox {
     #[inline]
     pub fn push(&mut self, pool: &mut Pool, parts: &[&[u8]], payload: usize, kind: FrameKind) {
         let wire = parts.iter().map(|part| part.len()).sum::<usize>();
-        let frame = Frame::new(wire, payload, kind);
         self.queued += wire;
         if let Some(Chunk::Copied(buffer)) = self.last_mut()
             && buffer.len() + wire <= BUFFER_TARGET
         {
-            buffer.push(parts, frame);
+            buffer.push(parts, wire, payload, kind);
             return;
         }
         let mut buffer = pool.take();
-        buffer.push(parts, frame);
-        self.append(Chunk::Copied(buffer));
+        buffer.push(parts, wire, payload, kind);
+        self.append(|| Chunk::Copied(buffer));
     }
 
     /// Queues one message, encoded already, that other outboxes share.
@@ -186,7 +185,8 @@ impl Outbox {
             return self.push(pool, &[bytes], payload, FrameKind::Message);
         }
         self.queued += bytes.len();
-        self.append(Chunk::Shared { bytes: bytes.clone(), written: 0, payload: narrow(payload) });
+        let (bytes, payload) = (bytes.clone(), narrow(payload));
+        self.append(|| Chunk::Shared { bytes, written: 0, payload });
     }
 
     /// Queues one message that stands in the pool's run. Costs a few additions when it follows the
@@ -202,13 +202,7 @@ impl Outbox {
             return;
         }
         let RunFrame { start, end, index } = frame;
-        let chunk = Chunk::Run { start, end, first: index, last: index + 1 };
-        if self.head.is_none() {
-            // Built in place: to move what was just written in parts, a processor has to wait.
-            self.head = Some(chunk);
-        } else {
-            self.append(chunk);
-        }
+        self.append(|| Chunk::Run { start, end, first: index, last: index + 1 });
     }
 
     /// The bytes to write next, as far as they are contiguous.
@@ -325,7 +319,7 @@ impl Outbox {
         for chunk in chunks {
             match chunk {
                 Chunk::Copied(buffer) if buffer.remaining().is_empty() => pool.give_back(buffer),
-                chunk => self.append(chunk),
+                chunk => self.append(|| chunk),
             }
         }
         dropped
@@ -372,11 +366,12 @@ impl Outbox {
     }
 
     #[inline]
-    fn append(&mut self, chunk: Chunk) {
+    fn append(&mut self, chunk: impl FnOnce() -> Chunk) {
         if self.head.is_none() {
-            self.head = Some(chunk);
+            // Built in place: to move what was just written in parts, a processor has to wait.
+            self.head = Some(chunk());
         } else {
-            self.tail.get_or_insert_default().push_back(chunk);
+            self.tail.get_or_insert_default().push_back(chunk());
         }
     }
 
@@ -399,8 +394,8 @@ impl Outbox {
 fn copy_run(chunk: &mut Chunk, pool: &mut Pool) {
     let Chunk::Run { first, last, .. } = *chunk else { return };
     let mut buffer = pool.take();
-    for (bytes, frame) in pool.run.frames(first, last) {
-        buffer.push(&[bytes], frame);
+    for (bytes, payload) in pool.run.frames(first, last) {
+        buffer.push(&[bytes], bytes.len(), payload, FrameKind::Message);
     }
     *chunk = Chunk::Copied(buffer);
 }

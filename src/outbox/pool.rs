@@ -1,8 +1,8 @@
 //! What all outboxes of a loop share: buffers that none of them needs at the moment, and the run
 //! of small frames that many of them are about to send.
 
-use super::buffer::{Buffer, Frame, narrow};
-use super::{Departed, FrameKind};
+use super::Departed;
+use super::buffer::{Buffer, narrow};
 
 /// Buffers that have grown larger than this are freed rather than pooled.
 const POOLED_CAPACITY: usize = 64 * 1024;
@@ -62,15 +62,14 @@ impl Run {
         }
     }
 
-    /// The frames from `first` up to `last`, each with its bytes.
-    pub(super) fn frames(&self, first: u32, last: u32) -> impl Iterator<Item = (&[u8], Frame)> {
+    /// The frames from `first` up to `last`: the bytes of each and the size of its message.
+    pub(super) fn frames(&self, first: u32, last: u32) -> impl Iterator<Item = (&[u8], usize)> {
         (first as usize..last as usize).map(|index| {
             let before = index.checked_sub(1).map(|before| self.frames[before]);
             let before = before.unwrap_or(RunEnd { wire: 0, payload: 0 });
             let end = self.frames[index];
             let bytes = &self.bytes[before.wire as usize..end.wire as usize];
-            let payload = (end.payload - before.payload) as usize;
-            (bytes, Frame::new(bytes.len(), payload, FrameKind::Message))
+            (bytes, (end.payload - before.payload) as usize)
         })
     }
 }
