@@ -75,6 +75,8 @@ struct Left {
 /// What a turn says of the work that remains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
+    /// When it began to act, after it had slept: the time that all of it went by.
+    pub started: Instant,
     /// Whether work remains that no event will tell of: turn again without sleeping.
     pub work_remains: bool,
     /// Whether the manager has stopped: there will be no further turn.
@@ -183,14 +185,16 @@ impl<H: Handler + 'static> SessionManager<H> {
         }
         self.shared.enter();
         self.poll_events(max_wait)?;
-        self.sessions.set_now(Instant::now());
+        let started = Instant::now();
+        self.sessions.set_now(started);
         self.tick();
         if self.sessions.is_stopped() {
             // Whoever waits at the other end of the queue is told by its end.
             self.inbox = None;
             self.accepting.close();
         }
-        Ok(Turn { work_remains: self.work_remains(), stopped: self.sessions.is_stopped() })
+        let stopped = self.sessions.is_stopped();
+        Ok(Turn { started, work_remains: self.work_remains(), stopped })
     }
 
     /// When the next turn is due at the latest, if no event comes before: now when work is left

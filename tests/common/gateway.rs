@@ -34,6 +34,8 @@ pub(crate) fn command(flags: &[&str]) -> Command {
             command.env_remove(name);
         }
     }
+    // Many run at once, and one port is the default. A flag wins.
+    command.env("MAJORDOMO_ADMIN", "off");
     command
 }
 
@@ -89,6 +91,8 @@ pub(crate) struct Gateway {
     pub(crate) log: Lines,
     /// The actual URLs of its listeners.
     pub(crate) urls: Vec<String>,
+    /// The actual URL of its admin plane.
+    pub(crate) admin: Option<String>,
 }
 
 /// How a gateway ended.
@@ -118,11 +122,13 @@ impl Gateway {
         let mut child = command.spawn().expect("the gateway starts");
         let log = Lines::of(child.stderr.take().expect("it is piped"));
         let output = child.stdout.take().expect("it is piped");
-        let mut gateway = Self { child, log, urls: Vec::new() };
+        let mut gateway = Self { child, log, urls: Vec::new(), admin: None };
         loop {
             let line = gateway.log.next().expect("it logs until it has started");
             if let Some((_, url)) = line.split_once(" listening on ") {
                 gateway.urls.push(url.to_owned());
+            } else if let Some((_, url)) = line.split_once(" admin on ") {
+                gateway.admin = Some(url.to_owned());
             } else if line.contains(" open files") {
                 return (gateway, output);
             }

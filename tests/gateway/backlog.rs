@@ -24,7 +24,7 @@ fn a_driver_that_does_not_read_stalls_nothing_and_misses_nothing() {
         }
         flooding
     });
-    gateway.log.wait_for("the driver is behind");
+    gateway.log.wait_for("the driver at stdio is behind");
 
     // It hears and does what it is told all the same.
     for number in 0..1000 {
@@ -50,7 +50,7 @@ fn a_driver_that_does_not_read_stalls_nothing_and_misses_nothing() {
         number += 1;
     }
     assert!(paused, "the stats were told in the midst of it");
-    gateway.log.wait_for("the driver has caught up");
+    gateway.log.wait_for("the drivers have caught up");
     flood.join().expect("sent").close(1000, "");
     let end = driver.event("disconnect");
     assert_eq!(end["received"], json!({"messages": FLOOD / SIZE, "bytes": FLOOD}));

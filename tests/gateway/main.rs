@@ -7,11 +7,13 @@ mod gateway;
 
 mod admission;
 mod backlog;
+mod control;
 mod draining;
 mod driver;
 mod exhaustion;
 mod flooding;
 mod footprint;
+mod guard;
 mod liveness;
 mod log;
 mod messages;

@@ -1,5 +1,7 @@
 //! The gateway: a hub, an echo, or a driver's door to its sessions, over WebSocket and raw TCP.
 
+mod admin;
+mod driver;
 mod gateway;
 mod limits;
 mod logging;

@@ -4,9 +4,10 @@ use std::io;
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use majordomo::{Handle, ListenUrl, Result, SessionId, SessionManager};
+use majordomo::{Handle, Result, SessionManager};
 
-use crate::gateway::{Gateway, Link};
+use crate::admin::Admin;
+use crate::gateway::{Gateway, LinkId};
 use crate::settings::Settings;
 use crate::stdio::{self, Notice, Output};
 use crate::{limits, signals};
@@ -19,23 +20,29 @@ use crate::{limits, signals};
 /// warnings, so that this error stands alone.
 pub(crate) fn run(settings: &Settings) -> Result<()> {
     let open_files = limits::raise_open_files();
-    let gateway = Gateway::new(settings, Instant::now());
+    let gateway = Gateway::new(settings, Instant::now())?;
     let mut manager = SessionManager::new(settings.config(), gateway)?;
     stop_on_signals(manager.handle())?;
     let mut urls = Vec::new();
     for url in &settings.listen {
         urls.push(manager.listen_on(url.clone())?);
     }
+    let admin = Admin::open(settings, manager.handle())?;
     for url in &urls {
         log::info!("listening on {url}");
+        manager.handler().add_listener(url);
+    }
+    if let Some(admin) = &admin {
+        log::info!("admin on {}", admin.url());
     }
     match open_files {
         Ok(limits) => log::info!("room for {} open files (was {})", limits.after, limits.before),
         Err(error) => log::warn!("the limit of open files stays as it is: {error}"),
     }
     if settings.stdio {
-        link_driver(&mut manager, &urls)?;
+        link_driver(&mut manager)?;
     }
+    let admin = admin.map(Admin::spawn).transpose()?;
     // What was gathered in a tick is handed over when the tick is done, so the loop is turned here.
     let mut stopped = false;
     while !stopped {
@@ -45,6 +52,10 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         stopped = manager.turn(None)?.stopped;
     }
     manager.handler().finish();
+    if let Some(admin) = admin {
+        admin.finish();
+    }
+    log::info!("stopped");
     Ok(())
 }
 
@@ -57,7 +68,7 @@ fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
 }
 
 /// Links the driver over standard input and output. Its first event is `ready`.
-fn link_driver(manager: &mut SessionManager<Gateway>, urls: &[ListenUrl]) -> Result<()> {
+fn link_driver(manager: &mut SessionManager<Gateway>) -> Result<()> {
     let handle = manager.handle();
     let output = Output::spawn(io::stdout(), move |notice| {
         // Nobody misses a notice that comes after the end of the loop.
@@ -69,13 +80,14 @@ fn link_driver(manager: &mut SessionManager<Gateway>, urls: &[ListenUrl]) -> Res
             }),
         };
     })?;
-    let urls: Vec<_> = urls.iter().map(ToString::to_string).collect();
-    let epoch = SessionId::generate()?;
-    manager.handler().set_link(Link::new(output, &urls, &epoch));
+    manager.handler().add_link(LinkId::Stdio, Box::new(output));
     let handle = manager.handle();
     // The queue is bounded: while it is full, commands wait in the driver's pipe.
     stdio::spawn_reader(io::stdin(), move |incoming| {
-        match handle.post(move |gateway, sessions| gateway.handle_incoming(sessions, incoming)) {
+        let posted = handle.post(move |gateway, sessions| {
+            gateway.handle_incoming(sessions, LinkId::Stdio, incoming);
+        });
+        match posted {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         }

@@ -7,17 +7,16 @@ use majordomo::{
 };
 use serde_json::{Map, Value};
 
-use super::Gateway;
 use super::reports::{SessionReport, StatsReport};
+use super::{Gateway, LinkId};
 use crate::protocol::{Command, Recipients, Request, Stop};
 
 impl Gateway {
     /// Does what a command asks for, and writes its reply.
-    pub(super) fn execute(&mut self, sessions: &mut Sessions, request: Request) {
+    pub(super) fn execute(&mut self, sessions: &mut Sessions, link: LinkId, request: Request) {
         let Request { id, command } = request;
         let id = id.as_ref();
-        let Some(link) = &mut self.link else { return };
-        let journal = &mut link.journal;
+        let Some(journal) = self.links.journal(link) else { return };
         let done = match command {
             Command::Send { to, message } => {
                 send(sessions, &to, &message).map(|sent| journal.queued(id, sent))
@@ -32,7 +31,7 @@ impl Gateway {
             Command::Metadata { session, set } => {
                 add_metadata(sessions, &session, set).map(|()| journal.done(id))
             }
-            Command::Session { session } => SessionReport::of(&session, sessions)
+            Command::Session { session } => SessionReport::find(&session, sessions)
                 .map(|report| journal.answer(id, "session", &report)),
             Command::Sessions => {
                 let ids: Vec<&str> = sessions.session_ids().map(SessionId::as_str).collect();

@@ -1,12 +1,13 @@
-//! The way to the driver, as the loop sees it: what is told is gathered, and handed over in few
+//! The ways to the drivers, as the loop sees them: what is told is gathered, and handed over in few
 //! large pieces, because each one costs a wake-up of the thread that writes.
 
+use std::fmt;
 use std::time::Duration;
 
 use majordomo::Sessions;
 
+use crate::driver::{Outlet, Pressure};
 use crate::protocol::Journal;
-use crate::stdio::{Output, Pressure};
 
 /// What is gathered within a tick before it is handed over in the midst of it. As much as a pipe
 /// holds: a driver need not wait for the end of a long tick.
@@ -15,52 +16,118 @@ const PIECE: usize = 64 << 10;
 /// The least time that a driver is given to read on at the end, however short the grace.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Events and replies on their way to the driver.
+/// Names a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkId {
+    /// Standard input and output.
+    Stdio,
+    /// A control link, by its number: the first is 1, and none has that of another.
+    Control(u64),
+}
+
+impl fmt::Display for LinkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stdio => f.write_str("stdio"),
+            Self::Control(number) => write!(f, "control-{number}"),
+        }
+    }
+}
+
+/// Events and replies on their way to one driver.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(super) struct Link {
+    pub(super) id: LinkId,
     /// Where they are written down.
     pub(super) journal: Journal,
-    output: Output,
+    outlet: Box<dyn Outlet>,
 }
 
 impl Link {
-    /// A link whose first event is `ready`. It leaves with the first tick.
-    pub(crate) fn new<U: serde::Serialize>(output: Output, listen: &[U], epoch: &str) -> Self {
-        let mut journal = Journal::default();
-        journal.ready(listen, epoch);
-        Self { journal, output }
+    /// Hands over what was gathered. Says whether sessions are not to be read for now.
+    #[must_use]
+    fn hand_over(&mut self) -> bool {
+        if self.journal.len() == 0 || self.outlet.push(self.journal.take()) == Pressure::Steady {
+            return false;
+        }
+        log::debug!(
+            "the driver at {} is behind: sessions are not read until it has caught up",
+            self.id
+        );
+        true
+    }
+}
+
+/// All links, each with its own count of events.
+#[derive(Debug, Default)]
+pub(super) struct Links(Vec<Link>);
+
+impl Links {
+    /// Adds a link and gives its journal for what it is told first.
+    pub(super) fn add(&mut self, id: LinkId, outlet: Box<dyn Outlet>) -> &mut Journal {
+        self.0.push(Link { id, journal: Journal::default(), outlet });
+        &mut self.0.last_mut().expect("it was just added").journal
     }
 
-    /// Hands over what was gathered, if it is much.
+    pub(super) fn remove(&mut self, id: LinkId) {
+        self.0.retain(|link| link.id != id);
+    }
+
+    /// The journal of one link.
+    pub(super) fn journal(&mut self, id: LinkId) -> Option<&mut Journal> {
+        self.0.iter_mut().find(|link| link.id == id).map(|link| &mut link.journal)
+    }
+
+    /// Tells all of them.
+    #[inline]
+    pub(super) fn tell(&mut self, mut write: impl FnMut(&mut Journal)) {
+        for link in &mut self.0 {
+            write(&mut link.journal);
+        }
+    }
+
+    /// Hands over what was gathered, where it is much.
     ///
     /// # Backpressure
     ///
-    /// Once the backlog has become high, no session is read, and none accepted, until
+    /// Once the backlog of one has become high, no session is read, and none accepted, until
     /// [`Gateway::handle_relief`](super::Gateway::handle_relief).
     #[inline]
     pub(super) fn hand_over_if_full(&mut self, sessions: &mut Sessions) {
-        if self.journal.len() >= PIECE && self.hand_over() {
-            log::debug!("the driver is behind: sessions are not read until it has caught up");
-            sessions.pause_all_reads();
+        for link in &mut self.0 {
+            if link.journal.len() >= PIECE && link.hand_over() {
+                sessions.pause_all_reads();
+            }
         }
     }
 
     /// Hands over what was gathered. Says whether sessions are not to be read for now.
     #[must_use]
     pub(super) fn hand_over(&mut self) -> bool {
-        self.output.push(self.journal.take()) == Pressure::High
+        self.0.iter_mut().fold(false, |high, link| link.hand_over() | high)
     }
 
-    pub(super) fn is_high(&self) -> bool {
-        self.output.is_high()
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn is_any_high(&self) -> bool {
+        self.0.iter().any(|link| link.outlet.backlog().is_high())
     }
 
     /// Tells that all is over, and waits until everything was read, or nothing was for that long.
     /// Says which.
-    pub(super) fn finish(mut self, patience: Duration) -> bool {
-        self.journal.stopped();
-        // There is no session left to pause.
-        let _ = self.hand_over();
-        self.output.finish(patience.max(LEAST_PATIENCE))
+    pub(super) fn finish(&mut self, patience: Duration) -> bool {
+        let mut all = true;
+        // All are told before one is waited for. There is no session left to pause.
+        for link in &mut self.0 {
+            link.journal.stopped();
+            let _ = link.hand_over();
+        }
+        for link in self.0.drain(..) {
+            all &= link.outlet.finish(patience.max(LEAST_PATIENCE));
+        }
+        all
     }
 }

@@ -1,7 +1,7 @@
 //! The gateway's own part: what it does about sessions, in each of its modes.
 //!
 //! Knows no thread and no descriptor: commands reach it through the loop's queue, and what it has
-//! to tell a driver goes into a [`Link`].
+//! to tell drivers goes into their links.
 
 mod commands;
 mod door;
@@ -11,16 +11,23 @@ mod reports;
 use std::time::Instant;
 
 use majordomo::{
-    Arrival, Context, Decision, Disconnect, Handler, Message, Sessions, State, StopOptions,
+    Arrival, Context, Decision, Disconnect, Handler, ListenUrl, Message, SessionId, Sessions,
+    State, StopOptions,
 };
 
+use crate::driver::{Incoming, Outlet};
 use crate::protocol::Ended;
 use crate::settings::{Mode, Settings};
-use crate::stdio::Incoming;
 
 use self::door::Door;
+use self::link::Links;
+use self::reports::SessionReport;
 
-pub(crate) use self::link::Link;
+pub(crate) use self::link::LinkId;
+
+/// The most sessions that one `snapshot` event tells of: a large house is told in several, none of
+/// them larger than drivers take.
+const SNAPSHOT_PART: usize = 500;
 
 /// The handler behind the binary.
 #[derive(Debug)]
@@ -30,30 +37,81 @@ pub(crate) struct Gateway {
     /// How it stops, unless whoever asks for it says otherwise.
     stop: StopOptions,
     started: Instant,
-    /// The way to the driver, if there is one.
-    link: Option<Link>,
+    /// A name for this run that no other has.
+    epoch: SessionId,
+    /// The actual URLs of the listeners.
+    listen: Vec<String>,
+    /// The ways to the drivers.
+    links: Links,
 }
 
 impl Gateway {
     /// A gateway that nobody drives yet. `started` is now.
-    pub(crate) fn new(settings: &Settings, started: Instant) -> Self {
-        let door = Door::new(settings.session_id.clone(), settings.origins.clone());
-        Self { mode: settings.mode, door, stop: settings.stop_options(), started, link: None }
+    ///
+    /// # Errors
+    ///
+    /// When the system has no random numbers to name this run by.
+    pub(crate) fn new(settings: &Settings, started: Instant) -> majordomo::Result<Self> {
+        Ok(Self {
+            mode: settings.mode,
+            door: Door::new(settings.session_id.clone(), settings.origins.clone()),
+            stop: settings.stop_options(),
+            started,
+            epoch: SessionId::generate()?,
+            listen: Vec::new(),
+            links: Links::default(),
+        })
     }
 
-    /// Begins to tell a driver what happens.
-    pub(crate) fn set_link(&mut self, link: Link) {
-        self.link = Some(link);
+    /// Notes a listener: drivers are told of it.
+    pub(crate) fn add_listener(&mut self, url: &ListenUrl) {
+        self.listen.push(url.to_string());
     }
 
-    /// Does what the driver asks for. Its reply is written before anything that follows from it
-    /// can be told.
-    pub(crate) fn handle_incoming(&mut self, sessions: &mut Sessions, incoming: Incoming) {
+    /// Begins to tell a driver what happens: first `ready`.
+    pub(crate) fn add_link(&mut self, id: LinkId, outlet: Box<dyn Outlet>) {
+        self.links.add(id, outlet).ready(&self.listen, &self.epoch);
+    }
+
+    /// The same for a driver that comes later than sessions may have: it is told who is there.
+    pub(crate) fn add_late_link(
+        &mut self,
+        sessions: &Sessions,
+        id: LinkId,
+        outlet: Box<dyn Outlet>,
+    ) {
+        self.add_link(id, outlet);
+        let Some(journal) = self.links.journal(id) else { return };
+        let present: Vec<_> =
+            sessions.iter().map(|(_, session)| SessionReport::of(session, sessions)).collect();
+        let mut parts = present.chunks(SNAPSHOT_PART).peekable();
+        if parts.peek().is_none() {
+            journal.snapshot::<SessionReport<'_>>(&[], false);
+        }
+        while let Some(part) = parts.next() {
+            journal.snapshot(part, parts.peek().is_some());
+        }
+    }
+
+    /// A driver is gone: nothing waits for it any more.
+    pub(crate) fn remove_link(&mut self, sessions: &mut Sessions, id: LinkId) {
+        self.links.remove(id);
+        self.handle_relief(sessions);
+    }
+
+    /// Does what a driver asks for. Its reply is written before anything that follows from it can
+    /// be told.
+    pub(crate) fn handle_incoming(
+        &mut self,
+        sessions: &mut Sessions,
+        link: LinkId,
+        incoming: Incoming,
+    ) {
         match incoming {
-            Incoming::Request(request) => self.execute(sessions, request),
+            Incoming::Request(request) => self.execute(sessions, link, request),
             Incoming::Bad { line, detail } => {
-                if let Some(link) = &mut self.link {
-                    link.journal.bad_command(&detail, line);
+                if let Some(journal) = self.links.journal(link) {
+                    journal.bad_command(&detail, line);
                 }
             }
             Incoming::End(error) => {
@@ -63,18 +121,13 @@ impl Gateway {
                 self.stop_without_driver(sessions, "the driver's commands ended");
             }
         }
-        if let Some(link) = &mut self.link {
-            link.hand_over_if_full(sessions);
-        }
+        self.links.hand_over_if_full(sessions);
     }
 
-    /// The backlog has become low: sessions are read again, unless it is high once more.
+    /// A backlog has become low: sessions are read again, unless one is high.
     pub(crate) fn handle_relief(&mut self, sessions: &mut Sessions) {
-        if let Some(link) = &self.link
-            && !link.is_high()
-            && sessions.are_reads_paused()
-        {
-            log::debug!("the driver has caught up: sessions are read again");
+        if sessions.are_reads_paused() && !self.links.is_any_high() {
+            log::debug!("the drivers have caught up: sessions are read again");
             sessions.resume_all_reads();
         }
     }
@@ -98,9 +151,7 @@ impl Gateway {
             log::debug!("{why}: stopping already, and no later than this asks for");
         } else {
             log::info!("{why}: stopping; {}", describe(&options, sessions.client_count()));
-            if let Some(link) = &mut self.link {
-                link.journal.stopping(&options);
-            }
+            self.links.tell(|journal| journal.stopping(&options));
         }
         if let Err(error) = sessions.stop(options) {
             log::debug!("{why}: {error}");
@@ -110,18 +161,15 @@ impl Gateway {
     /// Hands over what was gathered in a tick. Says whether sessions are not to be read for now.
     #[must_use]
     pub(crate) fn end_tick(&mut self) -> bool {
-        self.link.as_mut().is_some_and(Link::hand_over)
+        self.links.hand_over()
     }
 
-    /// The end: tells the driver, and waits until it has read everything, or has read nothing for
-    /// the grace.
+    /// The end: tells the drivers, and waits until they have read everything, or have read nothing
+    /// for the grace.
     pub(crate) fn finish(&mut self) {
-        if let Some(link) = self.link.take()
-            && !link.finish(self.stop.grace)
-        {
+        if !self.links.finish(self.stop.grace) {
             log::warn!("the driver does not read: its last events are lost");
         }
-        log::info!("stopped");
     }
 }
 
@@ -134,20 +182,23 @@ impl Handler for Gateway {
         let session = context.session();
         let (id, remote, target) = (session.id(), session.remote_addr(), session.target());
         log::debug!("session {id} from {remote} connected: {}", target.unwrap_or("raw TCP"));
-        let Some(link) = &mut self.link else { return };
+        if self.links.is_empty() {
+            return;
+        }
         let listener = context.session().listener();
         let listen = listener.and_then(|id| context.sessions().listener(id).cloned());
         let listen = listen.expect("every session came by a listener");
         // It may have said good-bye already, and then it is not found any more.
         let session = context.session();
-        link.journal.connect(session.id(), session.remote_addr(), listen, session.target());
-        link.hand_over_if_full(context.sessions());
+        let (id, remote, target) = (session.id(), session.remote_addr(), session.target());
+        self.links.tell(|journal| journal.connect(id, remote, &listen, target));
+        self.links.hand_over_if_full(context.sessions());
     }
 
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
-        if let Some(link) = &mut self.link {
-            link.journal.message(context.id(), message);
-            link.hand_over_if_full(context.sessions());
+        if !self.links.is_empty() {
+            self.links.tell(|journal| journal.message(context.id(), message));
+            self.links.hand_over_if_full(context.sessions());
         }
         match self.mode {
             Mode::Hub => drop(context.sessions().broadcast(message)),
@@ -161,17 +212,14 @@ impl Handler for Gateway {
     }
 
     fn on_state_change(&mut self, context: &mut Context<'_>, state: State) {
-        if let Some(link) = &mut self.link {
-            link.journal.state(context.id(), state.as_str());
-            link.hand_over_if_full(context.sessions());
-        }
+        self.links.tell(|journal| journal.state(context.id(), state.as_str()));
+        self.links.hand_over_if_full(context.sessions());
     }
 
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
         let Disconnect { session, cause, code, reason, duration, .. } = &disconnect;
         log::debug!("session {} ended: {cause} {reason}", session.id());
-        let Some(link) = &mut self.link else { return };
-        link.journal.disconnect(Ended {
+        let ended = Ended {
             session: session.id(),
             cause: *cause,
             code: *code,
@@ -180,8 +228,9 @@ impl Handler for Gateway {
             received: session.received(),
             sent: session.sent(),
             dropped: session.dropped(),
-        });
-        link.hand_over_if_full(sessions);
+        };
+        self.links.tell(|journal| journal.disconnect(ended));
+        self.links.hand_over_if_full(sessions);
     }
 }
 

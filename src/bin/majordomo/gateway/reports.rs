@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use majordomo::{Error, Phase, Result, Sessions, State, Stats, Traffic};
+use majordomo::{Error, Phase, Result, Session, Sessions, State, Stats, Traffic};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -38,10 +38,15 @@ impl<'a> SessionReport<'a> {
     /// # Errors
     ///
     /// [`Error::SessionNotFound`].
-    pub(super) fn of(id: &str, sessions: &'a Sessions) -> Result<Self> {
+    pub(super) fn find(id: &str, sessions: &'a Sessions) -> Result<Self> {
         let session = sessions.get_session(id).ok_or(Error::SessionNotFound)?;
+        Ok(Self::of(session, sessions))
+    }
+
+    /// What is known about a session of `sessions`.
+    pub(super) fn of(session: &'a Session, sessions: &'a Sessions) -> Self {
         let listener = session.listener().and_then(|id| sessions.listener(id));
-        Ok(Self {
+        Self {
             id: session.id(),
             remote: session.remote_addr(),
             listen: listener.map(ToString::to_string),
@@ -56,7 +61,7 @@ impl<'a> SessionReport<'a> {
             received: session.received(),
             sent: session.sent(),
             dropped: session.dropped(),
-        })
+        }
     }
 }
 

@@ -55,6 +55,12 @@ impl Journal {
             .end();
     }
 
+    /// Who is there when a driver comes later than the first session; `more` of it follows in a
+    /// further one.
+    pub(crate) fn snapshot<S: Serialize>(&mut self, sessions: &[S], more: bool) {
+        self.event("snapshot").field("sessions", sessions).field("more", &more).end();
+    }
+
     /// A session began. Over raw TCP it has no target.
     pub(crate) fn connect(
         &mut self,

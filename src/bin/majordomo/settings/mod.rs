@@ -22,7 +22,7 @@ use majordomo::{
 };
 
 use self::table::{SETTINGS, Setting};
-use self::value::IdSource;
+use self::value::{AdminUrl, IdSource};
 
 /// All settings, checked one by one and against each other.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +33,12 @@ pub(crate) struct Settings {
     pub(crate) mode: Mode,
     /// Whether a driver is linked over standard input and output.
     pub(crate) stdio: bool,
+    /// Where the admin plane listens, if it does.
+    pub(crate) admin: Option<AdminUrl>,
+    /// Whether nobody asked for it.
+    pub(crate) admin_is_default: bool,
+    /// What the admin plane's requests have to show.
+    pub(crate) admin_token: Option<String>,
     /// Where ids of sessions come from.
     pub(crate) session_id: IdSource,
     /// What happens when an id is taken.
@@ -239,6 +245,9 @@ impl Loaded {
             listen: Vec::new(),
             mode: Mode::Hub,
             stdio: false,
+            admin: None,
+            admin_is_default: false,
+            admin_token: None,
             session_id: IdSource::Generated,
             duplicate_id: DuplicateId::Reject,
             origins: Vec::new(),
@@ -291,9 +300,18 @@ impl Loaded {
         if settings.stdio && self.origins[row("mode")].source == Source::Default {
             settings.mode = Mode::Driver;
         }
-        if settings.mode == Mode::Driver && !settings.stdio {
+        if settings.mode == Mode::Driver && !settings.stdio && settings.admin.is_none() {
             let mode = self.describe("mode");
-            return Err(Refusal(format!("{mode} needs --stdio, which links the driver")));
+            return Err(Refusal(format!("{mode} needs --stdio or --admin, which link drivers")));
+        }
+        settings.admin_is_default = self.origins[row("admin")].source == Source::Default;
+        if let (Some(admin), None) = (&settings.admin, &settings.admin_token)
+            && !admin.is_loopback()
+        {
+            let admin = self.describe("admin");
+            return Err(Refusal(format!(
+                "{admin} is beyond this machine: that needs --admin-token"
+            )));
         }
         if let (Some(interval), Some(timeout)) =
             (settings.heartbeat_interval, settings.heartbeat_timeout)

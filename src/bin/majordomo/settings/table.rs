@@ -64,6 +64,7 @@ impl Setting {
 pub(crate) const VARIABLE_PREFIX: &str = "MAJORDOMO_";
 
 const MESSAGES: &str = "Listening, and where messages go";
+const ADMIN: &str = "The admin plane";
 const ADMISSION: &str = "Who gets in, and under which name";
 const TIMES: &str = "Times (500ms, 30s, 1m30s)";
 const LIMITS: &str = "Limits (65536, 512KiB, 1MiB, 1MB)";
@@ -117,7 +118,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         value: "hub|echo|driver",
         default: Some("hub"),
         help: "Where a message goes: hub, to all sessions; echo, back to its sender; driver, to \
-               the driver alone. With --stdio the default is driver.",
+               drivers alone. With --stdio the default is driver. Drivers hear of messages in each.",
         apply: Apply::One(|settings, text| put(&mut settings.mode, value::one_of(text, &MODES))),
     },
     Setting {
@@ -128,6 +129,27 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Links a driver: events leave as JSON Lines on standard output, commands come as \
                JSON Lines on standard input, and its end is a graceful stop.",
         apply: Apply::Switch(|settings, yes| settings.stdio = yes),
+    },
+    Setting {
+        name: "admin",
+        group: ADMIN,
+        value: "URL|off",
+        default: Some("http://127.0.0.1:9002"),
+        help: "Where the console, the HTTP API, the metrics and control links for drivers are: \
+               http://HOST:PORT. Only if this default is taken does the gateway do without.",
+        apply: Apply::One(|settings, text| put(&mut settings.admin, value::admin_or_off(text))),
+    },
+    Setting {
+        name: "admin-token",
+        group: ADMIN,
+        value: "TOKEN",
+        default: None,
+        help: "What each request there has to show, but for /health: Authorization: Bearer TOKEN. \
+               From 16 visible characters on. Needed where others than this machine are served; \
+               without it only this machine's own are, and no pages from elsewhere.",
+        apply: Apply::One(|settings, text| {
+            put(&mut settings.admin_token, value::token(text).map(Some))
+        }),
     },
     Setting {
         name: "session-id",

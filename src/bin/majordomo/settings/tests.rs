@@ -55,6 +55,9 @@ fn without_any_source_the_defaults_hold() {
         listen: vec![ListenUrl::websocket("127.0.0.1", 9001)],
         mode: Mode::Hub,
         stdio: false,
+        admin: value::admin_or_off("http://127.0.0.1:9002").expect("a URL"),
+        admin_is_default: true,
+        admin_token: None,
         session_id: IdSource::Generated,
         duplicate_id: DuplicateId::Reject,
         origins: vec![],
@@ -111,6 +114,8 @@ fn other_value(setting: &Setting) -> &'static str {
         "listen" => "tcp://127.0.0.1:0?framing=lines",
         "mode" => "echo",
         "stdio" => "true",
+        "admin" => "http://localhost:7",
+        "admin-token" => "0123456789abcdef",
         "session-id" => "query:id",
         "duplicate-id" => "replace",
         "origin" => "https://example.org",
@@ -219,9 +224,28 @@ fn a_driver_changes_the_default_mode_and_an_explicit_one_stands() {
     let off = loaded(&["--stdio=false"], &[("MAJORDOMO_STDIO", "1")]).settings;
     assert_eq!((off.stdio, off.mode), (false, Mode::Hub));
     assert_eq!(
-        refused(&["--mode", "driver"], &[]),
-        "--mode: \"driver\" needs --stdio, which links the driver"
+        refused(&["--mode", "driver"], &[("MAJORDOMO_ADMIN", "off")]),
+        "--mode: \"driver\" needs --stdio or --admin, which link drivers"
     );
+    assert_eq!(loaded(&["--mode", "driver"], &[]).settings.mode, Mode::Driver);
+}
+
+#[test]
+fn an_admin_plane_beyond_this_machine_needs_a_token() {
+    const TOKEN: &str = "0123456789abcdef";
+    for own in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "off"] {
+        assert!(!loaded(&["--admin", own], &[]).settings.admin_is_default);
+    }
+    for beyond in ["http://0.0.0.0:1", "http://[::]:1", "http://example.org:1"] {
+        assert_eq!(
+            refused(&[], &[("MAJORDOMO_ADMIN", beyond)]),
+            format!("MAJORDOMO_ADMIN: {beyond:?} is beyond this machine: that needs --admin-token")
+        );
+        let settings = loaded(&["--admin", beyond], &[("MAJORDOMO_ADMIN_TOKEN", TOKEN)]).settings;
+        assert_eq!(settings.admin_token.as_deref(), Some(TOKEN));
+    }
+    let refusal = refused(&["--admin-token", "secret"], &[]);
+    assert!(refusal.starts_with("--admin-token: a token has 16"), "{refusal}");
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //! source and no setting: a refusal says what was given and what is allowed, and the caller says
 //! where it stood.
 
+use std::fmt;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -176,6 +178,79 @@ pub(crate) fn listen_url(text: &str) -> Parsed<ListenUrl> {
     text.trim().parse().map_err(|error: majordomo::Error| error.to_string())
 }
 
+/// Where the admin plane listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AdminUrl {
+    /// Without brackets.
+    host: String,
+    port: u16,
+}
+
+impl AdminUrl {
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The same host at another port.
+    pub(crate) fn with_port(&self, port: u16) -> Self {
+        Self { host: self.host.clone(), port }
+    }
+
+    /// Whether only this machine reaches it, whatever a name server says.
+    pub(crate) fn is_loopback(&self) -> bool {
+        is_loopback_name(&self.host)
+    }
+}
+
+impl fmt::Display for AdminUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "http://[{}]:{}/", self.host, self.port)
+        } else {
+            write!(f, "http://{}:{}/", self.host, self.port)
+        }
+    }
+}
+
+/// Whether a host's name, without brackets, means this machine, whatever a name server says.
+pub(crate) fn is_loopback_name(name: &str) -> bool {
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// `http://HOST:PORT`, or none: `off`.
+pub(crate) fn admin_or_off(text: &str) -> Parsed<Option<AdminUrl>> {
+    let trimmed = text.trim();
+    if trimmed == "off" {
+        return Ok(None);
+    }
+    let refuse = || format!("{text:?} is not http://HOST:PORT, or off");
+    let authority = trimmed.strip_prefix("http://").ok_or_else(refuse)?;
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    // What may stand there is what may stand in a listener's URL, but for a path.
+    match format!("ws://{authority}").parse::<ListenUrl>() {
+        Ok(url) if !authority.contains(['/', '?', '#']) => {
+            Ok(Some(AdminUrl { host: url.host().to_owned(), port: url.port() }))
+        }
+        _ => Err(refuse()),
+    }
+}
+
+/// A secret that a header field can carry. What was given is not repeated.
+pub(crate) fn token(text: &str) -> Parsed<String> {
+    const LEAST: usize = 16;
+    let token = text.trim();
+    if token.len() >= LEAST && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Ok(token.to_owned())
+    } else {
+        Err(format!("a token has {LEAST} or more visible ASCII characters and no space"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -280,6 +355,46 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_admin_plane_has_a_host_and_a_port_or_is_off() {
+        assert_eq!(admin_or_off("off"), Ok(None));
+        for (good, shown, loopback) in [
+            ("http://127.0.0.1:9002", "http://127.0.0.1:9002/", true),
+            (" http://localhost:1/", "http://localhost:1/", true),
+            ("http://[::1]:0", "http://[::1]:0/", true),
+            ("http://0.0.0.0:80", "http://0.0.0.0:80/", false),
+            ("http://[::]:80", "http://[::]:80/", false),
+            ("http://gateway.example.org:80", "http://gateway.example.org:80/", false),
+        ] {
+            let url = admin_or_off(good).expect(good).expect(good);
+            assert_eq!((url.to_string().as_str(), url.is_loopback()), (shown, loopback));
+        }
+        for bad in [
+            "",
+            "on",
+            "127.0.0.1:9002",
+            "https://127.0.0.1:9002",
+            "ws://127.0.0.1:9002",
+            "http://127.0.0.1",
+            "http://:9002",
+            "http://127.0.0.1:9002/admin",
+            "http://127.0.0.1:9002?x",
+            "http://127.0.0.1:99999",
+        ] {
+            let refusal = admin_or_off(bad).expect_err(bad);
+            assert_eq!(refusal, format!("{bad:?} is not http://HOST:PORT, or off"));
+        }
+    }
+
+    #[test]
+    fn a_token_is_long_enough_and_is_not_repeated_in_a_refusal() {
+        assert_eq!(token(" 0123456789abcdef "), Ok("0123456789abcdef".into()));
+        for bad in ["", "0123456789abcde", "0123456789 abcdef", "0123456789abcdeé"] {
+            let refusal = token(bad).expect_err(bad);
+            assert!(bad.is_empty() || !refusal.contains(bad), "{refusal}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_refusal_is_one_line_whatever_was_given(text in "\\PC*|[\\n\\r\\t 0-9a-z:]*") {
@@ -294,6 +409,8 @@ mod tests {
                 id_source(&text).err(),
                 origin(&text).err(),
                 listen_url(&text).err(),
+                admin_or_off(&text).err(),
+                token(&text).err(),
             ];
             for refusal in refusals.into_iter().flatten() {
                 prop_assert!(!refusal.contains(['\n', '\r']));

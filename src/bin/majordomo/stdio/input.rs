@@ -5,7 +5,8 @@ use std::ops::ControlFlow;
 use std::thread;
 
 use super::wait_if_not_ready;
-use crate::protocol::{self, Request};
+use crate::driver::Incoming;
+use crate::protocol;
 
 /// The longest line, its end not counted: room for a message of 48 MiB in base64, far above any
 /// sensible `--max-message-size`, and a bound for what a driver gone wrong can make us hold.
@@ -13,22 +14,6 @@ const MAX_LINE: usize = 64 << 20;
 
 /// What the line's buffer may keep from one line to the next; a larger one is given back.
 const KEPT_CAPACITY: usize = 256 << 10;
-
-/// What came from the driver.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Incoming {
-    /// A command.
-    Request(Request),
-    /// A line that is no command.
-    Bad {
-        /// Which line it was, counted from 1; blank ones count.
-        line: u64,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// The last that comes: the input ended, or failed with this error.
-    End(Option<io::ErrorKind>),
-}
 
 /// Reads commands on a thread of its own. `take` may block: what the driver writes meanwhile
 /// waits in its pipe. The thread ends with the input or when `take` says so; it is not waited for,
@@ -127,7 +112,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::protocol::Command;
+    use crate::protocol::{Command, Request};
 
     /// What `read_commands` makes of an input.
     fn all(from: impl Read) -> Vec<Incoming> {

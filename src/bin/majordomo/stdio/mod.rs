@@ -10,8 +10,8 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
-pub(crate) use self::input::{Incoming, spawn_reader};
-pub(crate) use self::output::{Notice, Output, Pressure};
+pub(crate) use self::input::spawn_reader;
+pub(crate) use self::output::{Notice, Output};
 
 /// Waits a moment if `error` says that the other end is not ready, and says whether it did.
 ///

@@ -2,19 +2,12 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::Duration;
 
 use super::wait_if_not_ready;
-
-/// The backlog that asks for a pause. A driver that is merely busy for some milliseconds does not
-/// get there; one that is stuck costs this much memory, and what the sessions had in flight.
-const HIGH: usize = 8 << 20;
-
-/// The backlog at which the pause ends. Half of [`HIGH`], so that pauses are few and long.
-const LOW: usize = HIGH / 2;
+use crate::driver::{Backlog, Outlet, Pressure};
 
 /// How much is gathered at a time: several times a pipe's capacity.
 const MAX_BATCH: usize = 256 << 10;
@@ -33,20 +26,11 @@ pub(crate) struct Output {
     progress: Receiver<()>,
 }
 
-/// What to do after more lines were pushed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Pressure {
-    /// Nothing.
-    Steady,
-    /// Pause what makes lines: the backlog has just become high. A [`Notice::Relieved`] follows.
-    High,
-}
-
 /// What the writing thread has to tell. It calls from there, not from the loop.
 #[derive(Debug)]
 pub(crate) enum Notice {
     /// The backlog is low again. By the time the loop hears it, it may be high once more: resume
-    /// only if [`Output::is_high`] says otherwise.
+    /// only if [`Backlog::is_high`] says otherwise.
     Relieved,
     /// Nobody reads any more. Told once; lines are discarded from now on.
     Gone(io::Error),
@@ -69,9 +53,10 @@ impl Output {
         thread::Builder::new().name("driver-output".to_owned()).spawn(move || writer.run())?;
         Ok(Self { lines, backlog, progress })
     }
+}
 
-    /// Hands over whole lines. Never blocks.
-    pub(crate) fn push(&self, lines: Vec<u8>) -> Pressure {
+impl Outlet for Output {
+    fn push(&self, lines: Vec<u8>) -> Pressure {
         if lines.is_empty() {
             return Pressure::Steady;
         }
@@ -81,16 +66,14 @@ impl Output {
         pressure
     }
 
-    /// Whether the pause that [`Pressure::High`] asked for still holds.
-    pub(crate) fn is_high(&self) -> bool {
-        self.backlog.is_high()
+    fn backlog(&self) -> &Backlog {
+        &self.backlog
     }
 
-    /// Waits until all lines are written, or discarded because nobody reads them, as long as the
-    /// driver does not leave off reading for `patience`. Says whether they are. A thread that is
-    /// still writing then is left to itself and ends with the process.
-    pub(crate) fn finish(self, patience: Duration) -> bool {
-        let Self { lines, progress, .. } = self;
+    /// A thread that is still writing when the patience is over is left to itself and ends with
+    /// the process.
+    fn finish(self: Box<Self>, patience: Duration) -> bool {
+        let Self { lines, progress, .. } = *self;
         drop(lines);
         loop {
             match progress.recv_timeout(patience) {
@@ -99,51 +82,6 @@ impl Output {
                 Err(RecvTimeoutError::Disconnected) => return true,
             }
         }
-    }
-}
-
-/// The bytes handed over and not yet written, and whether they are too many.
-///
-/// Both live in one word, so that each passage from low to high is told to exactly one `add`, each
-/// passage back to exactly one `subtract`, and the two alternate. In two words, the thread could
-/// write everything between the count and the mark, and the pause would never end.
-#[derive(Debug, Default)]
-struct Backlog(AtomicUsize);
-
-impl Backlog {
-    /// The topmost bit says "high"; the others count.
-    const MARK: usize = 1 << (usize::BITS - 1);
-
-    fn add(&self, bytes: usize) -> Pressure {
-        let before = self.update(|bytes_before, is_high| {
-            let now = bytes_before + bytes;
-            (now, is_high || now >= HIGH)
-        });
-        let became_high = before & Self::MARK == 0 && before + bytes >= HIGH;
-        if became_high { Pressure::High } else { Pressure::Steady }
-    }
-
-    /// Says whether the backlog has just become low again.
-    fn subtract(&self, bytes: usize) -> bool {
-        let before = self.update(|bytes_before, is_high| {
-            let now = bytes_before - bytes;
-            (now, is_high && now > LOW)
-        });
-        before & Self::MARK != 0 && (before & !Self::MARK) - bytes <= LOW
-    }
-
-    fn is_high(&self) -> bool {
-        self.0.load(Ordering::Acquire) & Self::MARK != 0
-    }
-
-    /// Applies a transition and gives the word before it.
-    fn update(&self, next: impl Fn(usize, bool) -> (usize, bool)) -> usize {
-        self.0
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                let (bytes, is_high) = next(word & !Self::MARK, word & Self::MARK != 0);
-                Some(if is_high { bytes | Self::MARK } else { bytes })
-            })
-            .expect("the transition always gives a word")
     }
 }
 
@@ -201,9 +139,8 @@ fn write(to: &mut impl Write, mut lines: &[u8]) -> io::Result<()> {
 mod tests {
     use std::io::{BufRead, BufReader, PipeReader, Read};
 
-    use proptest::prelude::*;
-
     use super::*;
+    use crate::driver::HIGH;
 
     /// Longer than anything here takes, unless it hangs.
     const LONG: Duration = Duration::from_secs(30);
@@ -225,7 +162,7 @@ mod tests {
         let reader = thread::spawn(move || {
             BufReader::new(reader).lines().collect::<io::Result<Vec<_>>>().expect("lines")
         });
-        assert!(output.finish(LONG));
+        assert!(Box::new(output).finish(LONG));
         let expected: Vec<_> = (0..10_000).map(|number| number.to_string()).collect();
         assert_eq!(reader.join().expect("read"), expected);
     }
@@ -236,15 +173,15 @@ mod tests {
         let line = vec![b'x'; HIGH / 4];
         let pressures: Vec<_> = (0..6).map(|_| output.push(line.clone())).collect();
         assert_eq!(pressures.iter().filter(|pressure| **pressure == Pressure::High).count(), 1);
-        assert!(output.is_high());
+        assert!(output.backlog.is_high());
         assert!(told.try_recv().is_err(), "nothing was read, so nothing is relieved");
 
         // What the pipe itself holds stays below a quarter of the high mark.
         let mut read = vec![0; 6 * HIGH / 4];
         reader.read_exact(&mut read).expect("all of it");
         assert!(matches!(told.recv_timeout(LONG), Ok(Notice::Relieved)));
-        assert!(!output.is_high());
-        assert!(output.finish(LONG));
+        assert!(!output.backlog.is_high());
+        assert!(Box::new(output).finish(LONG));
         assert!(told.recv().is_err(), "there was one relief");
     }
 
@@ -254,13 +191,13 @@ mod tests {
         for _ in 0..5 {
             output.push(vec![b'x'; HIGH / 4]);
         }
-        assert!(output.is_high());
+        assert!(output.backlog.is_high());
         drop(reader);
         assert!(matches!(told.recv_timeout(LONG), Ok(Notice::Gone(error))
             if error.kind() == io::ErrorKind::BrokenPipe));
         assert!(matches!(told.recv_timeout(LONG), Ok(Notice::Relieved)));
         output.push(b"nobody reads this\n".to_vec());
-        assert!(output.finish(LONG));
+        assert!(Box::new(output).finish(LONG));
         assert!(told.recv().is_err(), "nothing else is told");
     }
 
@@ -268,7 +205,7 @@ mod tests {
     fn a_driver_that_does_not_read_holds_up_the_end_only_so_long() {
         let (output, _reader, _told) = piped();
         output.push(vec![b'x'; HIGH]);
-        assert!(!output.finish(Duration::from_millis(20)));
+        assert!(!Box::new(output).finish(Duration::from_millis(20)));
     }
 
     #[test]
@@ -281,7 +218,7 @@ mod tests {
             output.progress.recv_timeout(LONG).expect("it goes on");
         }
         drop(thread::spawn(move || reader.read_to_end(&mut read)));
-        assert!(output.finish(LONG));
+        assert!(Box::new(output).finish(LONG));
     }
 
     #[test]
@@ -307,51 +244,7 @@ mod tests {
         let output = Output::spawn(Reluctant(keep, false), |notice| panic!("{notice:?}"));
         let output = output.expect("a thread");
         output.push(b"abcdefgh\n".to_vec());
-        assert!(output.finish(LONG));
+        assert!(Box::new(output).finish(LONG));
         assert_eq!(kept.iter().collect::<Vec<_>>().concat(), b"abcdefgh\n");
-    }
-
-    #[test]
-    fn a_pause_always_ends_however_the_threads_interleave() {
-        let backlog = Arc::new(Backlog::default());
-        let (hand_over, handed_over) = mpsc::channel();
-        let writer = {
-            let backlog = Arc::clone(&backlog);
-            thread::spawn(move || {
-                handed_over.into_iter().filter(|bytes| backlog.subtract(*bytes)).count()
-            })
-        };
-        let mut highs = 0;
-        for round in 0..100_000 {
-            let bytes = HIGH / 3 + round % 7;
-            highs += usize::from(backlog.add(bytes) == Pressure::High);
-            hand_over.send(bytes).expect("the thread is there");
-        }
-        drop(hand_over);
-        assert_eq!(writer.join().expect("done"), highs);
-        assert!(!backlog.is_high());
-    }
-
-    proptest! {
-        #[test]
-        fn high_and_relief_alternate(steps in prop::collection::vec((any::<bool>(), 1..HIGH), 0..200)) {
-            let backlog = Backlog::default();
-            let (mut bytes, mut is_high) = (0, false);
-            for (adds, amount) in steps {
-                if adds {
-                    bytes += amount;
-                    let high = backlog.add(amount) == Pressure::High;
-                    prop_assert_eq!(high, !is_high && bytes >= HIGH);
-                    is_high |= high;
-                } else {
-                    let amount = amount.min(bytes);
-                    bytes -= amount;
-                    let relieved = backlog.subtract(amount);
-                    prop_assert_eq!(relieved, is_high && bytes <= LOW);
-                    is_high &= !relieved;
-                }
-                prop_assert_eq!(backlog.is_high(), is_high);
-            }
-        }
     }
 }

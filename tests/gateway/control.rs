@@ -1,0 +1,239 @@
+//! Control links: drivers that reach the gateway over the network, any number of them.
+
+use std::thread;
+
+use serde_json::{Value, json};
+
+use crate::gateway::{Client, Gateway, LINES, RawClient, WS};
+
+/// Any port.
+pub(crate) const ADMIN: &str = "--admin=http://127.0.0.1:0";
+
+/// A driver at a control link.
+pub(crate) struct Link {
+    client: Client,
+    seq: u64,
+}
+
+impl Link {
+    /// Links it, and gives what it is told first: `ready`, and who is there.
+    pub(crate) fn new(gateway: &Gateway) -> (Self, Value, Vec<Value>) {
+        let mut link = Self { client: Client::connect(&control(gateway)), seq: 0 };
+        let ready = link.event("ready");
+        let mut present = Vec::new();
+        loop {
+            let snapshot = link.event("snapshot");
+            present.extend(snapshot["sessions"].as_array().expect("a list").iter().cloned());
+            if snapshot["more"] == false {
+                return (link, ready, present);
+            }
+        }
+    }
+
+    pub(crate) fn tell(&mut self, command: &Value) {
+        self.client.send(command.to_string());
+    }
+
+    /// The next message. Events have to be counted by one.
+    pub(crate) fn next(&mut self) -> Value {
+        let line: Value = serde_json::from_str(&self.client.text()).expect("JSON");
+        if line.get("reply").is_none() {
+            self.seq += 1;
+            assert_eq!(line["seq"], self.seq, "{line}");
+        }
+        line
+    }
+
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        let line = self.next();
+        assert_eq!(line["event"], name, "{line}");
+        line
+    }
+
+    /// Gives a command with an id, and reads its reply, which has to come next.
+    pub(crate) fn ask(&mut self, mut command: Value) -> Value {
+        command["id"] = "asked".into();
+        self.tell(&command);
+        let reply = self.next();
+        assert_eq!(reply["reply"], "asked", "{reply}");
+        reply
+    }
+}
+
+fn control(gateway: &Gateway) -> String {
+    let admin = gateway.admin.as_ref().expect("it has an admin plane");
+    admin.replace("http://", "ws://") + "control"
+}
+
+fn join(gateway: &Gateway, id: &str) -> Client {
+    Client::connect(&format!("{}/?id={id}", gateway.url()))
+}
+
+fn ids(present: &[Value]) -> Vec<&str> {
+    let mut ids: Vec<_> = present.iter().map(|each| each["id"].as_str().expect("an id")).collect();
+    ids.sort_unstable();
+    ids
+}
+
+#[test]
+fn a_driver_is_told_who_is_there_and_then_what_happens() {
+    let flags = [WS, LINES, ADMIN, "--session-id=query:id", "--mode=driver"];
+    let gateway = Gateway::start(&flags);
+    let (mut first, ready, present) = Link::new(&gateway);
+    assert_eq!(ready["listen"], json!(gateway.urls));
+    assert_eq!(present, Vec::<Value>::new());
+
+    let mut anna = join(&gateway, "anna");
+    assert_eq!(first.event("connect")["session"], "anna");
+    let mut raw = RawClient::connect(&gateway.urls[1]);
+    let raw_id = first.event("connect")["session"].as_str().expect("an id").to_owned();
+    first.tell(&json!({"command": "metadata", "session": "anna", "set": {"room": 7}}));
+
+    let (mut second, ready_too, present) = Link::new(&gateway);
+    assert_eq!(ready_too["epoch"], ready["epoch"]);
+    let mut expected = ["anna", &raw_id];
+    expected.sort_unstable();
+    assert_eq!(ids(&present), expected);
+    let anna_there = present.iter().find(|each| each["id"] == "anna").expect("she is");
+    assert_eq!(anna_there["metadata"], json!({"room": 7}));
+    assert_eq!(anna_there["protocol"], "websocket");
+
+    anna.send("to both");
+    for link in [&mut first, &mut second] {
+        let message = link.event("message");
+        assert_eq!((&message["session"], &message["text"]), (&json!("anna"), &json!("to both")));
+    }
+    // Either may answer; its reply is its own.
+    assert_eq!(second.ask(json!({"command": "broadcast", "text": "hello"}))["queued"], 2);
+    assert_eq!(anna.text(), "hello");
+    raw.send(b"from afar\n");
+    assert_eq!(first.event("message")["text"], "from afar");
+    assert_eq!(second.event("message")["text"], "from afar");
+    anna.close(1000, "");
+    assert_eq!(first.event("disconnect")["session"], "anna");
+    assert_eq!(second.event("disconnect")["session"], "anna");
+}
+
+#[test]
+fn events_reach_drivers_in_every_mode() {
+    for mode in ["hub", "echo", "driver"] {
+        let gateway = Gateway::start(&[WS, ADMIN, &format!("--mode={mode}")]);
+        let (mut link, ..) = Link::new(&gateway);
+        let mut client = Client::connect(gateway.url());
+        link.event("connect");
+        client.send("hello");
+        assert_eq!(link.event("message")["text"], "hello");
+        if mode != "driver" {
+            assert_eq!(client.text(), "hello", "{mode}");
+        }
+    }
+}
+
+#[test]
+fn a_driver_over_standard_streams_and_one_at_a_link_hear_the_same() {
+    let flags = [WS, ADMIN, "--session-id=query:id"];
+    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    let ready = driver.event("ready");
+    let (mut link, ready_too, _) = Link::new(&gateway);
+    assert_eq!(ready["epoch"], ready_too["epoch"]);
+    let _client = join(&gateway, "a");
+    assert_eq!(driver.event("connect")["session"], "a");
+    assert_eq!(link.event("connect")["session"], "a");
+    // The one that started the gateway ends it; the other is told.
+    driver.close_input();
+    assert_eq!(link.event("stopping")["code"], 1001);
+}
+
+#[test]
+fn a_driver_that_leaves_stops_nothing_and_what_it_said_last_is_done() {
+    let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id", "--mode=driver"]);
+    let mut client = join(&gateway, "a");
+    for round in 0..50 {
+        let (mut link, _, present) = Link::new(&gateway);
+        assert_eq!(ids(&present), ["a"], "in round {round}");
+        for number in 0..10 {
+            link.tell(&json!({"command": "send", "session": "a", "text": format!("{number}")}));
+        }
+        // Half of them say good-bye, half are just gone.
+        if round % 2 == 0 {
+            link.client.close(1000, "");
+        }
+        for number in 0..10 {
+            assert_eq!(client.text(), number.to_string(), "in round {round}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_command_is_told_with_its_number() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    let (mut link, ..) = Link::new(&gateway);
+    link.tell(&json!({"command": "stats"}));
+    link.client.send("nonsense");
+    let reply = link.next();
+    assert_eq!((&reply["error"], &reply["line"]), (&json!("bad_command"), &json!(2)), "{reply}");
+    link.client.send(tungstenite::Message::binary(&br#"{"command":"stats","id":1}"#[..]));
+    assert_eq!(link.next()["reply"], 1);
+    assert_eq!(
+        link.ask(json!({"command": "send", "session": "nobody", "text": ""}))["error"],
+        "session_not_found"
+    );
+}
+
+#[test]
+fn a_large_house_is_told_in_parts() {
+    const SESSIONS: usize = 1200;
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    let clients: Vec<_> = (0..SESSIONS).map(|_| Client::connect(gateway.url())).collect();
+    let (_link, _, present) = Link::new(&gateway);
+    let mut ids = ids(&present);
+    ids.dedup();
+    assert_eq!(ids.len(), SESSIONS);
+    drop(clients);
+}
+
+#[test]
+fn a_stop_over_a_link_is_told_to_all_of_them_to_the_end() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    let (mut one, ..) = Link::new(&gateway);
+    let (mut other, ..) = Link::new(&gateway);
+    let client = Client::connect(gateway.url());
+    one.event("connect");
+    other.event("connect");
+    assert_eq!(one.ask(json!({"command": "stop", "code": 1012}))["ok"], true);
+    assert_eq!(client.close_code(), 1012);
+    for mut link in [one, other] {
+        link.event("stopping");
+        link.event("disconnect");
+        link.event("stopped");
+        assert_eq!(link.client.close_code(), 1001);
+    }
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn a_driver_that_reads_nothing_is_given_up_and_the_house_goes_on() {
+    const SIZE: usize = 32 << 10;
+    let flags = [WS, ADMIN, "--mode=driver", "--log=debug"];
+    let gateway = Gateway::start(&flags);
+    let (dead, ..) = Link::new(&gateway);
+    let (mut alive, ..) = Link::new(&gateway);
+    let mut flooding = Client::connect(gateway.url());
+    alive.event("connect");
+    // More than two sockets' buffers and the backlog that is allowed.
+    let total = (48 << 20) / SIZE;
+    let flood = thread::spawn(move || {
+        for number in 0..total {
+            flooding.send(format!("{number:0SIZE$}"));
+        }
+        flooding
+    });
+    for number in 0..total {
+        let message = alive.event("message");
+        assert_eq!(message["text"].as_str().map(str::parse), Some(Ok(number)));
+    }
+    drop(flood.join().expect("all of it was taken"));
+    alive.event("disconnect");
+    gateway.log.wait_for("the driver at control-1 is gone: slow_consumer");
+    drop(dead);
+}

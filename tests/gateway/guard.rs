@@ -1,0 +1,121 @@
+//! Who may use the admin plane, and where it is.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::control::ADMIN;
+use crate::gateway::{Client, Gateway, WS, command, run};
+
+const TOKEN: &str = "a-token-of-some-length";
+
+/// Asks, and gives the status and the body.
+fn get(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+    let url = gateway.admin.as_ref().expect("it has an admin plane");
+    let host = url.trim_start_matches("http://").trim_end_matches('/');
+    let own = [("Host", host)];
+    let own = own.iter().filter(|_| !fields.iter().any(|(name, _)| *name == "Host"));
+    let fields: Vec<_> =
+        own.chain(fields).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{}\r\n", fields.concat());
+    let mut stream = TcpStream::connect(host).expect("it listens");
+    stream.write_all(head.as_bytes()).expect("sent");
+    let mut response = String::new();
+    stream.read_to_string(&mut response).expect("an answer");
+    let (head, body) = response.split_once("\r\n\r\n").expect("a head");
+    (head[9..12].parse().expect("a status"), body.to_owned())
+}
+
+fn control(gateway: &Gateway) -> String {
+    gateway.admin.as_ref().expect("one").replace("http://", "ws://") + "control"
+}
+
+#[test]
+fn without_a_token_no_page_from_elsewhere_gets_in() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    let own = gateway.admin.clone().expect("one");
+    let own = own.trim_end_matches('/');
+    assert_eq!(get(&gateway, "/ready", &[]).0, 200);
+    assert_eq!(get(&gateway, "/ready", &[("Origin", own)]).0, 200);
+    assert_eq!(get(&gateway, "/ready", &[("Host", "localhost:9002")]).0, 200);
+    for foreign in [
+        ("Origin", "http://example.org"),
+        ("Origin", "null"),
+        ("Origin", "http://127.0.0.1"),
+        ("Origin", "https://127.0.0.1:9002"),
+        ("Host", "example.org"),
+        ("Host", "127.0.0.1.example.org:9002"),
+    ] {
+        let (status, body) = get(&gateway, "/ready", &[foreign]);
+        assert_eq!(status, 403, "{foreign:?}");
+        assert!(body.contains("\"forbidden\""), "{body}");
+        assert_eq!(get(&gateway, "/health", &[foreign]).0, 200, "it tells nothing");
+        let (name, value) = foreign;
+        if name == "Origin" {
+            let refusal = Client::try_connect(&control(&gateway), &[(name, value)]);
+            assert_eq!(refusal.expect_err(value).status(), 403);
+        }
+    }
+}
+
+#[test]
+fn with_a_token_everything_but_health_needs_it() {
+    let gateway = Gateway::start(&[WS, ADMIN, &format!("--admin-token={TOKEN}")]);
+    let right = format!("Bearer {TOKEN}");
+    assert_eq!(get(&gateway, "/health", &[]).0, 200);
+    for path in ["/", "/ready", "/metrics", "/api/stats", "/nowhere", "/control"] {
+        assert_eq!(get(&gateway, path, &[]).0, 401, "{path}");
+        for wrong in ["Bearer", "Bearer x", "Basic abc", &format!("{right}x"), &right[..12]] {
+            assert_eq!(get(&gateway, path, &[("Authorization", wrong)]).0, 401, "{path} {wrong}");
+        }
+        assert_ne!(get(&gateway, path, &[("Authorization", &right)]).0, 401, "{path}");
+    }
+    // A page elsewhere cannot know it.
+    let foreign = [("Authorization", right.as_str()), ("Origin", "http://example.org")];
+    assert_eq!(get(&gateway, "/ready", &foreign).0, 200);
+
+    let url = control(&gateway);
+    assert_eq!(Client::try_connect(&url, &[]).expect_err("refused").status(), 401);
+    Client::connect_with(&url, &[("Authorization", &right)]);
+    // As browsers have to give it.
+    let bearer = |token: &str| {
+        format!("majordomo, majordomo.bearer.{}", BASE64URL_NOPAD.encode(token.as_bytes()))
+    };
+    Client::connect_with(&url, &[("Sec-WebSocket-Protocol", &bearer(TOKEN))]);
+    let wrong = Client::try_connect(&url, &[("Sec-WebSocket-Protocol", &bearer("another"))]);
+    assert_eq!(wrong.expect_err("refused").status(), 401);
+}
+
+#[test]
+fn an_address_that_is_asked_for_has_to_be_free_and_the_default_need_not() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", taken.local_addr().expect("bound"));
+    let exit = run(&mut command(&[WS, &format!("--admin={url}")]));
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+
+    // If this fails, somebody else has it, which is as good.
+    let _taken = TcpListener::bind("127.0.0.1:9002");
+    let mut prepared = command(&[WS, "--mode=echo"]);
+    prepared.env_remove("MAJORDOMO_ADMIN");
+    let (gateway, _) = Gateway::spawn(&mut prepared);
+    assert_eq!(gateway.admin, None);
+    let mut client = Client::connect(gateway.url());
+    client.send("hello");
+    assert_eq!(client.text(), "hello");
+}
+
+#[test]
+fn it_is_ready_until_it_drains_and_alive_to_the_end() {
+    let flags = [WS, ADMIN, "--drain-window=60s"];
+    let gateway = Gateway::start(&flags);
+    // Of so many, one still waits for its turn.
+    let clients: Vec<_> = (0..20).map(|_| Client::connect(gateway.url())).collect();
+    assert_eq!(get(&gateway, "/ready", &[]), (200, "{\"status\":\"ready\"}\n".to_owned()));
+    gateway.signal("TERM");
+    gateway.log.wait_for("stopping;");
+    assert_eq!(get(&gateway, "/ready", &[]), (503, "{\"status\":\"stopping\"}\n".to_owned()));
+    assert_eq!(get(&gateway, "/health", &[]), (200, "{\"status\":\"ok\"}\n".to_owned()));
+    gateway.signal("TERM");
+    drop(clients);
+}
