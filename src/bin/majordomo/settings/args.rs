@@ -99,17 +99,17 @@ fn arg(setting: &'static Setting) -> Arg {
 const AFTER_HELP: &str = "\
 Settings:
   A flag wins over its environment variable, that over the file, that over the default. In the
-  environment, lists have commas: MAJORDOMO_LISTEN=ws://127.0.0.1:9001,tcp://127.0.0.1:9002. In
+  environment, lists have commas: MAJORDOMO_LISTEN=ws://127.0.0.1:9001,tcp://127.0.0.1:9003. In
   the file they are arrays:
 
-    listen = [\"ws://127.0.0.1:9001\", \"tcp://127.0.0.1:9002?framing=lines\"]
+    listen = [\"ws://127.0.0.1:9001\", \"tcp://127.0.0.1:9003?framing=lines\"]
     heartbeat-interval = \"10s\"
     max-message-size = \"64KiB\"
 
 Examples:
   majordomo
       A hub on ws://127.0.0.1:9001: what one session says, all hear.
-  majordomo --listen ws://0.0.0.0:80/chat --listen 'tcp://127.0.0.1:9002?framing=lines'
+  majordomo --listen ws://0.0.0.0:80/chat --listen 'tcp://127.0.0.1:9003?framing=lines'
       WebSocket and raw TCP clients in one hub.
   majordomo --stdio --session-id query:user --duplicate-id replace
       Driven by the process that started it; wss://.../?user=anna becomes the session anna.
