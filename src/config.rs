@@ -78,6 +78,28 @@ pub struct Config {
     pub rate_policy: RatePolicy,
     /// The largest head of an HTTP request, in bytes. Default 16 KiB; 256 B to 1 MiB.
     pub max_head_size: usize,
+    /// The largest body of an ordinary HTTP request, in bytes. Default zero: bodies are not read;
+    /// the host is asked as soon as a head is whole, what follows is thrown away, and the
+    /// connection closed. At most 1 GiB.
+    ///
+    /// With a limit the host is asked when the body is whole, and
+    /// [`Arrival::body`](crate::Arrival::body) gives it; until then it is kept in memory that grows
+    /// with the bytes received. A longer one is answered 413 as soon as its head is whole, one
+    /// without a `Content-Length` (chunked) 411. `Expect: 100-continue` is answered, another
+    /// expectation refused with 417. Head, body and the host's decision together have
+    /// [`Config::handshake_timeout`].
+    pub max_body: usize,
+    /// How long an HTTP connection may wait for its next request, from the moment in which the last
+    /// answer has left. Default none: connections are closed after each answer; 1 ms to 365 days.
+    ///
+    /// A connection is kept after an answer of the host's to an ordinary HTTP/1.1 request, unless
+    /// that says `Connection: close`; not after a refusal, nor while the manager stops. Requests
+    /// may be sent ahead: they are answered one by one, in order, and wait for those before them,
+    /// also for one that is deferred; no more of them is read than one read holds. An upgrade may
+    /// follow as well. [`Config::handshake_timeout`] begins anew with the first byte of each
+    /// request, and an answer has [`Config::close_timeout`] to leave.
+    #[serde(with = "optional_duration")]
+    pub keep_alive: Option<Duration>,
     /// The most sessions at a time; an upgrade beyond it is answered 503, a raw connection is
     /// closed. Default none: as many as the system has descriptors for.
     pub max_sessions: Option<usize>,
@@ -176,6 +198,8 @@ impl Default for Config {
             max_bytes_per_second: None,
             rate_policy: RatePolicy::Close,
             max_head_size: 16 << 10,
+            max_body: 0,
+            keep_alive: None,
             max_sessions: None,
             max_sessions_per_address: None,
             max_accept_rate: None,
@@ -234,6 +258,7 @@ impl Config {
             (256..=1 << 20).contains(&self.max_head_size),
             "256 bytes to 1 MiB",
         )?;
+        check("max_body", self.max_body, self.max_body <= Self::MAX_SIZE, "at most 1 GiB")?;
         for (field, rate) in [
             ("max_messages_per_second", self.max_messages_per_second),
             ("max_bytes_per_second", self.max_bytes_per_second),
@@ -275,6 +300,15 @@ impl Config {
         {
             let allowed = range.contains(&value);
             check(field, humantime::format_duration(value), allowed, "1ms to 365 days")?;
+        }
+        if let Some(value) = self.keep_alive {
+            let allowed = range.contains(&value);
+            check(
+                "keep_alive",
+                humantime::format_duration(value),
+                allowed,
+                "1ms to 365 days, or off",
+            )?;
         }
         let both_on = !self.heartbeat_interval.is_zero() && !self.heartbeat_timeout.is_zero();
         check(
@@ -324,6 +358,29 @@ mod duration {
     }
 }
 
+/// The same where `"off"` is `None`.
+mod optional_duration {
+    use std::time::Duration;
+
+    use serde::{Deserializer, Serializer};
+
+    use super::duration;
+
+    #[expect(clippy::ref_option, reason = "serde's `with` asks for it")]
+    pub(super) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration::serialize(&value.unwrap_or_default(), to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        duration::deserialize(from).map(|value| (!value.is_zero()).then_some(value))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -363,6 +420,10 @@ mod tests {
             refusal(&config),
             "max_bytes_per_second: 0 is not allowed: 1 to 1073741824, or none"
         );
+        let config = Config { max_body: (1 << 30) + 1, ..Config::default() };
+        assert_eq!(refusal(&config), "max_body: 1073741825 is not allowed: at most 1 GiB");
+        let config = Config { keep_alive: Some(Duration::ZERO), ..Config::default() };
+        assert_eq!(refusal(&config), "keep_alive: 0s is not allowed: 1ms to 365 days, or off");
         let config = Config { handle_queue: usize::MAX, ..Config::default() };
         assert!(refusal(&config).ends_with("is not allowed: 1 to 1048576"));
     }
@@ -388,6 +449,11 @@ mod tests {
         let config = Config { idle_timeout: Duration::from_millis(1500), ..Config::default() };
         let text = serde_json::to_string(&config).expect("serialises");
         assert!(text.contains(r#""idle_timeout":"1s 500ms""#), "{text}");
+        assert!(text.contains(r#""keep_alive":"off""#), "{text}");
+        assert_eq!(serde_json::from_str::<Config>(&text).expect("reads"), config);
+        let config = Config { keep_alive: Some(Duration::from_secs(60)), ..config };
+        let text = serde_json::to_string(&config).expect("serialises");
+        assert!(text.contains(r#""keep_alive":"1m""#), "{text}");
         assert_eq!(serde_json::from_str::<Config>(&text).expect("reads"), config);
         assert!(serde_json::from_str::<Config>(r#"{"heartbeat":"1s"}"#).is_err());
         assert!(serde_json::from_str::<Config>(r#"{"idle_timeout":"soon"}"#).is_err());

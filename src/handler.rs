@@ -36,6 +36,10 @@ pub trait Handler {
     /// upgrade with a generated id; an admitted request that asks for no upgrade is answered 426,
     /// or 404 where its path is not served.
     ///
+    /// Whether the connection of an ordinary request is kept for another one after its answer,
+    /// [`Config::keep_alive`](crate::Config::keep_alive) says, and whether its body is read before
+    /// this is called, [`Config::max_body`](crate::Config::max_body).
+    ///
     /// Upgrades are not asked about while the manager stops, other requests only while it drains
     /// ([`Phase::Draining`](crate::Phase::Draining)), so that a host can answer `/ready`; nor
     /// upgrades when [`Config::max_sessions`](crate::Config::max_sessions) is reached, unless

@@ -48,6 +48,13 @@
 //! 6. Write, once for each session that has something to send.
 //! 7. Tell the host who has ended; what it sends then goes back to 6, until nothing is left.
 //!
+//! # HTTP beside the sessions
+//!
+//! A WebSocket listener is asked ordinary requests as well, and [`Handler::on_request`] answers
+//! them: a health check, or with [`Config::max_body`] and [`Config::keep_alive`] a small HTTP API.
+//! An answer that takes time is deferred ([`Decision::Defer`]) and given by another thread, or by a
+//! later callback. There is no chunked transfer coding, neither way: a body is whole in memory.
+//!
 //! # Layers
 //!
 //! Each imports only from those above it; a test holds them to that.
@@ -96,10 +103,12 @@
 //! | [`max_sessions_per_address`](Config::max_sessions_per_address) | none | answer 429, [`Error::TooManySessionsPerAddress`] |
 //! | [`max_accept_rate`](Config::max_accept_rate) | none | newcomers wait to be accepted: [`Stats::accept_holds`] |
 //! | [`max_head_size`](Config::max_head_size) | 16 KiB | answer 431 |
+//! | [`max_body`](Config::max_body) | 0: bodies are not read | answer 413 |
 //! | [`handle_queue`](Config::handle_queue) | 1024 | the thread waits, or [`Error::QueueFull`] |
 //! | [`heartbeat_timeout`](Config::heartbeat_timeout) | 90 s | [`Cause::HeartbeatTimeout`] |
 //! | [`idle_timeout`](Config::idle_timeout) | off | close code 1001, [`Cause::IdleTimeout`] |
 //! | [`handshake_timeout`](Config::handshake_timeout) | 10 s | closed, or 503 if the host was to decide |
+//! | [`keep_alive`](Config::keep_alive) | off: closed after each answer | closed |
 //! | [`close_timeout`](Config::close_timeout) | 5 s | closed without the peer's leave |
 //!
 //! A panic in a callback is not caught, but named in the log; its manager can be dropped: see

@@ -4,14 +4,16 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::codec::handshake::Progress;
+use crate::codec::handshake::{HeadReader, Progress};
 use crate::codec::request::{HeaderSlots, Request};
 use crate::codec::{Event, websocket};
 use crate::handler::{Context, Handler, named};
 use crate::id::SessionKey;
 use crate::message::Message;
 use crate::session::{Decision, ListenerId, Socket};
-use crate::sessions::{Expired, HandshakeFailure, Head, Lifecycle, Reading, Sessions};
+use crate::sessions::{
+    Expired, HandshakeFailure, Lifecycle, Posted, Reading, Sessions, Unfinished, Verdict,
+};
 use crate::transport::{Read, Transport};
 
 /// The size of the one buffer that all sessions read into. A larger one saves system calls for
@@ -142,7 +144,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Reads from a connection until it is drained or its budget is spent.
     fn read(&mut self, key: SessionKey) {
         if let Some(mut unread) = self.sessions.take_unread(key) {
-            let left = self.hear(key, &mut unread);
+            let left = self.take_in(key, &mut unread);
             unread.drain(..unread.len() - left);
             self.sessions.keep_unread(key, unread);
         }
@@ -183,28 +185,26 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     fn handle_bytes(&mut self, key: SessionKey, count: usize) {
         // The buffer is lent out while callbacks run, and nothing reads meanwhile.
         let buffer = std::mem::take(&mut self.buffer);
-        let input = &mut buffer[..count];
-        let left = match self.sessions.reading(key) {
+        let left = self.take_in(key, &mut buffer[..count]);
+        if left > 0 {
+            // The buffer is not the session's to wait in.
+            self.sessions.keep_unread(key, buffer[count - left..count].to_vec());
+        }
+        self.buffer = buffer;
+    }
+
+    /// Acts on what a connection sent, and says how much of its end has to wait.
+    #[inline]
+    fn take_in(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
+        match self.sessions.reading(key) {
             Reading::Session => self.hear(key, input),
-            Reading::Handshake => {
-                let taken = self.handle_head(key, input);
-                if taken < count && matches!(self.sessions.reading(key), Reading::Session) {
-                    self.hear(key, &mut input[taken..])
-                } else {
-                    0
-                }
-            }
+            Reading::Handshake => self.serve(key, input),
             Reading::Lingering => {
-                self.sessions.discard(key, count);
+                self.sessions.discard(key, input.len());
                 0
             }
             Reading::Nothing => 0,
-        };
-        if left > 0 {
-            // The buffer is not the session's to wait in.
-            self.sessions.keep_unread(key, input[count - left..].to_vec());
         }
-        self.buffer = buffer;
     }
 
     fn handle_end(&mut self, key: SessionKey) {
@@ -212,7 +212,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         self.dispatch();
         match self.sessions.reading(key) {
             Reading::Session => self.sessions.end_of_stream(key),
-            Reading::Handshake => self.sessions.abandon(key, HandshakeFailure::ConnectionLost),
+            Reading::Handshake => self.sessions.end_of_requests(key),
             Reading::Lingering => self.sessions.linger_ended(key),
             // A callback has closed it just now. If its socket lingers, it has to find the end
             // again: no event will tell of it.
@@ -222,17 +222,35 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
+    /// Acts on the requests that a connection sent, one after the other, and on what comes behind
+    /// an upgrade. Says how much of the end has to wait.
+    #[inline(never)]
+    fn serve(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
+        let mut taken = 0;
+        while taken < input.len() {
+            let Some(unfinished) = self.sessions.take_unfinished(key) else { break };
+            taken += match unfinished {
+                Unfinished::Head(head) => self.read_head(key, head, &input[taken..]),
+                Unfinished::Body(posted) => self.read_body(key, posted, &input[taken..]),
+            };
+        }
+        let rest = &mut input[taken..];
+        match self.sessions.reading(key) {
+            Reading::Session if !rest.is_empty() => self.hear(key, rest),
+            Reading::Session | Reading::Lingering => 0,
+            Reading::Handshake | Reading::Nothing => rest.len(),
+        }
+    }
+
     /// Reads a request's head, and says how much of the input was dealt with.
-    fn handle_head(&mut self, key: SessionKey, input: &[u8]) -> usize {
-        let Some(mut reader) = self.sessions.take_head_reader(key) else { return input.len() };
+    fn read_head(&mut self, key: SessionKey, mut reader: HeadReader, input: &[u8]) -> usize {
         match reader.take(input) {
             Ok(Progress::Partial) => {
-                self.sessions.put_head_reader(key, reader);
+                self.sessions.put_unfinished(key, Unfinished::Head(reader));
                 input.len()
             }
             Ok(Progress::Complete { head, consumed }) => {
-                self.handle_request(key, head, &input[consumed..]);
-                consumed
+                consumed + self.handle_head(key, head, &input[consumed..])
             }
             Err(refusal) => {
                 self.sessions.refuse(key, refusal.into());
@@ -241,17 +259,56 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    fn handle_request(&mut self, key: SessionKey, head: &[u8], rest: &[u8]) {
+    /// Reads on in a request's body, and says how much of the input was dealt with.
+    fn read_body(&mut self, key: SessionKey, mut posted: Posted, input: &[u8]) -> usize {
+        let taken = posted.body.take(input);
+        if !posted.body.is_whole() {
+            self.sessions.put_unfinished(key, Unfinished::Body(posted));
+            return taken;
+        }
+        let Posted { head, body } = posted;
+        let mut slots = HeaderSlots::new();
+        match Request::parse(&head, &mut slots) {
+            Ok(request) if self.ask(key, &request, body.bytes()) => {
+                self.sessions.park(key, head);
+            }
+            Ok(_) => {}
+            Err(refusal) => self.sessions.refuse(key, refusal.into()),
+        }
+        taken
+    }
+
+    /// Acts on a whole head, and says how much of what follows it belongs to its request.
+    fn handle_head(&mut self, key: SessionKey, head: &[u8], rest: &[u8]) -> usize {
         let mut slots = HeaderSlots::new();
         let request = match Request::parse(head, &mut slots) {
             Ok(request) => request,
-            Err(refusal) => return self.sessions.refuse(key, refusal.into()),
+            Err(refusal) => {
+                self.sessions.refuse(key, refusal.into());
+                return 0;
+            }
         };
-        let Head::Ask(arrival) = self.sessions.examine(key, &request) else { return };
+        let Verdict::Ask { body: length } = self.sessions.examine(key, &request) else { return 0 };
+        let Some(body) = rest.get(..length) else {
+            self.sessions.await_body(key, (&request, head), length, rest);
+            return rest.len();
+        };
+        if self.ask(key, &request, body) {
+            self.sessions.park(key, head.into());
+        }
+        length
+    }
+
+    /// Asks the host about a request, and says whether it has yet to decide.
+    fn ask(&mut self, key: SessionKey, request: &Request<'_>, body: &[u8]) -> bool {
         self.dispatch();
+        let Some(arrival) = self.sessions.arrival(key, request, body) else { return false };
         match named("on_request", || self.handler.on_request(self.sessions, &arrival)) {
-            Decision::Defer => self.sessions.park(key, head, rest),
-            decision => self.sessions.settle(key, &request, decision),
+            Decision::Defer => true,
+            decision => {
+                self.sessions.settle(key, request, decision);
+                false
+            }
         }
     }
 

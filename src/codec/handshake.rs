@@ -224,6 +224,15 @@ pub enum Refusal {
     /// `Content-Length` and `Transfer-Encoding` do not tell one length.
     #[error("the length of the body is ambiguous")]
     AmbiguousLength,
+    /// The body comes in a transfer coding, so that its length is not known before it is there.
+    #[error("the body needs a Content-Length")]
+    LengthRequired,
+    /// The body is longer than the limit.
+    #[error("the request body is too large")]
+    BodyTooLarge,
+    /// The request expects something other than `100-continue`.
+    #[error("the expectation is not known")]
+    UnknownExpectation,
     /// An upgrade by another method than GET.
     #[error("a WebSocket upgrade needs the method GET")]
     BadMethod,
@@ -249,7 +258,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them, in the order in which they are declared.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::NotHttp,
         Self::Malformed,
         Self::HeadTooLarge,
@@ -259,6 +268,9 @@ impl Refusal {
         Self::BadHost,
         Self::DuplicateHeader,
         Self::AmbiguousLength,
+        Self::LengthRequired,
+        Self::BodyTooLarge,
+        Self::UnknownExpectation,
         Self::BadMethod,
         Self::UpgradeOverHttp10,
         Self::BadConnection,
@@ -273,6 +285,9 @@ impl Refusal {
     pub fn status(self) -> u16 {
         match self {
             Self::HeadTooLarge | Self::TooManyHeaders => 431,
+            Self::LengthRequired => 411,
+            Self::BodyTooLarge => 413,
+            Self::UnknownExpectation => 417,
             Self::UnsupportedHttpVersion => 505,
             Self::BadVersion | Self::UpgradeRequired => 426,
             Self::NotHttp
@@ -302,6 +317,9 @@ impl Refusal {
             Self::BadHost => "bad_host",
             Self::DuplicateHeader => "duplicate_header",
             Self::AmbiguousLength => "ambiguous_length",
+            Self::LengthRequired => "length_required",
+            Self::BodyTooLarge => "body_too_large",
+            Self::UnknownExpectation => "unknown_expectation",
             Self::BadMethod => "bad_method",
             Self::UpgradeOverHttp10 => "upgrade_over_http10",
             Self::BadConnection => "bad_connection",

@@ -8,6 +8,7 @@
 
 #![expect(clippy::mut_mut, reason = "an input is a mutable slice that is used up from the front")]
 
+pub mod body;
 mod encoded;
 mod envelope;
 mod event;

@@ -16,7 +16,7 @@ pub struct Request<'a> {
     query: Option<&'a str>,
     version: HttpVersion,
     headers: Headers<'a>,
-    has_body: bool,
+    body_length: Option<u64>,
 }
 
 /// The version of HTTP that a request speaks.
@@ -26,6 +26,17 @@ pub enum HttpVersion {
     Http10,
     /// HTTP/1.1
     Http11,
+}
+
+/// What a request wants to hear before it sends its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Expectation {
+    /// Nothing.
+    None,
+    /// That the body is welcome: `100-continue` (RFC 9110, section 10.1.1).
+    Continue,
+    /// Something that no RFC defines.
+    Unknown,
 }
 
 /// What a request asks for.
@@ -88,8 +99,8 @@ impl<'a> Request<'a> {
         let headers = Headers(parsed.headers);
         let (path, query) = split_target(method, target).ok_or(Refusal::BadTarget)?;
         check_singletons(headers, version)?;
-        let has_body = has_body(headers, version)?;
-        Ok(Self { method, target, path, query, version, headers, has_body })
+        let body_length = body_length(headers, version)?;
+        Ok(Self { method, target, path, query, version, headers, body_length })
     }
 
     /// The method, such as `GET`. Methods are case-sensitive.
@@ -154,7 +165,39 @@ impl<'a> Request<'a> {
     /// Whether bytes of a body follow the head.
     #[must_use]
     pub fn has_body(&self) -> bool {
-        self.has_body
+        self.body_length != Some(0)
+    }
+
+    /// How many bytes of a body follow the head: none are `Some(0)`. `None` where a transfer coding
+    /// hides their number.
+    #[must_use]
+    pub fn body_length(&self) -> Option<u64> {
+        self.body_length
+    }
+
+    /// What the client wants to hear before it sends the body. "A server that receives a
+    /// 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation" (RFC 9110,
+    /// section 10.1.1).
+    #[must_use]
+    pub fn expectation(&self) -> Expectation {
+        let mut expected = Expectation::None;
+        for element in self.headers.elements("expect").filter(|element| !element.is_empty()) {
+            if !element.eq_ignore_ascii_case(b"100-continue") {
+                return Expectation::Unknown;
+            }
+            if self.version >= HttpVersion::Http11 {
+                expected = Expectation::Continue;
+            }
+        }
+        expected
+    }
+
+    /// Whether the client may send another request behind this one: over HTTP/1.1, unless its
+    /// `Connection` field lists `close` (RFC 9112, section 9.3). An HTTP/1.0 client that asks for
+    /// `keep-alive` may not: proxies that hand this on unread are a known trouble.
+    #[must_use]
+    pub fn is_persistent(&self) -> bool {
+        self.version >= HttpVersion::Http11 && !self.headers.lists("connection", "close")
     }
 
     /// Whether this asks for a WebSocket upgrade, valid or not.
@@ -183,7 +226,7 @@ impl<'a> Request<'a> {
             return Err(Refusal::BadConnection);
         }
         // What follows the head would be frames to this server and a body to a proxy before it.
-        if self.has_body {
+        if self.has_body() {
             return Err(Refusal::UpgradeWithBody);
         }
         if self.headers.get("sec-websocket-version") != Some("13") {
@@ -337,24 +380,23 @@ fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), Re
     Ok(())
 }
 
-/// Whether a body follows. Its length has to be told in one way only: readers that choose
-/// differently are how requests are smuggled (RFC 9112, section 6.3).
-fn has_body(headers: Headers<'_>, version: HttpVersion) -> Result<bool, Refusal> {
+/// The length of the body; `None` for one in a transfer coding. It has to be told in one way only:
+/// readers that choose differently are how requests are smuggled (RFC 9112, section 6.3).
+fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<Option<u64>, Refusal> {
     let length = headers.singleton("content-length").map_err(|_| Refusal::AmbiguousLength)?;
     let mut codings = headers.elements("transfer-encoding").peekable();
     if codings.peek().is_some() {
         let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
         let last_only = codings.by_ref().position(is_chunked).is_some() && codings.next().is_none();
         let clear = length.is_none() && version == HttpVersion::Http11 && last_only;
-        return if clear { Ok(true) } else { Err(Refusal::AmbiguousLength) };
+        return if clear { Ok(None) } else { Err(Refusal::AmbiguousLength) };
     }
-    let Some(length) = length else { return Ok(false) };
+    let Some(length) = length else { return Ok(Some(0)) };
     // `parse` alone would take a sign.
     if !length.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Refusal::AmbiguousLength);
     }
-    let length: u64 = length.parse().map_err(|_| Refusal::AmbiguousLength)?;
-    Ok(length > 0)
+    length.parse().map(Some).map_err(|_| Refusal::AmbiguousLength)
 }
 
 /// Whether the request line has its three parts, and the last names some version of HTTP.

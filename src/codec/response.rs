@@ -11,7 +11,12 @@ use super::handshake::Refusal;
 use super::request::Upgrade;
 use crate::error::Error;
 
-/// An ordinary HTTP response. The connection is closed after it.
+/// The interim answer that has a client send its body (RFC 9110, section 15.2.1).
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// An ordinary HTTP response. The connection is closed after it, unless
+/// [`Config::keep_alive`](crate::Config::keep_alive) is set and the request allows another one
+/// behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     status: StatusCode,
@@ -75,8 +80,18 @@ impl Response {
         self.status.as_u16()
     }
 
-    /// Appends the response as it goes over the wire. The answer to a HEAD request is `head_only`.
+    /// Appends the response as it goes over the wire, the last of its connection. The answer to a
+    /// HEAD request is `head_only`.
     pub fn write_to(&self, head_only: bool, out: &mut Vec<u8>) {
+        self.write("close", head_only, out);
+    }
+
+    /// The same for a connection that is kept for further requests.
+    pub fn write_kept_to(&self, head_only: bool, out: &mut Vec<u8>) {
+        self.write("keep-alive", head_only, out);
+    }
+
+    fn write(&self, persistence: &str, head_only: bool, out: &mut Vec<u8>) {
         let body: &[u8] = if has_no_content(self.status) { &[] } else { &self.body };
         out.reserve(FIXED_PART + header_bytes(&self.headers) + body.len());
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -85,8 +100,9 @@ impl Response {
         out.extend_from_slice(self.status.canonical_reason().unwrap_or_default().as_bytes());
         // "A sender of Upgrade MUST also send an 'Upgrade' connection option" (RFC 9110, 7.8).
         let upgrade = self.headers.iter().any(|(name, _)| name == UPGRADE);
-        let connection = if upgrade { "Upgrade, close" } else { "close" };
-        put_field(out, "Connection", connection.as_bytes());
+        out.extend_from_slice(b"\r\nConnection: ");
+        out.extend_from_slice(if upgrade { &b"Upgrade, "[..] } else { &[] });
+        out.extend_from_slice(persistence.as_bytes());
         // "A server MUST NOT send a Content-Length header field in any response with a status code
         // of [...] 204" (RFC 9110, 8.6); in a 304 it would be the length of what is not sent.
         if !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {

@@ -9,9 +9,10 @@ use mio::net::TcpStream;
 
 use super::Sessions;
 use super::addresses::Room;
+use super::handshake::{Handshake, Step, Unfinished};
 use super::lifecycle::Lifecycle;
 use super::stats::HandshakeFailure;
-use super::table::{Handshake, Source, Stage};
+use super::table::{Source, Stage};
 use crate::codec::handshake::HeadReader;
 use crate::codec::{Codec, Framing};
 use crate::error::{Error, Result};
@@ -126,12 +127,11 @@ impl Sessions {
         }
         let key = self.table.next_key();
         self.registry.register(&mut transport, Source::Connection(key).token())?;
-        let deadline = self.now + self.config.handshake_timeout;
-        let deadline = self.stop_deadline().map_or(deadline, |stop| deadline.min(stop));
+        let deadline = self.deadline_in(self.config.handshake_timeout);
         let timer = self.wheel.insert(key, deadline);
-        let head = Some(HeadReader::new(self.config.max_head_size));
-        let handshake =
-            Handshake { remote, listener, head, parked: None, deadline, since: self.now };
+        let head = HeadReader::new(self.config.max_head_size);
+        let step = Step::Reading(Unfinished::Head(head));
+        let handshake = Handshake::new(remote, listener, step, self.now, deadline);
         self.table.insert(transport, timer, Stage::Handshake(Box::new(handshake)));
         self.addresses.enters(remote.ip());
         if room == Room::Full {
@@ -210,9 +210,7 @@ impl Sessions {
         let mut session = Session::new(id, remote, None, codec, self.now);
         session.set_subprotocol(subprotocol);
         session.set_unread(buffered);
-        let (listener, now) = (ListenerId(0), self.now);
-        let handshake =
-            Handshake { remote, listener, head: None, parked: None, deadline: now, since: now };
+        let handshake = Handshake::new(remote, ListenerId(0), Step::Asked, self.now, self.now);
         self.table.insert(transport, timer, Stage::Handshake(Box::new(handshake)));
         self.addresses.enters(remote.ip());
         self.open(key, session);

@@ -2,15 +2,16 @@
 
 use std::net::SocketAddr;
 use std::ops::Deref;
-use std::time::Instant;
 
 use super::Sessions;
+use super::handshake::Step;
+use super::requests::is_head;
 use super::stats::HandshakeFailure;
-use super::table::{Handshake, Parked, Stage};
+use super::table::Stage;
 use crate::close::{Cause, CloseCode};
 use crate::codec::Codec;
-use crate::codec::handshake::{HeadReader, Refusal};
-use crate::codec::request::{HeaderSlots, Request, RequestKind, Upgrade};
+use crate::codec::handshake::Refusal;
+use crate::codec::request::{Expectation, HeaderSlots, Request, RequestKind, Upgrade};
 use crate::codec::response::{self, Response};
 use crate::config::DuplicateId;
 use crate::error::Result;
@@ -18,20 +19,34 @@ use crate::id::{SessionId, SessionKey};
 use crate::session::{Admission, Decision, ListenerId, Session};
 use crate::transport::{ListenUrl, Protocol};
 
-/// Names a request that waits for the host's decision.
+/// Names a request that waits for the host's decision. No other request has the same, neither one
+/// that comes later by the same connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Ticket(SessionKey);
+pub struct Ticket {
+    key: SessionKey,
+    number: u64,
+}
 
 /// A request as the host sees it: [`Request`], and where it came from.
 #[derive(Debug)]
 pub struct Arrival<'a> {
     request: &'a Request<'a>,
-    key: SessionKey,
+    body: &'a [u8],
+    ticket: Ticket,
     remote: SocketAddr,
     listener: ListenerId,
 }
 
-impl Arrival<'_> {
+impl<'a> Arrival<'a> {
+    /// The body, which is whole; empty without one. Where [`Config::max_body`] is zero it is not
+    /// read, and this is empty as well.
+    ///
+    /// [`Config::max_body`]: crate::Config::max_body
+    #[must_use]
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
     /// The peer's address.
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
@@ -47,7 +62,7 @@ impl Arrival<'_> {
     /// What a deferred decision is given with.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
-        Ticket(self.key)
+        self.ticket
     }
 }
 
@@ -59,11 +74,14 @@ impl<'a> Deref for Arrival<'a> {
     }
 }
 
-/// What a whole head asks of the tick.
-#[derive(Debug)]
-pub(crate) enum Head<'a> {
-    /// The host is to decide.
-    Ask(Arrival<'a>),
+/// What is to be done about a whole head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// The host is to decide, once so many bytes of a body are there.
+    Ask {
+        /// How many.
+        body: usize,
+    },
     /// It was dealt with.
     Answered,
 }
@@ -81,21 +99,21 @@ impl Sessions {
     /// A peer that has gone meanwhile is not noticed while its request is parked: if it is
     /// admitted, its session ends at once.
     pub fn decide(&mut self, ticket: Ticket, decision: Decision) -> Result<()> {
-        let key = ticket.0;
-        let Some(Handshake { parked, .. }) = self.handshake_mut(key) else {
-            return Err(self.not_found());
+        let Ticket { key, number } = ticket;
+        let handshake = self.handshake_mut(key);
+        let parked = match handshake.filter(|handshake| handshake.request_number() == number) {
+            Some(handshake) if matches!(decision, Decision::Defer) => {
+                let is_parked = matches!(handshake.step, Step::Parked(_));
+                return if is_parked { Ok(()) } else { Err(self.not_found()) };
+            }
+            Some(handshake) => handshake.take_parked(),
+            None => None,
         };
-        if parked.is_some() && matches!(decision, Decision::Defer) {
-            return Ok(());
-        }
-        let Some(parked) = parked.take() else { return Err(self.not_found()) };
+        let Some(head) = parked else { return Err(self.not_found()) };
         let mut slots = HeaderSlots::new();
-        match Request::parse(&parked.head, &mut slots) {
+        match Request::parse(&head, &mut slots) {
             Ok(request) => self.settle(key, &request, decision),
             Err(refusal) => self.refuse(key, refusal.into()),
-        }
-        if let Some(session) = self.any_session_mut(key) {
-            session.set_unread(parked.rest);
         }
         self.carry(key);
         Ok(())
@@ -104,42 +122,45 @@ impl Sessions {
 
 /// What the tick does.
 impl Sessions {
-    /// Takes the head reader of a connection out of the table, if it still reads its head.
-    pub(crate) fn take_head_reader(&mut self, key: SessionKey) -> Option<HeadReader> {
-        self.handshake_mut(key)?.head.take()
-    }
-
-    /// Puts it back, its head unfinished.
-    pub(crate) fn put_head_reader(&mut self, key: SessionKey, head: HeadReader) {
-        if let Some(handshake) = self.handshake_mut(key) {
-            handshake.head = Some(head);
-        }
-    }
-
-    /// Looks at a whole request, and answers it if the host need not be asked.
-    pub(crate) fn examine<'a>(&mut self, key: SessionKey, request: &'a Request<'a>) -> Head<'a> {
-        let Some(handshake) = self.handshake_mut(key) else { return Head::Answered };
-        let (remote, listener) = (handshake.remote, handshake.listener);
-        let failure = match request.kind() {
-            Err(refusal) => Some(refusal.into()),
+    /// Looks at the head of a request, and answers it if the host need not be asked.
+    pub(crate) fn examine(&mut self, key: SessionKey, request: &Request<'_>) -> Verdict {
+        let Some(handshake) = self.handshake_mut(key) else { return Verdict::Answered };
+        let listener = handshake.listener;
+        let body = match request.kind() {
+            Err(refusal) => Err(refusal.into()),
             // The host may have something to say to whoever asks whether it is ready.
-            Ok(RequestKind::Plain) if self.is_draining() => None,
-            Ok(_) if self.is_stopping() => Some(HandshakeFailure::Stopping),
-            Ok(RequestKind::Plain) => None,
+            Ok(RequestKind::Plain) if self.is_draining() => self.check_body(request),
+            Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
+            Ok(RequestKind::Plain) => self.check_body(request),
             Ok(RequestKind::Upgrade(_)) if !self.serves(listener, request.path()) => {
-                Some(HandshakeFailure::NotFound)
+                Err(HandshakeFailure::NotFound)
             }
             // Where newcomers replace, one may find room at the limit: that is seen by its id.
-            Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => None,
-            Ok(RequestKind::Upgrade(_)) => self.check_capacity().err(),
+            Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => {
+                Ok(0)
+            }
+            Ok(RequestKind::Upgrade(_)) => self.check_capacity().map(|()| 0),
         };
-        match failure {
-            None => Head::Ask(Arrival { request, key, remote, listener }),
-            Some(failure) => {
+        match body {
+            Ok(body) => Verdict::Ask { body },
+            Err(failure) => {
                 self.refuse_request(key, request, failure);
-                Head::Answered
+                Verdict::Answered
             }
         }
+    }
+
+    /// A request that the host is to decide about; none if its connection is gone.
+    pub(crate) fn arrival<'a>(
+        &self,
+        key: SessionKey,
+        request: &'a Request<'a>,
+        body: &'a [u8],
+    ) -> Option<Arrival<'a>> {
+        let Stage::Handshake(handshake) = &self.table.get(key)?.stage else { return None };
+        let ticket = Ticket { key, number: handshake.request_number() };
+        let (remote, listener) = (handshake.remote, handshake.listener);
+        Some(Arrival { request, body, ticket, remote, listener })
     }
 
     /// Does what the host decided about a request.
@@ -152,7 +173,7 @@ impl Sessions {
                 if let RequestKind::Upgrade(_) = kind {
                     self.failed_handshakes.count(HandshakeFailure::RefusedByHost);
                 }
-                self.respond(key, &response, is_head(request));
+                self.respond(key, &response, request, matches!(kind, RequestKind::Plain));
             }
             (Decision::Admit(_), Ok(RequestKind::Plain)) => {
                 let failure = if self.is_stopping() {
@@ -173,20 +194,20 @@ impl Sessions {
         }
     }
 
-    /// Keeps a request until the host has decided. `rest` is what came behind its head.
-    pub(crate) fn park(&mut self, key: SessionKey, head: &[u8], rest: &[u8]) {
+    /// Keeps a request until the host has decided.
+    pub(crate) fn park(&mut self, key: SessionKey, head: Vec<u8>) {
+        if let Some(handshake) = self.handshake_mut(key) {
+            handshake.step = Step::Parked(head);
+        }
         if self.is_stopping() {
             self.refuse(key, HandshakeFailure::Stopping);
-        } else if let Some(handshake) = self.handshake_mut(key) {
-            handshake.parked = Some(Parked { head: head.into(), rest: rest.into() });
         }
     }
 
     /// Answers a request that is not admitted, for a reason of this side's.
     pub(crate) fn refuse(&mut self, key: SessionKey, failure: HandshakeFailure) {
         let Some(handshake) = self.handshake_mut(key) else { return };
-        let parked = handshake.parked.as_ref();
-        let is_head = parked.is_some_and(|parked| parked.head.starts_with(b"HEAD "));
+        let is_head = handshake.is_head_request();
         self.answer(key, failure, is_head);
     }
 
@@ -205,7 +226,7 @@ impl Sessions {
         log::debug!("request from {} refused: {}", handshake.remote, failure.as_str());
         self.failed_handshakes.count(failure);
         match self.response(key, failure) {
-            Some(response) => self.respond(key, &response, head_only),
+            Some(response) => self.respond_last(key, &response, head_only),
             None => self.drop_connection(key),
         }
     }
@@ -220,32 +241,6 @@ impl Sessions {
                 response.with_header("Retry-After", &seconds).ok()
             }
             _ => Some(response),
-        }
-    }
-
-    /// Drops a connection that is no session; a handshake has failed by that.
-    pub(crate) fn abandon(&mut self, key: SessionKey, failure: HandshakeFailure) {
-        if self.handshake_mut(key).is_some() {
-            self.failed_handshakes.count(failure);
-        }
-        self.drop_connection(key);
-    }
-
-    /// A handshake's request is answered 503. One that has sent nothing yet is read once more: its
-    /// request may stand in the socket.
-    pub(super) fn refuse_stopping(&mut self, key: SessionKey, deadline: Instant) {
-        let Some(connection) = self.table.get_mut(key) else { return };
-        let Stage::Handshake(handshake) = &mut connection.stage else { return };
-        match &handshake.head {
-            Some(head) if head.buffered() == 0 => {
-                handshake.deadline = handshake.deadline.min(deadline);
-                self.wheel.reschedule(connection.timer, handshake.deadline);
-                connection.readiness.readable = true;
-                self.carry(key);
-            }
-            // It is the host that stops, in the callback that is to answer this request.
-            None if handshake.parked.is_none() => {}
-            _ => self.refuse(key, HandshakeFailure::Stopping),
         }
     }
 }
@@ -287,6 +282,7 @@ impl Sessions {
         self.release(&id);
         let Some(handshake) = self.handshake_mut(key) else { return Ok(()) };
         let (remote, listener) = (handshake.remote, handshake.listener);
+        let (outbox, unread) = handshake.hand_on();
         let codec = Codec::websocket(self.config.max_message_size);
         let mut session = Session::new(id, remote, Some(listener), codec, self.now);
         session.set_target(request.target());
@@ -295,6 +291,8 @@ impl Sessions {
         if self.config.keep_headers {
             session.set_headers(request.headers().iter().map(|h| (h.name(), h.as_bytes())));
         }
+        session.outbox = outbox;
+        session.set_unread(unread);
         self.outgoing.push_exempt(&mut session.outbox, &answer);
         self.open(key, session);
         if let Some(connection) = self.table.get_mut(key)
@@ -305,10 +303,22 @@ impl Sessions {
         Ok(())
     }
 
-    fn respond(&mut self, key: SessionKey, response: &Response, head_only: bool) {
-        let mut bytes = Vec::new();
-        response.write_to(head_only, &mut bytes);
-        self.linger_with(key, &bytes);
+    /// How many bytes of an ordinary request's body are to be awaited.
+    fn check_body(&self, request: &Request<'_>) -> std::result::Result<usize, HandshakeFailure> {
+        let max = self.config.max_body;
+        if max == 0 {
+            // Whatever comes behind the head is thrown away, and the connection closed.
+            return Ok(0);
+        }
+        // "A server MAY reject a request that contains a message body but not a Content-Length by
+        // responding with 411 (Length Required)." (RFC 9112, section 6.3)
+        let length = request.body_length().ok_or(Refusal::LengthRequired)?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= max);
+        let length = length.ok_or(Refusal::BodyTooLarge)?;
+        if request.expectation() == Expectation::Unknown {
+            return Err(Refusal::UnknownExpectation.into());
+        }
+        Ok(length)
     }
 
     fn serves(&self, listener: ListenerId, path: &str) -> bool {
@@ -317,18 +327,6 @@ impl Sessions {
             _ => true,
         }
     }
-
-    fn handshake_mut(&mut self, key: SessionKey) -> Option<&mut Handshake> {
-        match &mut self.table.get_mut(key)?.stage {
-            Stage::Handshake(handshake) => Some(handshake),
-            _ => None,
-        }
-    }
-}
-
-/// "The server MUST NOT send content in the response" to such a one (RFC 9110, 9.3.2).
-fn is_head(request: &Request<'_>) -> bool {
-    request.method() == "HEAD"
 }
 
 impl HandshakeFailure {

@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Sessions;
 use super::lifecycle::Lifecycle;
@@ -256,14 +256,20 @@ impl Sessions {
         }
     }
 
-    /// Answers a connection that has not become a session with an HTTP response, and lets its
-    /// socket linger.
+    /// Answers a connection that has not become a session with a last HTTP response, which may be
+    /// nothing, and lets its socket linger.
     pub(super) fn linger_with(&mut self, key: SessionKey, response: &[u8]) {
         let deadline = self.linger_deadline();
         let Some(connection) = self.table.get_mut(key) else { return };
         let address = connection.address();
-        let mut outbox = Outbox::default();
-        self.outgoing.push_exempt(&mut outbox, response);
+        // Answers to earlier requests may still be on their way.
+        let mut outbox = match &mut connection.stage {
+            Stage::Handshake(handshake) => std::mem::take(&mut handshake.outbox),
+            Stage::Session(_) | Stage::Lingering(_) => return,
+        };
+        if !response.is_empty() {
+            self.outgoing.push_exempt(&mut outbox, response);
+        }
         self.wheel.reschedule(connection.timer, deadline);
         let lingering = Lingering::new(address, outbox, Peer::MaySpeak);
         connection.stage = Stage::Lingering(Box::new(lingering));
@@ -278,7 +284,12 @@ impl Sessions {
     }
 
     fn linger_deadline(&self) -> Instant {
-        let deadline = self.now + self.config.close_timeout;
+        self.deadline_in(self.config.close_timeout)
+    }
+
+    /// A deadline so much later, or the end of a stop.
+    pub(super) fn deadline_in(&self, wait: Duration) -> Instant {
+        let deadline = self.now + wait;
         self.stop_deadline().map_or(deadline, |stop| deadline.min(stop))
     }
 
@@ -331,8 +342,10 @@ impl Sessions {
     /// Drops the socket of a connection that is no session.
     pub(crate) fn drop_connection(&mut self, key: SessionKey) {
         let Some(connection) = self.take_out(key) else { return };
-        if let Stage::Lingering(mut lingering) = connection.stage {
-            self.outgoing.clear(&mut lingering.outbox);
+        match connection.stage {
+            Stage::Lingering(mut lingering) => drop(self.outgoing.clear(&mut lingering.outbox)),
+            Stage::Handshake(mut handshake) => drop(self.outgoing.clear(&mut handshake.outbox)),
+            Stage::Session(_) => {}
         }
     }
 

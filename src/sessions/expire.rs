@@ -1,6 +1,7 @@
 //! What happens when a deadline on the wheel has passed.
 
 use super::Sessions;
+use super::handshake::Step;
 use super::lifecycle::Lifecycle;
 use super::stats::HandshakeFailure;
 use super::table::Stage;
@@ -43,13 +44,10 @@ impl Sessions {
             Stage::Session(session) if session.is_open() => return self.attend(key, false),
             Stage::Session(_) => self.finish(key, Socket::Drop),
             Stage::Lingering(_) => self.drop_connection(key),
-            Stage::Handshake(handshake) if handshake.parked.is_some() => {
+            Stage::Handshake(handshake) if matches!(handshake.step, Step::Parked(_)) => {
                 self.refuse(key, HandshakeFailure::HostTimedOut);
             }
-            Stage::Handshake(_) => {
-                self.failed_handshakes.count(HandshakeFailure::TimedOut);
-                self.drop_connection(key);
-            }
+            Stage::Handshake(_) => self.abandon(key, HandshakeFailure::TimedOut),
         }
         Expired::Done
     }

@@ -9,6 +9,7 @@ mod end;
 mod expire;
 #[cfg(feature = "simulation")]
 mod footprint;
+mod handshake;
 mod lifecycle;
 mod metering;
 mod outgoing;
@@ -16,6 +17,7 @@ mod pause;
 mod rates;
 mod reading;
 mod relief;
+mod requests;
 mod send;
 mod stats;
 mod stop;
@@ -43,8 +45,9 @@ pub use send::Delivery;
 pub use stats::{Disconnects, HandshakeFailure, HandshakeFailures, SessionCounts, Stats};
 pub use stopping::{Phase, StopOptions};
 
-pub(crate) use arrival::Head;
+pub(crate) use arrival::Verdict;
 pub(crate) use expire::Expired;
+pub(crate) use handshake::{Posted, Unfinished};
 pub(crate) use lifecycle::Lifecycle;
 pub(crate) use reading::Reading;
 pub(crate) use table::Source;
@@ -335,7 +338,8 @@ impl Sessions {
                 match &connection.stage {
                     Stage::Session(session) if !session.is_open() => self.flushed_closing(key),
                     Stage::Lingering(_) => self.linger_flushed(key),
-                    _ => {}
+                    Stage::Handshake(_) => self.answers_flushed(key),
+                    Stage::Session(_) => {}
                 }
             }
             Flushed::Blocked => {}

@@ -327,14 +327,25 @@ impl Outgoing {
             }
             // What a lingering socket still delivers was counted when its session ended.
             Stage::Lingering(lingering) => {
-                let before = lingering.outbox.queued_bytes();
-                let flushed =
-                    write_out(transport, readiness, &mut lingering.outbox, &mut self.pool).1;
-                self.queued -= before - lingering.outbox.queued_bytes();
-                flushed
+                self.flush_answers(transport, readiness, &mut lingering.outbox)
             }
-            Stage::Handshake(_) => Flushed::Empty,
+            Stage::Handshake(handshake) => {
+                self.flush_answers(transport, readiness, &mut handshake.outbox)
+            }
         }
+    }
+
+    /// The same where no session is.
+    fn flush_answers(
+        &mut self,
+        transport: &mut Transport,
+        readiness: &mut Readiness,
+        outbox: &mut Outbox,
+    ) -> Flushed {
+        let before = outbox.queued_bytes();
+        let (_, flushed) = write_out(transport, readiness, outbox, &mut self.pool);
+        self.queued -= before - outbox.queued_bytes();
+        flushed
     }
 }
 

@@ -13,7 +13,7 @@ use crate::transport::Read;
 pub(crate) enum Reading {
     /// A session's codec.
     Session,
-    /// The head of a request.
+    /// A request.
     Handshake,
     /// Nobody: it is thrown away.
     Lingering,
@@ -42,7 +42,7 @@ impl Sessions {
             let outbox = match &connection.stage {
                 Stage::Session(session) => &session.outbox,
                 Stage::Lingering(lingering) => &lingering.outbox,
-                Stage::Handshake(_) => return !is_carried,
+                Stage::Handshake(handshake) => &handshake.outbox,
             };
             if !outbox.is_empty() {
                 self.outgoing.mark(key, &mut connection.readiness, outbox);
@@ -66,10 +66,9 @@ impl Sessions {
         let Some(connection) = self.table.get(key) else { return Reading::Nothing };
         match &connection.stage {
             Stage::Session(session) if is_read(session) => Reading::Session,
-            Stage::Session(_) => Reading::Nothing,
+            Stage::Handshake(handshake) if handshake.is_read() => Reading::Handshake,
             // What comes behind a parked request stays in the socket.
-            Stage::Handshake(handshake) if handshake.parked.is_some() => Reading::Nothing,
-            Stage::Handshake(_) => Reading::Handshake,
+            Stage::Session(_) | Stage::Handshake(_) => Reading::Nothing,
             Stage::Lingering(_) => Reading::Lingering,
         }
     }
@@ -83,19 +82,25 @@ impl Sessions {
         read
     }
 
-    /// Takes bytes that were read before the session could hear them, unless its reads are paused.
+    /// Takes bytes that were read before they could be heard, unless reads are paused.
     #[inline]
     pub(crate) fn take_unread(&mut self, key: SessionKey) -> Option<Vec<u8>> {
         if self.is_paused(key) {
             return None;
         }
-        self.any_session_mut(key)?.take_unread()
+        match &mut self.table.get_mut(key)?.stage {
+            Stage::Session(session) => session.take_unread(),
+            Stage::Handshake(handshake) => handshake.begin_turn(),
+            Stage::Lingering(_) => None,
+        }
     }
 
-    /// Keeps bytes that were read, and that the session is to hear later.
+    /// Keeps bytes that were read, and that are to be heard later.
     pub(crate) fn keep_unread(&mut self, key: SessionKey, bytes: Vec<u8>) {
-        if let Some(session) = self.any_session_mut(key) {
-            session.set_unread(bytes);
+        match self.table.get_mut(key).map(|connection| &mut connection.stage) {
+            Some(Stage::Session(session)) => session.set_unread(bytes),
+            Some(Stage::Handshake(handshake)) => handshake.keep_unread(bytes),
+            Some(Stage::Lingering(_)) | None => {}
         }
     }
 

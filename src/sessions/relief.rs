@@ -136,7 +136,7 @@ fn size_of_outbox((key, connection): (SessionKey, &Connection)) -> (usize, Sessi
     let size = match &connection.stage {
         Stage::Session(session) => session.outbox.queued_bytes(),
         Stage::Lingering(lingering) => lingering.outbox.queued_bytes(),
-        Stage::Handshake(_) => 0,
+        Stage::Handshake(handshake) => handshake.outbox.queued_bytes(),
     };
     (size, key)
 }

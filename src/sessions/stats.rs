@@ -22,7 +22,9 @@ pub struct Stats {
     /// of [`Config::max_accept_rate`](crate::Config::max_accept_rate). A wait is counted when it is
     /// over.
     pub accept_holds: Holds,
-    /// Connections that never became sessions, by reason.
+    /// Connections that ended before they became sessions, by reason: at most one each. Neither an
+    /// ordinary request that the host answered is counted here, nor the end of a connection that
+    /// was kept after one.
     pub failed_handshakes: HandshakeFailures,
     /// Sessions ended, by cause.
     pub disconnects: Disconnects,

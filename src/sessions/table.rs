@@ -2,17 +2,16 @@
 //! and an id belong together.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::net::IpAddr;
 
 use hashbrown::HashTable;
 use mio::Token;
 use slab::Slab;
 
-use crate::codec::handshake::HeadReader;
+use super::handshake::Handshake;
 use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::outbox::Outbox;
-use crate::session::{ListenerId, Session};
+use crate::session::Session;
 use crate::timer_wheel::TimerId;
 use crate::transport::Transport;
 
@@ -64,36 +63,12 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all connections are sessions")]
 pub(crate) enum Stage {
-    /// It is no session yet.
+    /// It is no session, and makes requests.
     Handshake(Box<Handshake>),
     /// It is a session: open, closing, or ended and not yet reaped.
     Session(Session),
     /// It is no session any more; only its socket remains.
     Lingering(Box<Lingering>),
-}
-
-/// A WebSocket connection before its upgrade.
-#[derive(Debug)]
-pub(crate) struct Handshake {
-    pub(crate) remote: SocketAddr,
-    pub(crate) listener: ListenerId,
-    /// None once the head is whole, and the host is asked.
-    pub(crate) head: Option<HeadReader>,
-    /// The request, while the host has yet to decide.
-    pub(crate) parked: Option<Parked>,
-    /// When it is given up.
-    pub(crate) deadline: Instant,
-    /// When it began, or was last forgiven a pause.
-    pub(crate) since: Instant,
-}
-
-/// A request that waits for the host's decision.
-#[derive(Debug)]
-pub(crate) struct Parked {
-    /// The request's head.
-    pub(crate) head: Vec<u8>,
-    /// What came behind it: perhaps the first frames.
-    pub(crate) rest: Vec<u8>,
 }
 
 /// A socket whose session or request is over.
