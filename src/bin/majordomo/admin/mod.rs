@@ -33,6 +33,12 @@ const MAX_COMMAND: usize = 64 << 20;
 /// one to decide.
 const MAX_OUTBOX: usize = 4 * control::MAX_BACKLOG;
 
+/// The largest body of a request, in bytes: room for a message of 8 MiB, whatever its escapes.
+const MAX_BODY: usize = 16 << 20;
+
+/// How long a connection may wait for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
 /// How long a stop waits for drivers to read what is left.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -116,6 +122,8 @@ fn config() -> Config {
     Config {
         max_message_size: MAX_COMMAND,
         max_outbox: MAX_OUTBOX,
+        max_body: MAX_BODY,
+        keep_alive: Some(KEEP_ALIVE),
         // What a driver that does not read any more has not read yet is let go.
         close_timeout: Duration::from_secs(1),
         ..Config::default()
