@@ -16,7 +16,8 @@ pub enum Decision {
     Admit(Admission),
     /// It is answered as plain HTTP: a refusal, or whatever the host serves beside its sessions.
     Respond(Response),
-    /// It is parked, within the handshake timeout, until
+    /// It is parked, within the handshake timeout, and requests that follow it by the same
+    /// connection wait behind it, until
     /// [`Handle::decide`](crate::Handle::decide) or
     /// [`Sessions::decide`](crate::Sessions::decide) is called with its ticket.
     Defer,

@@ -31,6 +31,8 @@ impl Sessions {
     /// `Retry-After`. That is at least one second, and at least the rest of the window; where the
     /// code is 1012, the rest of the stop, for only then another server can be there. A window's
     /// length more is drawn at random, so that those who are refused do not return together either.
+    /// An HTTP connection that was kept after an answer is closed at once where it waits for its
+    /// next request, and otherwise with its next answer.
     ///
     /// Called again while it stops, it can only shorten what is left of window and grace: those who
     /// wait for their turn keep their order and stand closer together, or are told at once. Code

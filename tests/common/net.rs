@@ -126,6 +126,16 @@ impl Socket {
         }
     }
 
+    /// Waits for a response with its body, in words.
+    pub(crate) fn answer(&mut self) -> String {
+        loop {
+            if let Some(answer) = wire::take_answer(&mut self.received) {
+                return answer;
+            }
+            assert!(self.fill(), "the stream ended within an answer");
+        }
+    }
+
     /// Waits for at least one frame, and gives all that are there, in words. None when the stream
     /// has ended.
     pub(crate) fn frames(&mut self) -> Option<Vec<String>> {

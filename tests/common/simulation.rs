@@ -151,6 +151,14 @@ impl Client {
             .unwrap_or_else(|| panic!("no whole head, but: {received}"))
     }
 
+    /// The responses that it got since the last call, in words. Nothing else has come.
+    pub(crate) fn answers(&mut self) -> Vec<String> {
+        self.received.extend(self.peer.receive());
+        let answers = std::iter::from_fn(|| wire::take_answer(&mut self.received)).collect();
+        assert!(self.received.is_empty(), "no whole answer: {}", self.received.escape_ascii());
+        answers
+    }
+
     /// The frames that it got since the last call, in words. What follows is left.
     pub(crate) fn frames(&mut self) -> Vec<String> {
         self.received.extend(self.peer.receive());

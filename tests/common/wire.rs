@@ -62,6 +62,22 @@ pub(crate) fn take_head(received: &mut Vec<u8>) -> Option<String> {
     Some(String::from_utf8(head).expect("a head is ASCII"))
 }
 
+/// Takes an HTTP response with its body off the front of what was received, in words: its status,
+/// what it says of the connection, and the body, such as `200 keep-alive hello`.
+pub(crate) fn take_answer(received: &mut Vec<u8>) -> Option<String> {
+    let end = received.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&received[..end]).expect("a head is ASCII").to_owned();
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    let length = field("Content-Length: ").map_or(0, |length| length.parse().expect("a number"));
+    let body = received.get(end..end + length)?;
+    let status = head.split(' ').nth(1).expect("a status line");
+    let connection = field("Connection: ").unwrap_or("-");
+    let body = std::str::from_utf8(body).expect("the server sends UTF-8").trim_end();
+    let answer = format!("{status} {connection} {body}").trim_end().to_owned();
+    received.drain(..end + length);
+    Some(answer)
+}
+
 /// Takes all whole frames of a server off the front of what was received, in words: `text hello`,
 /// `binary [1, 2]`, `ping`, `pong abc`, `close 1000 bye`. A server's frames are not masked, not
 /// fragmented and as short as they can be.
