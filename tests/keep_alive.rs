@@ -410,6 +410,25 @@ fn a_pause_of_all_reads_holds_requests_and_is_not_held_against_them() {
 }
 
 #[test]
+fn an_answer_given_while_all_reads_are_paused_begins_the_wait_then() {
+    let (mut house, told) = deferring(kept());
+    let mut client = house.dial();
+    house.hear(&client, &get("/"));
+    house.sessions().pause_all_reads();
+    house.advance(seconds(100));
+    house.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
+    house.settle();
+    assert_eq!(client.answers(), ["200 keep-alive"], "a pause holds up no answer");
+    house.advance(seconds(1000));
+    assert!(!client.is_dropped());
+    house.sessions().resume_all_reads();
+    house.advance(almost(60));
+    assert!(!client.is_dropped());
+    house.advance(seconds(1));
+    assert!(client.is_dropped());
+}
+
+#[test]
 fn a_stop_closes_idle_connections_at_once_and_answers_the_others() {
     for window in [0, 60] {
         let (mut house, told) = deferring(kept());
@@ -493,24 +512,31 @@ fn while_it_drains_answers_say_that_they_are_the_last() {
 
 #[test]
 fn answers_on_their_way_are_written_in_spite_of_a_stop() {
-    let mut house = answering(kept());
-    let mut clients = [house.dial(), house.dial()];
-    for (client, count) in clients.iter().zip([1, 40]) {
-        client.set_window(10);
-        house.hear(client, &targets(0..count));
+    for window in [0, 60] {
+        let options = StopOptions::new().with_drain_window(seconds(window)).with_seed(7);
+        let mut house = answering(kept());
+        let session = house.join_lines();
+        let mut clients = [house.dial(), house.dial()];
+        for (client, count) in clients.iter().zip([1, 40]) {
+            client.set_window(10);
+            house.hear(client, &targets(0..count));
+        }
+        house.sessions().stop(options).expect("it runs");
+        house.settle();
+        assert!(!house.is_stopped(), "what they were told may still be on its way");
+        for client in &clients {
+            client.set_window(usize::MAX);
+        }
+        house.settle();
+        for (client, count) in clients.iter_mut().zip([1, 40]) {
+            assert_eq!(client.answers().len(), count);
+            assert!(client.is_ended() && !client.is_dropped());
+            client.shutdown_write();
+        }
+        session.shutdown_write();
+        house.settle();
+        assert!(house.is_stopped());
     }
-    house.sessions().stop(StopOptions::default()).expect("it runs");
-    house.settle();
-    assert!(!house.is_stopped(), "what they were told may still be on its way");
-    for client in &clients {
-        client.set_window(usize::MAX);
-        client.shutdown_write();
-    }
-    house.settle();
-    for (client, count) in clients.iter_mut().zip([1, 40]) {
-        assert_eq!(client.answers().len(), count);
-    }
-    assert!(house.is_stopped());
 }
 
 #[test]

@@ -19,8 +19,8 @@ use crate::id::{SessionId, SessionKey};
 use crate::session::{Admission, Decision, ListenerId, Session};
 use crate::transport::{ListenUrl, Protocol};
 
-/// Names a request that waits for the host's decision. No other request has the same, neither one
-/// that comes later by the same connection.
+/// Names a request that waits for the host's decision. No other request has the same, not even a
+/// later one of the same connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     key: SessionKey,

@@ -150,8 +150,7 @@ impl Sessions {
                 return self.refuse(key, HandshakeFailure::Stopping);
             }
         }
-        let is_heard = handshake.outbox.is_empty();
-        if !is_heard && !handshake.has_unread() {
+        if !handshake.outbox.is_empty() && !handshake.has_unread() {
             // It has what it asked for once that is written.
             return self.linger_with(key, &[]);
         }
@@ -160,6 +159,8 @@ impl Sessions {
             handshake.deadline = handshake.deadline.min(now + Config::MIN_TIMEOUT);
         }
         self.wheel.reschedule(connection.timer, handshake.deadline);
+        // The stop waits for it as long as this says that there may be something to read: that is
+        // at least until what was read before is answered.
         connection.readiness.readable = true;
         self.carry(key);
     }

@@ -136,11 +136,7 @@ impl Sessions {
             Stage::Lingering(lingering) => {
                 lingering.outbox.is_empty() && lingering.peer != Peer::MaySpeak
             }
-            Stage::Handshake(handshake) => {
-                !connection.readiness.readable
-                    && handshake.outbox.is_empty()
-                    && !handshake.has_unread()
-            }
+            Stage::Handshake(_) => !connection.readiness.readable,
         };
         self.counters.open() + self.counters.closing == 0
             && self.table.iter().all(|(_, connection)| is_silent(connection))

@@ -2,7 +2,7 @@
 //! the answers to them.
 
 use majordomo::codec::handshake::{DEFAULT_MAX_HEAD, HeadReader, MAX_HEADERS, Progress, Refusal};
-use majordomo::codec::request::{HeaderSlots, HttpVersion, Request, RequestKind};
+use majordomo::codec::request::{Expectation, HeaderSlots, HttpVersion, Request, RequestKind};
 use majordomo::codec::response::{Response, write_upgrade};
 
 use super::stream::{choices, reads};
@@ -163,6 +163,17 @@ fn obeys(head: &[u8], asked: &Asked) {
     }
     assert!(version == b"HTTP/1.0" || all("host").len() == 1);
     assert!(all("content-length").is_empty() || all("transfer-encoding").is_empty());
+    let length = match all("content-length")[..] {
+        [] if all("transfer-encoding").is_empty() => Some(0),
+        [] => None,
+        [length, ..] => Some(str::from_utf8(length).expect("digits").parse().expect("a number")),
+    };
+    assert_eq!((request.body_length(), request.has_body()), (length, length != Some(0)));
+    let is_new = version == b"HTTP/1.1";
+    assert_eq!(request.is_persistent(), is_new && !lists("connection", b"close"));
+    let expects = |expected| request.expectation() == expected;
+    assert!(!expects(Expectation::Continue) || (is_new && lists("expect", b"100-continue")));
+    assert!(!expects(Expectation::None) || !(is_new && lists("expect", b"100-continue")));
     assert_eq!(lists("upgrade", b"websocket"), *asked != Asked::Plain);
     if let Asked::Upgrade(accept) = asked {
         assert_eq!((method, version), (&b"GET"[..], &b"HTTP/1.1"[..]));

@@ -1,0 +1,146 @@
+//! Several clients at once make requests of every kind, sent and written in any pieces, paused,
+//! answered at once or later: each gets all its answers, in order, byte by byte.
+
+mod common;
+
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+use common::http::{kept, request};
+use common::recorder::admit_by_query;
+use common::simulation::{Client, House};
+use common::wire;
+use fastrand::Rng;
+use majordomo::simulation::Footprint;
+use majordomo::{Decision, Response, Ticket};
+
+const SEEDS: u64 = 300;
+
+/// What one client says, and what it is to hear.
+struct Script {
+    client: Client,
+    stream: Vec<u8>,
+    answers: Vec<u8>,
+    /// The client ends as a session that says so many messages.
+    messages: Option<usize>,
+    ends_its_side: bool,
+}
+
+/// The answer to a request: its length is the target's, so that some are large.
+fn response(target: &str, body: &[u8]) -> Response {
+    let length = target.split(['=', '&']).nth(1).and_then(|length| length.parse().ok());
+    let text = format!("{target} {} {}", body.len(), "x".repeat(length.expect("a length")));
+    Response::text(200, text).expect("a status")
+}
+
+fn script(rng: &mut Rng, house: &mut House, number: usize) -> Script {
+    let (mut stream, mut answers) = (Vec::new(), Vec::new());
+    for part in 0..rng.usize(1..60) {
+        let length = if rng.u8(..) < 20 { rng.usize(..40_000) } else { rng.usize(..100) };
+        let later = if rng.u8(..) < 50 { "&later" } else { "" };
+        let target = format!("/{number}/{part}?n={length}{later}");
+        let method = ["GET", "HEAD", "POST"][rng.usize(..3)];
+        let body = vec![b'b'; if method == "POST" { rng.usize(..=1000) } else { 0 }];
+        let length = format!("Content-Length: {}", body.len());
+        stream.extend(request(&format!("{method} {target}"), &[&length]));
+        stream.extend(&body);
+        response(&target, &body).write_kept_to(method == "HEAD", &mut answers);
+    }
+    let messages = rng.bool().then(|| rng.usize(..20));
+    if let Some(count) = messages {
+        stream.extend(wire::upgrade(&format!("/up?id={number}"), &[]));
+        stream.extend((0..count).flat_map(|message| wire::text(&message.to_string())));
+    }
+    let client = house.dial();
+    client.chop(rng.u64(..).max(1));
+    let ends_its_side = messages.is_none() && rng.bool();
+    Script { client, stream, answers, messages, ends_its_side }
+}
+
+/// A host that answers at once, or tells who waits.
+fn host(house: &mut House) -> Receiver<(Ticket, Response)> {
+    let (tickets, told) = mpsc::channel();
+    house.handler().on_request(move |_, request, notes| {
+        if request.is_upgrade() {
+            return admit_by_query(request);
+        }
+        notes.push(request.target().to_owned());
+        let response = response(request.target(), request.body());
+        if request.target().ends_with("later") {
+            tickets.send((request.ticket(), response)).expect("the test listens");
+            return Decision::Defer;
+        }
+        response.into()
+    });
+    told
+}
+
+fn converse(seed: u64) {
+    let mut rng = Rng::with_seed(seed);
+    let mut house = House::with(kept());
+    let told = host(&mut house);
+    let mut scripts: Vec<_> =
+        (0..rng.usize(1..5)).map(|number| script(&mut rng, &mut house, number)).collect();
+    let mut sent = vec![0; scripts.len()];
+    let mut waiting = Vec::new();
+    while scripts.iter().zip(&sent).any(|(script, sent)| *sent < script.stream.len()) {
+        let chosen = rng.usize(..scripts.len());
+        let Script { client, stream, .. } = &scripts[chosen];
+        waiting.extend(told.try_iter());
+        match rng.u8(..8) {
+            0..3 => {
+                let rest = stream.len() - sent[chosen];
+                let most = if rng.bool() { 100 } else { 10_000 };
+                let piece = rng.usize(..=rest.min(most));
+                client.send(&stream[sent[chosen]..sent[chosen] + piece]);
+                sent[chosen] += piece;
+            }
+            3 => client.set_window(rng.usize(..5000)),
+            4 if !waiting.is_empty() => {
+                let (ticket, response) = waiting.swap_remove(rng.usize(..waiting.len()));
+                house.sessions().decide(ticket, response.into()).expect("it is parked");
+            }
+            5 if rng.u8(..) < 20 => {
+                house.sessions().pause_all_reads();
+                house.tick();
+                house.sessions().resume_all_reads();
+            }
+            6 => house.advance(Duration::from_micros(rng.u64(..1000))),
+            _ => house.tick(),
+        }
+    }
+    for script in &scripts {
+        script.client.set_window(usize::MAX);
+        if script.ends_its_side {
+            script.client.shutdown_write();
+        }
+    }
+    loop {
+        house.settle();
+        waiting.extend(told.try_iter());
+        let Some((ticket, response)) = waiting.pop() else { break };
+        house.sessions().decide(ticket, response.into()).expect("it is parked");
+    }
+    let notes = house.notes();
+    assert_eq!(house.stats().failed_handshakes.total(), 0, "seed {seed}");
+    for (number, script) in scripts.iter_mut().enumerate() {
+        let heard = script.client.bytes();
+        assert!(heard.starts_with(&script.answers), "seed {seed}: client {number}");
+        let rest = &heard[script.answers.len()..];
+        assert_eq!(rest.starts_with(b"HTTP/1.1 101 "), script.messages.is_some(), "seed {seed}");
+        let said = notes.iter().filter(|note| note.starts_with(&format!("{number} says")));
+        assert_eq!(said.count(), script.messages.unwrap_or_default(), "seed {seed}");
+        assert_eq!(script.client.is_dropped(), script.ends_its_side, "seed {seed}");
+    }
+    let here = scripts.iter().filter(|script| !script.ends_its_side).count();
+    let sessions = scripts.iter().filter(|script| script.messages.is_some()).count();
+    let expected = Footprint { connections: here, ids: sessions, timers: here, listed: 0, run: 0 };
+    assert_eq!(house.footprint(), expected, "seed {seed}");
+}
+
+#[test]
+fn whatever_is_asked_and_however_it_comes_is_answered_in_order() {
+    for seed in 0..SEEDS {
+        converse(seed);
+    }
+}
