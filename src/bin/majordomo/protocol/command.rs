@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::fields;
+
 /// A command, and whether its driver wants to hear of it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Request {
@@ -74,33 +76,15 @@ impl PartialEq for ReplyId {
 ///
 /// What is wrong with it, for `detail`.
 pub(crate) fn parse(line: &[u8]) -> Result<Option<Request>, String> {
-    let line = str::from_utf8(line)
-        .map_err(|error| format!("not UTF-8 after byte {}", error.valid_up_to()))?
-        .trim_ascii();
+    let line = fields::text(line)?;
     if line.is_empty() {
         return Ok(None);
     }
-    // An array of all the fields in their order would otherwise pass.
-    if !line.starts_with('{') {
-        return Err("not a JSON object".to_owned());
-    }
-    let mut fields: Fields<'_> = serde_json::from_str(line).map_err(|error| describe(&error))?;
+    let mut fields: Fields<'_> = fields::object(line)?;
     let id = fields.reply_id()?;
     let command = fields.command()?;
     fields.nothing_is_left()?;
     Ok(Some(Request { id, command }))
-}
-
-/// `serde_json` counts lines within the text, which is always one here, and repeats the names of
-/// fields as they are, which need not be one line.
-fn describe(error: &serde_json::Error) -> String {
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    let text = error.to_string();
-    let text = match text.strip_suffix(&place) {
-        Some(what) => format!("{what}, at column {}", error.column()),
-        None => text,
-    };
-    text.replace(char::is_control, "?")
 }
 
 /// Everything that may stand in a command. What one takes out of it, it allows; what is left at
@@ -165,8 +149,8 @@ impl Fields<'_> {
             Verb::Sessions => Command::Sessions,
             Verb::Stats => Command::Stats,
             Verb::Stop => Command::Stop(Stop {
-                grace: milliseconds("grace_ms", self.grace_ms.take())?,
-                drain: milliseconds("drain_ms", self.drain_ms.take())?,
+                grace: fields::milliseconds("grace_ms", self.grace_ms.take())?,
+                drain: fields::milliseconds("drain_ms", self.drain_ms.take())?,
                 code: self.code.take(),
                 reason: self.reason.take(),
             }),
@@ -187,15 +171,7 @@ impl Fields<'_> {
     }
 
     fn message(&mut self) -> Result<OwnedMessage, String> {
-        match (self.text.take(), self.binary.take()) {
-            (Some(text), None) => Ok(text.into()),
-            (None, Some(base64)) => data_encoding::BASE64
-                .decode(base64.as_bytes())
-                .map(OwnedMessage::from)
-                .map_err(|error| format!("binary has to be base64 with padding: {error}")),
-            (None, None) => Err("text or binary is missing".to_owned()),
-            (Some(_), Some(_)) => Err("either text or binary, not both".to_owned()),
-        }
+        fields::message(self.text.take(), self.binary.take())
     }
 
     fn nothing_is_left(&self) -> Result<(), String> {
@@ -215,15 +191,6 @@ impl Fields<'_> {
             Some((field, _)) => Err(format!("this command takes no {field}")),
             None => Ok(()),
         }
-    }
-}
-
-fn milliseconds(field: &str, given: Option<u64>) -> Result<Option<Duration>, String> {
-    /// A year: a deadline that any clock can hold.
-    const MAX: u64 = 365 * 24 * 60 * 60 * 1000;
-    match given {
-        Some(given) if given > MAX => Err(format!("{field}: {given} is over {MAX}")),
-        given => Ok(given.map(Duration::from_millis)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! in. Knows no socket, no thread and no session: text in, commands out, and back.
 
 mod command;
+mod fields;
 mod journal;
 
 pub(crate) use self::command::{Command, Recipients, Request, Stop, parse};

@@ -134,7 +134,14 @@ fn a_bad_command_says_what_is_wrong() {
         let refused = refusal(&format!(r#"{{"command":"stats","{field}":1}}"#));
         assert_eq!(refused, format!("this command takes no {field}"));
     }
-    assert!(refusal(r#"{"command":"stop","drain_ms":-1}"#).contains("-1"));
+    let cases = [
+        (r#"{"id":1,"command":"stop","drain_ms":-1}"#, "drain_ms: invalid value: integer `-1`, "),
+        (r#"{"id":"a","command":"close","session":[]}"#, "session: invalid type: sequence, "),
+        (r#"{"id":1,"command":"send","sessions":["a",5]}"#, "sessions[1]: invalid type: integer "),
+    ];
+    for (line, beginning) in cases {
+        assert!(refusal(line).starts_with(beginning), "{}", refusal(line));
+    }
     assert!(refusal(r#"{"command":"stop","code":65536}"#).contains("65536"));
 }
 

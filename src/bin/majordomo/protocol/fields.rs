@@ -1,0 +1,88 @@
+//! What the commands of all ways in have in common: an object of JSON, and the values in it.
+
+use std::time::Duration;
+
+use majordomo::OwnedMessage;
+use serde::Deserialize;
+
+/// The text of a command, without white space around it.
+///
+/// # Errors
+///
+/// It is not UTF-8.
+pub(crate) fn text(bytes: &[u8]) -> Result<&str, String> {
+    match str::from_utf8(bytes) {
+        Ok(text) => Ok(text.trim_ascii()),
+        Err(error) => Err(format!("not UTF-8 after byte {}", error.valid_up_to())),
+    }
+}
+
+/// Reads an object with certain fields.
+///
+/// # Errors
+///
+/// What is wrong with it, and where.
+pub(crate) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String> {
+    // An array of all the fields in their order would otherwise pass.
+    if !text.starts_with('{') {
+        return Err("not a JSON object".to_owned());
+    }
+    serde_json::from_str(text).map_err(|error| describe::<T>(text, &error))
+}
+
+/// `serde_json` counts lines, of which there is most often one, repeats the names of fields as they
+/// are, which need not be one line, and does not say which of them has a wrong value.
+fn describe<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> String {
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let mut detail = error.to_string();
+    if error.line() == 1
+        && let Some(what) = detail.strip_suffix(&place)
+    {
+        detail = format!("{what}, at column {}", error.column());
+    }
+    if detail.starts_with("invalid ") && error.is_data() {
+        // To remember the way to each value has its cost, so it is done only now.
+        let mut again = serde_json::Deserializer::from_str(text);
+        if let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut again) {
+            detail = format!("{}: {detail}", error.path());
+        }
+    }
+    detail.replace(char::is_control, "?")
+}
+
+/// A message from its two fields, of which there has to be one.
+///
+/// # Errors
+///
+/// Neither is there, both are, or `binary` is not base64.
+pub(crate) fn message(
+    text: Option<String>,
+    binary: Option<String>,
+) -> Result<OwnedMessage, String> {
+    match (text, binary) {
+        (Some(text), None) => Ok(text.into()),
+        (None, Some(base64)) => data_encoding::BASE64
+            .decode(base64.as_bytes())
+            .map(OwnedMessage::from)
+            .map_err(|error| format!("binary has to be base64 with padding: {error}")),
+        (None, None) => Err("text or binary is missing".to_owned()),
+        (Some(_), Some(_)) => Err("either text or binary, not both".to_owned()),
+    }
+}
+
+/// The longest time that a command may name: a year, a deadline that any clock can hold.
+pub(crate) const MAX_MILLISECONDS: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// A time from its field.
+///
+/// # Errors
+///
+/// It is over [`MAX_MILLISECONDS`].
+pub(crate) fn milliseconds(field: &str, given: Option<u64>) -> Result<Option<Duration>, String> {
+    match given {
+        Some(given) if given > MAX_MILLISECONDS => {
+            Err(format!("{field}: {given} is over {MAX_MILLISECONDS}"))
+        }
+        given => Ok(given.map(Duration::from_millis)),
+    }
+}
