@@ -1,5 +1,7 @@
 //! Answers to requests, as plain values: what the gateway's loop makes, the plane sends.
 
+use std::borrow::Cow;
+
 use majordomo::Response;
 use serde::Serialize;
 use serde_json::json;
@@ -31,7 +33,13 @@ impl Answer {
 
     /// An error by its name, with what a person needs to know.
     pub(crate) fn error(status: u16, name: &str, detail: &str) -> Self {
+        let detail = shortened(detail);
         Self::json(status, &json!({ "error": name, "detail": detail }))
+    }
+
+    /// It was done, and there is nothing to say about it: 204.
+    pub(crate) fn done() -> Self {
+        Self { status: 204, content_type: "", headers: Vec::new(), body: Vec::new() }
     }
 
     /// Adds a header field.
@@ -39,6 +47,17 @@ impl Answer {
         self.headers.push((name, value.into()));
         self
     }
+}
+
+/// A detail may repeat what the client sent, who can send much.
+fn shortened(detail: &str) -> Cow<'_, str> {
+    /// In bytes.
+    const MAX: usize = 400;
+    if detail.len() <= MAX {
+        return detail.into();
+    }
+    let end = (0..=MAX).rev().find(|at| detail.is_char_boundary(*at)).unwrap_or_default();
+    format!("{}..", &detail[..end]).into()
 }
 
 impl From<Answer> for Response {

@@ -6,6 +6,7 @@
 //! answers through a queue without bound, and so never waits for this one.
 
 mod answer;
+pub(crate) mod api;
 mod control;
 mod courier;
 mod guard;
@@ -21,6 +22,8 @@ use majordomo::{Config, Error, Handle, ListenUrl, Result, SessionManager};
 use crate::gateway::Gateway;
 use crate::settings::Settings;
 use crate::settings::value::AdminUrl;
+
+pub(crate) use self::answer::Answer;
 
 use self::courier::{Courier, Note};
 use self::guard::Guard;

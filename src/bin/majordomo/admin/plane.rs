@@ -11,6 +11,7 @@ use majordomo::{
 use serde_json::json;
 
 use super::answer::Answer;
+use super::api;
 use super::control::{self, Link};
 use super::courier::{Courier, Finish, Note};
 use super::guard::{Guard, SUBPROTOCOL};
@@ -114,6 +115,25 @@ impl Plane {
         let _ = self.gateway.post(move |gateway, sessions| gateway.remove_link(sessions, id));
     }
 
+    /// Answers a request of the HTTP API.
+    fn serve_api(&self, request: &Arrival<'_>) -> Decision {
+        let call = api::call(&api::Request {
+            method: request.method(),
+            path: request.path(),
+            query: request.query(),
+            content_type: request.headers().get("content-type"),
+            has_length: request.headers().get("content-length").is_some(),
+            body: request.body(),
+        });
+        match call {
+            Ok(call) => self.ask(request.ticket(), move |gateway, sessions| {
+                let answer = gateway.answer(sessions, call);
+                Box::new(move || answer)
+            }),
+            Err(answer) => respond(answer),
+        }
+    }
+
     /// Asks the gateway's loop, and answers when it has answered.
     fn ask(
         &self,
@@ -152,6 +172,7 @@ impl Handler for Plane {
                 let phase = sessions.phase();
                 Box::new(move || ready(phase))
             }),
+            _ if path.starts_with("/api/") => self.serve_api(request),
             _ => respond(Answer::error(404, "not_found", &format!("there is nothing at {path}"))),
         }
     }

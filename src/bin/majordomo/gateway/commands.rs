@@ -1,6 +1,7 @@
 //! What a driver's commands do.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use majordomo::{
     CloseReason, Delivery, Error, OwnedMessage, Result, SessionId, Sessions, StopOptions,
@@ -17,45 +18,67 @@ impl Gateway {
         let Request { id, command } = request;
         let id = id.as_ref();
         let Some(journal) = self.links.journal(link) else { return };
-        let done = match command {
-            Command::Send { to, message } => {
-                send(sessions, &to, &message).map(|sent| journal.queued(id, sent))
+        match perform(sessions, command, self.started, &self.stop) {
+            Ok(Done::Plainly) => journal.done(id),
+            Ok(Done::Delivered(delivery)) => journal.queued(id, delivery),
+            Ok(Done::Session(report)) => journal.answer(id, "session", &report),
+            Ok(Done::Ids(ids)) => journal.answer(id, "sessions", &ids),
+            Ok(Done::Stats(report)) => journal.answer(id, "stats", &report),
+            Ok(Done::ToStop(options)) => {
+                journal.done(id);
+                self.stop(sessions, "the driver said so", options);
             }
-            Command::Broadcast { message, except } => {
-                journal.queued(id, broadcast(sessions, &message, &except));
-                Ok(())
+            Err(error) => {
+                log::debug!("a command failed: {error}");
+                journal.failed(id, &error);
             }
-            Command::Close { session, code, reason } => {
-                close(sessions, &session, code, reason).map(|()| journal.done(id))
-            }
-            Command::Metadata { session, set } => {
-                add_metadata(sessions, &session, set).map(|()| journal.done(id))
-            }
-            Command::Session { session } => SessionReport::find(&session, sessions)
-                .map(|report| journal.answer(id, "session", &report)),
-            Command::Sessions => {
-                let ids: Vec<&str> = sessions.session_ids().map(SessionId::as_str).collect();
-                journal.answer(id, "sessions", &ids);
-                Ok(())
-            }
-            Command::Stats => {
-                journal.answer(id, "stats", &StatsReport::of(sessions, self.started));
-                Ok(())
-            }
-            Command::Stop(stop) => match stop_options(&self.stop, stop) {
-                Ok(options) => {
-                    journal.done(id);
-                    self.stop(sessions, "the driver said so", options);
-                    return;
-                }
-                Err(error) => Err(error),
-            },
-        };
-        if let Err(error) = done {
-            log::debug!("a command failed: {error}");
-            journal.failed(id, &error);
         }
     }
+}
+
+/// What became of a command that could be done.
+#[derive(Debug)]
+pub(super) enum Done<'a> {
+    /// There is no more to say.
+    Plainly,
+    Delivered(Delivery),
+    Session(SessionReport<'a>),
+    Ids(Vec<&'a str>),
+    Stats(Box<StatsReport>),
+    /// Whoever asked is to be answered first, and then [`Gateway::stop`] is to be called.
+    ToStop(StopOptions),
+}
+
+/// Does what a command asks for, whoever gave it. `stop` is how the gateway stops where the command
+/// does not say.
+///
+/// # Errors
+///
+/// Why it was not done.
+pub(super) fn perform<'a>(
+    sessions: &'a mut Sessions,
+    command: Command,
+    started: Instant,
+    stop: &StopOptions,
+) -> Result<Done<'a>> {
+    Ok(match command {
+        Command::Send { to, message } => Done::Delivered(send(sessions, &to, &message)?),
+        Command::Broadcast { message, except } => {
+            Done::Delivered(broadcast(sessions, &message, &except))
+        }
+        Command::Close { session, code, reason } => {
+            close(sessions, &session, code, reason)?;
+            Done::Plainly
+        }
+        Command::Metadata { session, set } => {
+            add_metadata(sessions, &session, set)?;
+            Done::Plainly
+        }
+        Command::Session { session } => Done::Session(SessionReport::find(&session, sessions)?),
+        Command::Sessions => Done::Ids(sessions.session_ids().map(SessionId::as_str).collect()),
+        Command::Stats => Done::Stats(Box::new(StatsReport::of(sessions, started))),
+        Command::Stop(given) => Done::ToStop(stop_options(stop, given)?),
+    })
 }
 
 fn send(sessions: &mut Sessions, to: &Recipients, message: &OwnedMessage) -> Result<Delivery> {

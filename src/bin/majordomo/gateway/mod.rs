@@ -3,6 +3,7 @@
 //! Knows no thread and no descriptor: commands reach it through the loop's queue, and what it has
 //! to tell drivers goes into their links.
 
+mod answers;
 mod commands;
 mod door;
 mod link;
