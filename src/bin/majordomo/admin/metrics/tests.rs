@@ -152,6 +152,29 @@ fn the_text_can_be_read_back() {
 }
 
 #[test]
+fn sessions_are_told_apart_as_if_each_were_looked_at() {
+    let mut house = House::open();
+    for step in [House::let_a_minute_pass, House::show_one_out, House::let_a_minute_pass] {
+        step(&mut house);
+        let exposition = Exposition::read(&render(&house.snapshot()));
+        let told = exposition
+            .samples
+            .iter()
+            .filter(|(name, count)| name.starts_with("majordomo_sessions{") && *count > 0.0);
+        let told: BTreeMap<_, _> =
+            told.map(|(name, count)| (name.clone(), count.to_string())).collect();
+        let mut looked_at = BTreeMap::new();
+        for (_, session) in house.simulation.sessions().iter() {
+            let protocol = if session.is_websocket() { "websocket" } else { "raw" };
+            let labels = format!("state=\"{}\",protocol=\"{protocol}\"", session.state().as_str());
+            *looked_at.entry(format!("majordomo_sessions{{{labels}}}")).or_insert(0) += 1;
+        }
+        let looked_at = looked_at.into_iter().map(|(name, count)| (name, count.to_string()));
+        assert!(told.len() > 1 && told == looked_at.collect(), "{told:?}");
+    }
+}
+
+#[test]
 fn counts_only_rise() {
     let mut house = House::open();
     let mut earlier = Exposition::read(&render(&house.snapshot()));
