@@ -10,6 +10,8 @@ use super::*;
 /// of the handshakes' many reasons only those are there that occurred.
 const FILLED: &str = include_str!("filled.txt");
 
+const README: &str = include_str!("../../../../../README.md");
+
 /// Says back what it is told.
 struct Echo;
 
@@ -216,6 +218,31 @@ fn every_figure_of_the_library_is_told() {
     for (_, family) in told {
         assert!(exposition.types.contains_key(family), "{family}");
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_readme_lists_them_all() {
+    let (_, section) = README.split_once("\n## Metrics\n").expect("a section");
+    let (section, _) = section.split_once("\n## ").expect("another one");
+    // | `name{label,label}` | type | what it tells |
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));
+    let listed: BTreeSet<_> = rows
+        .map(|(name, rest)| format!("{name} {}", rest.split(' ').next().expect("a type")))
+        .collect();
+    let exposition = Exposition::read(&render(&filled()));
+    let told = exposition.samples.iter().map(|(sample, _)| {
+        let (family, kind) = exposition.family(sample);
+        let labels = sample.split_once('{').map_or("", |(_, labels)| labels);
+        let names = labels.split("\",").filter_map(|label| label.split_once('='));
+        let names: Vec<_> = names.map(|(name, _)| name).filter(|name| *name != "le").collect();
+        match names[..] {
+            [] => format!("{family} {kind}"),
+            _ => format!("{family}{{{}}} {kind}", names.join(",")),
+        }
+    });
+    let told: BTreeSet<_> = told.collect();
+    assert!(told == listed, "{:#?}", told.symmetric_difference(&listed));
 }
 
 #[cfg(target_os = "linux")]
