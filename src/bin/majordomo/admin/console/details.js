@@ -37,9 +37,11 @@ const details = {
     const head = el("header", { className: "bar" }, back, title, copyButton(id, "the id"), this.stateMark);
     this.over = el("p", { className: "over", role: "status", hidden: true });
     this.facts = el("dl", { className: "about" });
+    const tile = (name) => el("div", {}, el("dt", {}, name), el("dd", {}, el("strong"), el("small")));
+    this.tiles = el("dl", { className: "tiles" }, ...["In", "Out", "Dropped", "Waiting"].map(tile));
     this.log = new Log(el("ol", { className: "log", tabIndex: 0, "aria-label": "What it says" }));
     this.quiet = el("p", { className: "nothing" }, "Listening. What it says from now on is shown here.");
-    const body = el("div", { className: "body" }, this.over, this.facts,
+    const body = el("div", { className: "body" }, this.over, this.tiles, this.facts,
       el("h3", {}, "Live messages"), this.log.list, this.quiet);
     return [head, body, this.sender(), this.door()];
   },
@@ -90,18 +92,13 @@ const details = {
     const { session } = this;
     if (!session) return;
     const now = Date.now();
-    const flow = ({ messages, bytes: size }) => `${plural(messages, "message")}, ${joined(bytes(size))}`;
+    const way = [WORDS[session.protocol], session.subprotocol].filter(Boolean).join(", ");
     const rows = [
-      ["Protocol", [WORDS[session.protocol], session.subprotocol].filter(Boolean).join(", ")],
-      ["Remote address", session.remote],
-      ["Listener", session.listen],
+      ["From", session.remote],
+      ["By", session.listen ? `${way}, ${session.listen}` : way],
       ["Target", session.target],
       ["Since", `${lasting((session.end?.at ?? now) - session.since)}`, absolute.format(session.since)],
       ["Last active", ago(now - session.active), absolute.format(session.active)],
-      ["In", flow(session.received)],
-      ["Out", flow(session.sent)],
-      ["Dropped", plural(session.dropped, "message")],
-      ["Waiting for it", joined(bytes(session.queued_bytes))],
       ["Metadata", Object.keys(session.metadata).length ? JSON.stringify(session.metadata, null, 1) : null],
     ].filter(([, value]) => value);
     while (this.facts.childElementCount < rows.length) {
@@ -114,9 +111,21 @@ const details = {
       write(row.lastChild, value);
       row.title = hint;
     });
+    const { received, sent } = session;
+    const tiles = [
+      [number(received.messages), joined(bytes(received.bytes))],
+      [number(sent.messages), joined(bytes(sent.bytes))],
+      [number(session.dropped), ""],
+      [joined(bytes(session.queued_bytes)), ""],
+    ];
+    tiles.forEach((texts, at) => {
+      const { children } = this.tiles.children[at].lastElementChild;
+      texts.forEach((text, part) => write(children[part], text));
+    });
     write(this.stateMark, session.state);
     this.stateMark.dataset.state = session.state;
     this.quiet.hidden = this.log.list.childElementCount > 0 || this.log.fresh.length > 0;
+    if (session.end && $("details").querySelector("form:focus-within")) $("details-id").focus();
     $("details").classList.toggle("is-over", Boolean(session.end));
     this.over.hidden = !session.end;
     if (session.end) write(this.over, `Gone: ${ending(session.end)}.`);
@@ -143,7 +152,7 @@ function sendWithEnter(input, form) {
 house.hear({
   said({ live }) {
     for (const said of live) {
-      if (said.session === details.session?.id) details.log.add("in", shown(said), null, said.at);
+      if (said.session === details.session?.id) details.log.add("in", shown(said), { at: said.at });
     }
     details.draw();
   },

@@ -4,10 +4,10 @@ const allLog = new Log($("all-log"), 50);
 const feedLog = new Log($("feed-log"), 300);
 
 house.hear({
-  came: ({ id, remote }) => feedLog.add("came", `connected from ${remote}`, id),
-  gone: ({ id, end }) => feedLog.add("gone", `is gone: ${ending(end)}`, id, end.at),
+  came: ({ id, remote }) => feedLog.add("came", `connected from ${remote}`, { who: id }),
+  gone: ({ id, end }) => feedLog.add("gone", `is gone: ${ending(end)}`, { who: id, at: end.at }),
   said({ feed, messages }) {
-    for (const said of feed) feedLog.add("said", shown(said), said.session, said.at);
+    for (const said of feed) feedLog.add("said", shown(said), { who: said.session, at: said.at });
     const more = messages - feed.length;
     if (more > 0) feedLog.add("note", `and ${plural(more, "more message", "more messages")}`);
   },
@@ -22,7 +22,7 @@ $("broadcast").onsubmit = async (event) => {
     const { queued, refused } = await wire.ask({ command: "broadcast", text });
     const outcome = `Queued for ${plural(queued, "session")}${refused ? `, refused by ${number(refused)}` : ""}`;
     write($("all-outcome"), outcome);
-    allLog.add("out", text, outcome);
+    allLog.add("sent", text, { tail: outcome });
     $("to-all").value = "";
   } catch (error) {
     write($("all-outcome"), `Not sent: ${error.message}`);

@@ -9,6 +9,7 @@ const house = {
   isComplete: false, // Whether the snapshot has come as a whole.
   stopping: null, // The event, and when it came.
   arrivals: 0,
+  fresh: [], // Those that the table has not taken in yet.
   listeners: [],
 
   // Registers `{ restarted, ready, changed, came, gone, said }`, all optional.
@@ -53,11 +54,18 @@ const house = {
     const session = {
       id, order: this.arrivals, since: now, active: now, state: "active", remote: "", target: null,
       listen: null, protocol: "", subprotocol: null, metadata: {}, queued_bytes: 0, dropped: 0,
-      received: { ...none }, sent: { ...none }, reported: 0, end: null,
+      received: { ...none }, sent: { ...none }, reported: 0, end: null, isHere: true,
     };
-    this.sessions.delete(id); // So that it stands last.
+    this.forget(this.sessions.get(id));
     this.sessions.set(id, session);
+    this.fresh.push(session);
     return session;
+  },
+
+  forget(session) {
+    if (!session) return;
+    session.isHere = false;
+    this.sessions.delete(session.id);
   },
 
   // Asks for one session and takes the answer down; gives what is known of it.
@@ -72,7 +80,7 @@ const EVENTS = {
   ready({ epoch, version, protocol, listen }) {
     const restarted = house.epoch !== null && house.epoch !== epoch;
     Object.assign(house, { epoch, version, protocol, listen, isComplete: false, stopping: null });
-    house.sessions.clear();
+    for (const session of house.sessions.values()) house.forget(session);
     if (restarted) house.tell("restarted");
     house.tell("ready");
   },
@@ -99,7 +107,7 @@ const EVENTS = {
     if (!session) return;
     const { received, sent, dropped } = event;
     Object.assign(session, { received, sent, dropped, state: "gone", end: { ...event, at: Date.now() } });
-    house.sessions.delete(session.id);
+    house.forget(session);
     house.tell("gone", session);
   },
 

@@ -6,6 +6,7 @@ const EVERY_MS = 60;
 const STATS_MS = 1000;
 const SILENCE_MS = 10_000; // Without an answer for so long, the link is dead.
 const LONGEST = 2000; // Letters of a message that the page is given.
+const MOST_EVENTS = 500; // In one batch: the page takes one in a few milliseconds.
 const MOST_LIVE = 100; // Messages in one batch for the session that is looked at.
 const MOST_FEED = 20; // The same for the feed of everything.
 
@@ -75,6 +76,7 @@ function take(event) {
   // What an id's former owner said is not its new owner's.
   if (event.event === "connect") batch.counts.delete(event.session);
   batch.events.push(event);
+  if (event.event === "snapshot" || batch.events.length >= MOST_EVENTS) flush();
 }
 
 function count({ session, text, binary }) {

@@ -36,7 +36,7 @@ wire.onbatch = (batch) => {
 };
 
 house.hear({
-  changed: (isStructural) => (isStructural ? table.rebuild() : table.drawSoon()),
+  changed: (isStructural) => (isStructural ? table.rebuild() : table.drawSometime()),
   ready: () => showFoot(),
   restarted() {
     restartedAt = Date.now();

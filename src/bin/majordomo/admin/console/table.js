@@ -35,6 +35,8 @@ const COLUMNS = {
   },
 };
 
+const SHOWS = Object.values(COLUMNS).map(({ show }) => show);
+
 function traffic(where, { messages, bytes: size }) {
   return `${plural(messages, "message")} ${where}, ${joined(bytes(size))}`;
 }
@@ -44,7 +46,8 @@ const table = {
   falls: true,
   words: [],
   state: "",
-  seen: [], // The sessions that pass search and state, in order.
+  order: [], // All sessions, in order.
+  seen: [], // Those of them that pass search and state.
   rows: [], // The row elements, used again and again.
   at: null, // The id of the session that the keyboard is at.
   cost: 0, // What the last sort took.
@@ -52,7 +55,7 @@ const table = {
 
   // Sorts and filters soon: the dearer it is, the less often.
   rebuild() {
-    this.rebuilding ??= setTimeout(() => this.build(), Math.max(100, this.cost * 20));
+    this.rebuilding ??= setTimeout(() => this.build(), Math.min(1500, Math.max(100, this.cost * 20)));
   },
 
   build() {
@@ -60,13 +63,16 @@ const table = {
     this.rebuilding = undefined;
     const began = performance.now();
     const anchor = COLUMNS[this.by].moves ? undefined : this.anchor();
-    this.seen = [...house.sessions.values()].filter((session) => this.passes(session));
+    // Almost in order already, which makes it cheap to sort.
+    this.order = this.order.concat(house.fresh.splice(0)).filter(({ isHere }) => isHere);
     const { key } = COLUMNS[this.by];
     const way = this.falls ? -1 : 1;
-    this.seen.sort((a, b) => {
-      const [one, other] = [key(a), key(b)];
+    this.order.sort((a, b) => {
+      const one = key(a);
+      const other = key(b);
       return way * (one < other ? -1 : one > other ? 1 : a.order - b.order);
     });
+    this.seen = this.order.filter((session) => this.passes(session));
     if (this.seen.length > MOST_ROWS) this.seen.length = MOST_ROWS;
     $("spacer").style.height = `${this.seen.length * this.rowHeight}px`;
     $("grid").setAttribute("aria-rowcount", this.seen.length + 1);
@@ -101,21 +107,30 @@ const table = {
     this.frame ??= requestAnimationFrame(() => this.draw());
   },
 
+  // Draws a few times a second, however often something is said.
+  drawSometime() {
+    this.later ??= setTimeout(() => {
+      this.later = undefined;
+      this.drawSoon();
+    }, 250);
+  },
+
   draw() {
     cancelAnimationFrame(this.frame);
     this.frame = undefined;
     const view = $("view");
-    const first = Math.max(0, Math.floor(view.scrollTop / this.rowHeight) - SPARE);
     const many = Math.ceil(view.clientHeight / this.rowHeight) + 2 * SPARE;
-    const last = Math.min(this.seen.length, first + many);
-    while (this.rows.length < last - first) this.rows.push(this.row());
+    const first = Math.max(0, Math.floor(view.scrollTop / this.rowHeight) - SPARE);
+    while (this.rows.length < many) this.rows.push(this.row());
     const now = Date.now();
-    this.rows.forEach((row, at) => {
-      const session = first + at < last ? this.seen[first + at] : undefined;
-      row.node.hidden = !session;
-      row.session = session;
-      if (session) this.fill(row, session, first + at, now);
-    });
+    // A row keeps its element while it is scrolled: only those that come in are written anew.
+    const slots = this.rows.length;
+    for (let index = first; index < first + slots; index += 1) {
+      const row = this.rows[index % slots];
+      row.session = this.seen[index];
+      row.node.hidden = !row.session;
+      if (row.session) this.fill(row, row.session, index, now);
+    }
     const active = this.rows.find(({ session }) => session && session.id === this.at);
     if (active) $("grid").setAttribute("aria-activedescendant", active.node.id);
     else $("grid").removeAttribute("aria-activedescendant");
@@ -125,30 +140,44 @@ const table = {
     const cells = Object.entries(COLUMNS).map(([key, { title }]) =>
       el("span", { role: "gridcell", className: `c-${key}`, "data-title": title }));
     const node = el("div", { role: "row", className: "row", id: `row-${this.rows.length}` }, ...cells);
-    const row = { node, cells, session: undefined };
-    cells[0].append(el("i"), el("b"));
+    cells[0].append(el("i", { hidden: true }), el("b"));
+    const row = { node, cells, session: undefined, shown: {}, texts: [cells[0].lastChild, ...cells.slice(1)] };
     // The one that was pressed is meant, even if the rows move before the button is let go.
     node.onpointerdown = () => (this.pressed = row.session);
     node.onclick = () => this.open(this.pressed ?? row.session);
+    node.onpointerover = () => this.explain(row);
     $("spacer").append(node);
     return row;
   },
 
-  fill({ node, cells }, session, index, now) {
-    node.style.transform = `translateY(${index * this.rowHeight}px)`;
-    node.setAttribute("aria-rowindex", index + 2);
-    node.setAttribute("aria-selected", session.id === this.opened);
-    node.classList.toggle("is-at", session.id === this.at);
-    node.dataset.state = session.state;
-    Object.values(COLUMNS).forEach(({ show, hint }, at) => {
-      write(at ? cells[at] : cells[0].lastChild, show(session, now));
-      if (hint) cells[at].title = hint(session);
+  // Writes what has changed since the row was written last, and nothing else.
+  fill({ node, texts, cells, shown }, session, index, now) {
+    const put = (key, value, write) => {
+      if (shown[key] === value) return;
+      shown[key] = value;
+      write(value);
+    };
+    put("index", index, () => {
+      node.style.transform = `translateY(${index * this.rowHeight}px)`;
+      node.setAttribute("aria-rowindex", index + 2);
     });
-    const mine = tryIt.of(session.id);
-    const [dot] = cells[0].children;
-    dot.hidden = !mine;
-    if (mine) Object.assign(dot, { className: `mine t${mine.colour}`, title: `${mine.name}, of this page` });
-    cells[8].classList.toggle("is-bad", session.dropped > 0);
+    put("height", this.rowHeight, (height) => (node.style.transform = `translateY(${index * height}px)`));
+    put("opened", session.id === this.opened, (is) => node.setAttribute("aria-selected", is));
+    put("at", session.id === this.at, (is) => node.classList.toggle("is-at", is));
+    put("state", session.state, (state) => (node.dataset.state = state));
+    put("lost", session.dropped > 0, (is) => cells[8].classList.toggle("is-bad", is));
+    put("mine", tryIt.of(session.id), (mine) => {
+      const dot = cells[0].firstChild;
+      dot.hidden = !mine;
+      if (mine) Object.assign(dot, { className: `mine t${mine.colour}`, title: `${mine.name}, of this page` });
+    });
+    SHOWS.forEach((show, at) => put(at, show(session, now), (text) => (texts[at].textContent = text)));
+  },
+
+  // More than the cells show, for whom the pointer is at.
+  explain({ cells, session }) {
+    if (!session) return;
+    Object.values(COLUMNS).forEach(({ hint }, at) => hint && (cells[at].title = hint(session)));
   },
 
   // What stands above the table, and in its place where it is empty.

@@ -97,7 +97,7 @@ class Client {
   dial() {
     const url = new URL(this.address);
     // By this its session is told from all others: the gateway tells each target.
-    this.mark = `console=${crypto.getRandomValues(new Uint32Array(3)).join("")}`;
+    this.mark = `console=${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}-${Date.now().toString(36)}`;
     url.search += `${url.search ? "&" : "?"}${this.mark}`;
     const socket = (this.socket = new WebSocket(url));
     this.wasOpen = false;

@@ -8,7 +8,7 @@ const HEIGHT = 60;
 const CARDS = [
   {
     key: "messages", title: "Messages", hint: "messages a second, received and sent",
-    series: [["in", "received"], ["out", "sent"]], show: (value) => [short(value), "/s"], least: 10,
+    series: [["in", "received"], ["out", "sent"]], show: (value) => [short(value < 0.5 ? value : Math.round(value)), "/s"], least: 10,
   },
   {
     key: "bytes", title: "Bytes", hint: "bytes of payload a second, received and sent",

@@ -35,11 +35,10 @@ function plural(count, one, many = `${one}s`) {
   return `${number(count)} ${count === 1 ? one : many}`;
 }
 
-// Three digits say enough: 7, 0.42, 38.1, 1,204.
+// Two digits say enough where there is a point: 0.42, 3.8, 38, 1,204.
 function short(value) {
-  if (value === 0) return "0";
-  if (value >= 100 || Number.isInteger(value)) return number(Math.round(value));
-  return value.toFixed(value < 1 ? 2 : 1);
+  if (value >= 9.95 || Number.isInteger(value)) return number(Math.round(value));
+  return value.toFixed(value < 0.995 ? 2 : 1).replace(/\.0$/, "");
 }
 
 function bytes(value) {
@@ -96,15 +95,18 @@ class Log {
     this.fresh = [];
   }
 
-  add(kind, text, who = null, at = Date.now()) {
-    this.fresh.push({ kind, text, who, at });
+  add(kind, text, { who = null, tail = null, at = Date.now() } = {}) {
+    this.fresh.push({ kind, text, who, tail, at });
     if (this.fresh.length > this.most) this.fresh.shift();
-    if (!this.frame) this.frame = setTimeout(() => this.show(), 50);
+    this.showing ??= setTimeout(() => this.show(), 60);
   }
 
+  // What is not seen waits until it is.
   show() {
-    this.frame = undefined;
+    clearTimeout(this.showing);
+    this.showing = undefined;
     const { list } = this;
+    if (list.closest("[hidden]")) return;
     const follows = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
     list.append(...this.fresh.map((entry) => this.entry(entry)));
     this.fresh = [];
@@ -112,10 +114,11 @@ class Log {
     if (follows) list.scrollTop = list.scrollHeight;
   }
 
-  entry({ kind, text, who, at }) {
+  entry({ kind, text, who, tail, at }) {
     const time = el("time", { title: absolute.format(at) }, clock.format(at));
-    const name = who === null ? null : el("b", {}, who);
-    return el("li", { className: kind }, time, el("span", {}, name, name && " ", text));
+    const name = who === null ? null : el("b", { title: who }, who);
+    const rest = tail === null ? null : el("small", {}, tail);
+    return el("li", { className: kind }, time, el("span", {}, name, name && " ", text, rest));
   }
 
   clear() {
