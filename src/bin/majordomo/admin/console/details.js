@@ -12,8 +12,16 @@ const details = {
     $("details").replaceChildren(...this.parts());
     this.draw();
     this.refresh();
-    $("side").classList.add("is-open");
+    this.cover(true);
     $("details-id").focus();
+  },
+
+  // Where the page is narrow it lies over all the rest, which is then out of reach.
+  cover(does) {
+    $("side").classList.toggle("is-open", does);
+    const isOver = getComputedStyle($("side")).position === "fixed";
+    const rest = document.querySelectorAll("body > :not(main), #house > :not(#columns), #columns > :not(#side)");
+    for (const part of rest) part.inert = isOver;
   },
 
   close() {
@@ -23,7 +31,7 @@ const details = {
     wire.watch(null);
     $("details").hidden = true;
     $("panels").hidden = false;
-    $("side").classList.remove("is-open");
+    this.cover(false);
     table.draw();
     $("grid").focus({ preventScroll: true });
   },

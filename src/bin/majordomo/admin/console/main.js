@@ -4,13 +4,14 @@ const THEMES = ["auto", "light", "dark"];
 
 const PILLS = {
   connecting: () => "Connecting…",
-  live: () => (house.stopping || isStopping() ? "Stopping" : "Live"),
+  live: () => (isStopping() ? "Stopping" : "Live"),
   waiting: () => `Reconnecting in ${Math.max(1, Math.ceil((wire.retryAt - Date.now()) / 1000))} s`,
   "signed-out": () => "Signed out",
   forbidden: () => "Refused",
 };
 
-const isStopping = () => wire.state === "live" && vitals.stats && vitals.stats.phase !== "running";
+// From the event, or, where this page came later, from the figures.
+const isStopping = () => Boolean(house.stopping) || (vitals.stats?.phase ?? "running") !== "running";
 
 let restartedAt = null;
 
@@ -47,6 +48,7 @@ house.hear({
 function everySecond(stats) {
   vitals.take(stats);
   showState();
+  table.describe();
   if (document.hidden) return;
   vitals.scrapeMetrics();
   table.refresh();
@@ -55,7 +57,7 @@ function everySecond(stats) {
 }
 
 function showState() {
-  $("pill").dataset.state = PILLS.live() === "Stopping" && wire.state === "live" ? "stopping" : wire.state;
+  $("pill").dataset.state = wire.state === "live" && isStopping() ? "stopping" : wire.state;
   write($("pill").lastElementChild, PILLS[wire.state]());
   const banners = [gone(), stopping(), restarted(), behind()].filter(Boolean);
   const kinds = banners.map(([kind]) => kind).join();
@@ -81,9 +83,8 @@ function gone() {
 }
 
 function stopping() {
-  if (wire.state !== "live") return null;
+  if (wire.state !== "live" || !isStopping()) return null;
   const event = house.stopping;
-  if (!event && !isStopping()) return null;
   const left = plural(house.sessions.size, "session");
   const end = event?.drain_ms === undefined ? "" :
     `, the last by ${clock.format(event.at + event.drain_ms + event.grace_ms)}`;

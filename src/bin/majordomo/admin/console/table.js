@@ -185,7 +185,7 @@ const table = {
     const [all, seen] = [house.sessions.size, this.seen.length];
     write($("count"), seen === all ? number(all) : `${number(seen)} of ${number(all)}`);
     const isEmpty = seen === 0;
-    const why = !isEmpty ? "" : all ? "search" : house.isComplete ? "nobody" : "loading";
+    const why = !isEmpty ? "" : all ? "search" : !house.isComplete ? "loading" : isStopping() ? "left" : "nobody";
     $("grid").hidden = isEmpty;
     if ($("empty").dataset.why === why) return;
     $("empty").dataset.why = why;
@@ -309,6 +309,8 @@ function emptyState(why) {
   switch (why) {
     case "loading":
       return [el("p", { className: "waiting" }, "Asking who is here…")];
+    case "left":
+      return [el("h3", {}, "Everybody has left"), el("p", {}, "The gateway is stopping, and lets nobody new in.")];
     case "search": {
       const clear = el("button", { className: "quiet" }, "Show all");
       clear.onclick = () => {
