@@ -1,8 +1,10 @@
 //! The console: one page for operators and newcomers, put together when this is compiled. It asks
 //! for nothing but itself, the API and the control link.
 
-/// The whole page. Where a token is asked for, the same page is the body of the 401: it signs in.
-pub(crate) const PAGE: &str = concat!(
+use super::answer::Answer;
+
+/// The whole page.
+const PAGE: &str = concat!(
     include_str!("console/head.html"),
     "<style>\n",
     include_str!("console/style.css"),
@@ -24,12 +26,58 @@ pub(crate) const PAGE: &str = concat!(
     "</script>\n</body>\n</html>\n",
 );
 
-/// What the response says of it. Nobody may show it within a page of their own, where a click
-/// that is meant for that page could land on a button of this one.
-pub(crate) const HEADERS: [(&str, &str); 5] = [
-    ("Content-Type", "text/html; charset=utf-8"),
-    ("Cache-Control", "no-store"),
-    ("Content-Security-Policy", "frame-ancestors 'none'"),
-    ("Referrer-Policy", "no-referrer"),
-    ("X-Content-Type-Options", "nosniff"),
-];
+/// What a request for the page is answered.
+pub(super) fn answer(method: &str) -> Answer {
+    match method {
+        "GET" | "HEAD" => page(200),
+        _ => Answer::error(405, "method_not_allowed", &format!("there is no {method} here"))
+            .with_header("Allow", "GET, HEAD"),
+    }
+}
+
+/// The same where the guard refuses it: for want of a token, the page comes as well and asks for
+/// one.
+pub(super) fn sign_in(refusal: Answer) -> Answer {
+    if refusal.status != 401 {
+        return refusal;
+    }
+    let mut answer = page(refusal.status);
+    answer.headers.extend(refusal.headers);
+    answer
+}
+
+fn page(status: u16) -> Answer {
+    Answer {
+        status,
+        content_type: "text/html; charset=utf-8",
+        // Nobody may show it within a page of their own, where a click that is meant for that page
+        // could land on a button of this one.
+        headers: vec![
+            ("Content-Security-Policy", "frame-ancestors 'none'".to_owned()),
+            ("Referrer-Policy", "no-referrer".to_owned()),
+        ],
+        body: PAGE.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_asks_for_nothing_from_anywhere_else() {
+        // Names of namespaces are no addresses.
+        let page = PAGE.replace("http://www.w3.org/2000/svg", "");
+        for sign in ["http://", "https://", "//cdn", "@import", "url("] {
+            assert!(!page.contains(sign), "{sign}");
+        }
+    }
+
+    #[test]
+    fn its_parts_are_one_page() {
+        for once in ["<!doctype html>", "</head>", "</style>", "</body>", "</html>"] {
+            assert_eq!(PAGE.matches(once).count(), 1, "{once}");
+        }
+        assert_eq!(PAGE.matches("<script").count(), PAGE.matches("</script>").count());
+    }
+}

@@ -7,6 +7,7 @@
 
 mod answer;
 pub(crate) mod api;
+mod console;
 mod control;
 mod courier;
 mod guard;

@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::answer::Answer;
 use super::api;
+use super::console;
 use super::control::{self, Link};
 use super::courier::{Courier, Finish, Note};
 use super::guard::{Guard, SUBPROTOCOL};
@@ -157,10 +158,11 @@ impl Handler for Plane {
         if path == "/health" {
             return respond(health());
         }
-        if let Err(answer) = self.guard.check(request) {
-            return respond(answer);
+        if let Err(refusal) = self.guard.check(request) {
+            return respond(if path == "/" { console::sign_in(refusal) } else { refusal });
         }
         match path {
+            "/" => respond(console::answer(request.method())),
             "/control" if request.is_upgrade() => {
                 let offered = request.subprotocols().any(|name| name == SUBPROTOCOL);
                 let admission = Admission::new();

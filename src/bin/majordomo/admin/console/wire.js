@@ -32,11 +32,12 @@ const wire = {
       return this.become("signed-out");
     }
     try {
-      await this.api("api/stats");
+      await this.api("ready");
     } catch (error) {
       if (error.status === 401) return this.become("signed-out");
       if (error.status === 403) return this.become("forbidden", error.message);
-      return this.lost(error.status ? error.message : "");
+      // One that drains is not ready, and there all the same.
+      if (!error.status) return this.lost("");
     }
     const url = new URL("control", base);
     url.protocol = url.protocol.replace("http", "ws");
