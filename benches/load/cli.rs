@@ -11,6 +11,7 @@ use crate::scenario::Payload;
 use crate::scenario::broadcast::Broadcast;
 use crate::scenario::compare::Compare;
 use crate::scenario::drain::Drain;
+use crate::scenario::driver::Driven;
 use crate::scenario::echo::Echo;
 use crate::scenario::idle::Idle;
 use crate::scenario::scale::Scale;
@@ -65,6 +66,8 @@ pub(crate) struct Common {
 pub(crate) enum Scenario {
     /// Every connection keeps messages in flight
     Echo(EchoArgs),
+    /// The same through a driver on a control link of the gateway, beside a plain echo
+    Driver(DriverArgs),
     /// One connection speaks, all hear
     Broadcast(BroadcastArgs),
     /// Sessions that say nothing: memory, CPU and wake-ups
@@ -85,6 +88,7 @@ impl Scenario {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Echo(_) => "echo",
+            Self::Driver(_) => "driver",
             Self::Broadcast(_) => "broadcast",
             Self::Idle(_) => "idle",
             Self::Storm(_) => "storm",
@@ -116,6 +120,38 @@ pub(crate) struct EchoArgs {
     /// moment a message was due
     #[arg(long, conflicts_with = "depth", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DriverArgs {
+    /// Connections
+    #[arg(long, default_value = "200", value_parser = at_least_one)]
+    conns: usize,
+    /// Bytes of a message (16KiB, 1MiB)
+    #[arg(long, default_value = "64", value_parser = size)]
+    size: usize,
+    /// Messages that each connection keeps in flight
+    #[arg(long, default_value = "16", value_parser = at_least_one)]
+    depth: usize,
+    #[command(flatten)]
+    payload: PayloadArgs,
+    /// How often driver and plain echo have their turn
+    #[arg(long, default_value = "5", value_parser = at_least_one)]
+    rounds: usize,
+    /// How long to measure each time
+    #[arg(long, default_value = "1", value_parser = seconds)]
+    secs: Duration,
+    /// Messages a second over all connections, whatever the answers; latency counts from the
+    /// moment a message was due
+    #[arg(long, conflicts_with = "depth", value_parser = clap::value_parser!(u64).range(1..))]
+    rate: Option<u64>,
+    /// The control link of the gateway that runs already (with --target; its mode has to be
+    /// driver)
+    #[arg(long, value_name = "ws://HOST:PORT/control")]
+    control: Option<Target>,
+    /// The token of the gateway's admin plane
+    #[arg(long)]
+    token: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -252,6 +288,21 @@ impl EchoArgs {
             time: self.secs,
             rate: self.rate,
         }
+    }
+}
+
+impl DriverArgs {
+    pub(crate) fn plan(&self) -> Driven {
+        let echo = Echo {
+            connections: self.conns,
+            size: self.size,
+            depth: self.depth,
+            payload: self.payload.payload(),
+            time: self.secs,
+            rate: self.rate,
+        };
+        let (control, token) = (self.control.clone(), self.token.clone());
+        Driven { echo, rounds: self.rounds, control, token }
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! cargo bench --bench load -- echo --conns 200 --depth 16
+//! cargo bench --bench load -- driver
 //! cargo bench --bench load -- echo --target ws://127.0.0.1:9001 --pid 4711
 //! ```
 //!
-//! It is a client on one thread, so that on two processors the server has one of its own. The
-//! modules import downwards: `figures` and `comparison` know nothing, `client` and `server` nothing
-//! of `scenario`, and that nothing of `report` and `cli`.
+//! It is a client on one thread, so that on two processors the server has one of its own; only a
+//! driver has another. The modules import downwards: `figures` and `comparison` know nothing,
+//! `client` and `server` nothing of `scenario`, and that nothing of `report` and `cli`.
 
 mod cli;
 mod client;
@@ -20,6 +21,7 @@ mod progress;
 mod report;
 mod scenario;
 mod server;
+mod threads;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -31,7 +33,7 @@ use progress::Progress;
 use report::Report;
 use report::machine::{self, Machine};
 use scenario::contest::Contest;
-use scenario::{Place, Setting, broadcast, compare, drain, echo, idle, scale, slow, storm};
+use scenario::{Place, Setting, broadcast, compare, drain, driver, echo, idle, scale, slow, storm};
 use server::{Kind, Options};
 
 fn main() -> ExitCode {
@@ -56,8 +58,11 @@ fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
     let load_before = machine::load();
     let allowed = limits::raise()?;
     let progress = Progress::new();
-    let options =
-        Options { arguments: common.gateway_arg.clone(), gateway: common.gateway.clone() };
+    let options = Options {
+        arguments: common.gateway_arg.clone(),
+        gateway: common.gateway.clone(),
+        ..Options::default()
+    };
     let (places, mut notes) = places(scenario, common, &options, &progress)?;
     let setting = Setting { place: places[0], pin: common.pin, progress: &progress, allowed };
     let contest = match scenario {
@@ -66,6 +71,11 @@ fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
         Scenario::Idle(args) => one(idle::run(&args.plan(), &setting)?),
         Scenario::Storm(args) => one(storm::run(&args.plan(), &setting)?),
         Scenario::Drain(args) => one(drain::run(args.plan(), &setting)?),
+        Scenario::Driver(args) => {
+            let (contest, lines) = driver::run(&args.plan(), &setting)?;
+            notes.extend(lines);
+            contest
+        }
         Scenario::Slow(args) => {
             let measurements = slow::run(&args.plan(), &setting)?;
             Contest { measurements, ..Contest::default() }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::curve::Curve;
 use crate::figures::{Latency, float};
 use crate::server::{Memory, Process};
+use crate::threads::{ThreadUse, Threads};
 
 /// One run of one scenario on one server.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -26,6 +27,8 @@ pub(crate) struct Measurement {
     /// How busy the server kept a processor, as a share of one.
     pub(crate) cpu_share: Option<f64>,
     pub(crate) wakeups: Option<u64>,
+    /// What each thread had of that, where they are told apart, and the harness' own beside them.
+    pub(crate) threads: Vec<ThreadUse>,
     pub(crate) memory: Option<MemoryUse>,
     pub(crate) failures: BTreeMap<String, u64>,
     /// What the figures do not say.
@@ -60,6 +63,8 @@ pub(crate) struct Watch {
     peak: u64,
     began: Mark,
     total: Spent,
+    threads: Threads,
+    own_threads: Threads,
 }
 
 /// A moment, and what the server had used by then.
@@ -83,13 +88,16 @@ impl Watch {
     pub(crate) fn new(process: Option<Process>) -> Self {
         let memory = process.and_then(Process::memory);
         let began = Mark { at: Instant::now(), cpu: None, wakeups: None };
-        Self { process, memory, peak: 0, began, total: Spent::default() }
+        let (threads, own_threads) = (Threads::default(), Threads::default());
+        Self { process, memory, peak: 0, began, total: Spent::default(), threads, own_threads }
     }
 
     /// Time and processor time count from here.
     pub(crate) fn begin(&mut self) {
         let wakeups = self.process.and_then(Process::wakeups);
         let cpu = self.process.and_then(Process::cpu);
+        self.threads.begin(self.process.map(Process::thread_times).unwrap_or_default());
+        self.own_threads.begin(Process::own().thread_times());
         self.began = Mark { at: Instant::now(), cpu, wakeups };
     }
 
@@ -105,8 +113,16 @@ impl Watch {
     /// Ends what [`Self::begin`] began, adds it to the total and gives it.
     pub(crate) fn end(&mut self) -> Spent {
         let spent = self.so_far();
+        self.threads.end(&self.process.map(Process::thread_times).unwrap_or_default());
+        self.own_threads.end(&Process::own().thread_times());
         self.total = self.total.and(spent);
         spent
+    }
+
+    /// What each of the server's threads spent on each of so many, and each of the harness'.
+    pub(crate) fn threads(&self, count: u64) -> (Vec<ThreadUse>, Vec<ThreadUse>) {
+        let time = self.total.time;
+        (self.threads.uses(count, time), self.own_threads.uses(count, time))
     }
 
     /// The total of all that was begun and ended.

@@ -34,3 +34,10 @@ pub(crate) fn url_in(line: &str) -> Option<&str> {
     let url = &line[line.find("ws://")?..];
     Some(url.split([' ', '"', ',', '\'']).next().expect("split gives at least one part"))
 }
+
+/// The control link of a gateway that said in this line where its admin plane is.
+pub(crate) fn control_in(line: &str) -> Option<String> {
+    let (_, rest) = line.split_once("admin on http://")?;
+    let host = rest.split(['/', ' ']).next().expect("split gives at least one part");
+    Some(format!("ws://{host}/control"))
+}

@@ -40,6 +40,13 @@ impl Upgrade {
         Self { request: request.into_bytes(), accept: derive_accept_key(KEY.as_bytes()) }
     }
 
+    /// Shows a token as well.
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
+        self.request.truncate(self.request.len() - b"\r\n".len());
+        self.request.extend(format!("Authorization: Bearer {token}\r\n\r\n").into_bytes());
+        self
+    }
+
     /// Reads a response, of which `head` is all that has come.
     pub(crate) fn answer(&self, head: &[u8]) -> Answer {
         let mut headers = [httparse::EMPTY_HEADER; 64];

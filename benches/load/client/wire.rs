@@ -28,24 +28,78 @@ const SAMPLE: u64 = 64;
 
 /// A whole frame as a client sends it.
 pub(crate) fn masked_frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let mut frame = header(opcode, payload.len(), MASKED);
-    frame.extend_from_slice(&MASK);
-    frame.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, mask)| byte ^ mask));
+    let mut frame = Vec::new();
+    put_masked_frame(&mut frame, opcode, &[payload]);
     frame
 }
 
-fn header(opcode: u8, length: usize, masked: u8) -> Vec<u8> {
-    let mut header = vec![FIN | opcode];
-    if let Ok(short @ 0..MEDIUM) = u8::try_from(length) {
-        header.push(masked | short);
-    } else if let Ok(medium) = u16::try_from(length) {
-        header.push(masked | MEDIUM);
-        header.extend(medium.to_be_bytes());
-    } else {
-        header.push(masked | LONG);
-        header.extend((length as u64).to_be_bytes());
+/// Appends a whole frame as a client sends it. Its payload is these parts, one after the other.
+pub(crate) fn put_masked_frame(out: &mut Vec<u8>, opcode: u8, parts: &[&[u8]]) {
+    put_header(out, opcode, parts.iter().map(|part| part.len()).sum(), MASKED);
+    out.extend_from_slice(&MASK);
+    let begin = out.len();
+    for part in parts {
+        out.extend_from_slice(part);
     }
-    header
+    // Two masks at a time: the payload begins where the mask does.
+    let (words, rest) = out[begin..].as_chunks_mut();
+    let [a, b, c, d] = MASK;
+    let twice = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ twice).to_ne_bytes();
+    }
+    for (byte, mask) in rest.iter_mut().zip(MASK.iter().cycle()) {
+        *byte ^= mask;
+    }
+}
+
+fn put_header(out: &mut Vec<u8>, opcode: u8, length: usize, masked: u8) {
+    out.push(FIN | opcode);
+    if let Ok(short @ 0..MEDIUM) = u8::try_from(length) {
+        out.push(masked | short);
+    } else if let Ok(medium) = u16::try_from(length) {
+        out.push(masked | MEDIUM);
+        out.extend(medium.to_be_bytes());
+    } else {
+        out.push(masked | LONG);
+        out.extend((length as u64).to_be_bytes());
+    }
+}
+
+/// A whole message or control frame of a server, of which nothing is known beforehand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) opcode: u8,
+    pub(crate) payload: &'a [u8],
+    /// Header and payload.
+    pub(crate) length: usize,
+}
+
+/// The frame that bytes begin with. None while it is not whole. Fragments are a fault: no server
+/// that this harness drives sends any.
+pub(crate) fn frame_in(bytes: &[u8]) -> Result<Option<Frame<'_>>, Fault> {
+    let &[first, length, ref rest @ ..] = bytes else { return Ok(None) };
+    let (opcode, reserved) = (first & 0x0f, first & 0xf0);
+    if reserved != FIN || !matches!(opcode, TEXT | BINARY | CLOSE..=PONG) {
+        return Err(Fault::Opcode(first));
+    }
+    let (header, length) = match length {
+        short @ 0..MEDIUM => (2, u64::from(short)),
+        _ if opcode & CONTROL != 0 => return Err(Fault::Control),
+        MEDIUM => match rest.first_chunk() {
+            Some(length) => (4, u64::from(u16::from_be_bytes(*length))),
+            None => return Ok(None),
+        },
+        LONG => match rest.first_chunk() {
+            Some(length) => (10, u64::from_be_bytes(*length)),
+            None => return Ok(None),
+        },
+        MASKED.. => return Err(Fault::Length),
+    };
+    let end = usize::try_from(length).ok().and_then(|length| length.checked_add(header));
+    let end = end.ok_or(Fault::Length)?;
+    let payload = bytes.get(header..end);
+    Ok(payload.map(|payload| Frame { opcode, payload, length: end }))
 }
 
 /// The one message that a run expects, as a server sends it.
@@ -57,7 +111,8 @@ pub(crate) struct Expected {
 
 impl Expected {
     pub(crate) fn new(opcode: u8, payload: &[u8]) -> Self {
-        let mut frame = header(opcode, payload.len(), 0);
+        let mut frame = Vec::new();
+        put_header(&mut frame, opcode, payload.len(), 0);
         let header = frame.len();
         frame.extend_from_slice(payload);
         Self { frame, header }

@@ -34,9 +34,12 @@ pub(super) fn page(report: &Report) -> String {
     let (head, rows) = table::cells(&report.measurements);
     put(&mut body, "<h2>Measured</h2>");
     put(&mut body, &html_table(&head, &rows, table::WORDS));
-    let (head, rows) = table::curve_cells(&report.measurements);
-    if !rows.is_empty() {
-        put(&mut body, &html_table(&head, &rows, table::WORDS));
+    for (head, rows) in
+        [table::thread_cells(&report.measurements), table::curve_cells(&report.measurements)]
+    {
+        if !rows.is_empty() {
+            put(&mut body, &html_table(&head, &rows, table::WORDS));
+        }
     }
     let remarks: Vec<_> = report.remarks().map(|remark| tag("li", &escape(&remark))).collect();
     if !remarks.is_empty() {

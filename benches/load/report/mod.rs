@@ -38,6 +38,9 @@ impl Report {
         if !self.rows.is_empty() {
             writeln!(out, "{}", table::comparison(&self.rows))?;
         }
+        if let Some(table) = table::threads(&self.measurements) {
+            writeln!(out, "{table}")?;
+        }
         if let Some(table) = table::curves(&self.measurements) {
             writeln!(out, "{table}")?;
         }

@@ -6,6 +6,7 @@ use crate::comparison::{Figure, Goal, Role, Row};
 use crate::curve::Curve;
 use crate::figures::{Latency, figure};
 use crate::measure::Measurement;
+use crate::threads::ThreadUse;
 
 const COLUMNS: [&str; 13] = [
     "server",
@@ -100,6 +101,36 @@ pub(super) fn curve_cells(measurements: &[Measurement]) -> (Vec<String>, Vec<Vec
         .flat_map(|(each, curve)| [10, 50, 90, 100].map(|percent| line(each, curve, percent)));
     let head = ["server", "work", "sessions told", "after s", "if even"].map(str::to_owned);
     without_empty_columns(&head, &lines.collect::<Vec<_>>())
+}
+
+/// What each thread spent; none where they were not told apart.
+pub(crate) fn threads(measurements: &[Measurement]) -> Option<Table> {
+    let (head, rows) = thread_cells(measurements);
+    if rows.is_empty() {
+        return None;
+    }
+    let mut table = empty(head, WORDS);
+    for row in rows {
+        table.add_row(aligned(row, WORDS));
+    }
+    Some(table)
+}
+
+/// A line for each thread.
+pub(super) fn thread_cells(measurements: &[Measurement]) -> (Vec<String>, Vec<Vec<String>>) {
+    let line = |measurement: &Measurement, thread: &ThreadUse| {
+        vec![
+            measurement.server.clone(),
+            thread.name.clone(),
+            figure(thread.cpu_us),
+            figure(thread.cpu_share * 100.0),
+            figure(thread.alone_per_second),
+        ]
+    };
+    let threads =
+        measurements.iter().flat_map(|run| run.threads.iter().map(move |each| (run, each)));
+    let head = ["server", "thread", "CPU us each", "CPU %", "per second alone on a core"];
+    (head.map(str::to_owned).to_vec(), threads.map(|(run, each)| line(run, each)).collect())
 }
 
 pub(crate) fn comparison(rows: &[Row]) -> Table {

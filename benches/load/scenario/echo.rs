@@ -12,6 +12,7 @@ use crate::figures::{Latency, histogram, size_name};
 use crate::measure::{Measurement, Watch};
 use crate::progress::{Progress, steps};
 use crate::server::{Mode, Server};
+use crate::threads::ThreadUse;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Echo {
@@ -45,10 +46,15 @@ pub(crate) struct Bout {
 impl Bout {
     pub(crate) fn open(plan: &Echo, setting: &Setting<'_>) -> io::Result<Self> {
         let server = setting.server(Mode::Echo, plan.connections)?;
+        Self::connect(plan, server, setting.progress)
+    }
+
+    /// Connects to a server that sends everything back.
+    pub(super) fn connect(plan: &Echo, server: Server, progress: &Progress) -> io::Result<Self> {
         let script = plan.payload.script(TO_SENDER, plan.size, plan.depth);
         let mut fleet = Fleet::new(&server.target, script)?;
         let watch = Watch::new(server.process);
-        connect::open(&mut fleet, plan.connections, setting.progress)?;
+        connect::open(&mut fleet, plan.connections, progress)?;
         Ok(Self { plan: *plan, exchange: Exchange::new(plan), watch, fleet, server })
     }
 
@@ -90,6 +96,11 @@ impl Bout {
         drain(fleet, exchange)?;
         exchange.records = false;
         Ok(spent.cpu_us(answers))
+    }
+
+    /// What each of the server's threads spent on a message so far, and each of the harness'.
+    pub(super) fn threads(&self) -> (Vec<ThreadUse>, Vec<ThreadUse>) {
+        self.watch.threads(self.exchange.counted)
     }
 
     pub(crate) fn finish(self) -> Measurement {

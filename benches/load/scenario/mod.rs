@@ -5,6 +5,7 @@ pub(crate) mod compare;
 mod connect;
 pub(crate) mod contest;
 pub(crate) mod drain;
+pub(crate) mod driver;
 pub(crate) mod echo;
 pub(crate) mod idle;
 pub(crate) mod scale;

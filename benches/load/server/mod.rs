@@ -12,11 +12,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use peers::build;
-pub(crate) use pin::{pin_client, pin_server};
+pub(crate) use pin::{pin_client, pin_driven, pin_server};
 pub(crate) use process::{Memory, Process};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::client::target::{Target, url_in};
+use crate::client::target::{Target, control_in, url_in};
 
 /// How long a server may take until it says where it listens.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
@@ -45,6 +45,8 @@ pub(crate) enum Mode {
     Echo,
     /// It goes to all. It begins with `B`.
     Hub,
+    /// It goes to the drivers.
+    Driver,
 }
 
 /// How servers are started.
@@ -54,12 +56,18 @@ pub(crate) struct Options {
     pub(crate) arguments: Vec<String>,
     /// The gateway's executable, instead of the one that was built with this harness.
     pub(crate) gateway: Option<PathBuf>,
+    /// The gateway has an admin plane at a port that the system chooses.
+    pub(crate) admin: bool,
+    /// The token that the admin plane asks for.
+    pub(crate) token: Option<String>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) target: Target,
+    /// The control link that it has for drivers.
+    pub(crate) control: Option<Target>,
     pub(crate) process: Option<Process>,
     child: Option<Child>,
 }
@@ -86,7 +94,14 @@ impl Kind {
         command.arg(match mode {
             Mode::Echo => "echo",
             Mode::Hub => "hub",
+            Mode::Driver => "driver",
         });
+        if options.admin {
+            command.args(["--admin", "http://127.0.0.1:0"]);
+        }
+        if let Some(token) = &options.token {
+            command.env("MAJORDOMO_ADMIN_TOKEN", token);
+        }
         command
     }
 }
@@ -94,7 +109,8 @@ impl Kind {
 impl Server {
     /// One that runs already.
     pub(crate) fn running(target: Target, pid: Option<u32>) -> Self {
-        Self { name: target.host.clone(), target, process: pid.map(Process), child: None }
+        let (name, process) = (target.host.clone(), pid.map(Process));
+        Self { name, target, control: None, process, child: None }
     }
 
     /// Starts one on a port that the system chooses, and waits until it says which.
@@ -113,15 +129,17 @@ impl Server {
         forward(child.stderr.take().expect("it is piped"), lines);
         let process = Some(Process(child.id()));
         let deadline = Instant::now() + START_TIMEOUT;
-        let mut all = Vec::new();
+        let (mut all, mut target, mut control) = (Vec::new(), None, None);
         loop {
             match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
-                    if let Some(target) = url_in(&line).and_then(|url| url.parse().ok()) {
-                        let name = kind.name().to_owned();
-                        return Ok(Self { name, target, process, child: Some(child) });
-                    }
+                    target = target.or_else(|| url_in(&line)?.parse().ok());
+                    control = control.or_else(|| control_in(&line)?.parse().ok());
                     all.push(line);
+                    if let Some(target) = target.take_if(|_| control.is_some() || !options.admin) {
+                        let name = kind.name().to_owned();
+                        return Ok(Self { name, target, control, process, child: Some(child) });
+                    }
                 }
                 Err(reason) => {
                     child.kill()?;

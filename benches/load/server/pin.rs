@@ -15,6 +15,18 @@ pub(crate) fn pin_server(server: Process) -> io::Result<()> {
     server.threads().into_iter().try_for_each(|thread| pin(Some(thread), 0))
 }
 
+/// Keeps the server's first thread, its others and a driver of this harness apart from each other,
+/// as far as there are processors: the client has the last one.
+pub(crate) fn pin_driven(server: Process, driver: u32) -> io::Result<()> {
+    let processors = processors()?;
+    let Process(first) = server;
+    for thread in server.threads() {
+        let other = usize::from(thread != first && processors > 2);
+        pin(Some(thread), other)?;
+    }
+    pin(Some(driver), if processors > 3 { processors - 2 } else { processors - 1 })
+}
+
 fn processors() -> io::Result<usize> {
     match std::thread::available_parallelism()?.get() {
         1 => Err(io::Error::other("--pin takes a machine with more than one processor")),

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::threads::ThreadTime;
+
 /// A process that is watched from outside.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process(pub(crate) u32);
@@ -17,6 +19,11 @@ pub(crate) struct Memory {
 }
 
 impl Process {
+    /// The process of this harness.
+    pub(crate) fn own() -> Self {
+        Self(std::process::id())
+    }
+
     /// Time on a processor, user and kernel, of all its threads, in nanoseconds.
     pub(crate) fn cpu(self) -> Option<u64> {
         self.sum("schedstat", cpu_in)
@@ -29,6 +36,19 @@ impl Process {
 
     pub(crate) fn memory(self) -> Option<Memory> {
         memory_in(&fs::read_to_string(self.directory().join("status")).ok()?)
+    }
+
+    /// Time on a processor of each of its threads, in the order of their ids.
+    pub(crate) fn thread_times(self) -> Vec<ThreadTime> {
+        let time = |id: u32| {
+            let task = self.directory().join("task").join(id.to_string());
+            let name = fs::read_to_string(task.join("comm")).ok()?.trim_end().to_owned();
+            let cpu = cpu_in(&fs::read_to_string(task.join("schedstat")).ok()?)?;
+            Some(ThreadTime { id, name, cpu })
+        };
+        let mut times: Vec<_> = self.threads().into_iter().filter_map(time).collect();
+        times.sort_unstable_by_key(|time| time.id);
+        times
     }
 
     /// The ids of its threads.

@@ -1,19 +1,25 @@
 //! The parts of the load harness that touch no socket: its frames, its figures, what it reads.
 
-#[path = "../benches/load/comparison.rs"]
+#[path = "../../benches/load/comparison.rs"]
 mod comparison;
-#[path = "../benches/load/curve.rs"]
+#[path = "../../benches/load/curve.rs"]
 mod curve;
-#[path = "../benches/load/figures.rs"]
+#[path = "../../benches/load/client/driver.rs"]
+mod driver;
+mod driving;
+#[path = "../../benches/load/figures.rs"]
 mod figures;
-#[path = "../benches/load/server/process.rs"]
+#[path = "../../benches/load/server/process.rs"]
 mod process;
-#[path = "../benches/load/client/target.rs"]
+#[path = "../../benches/load/client/protocol.rs"]
+mod protocol;
+#[path = "../../benches/load/client/target.rs"]
 mod target;
-#[path = "../benches/load/client/upgrade.rs"]
-#[expect(dead_code, reason = "only a run sends the request")]
+#[path = "../../benches/load/threads.rs"]
+mod threads;
+#[path = "../../benches/load/client/upgrade.rs"]
 mod upgrade;
-#[path = "../benches/load/client/wire.rs"]
+#[path = "../../benches/load/client/wire.rs"]
 mod wire;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,9 +29,12 @@ use comparison::{Figure, Goal, Role, Row, Unit, growth};
 use curve::Curve;
 use figures::{Latency, figure, histogram, median, quartiles, size, size_name};
 use process::{Memory, Process, cpu_in, memory_in, number_in};
-use target::{Target, url_in};
+use target::{Target, control_in, url_in};
+use threads::{ThreadTime, Threads};
 use upgrade::{Answer, Upgrade};
-use wire::{BINARY, CLOSE, Control, Expected, Fault, Incoming, PING, TEXT, masked_frame};
+use wire::{
+    BINARY, CLOSE, Control, Expected, Fault, Frame, Incoming, PING, TEXT, frame_in, masked_frame,
+};
 
 #[test]
 fn a_frame_is_masked_and_long_lengths_take_more_bytes() {
@@ -33,6 +42,31 @@ fn a_frame_is_masked_and_long_lengths_take_more_bytes() {
     assert_eq!(masked_frame(TEXT, b"ab")[6..], [b'a' ^ 0x37, b'b' ^ 0xfa]);
     assert_eq!(masked_frame(BINARY, &[0; 126])[..4], [0x82, 0xfe, 0, 126]);
     assert_eq!(masked_frame(BINARY, &vec![0; 65536])[..10], [0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]);
+}
+
+#[test]
+fn frames_of_any_length_are_found_and_partial_ones_awaited() {
+    for length in [0, 125, 126, 65535, 65536] {
+        let mut bytes = match u8::try_from(length) {
+            Ok(short @ 0..126) => vec![0x81, short],
+            _ if length < 65536 => {
+                [&[0x81, 126], &u16::try_from(length).unwrap().to_be_bytes()[..]].concat()
+            }
+            _ => [&[0x81, 127], &(length as u64).to_be_bytes()[..]].concat(),
+        };
+        bytes.resize(bytes.len() + length, b'x');
+        let whole = bytes.len();
+        assert_eq!(frame_in(&bytes[..whole - 1]), Ok(None), "of {length}");
+        assert_eq!(frame_in(&bytes[..1]), Ok(None));
+        bytes.extend(b"\x89\x00");
+        let payload = &bytes[whole - length..whole];
+        assert_eq!(frame_in(&bytes), Ok(Some(Frame { opcode: TEXT, payload, length: whole })));
+    }
+    assert_eq!(frame_in(b"\x01\x01x"), Err(Fault::Opcode(0x01)), "a fragment");
+    assert_eq!(frame_in(b"\x83\x00"), Err(Fault::Opcode(0x83)), "an unknown opcode");
+    assert_eq!(frame_in(b"\x81\x81"), Err(Fault::Length), "masked");
+    assert_eq!(frame_in(b"\x89\x7e"), Err(Fault::Control));
+    assert_eq!(frame_in(b"\x81\x7f\xff\xff\xff\xff\xff\xff\xff\xff"), Err(Fault::Length));
 }
 
 #[test]
@@ -93,6 +127,18 @@ fn anything_but_an_upgrade_is_refused_with_a_reason() {
 }
 
 #[test]
+fn a_token_is_shown_where_there_is_one() {
+    let head = |upgrade: Upgrade| {
+        let text = String::from_utf8(upgrade.request).unwrap();
+        assert!(text.ends_with("\r\n\r\n") && text.matches("\r\n\r\n").count() == 1, "{text}");
+        text
+    };
+    let upgrade = || Upgrade::new("localhost:1", "/control");
+    assert!(head(upgrade().with_token("s3cret")).contains("\r\nAuthorization: Bearer s3cret\r\n"));
+    assert!(!head(upgrade()).contains("Authorization"));
+}
+
+#[test]
 fn a_url_gives_host_path_and_address() {
     let target: Target = "ws://127.0.0.1:9001".parse().unwrap();
     assert_eq!((target.host.as_str(), target.path.as_str()), ("127.0.0.1:9001", "/"));
@@ -110,6 +156,15 @@ fn the_url_is_found_in_what_a_server_says() {
     assert_eq!(url_in("[INFO] listening on ws://127.0.0.1:9001"), url);
     assert_eq!(url_in(r#"{"listen":["ws://127.0.0.1:9001"],"version":1}"#), url);
     assert_eq!(url_in("starting"), None);
+}
+
+#[test]
+fn the_control_link_is_where_the_admin_plane_is() {
+    let control = |line| control_in(line);
+    let expected = Some("ws://127.0.0.1:9002/control".to_owned());
+    assert_eq!(control("[INFO] admin on http://127.0.0.1:9002/"), expected);
+    assert_eq!(control("admin on http://127.0.0.1:9002"), expected);
+    assert_eq!(control("listening on ws://127.0.0.1:9001"), None);
 }
 
 #[test]
@@ -132,16 +187,41 @@ fn a_process_that_is_not_there_has_no_figures() {
 #[test]
 #[cfg(target_os = "linux")]
 fn this_process_has_figures() {
-    let this = Process(std::process::id());
+    let this = Process::own();
     assert!(this.cpu().is_some() && this.wakeups().is_some());
     assert!(this.memory().unwrap().anonymous > 0);
     assert!(!this.threads().is_empty());
+    assert!(!this.thread_times().is_empty());
+    assert!(this.thread_times().iter().all(|thread| !thread.name.is_empty()));
+}
+
+#[test]
+fn threads_are_told_apart_over_several_turns() {
+    let thread = |id, name: &str, cpu| ThreadTime { id, name: name.to_owned(), cpu };
+    let mut threads = Threads::default();
+    threads.begin(vec![thread(1, "main", 5_000_000), thread(3, "asleep", 9)]);
+    threads.end(&[
+        thread(1, "main", 7_000_000),
+        thread(2, "admin", 500_000),
+        thread(3, "asleep", 10),
+    ]);
+    threads.begin(vec![thread(1, "main", 10_000_000), thread(2, "admin", 600_000)]);
+    threads.end(&[thread(1, "main", 12_000_000), thread(2, "admin", 1_100_000)]);
+    let uses = threads.uses(1000, Duration::from_millis(8));
+    let uses: Vec<_> = uses
+        .iter()
+        .map(|each| (each.name.as_str(), figure(each.cpu_us), figure(each.cpu_share)))
+        .collect();
+    let main = ("main", "4.000".to_owned(), "0.500".to_owned());
+    let admin = ("admin", "1.000".to_owned(), "0.125".to_owned());
+    assert_eq!(uses, [main, admin]);
+    assert!(threads.uses(0, Duration::from_millis(8)).is_empty());
 }
 
 #[test]
 #[cfg(target_os = "linux")]
 fn threads_that_end_do_not_hide_the_figures_of_the_others() {
-    let this = Process(std::process::id());
+    let this = Process::own();
     let is_done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
