@@ -34,7 +34,7 @@ use report::Report;
 use report::machine::{self, Machine};
 use scenario::contest::Contest;
 use scenario::{Place, Setting, broadcast, compare, drain, driver, echo, idle, scale, slow, storm};
-use server::{Kind, Options};
+use server::{Kind, Options, Pin};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -64,7 +64,8 @@ fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
         ..Options::default()
     };
     let (places, mut notes) = places(scenario, common, &options, &progress)?;
-    let setting = Setting { place: places[0], pin: common.pin, progress: &progress, allowed };
+    let pin = common.pin.then(Pin::new).transpose()?;
+    let setting = Setting { place: places[0], pin, progress: &progress, allowed };
     let contest = match scenario {
         Scenario::Echo(args) => one(echo::run(&args.plan(), &setting)?),
         Scenario::Broadcast(args) => one(broadcast::run(&args.plan(), &setting)?),

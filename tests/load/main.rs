@@ -9,6 +9,9 @@ mod driver;
 mod driving;
 #[path = "../../benches/load/figures.rs"]
 mod figures;
+#[path = "../../benches/load/server/pin.rs"]
+#[expect(dead_code, reason = "only a run pins a server")]
+mod pin;
 #[path = "../../benches/load/server/process.rs"]
 mod process;
 #[path = "../../benches/load/client/protocol.rs"]
@@ -28,6 +31,7 @@ use std::time::Duration;
 use comparison::{Figure, Goal, Role, Row, Unit, growth};
 use curve::Curve;
 use figures::{Latency, figure, histogram, median, quartiles, size, size_name};
+use pin::Pin;
 use process::{Memory, Process, cpu_in, memory_in, number_in};
 use target::{Target, control_in, url_in};
 use threads::{ThreadTime, Threads};
@@ -235,6 +239,20 @@ fn threads_that_end_do_not_hide_the_figures_of_the_others() {
         let missing = figures.filter(Option::is_none).count();
         is_done.store(true, Ordering::Relaxed);
         assert_eq!(missing, 0);
+    });
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_client_is_pinned_again_for_each_server() {
+    // On a machine with one processor there is nothing to pin.
+    let Ok(pin) = Pin::new() else { return };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            pin.client().unwrap();
+            assert!(Pin::new().is_err(), "a pinned thread sees its own processor only");
+            pin.client().unwrap();
+        });
     });
 }
 

@@ -13,7 +13,7 @@ use crate::comparison::{Figure, Goal, Role, Row, Unit};
 use crate::figures::figure;
 use crate::measure::Measurement;
 use crate::progress::Progress;
-use crate::server::{self, Kind, Mode, Options, Process};
+use crate::server::{Kind, Mode, Options, Process};
 use crate::threads::ThreadUse;
 
 #[derive(Clone, Debug)]
@@ -94,11 +94,11 @@ impl Driven {
             io::Error::other("a gateway that runs already is driven through its --control link")
         })?;
         let driver = Driver::link(control, self.token.as_deref(), PATIENCE)?;
-        if setting.pin {
+        if let Some(pin) = setting.pin {
             let own = Process::own().thread_times();
             let driver = own.iter().find(|thread| thread.name == Driver::THREAD);
-            let pinned = server.process.zip(driver);
-            pinned.map_or(Ok(()), |(server, driver)| server::pin_driven(server, driver.id))?;
+            let both = server.process.zip(driver);
+            both.map_or(Ok(()), |(server, driver)| pin.driven(server, driver.id))?;
         }
         let bout = echo::Bout::connect(&self.echo, server, setting.progress)?;
         // A gateway that runs already has one mode.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::client::{Fleet, Script, wire};
 use crate::limits;
 use crate::progress::Progress;
-use crate::server::{self, Kind, Mode, Options, Process, Server};
+use crate::server::{Kind, Mode, Options, Pin, Process, Server};
 
 /// How long anything may take that a server owes, before it counts as not coming.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting<'a> {
     pub(crate) place: Place<'a>,
-    pub(crate) pin: bool,
+    pub(crate) pin: Option<Pin>,
     pub(crate) progress: &'a Progress,
     /// How many connections the limit of open files allows.
     pub(crate) allowed: u64,
@@ -56,9 +56,9 @@ impl Setting<'_> {
             Place::Running { target, pid } => Server::running(target.clone(), pid),
             Place::Started { kind, options } => Server::start(kind, mode, options)?,
         };
-        if self.pin {
-            server::pin_client()?;
-            server.process.map_or(Ok(()), server::pin_server)?;
+        if let Some(pin) = self.pin {
+            pin.client()?;
+            server.process.map_or(Ok(()), Pin::server)?;
         }
         if let Some(process @ Process(pid)) = server.process
             && process.memory().is_none()

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 pub(crate) use peers::build;
-pub(crate) use pin::{pin_client, pin_driven, pin_server};
+pub(crate) use pin::Pin;
 pub(crate) use process::{Memory, Process};
 use rustix::process::{Pid, Signal, kill_process};
 

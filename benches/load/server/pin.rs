@@ -4,33 +4,39 @@ use std::io;
 
 use super::Process;
 
-/// Keeps the calling thread on the last processor.
-pub(crate) fn pin_client() -> io::Result<()> {
-    let last = processors()?.saturating_sub(1);
-    pin(None, last)
+/// Gives threads their processors.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pin {
+    /// How many there are. Counted before the first thread is pinned: that one sees its own only.
+    processors: usize,
 }
 
-/// Keeps the server's threads on the first processor.
-pub(crate) fn pin_server(server: Process) -> io::Result<()> {
-    server.threads().into_iter().try_for_each(|thread| pin(Some(thread), 0))
-}
-
-/// Keeps the server's first thread, its others and a driver of this harness apart from each other,
-/// as far as there are processors: the client has the last one.
-pub(crate) fn pin_driven(server: Process, driver: u32) -> io::Result<()> {
-    let processors = processors()?;
-    let Process(first) = server;
-    for thread in server.threads() {
-        let other = usize::from(thread != first && processors > 2);
-        pin(Some(thread), other)?;
+impl Pin {
+    pub(crate) fn new() -> io::Result<Self> {
+        match std::thread::available_parallelism()?.get() {
+            1 => Err(io::Error::other("--pin takes a machine with more than one processor")),
+            processors => Ok(Self { processors }),
+        }
     }
-    pin(Some(driver), if processors > 3 { processors - 2 } else { processors - 1 })
-}
 
-fn processors() -> io::Result<usize> {
-    match std::thread::available_parallelism()?.get() {
-        1 => Err(io::Error::other("--pin takes a machine with more than one processor")),
-        several => Ok(several),
+    /// Keeps the calling thread on the last processor.
+    pub(crate) fn client(self) -> io::Result<()> {
+        pin(None, self.processors - 1)
+    }
+
+    /// Keeps the server's threads on the first processor.
+    pub(crate) fn server(server: Process) -> io::Result<()> {
+        server.threads().into_iter().try_for_each(|thread| pin(Some(thread), 0))
+    }
+
+    /// Keeps the server's first thread, its other ones and a driver of this harness apart from each
+    /// other, as far as there are processors beside the client's.
+    pub(crate) fn driven(self, server: Process, driver: u32) -> io::Result<()> {
+        let Process(first) = server;
+        for thread in server.threads() {
+            pin(Some(thread), usize::from(thread != first && self.processors > 2))?;
+        }
+        pin(Some(driver), self.processors - if self.processors > 3 { 2 } else { 1 })
     }
 }
 
