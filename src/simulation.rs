@@ -129,7 +129,8 @@ impl<H: Handler + 'static> Simulation<H> {
 
     fn accept(&mut self) -> io::Result<()> {
         self.sessions.set_now(self.now);
-        while self.sessions.accepts() {
+        // Nobody is held up where nobody waits.
+        while self.sessions.accepts() && !self.backlog.is_empty() {
             if self.sessions.next_accept().is_some() {
                 self.sessions.hold_accepting();
                 return Ok(());
