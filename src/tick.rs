@@ -115,7 +115,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     fn tell(&mut self, lifecycle: Lifecycle) {
         let Self { sessions, handler, .. } = self;
         match lifecycle {
-            Lifecycle::Stopping => handler.on_stopping(sessions),
+            Lifecycle::Stopping => named("on_stopping", || handler.on_stopping(sessions)),
             Lifecycle::Connect(key) => {
                 if sessions.any_session(key).is_some() {
                     named("on_connect", || handler.on_connect(&mut Context::new(sessions, key)));

@@ -17,7 +17,7 @@ use common::wire;
 use log::{LevelFilter, Log, Metadata, Record};
 use majordomo::{
     Arrival, Config, Context, Decision, Disconnect, Error, Handler, Message, SessionManager,
-    Sessions, State,
+    Sessions, State, StopOptions,
 };
 
 /// What was logged.
@@ -81,6 +81,10 @@ impl Handler for Panicking {
         self.come_to("on_drain");
     }
 
+    fn on_stopping(&mut self, _: &mut Sessions) {
+        self.come_to("on_stopping");
+    }
+
     fn on_error(&mut self, _: &mut Sessions, _: &Error) {
         self.come_to("on_error");
     }
@@ -105,6 +109,9 @@ fn panic_at(at: &'static str) {
     }
     if at == "a posted closure" {
         handle.post(|_, _| panic!("on purpose")).expect("there is room");
+    }
+    if at == "on_stopping" {
+        handle.post(|_, sessions| drop(sessions.stop(StopOptions::new()))).expect("there is room");
     }
     let limit = rlimit::Resource::NOFILE.get().expect("a limit");
     if at == "on_error" {
@@ -144,6 +151,7 @@ fn a_panic_names_its_callback_and_leaves_a_manager_that_can_be_dropped() {
         "on_state_change",
         "on_drain",
         "on_disconnect",
+        "on_stopping",
         "a posted closure",
         "on_error",
     ] {
