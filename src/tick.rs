@@ -267,6 +267,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             return taken;
         }
         let Posted { head, body } = posted;
+        self.dispatch();
         let mut slots = HeaderSlots::new();
         match Request::parse(&head, &mut slots) {
             Ok(request) if self.ask(key, &request, body.bytes()) => {
@@ -288,6 +289,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return 0;
             }
         };
+        // What a callback does now, such as a stop, counts for what the host is asked.
+        self.dispatch();
         let Verdict::Ask { body: length } = self.sessions.examine(key, &request) else { return 0 };
         let Some(body) = rest.get(..length) else {
             self.sessions.await_body(key, (&request, head), length, rest);
@@ -301,7 +304,6 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 
     /// Asks the host about a request, and says whether it has yet to decide.
     fn ask(&mut self, key: SessionKey, request: &Request<'_>, body: &[u8]) -> bool {
-        self.dispatch();
         let Some(arrival) = self.sessions.arrival(key, request, body) else { return false };
         match named("on_request", || self.handler.on_request(self.sessions, &arrival)) {
             Decision::Defer => true,

@@ -5,7 +5,7 @@ mod common;
 
 use common::simulation::{Client, House, farewell, seconds};
 use common::wire;
-use majordomo::{Cause, Config, Error, Phase, StopOptions};
+use majordomo::{Cause, Config, Decision, Error, Phase, StopOptions};
 
 /// Some seed: turns are the same in every run.
 const SEED: u64 = 7;
@@ -402,4 +402,25 @@ fn a_peer_that_takes_nothing_does_not_outlast_its_grace() {
     house.advance(seconds(13));
     assert!(house.is_stopped() && clients[0].is_dropped());
     assert_eq!(house.ends(), ["0 ends stopped -"]);
+}
+
+#[test]
+fn a_stop_just_before_a_request_is_looked_at_is_one_before_it() {
+    let mut house = House::new();
+    house.handler().on_connect(|context, _| {
+        context.sessions().stop(StopOptions::new()).expect("it runs");
+    });
+    house.handler().on_request(|_, request, notes| {
+        notes.push(format!("asked about {}", request.target()));
+        Decision::admit()
+    });
+    // In one tick: the first is connected when the second has been read.
+    let (first, mut second) = (house.dial(), house.dial());
+    first.send(&wire::upgrade("/first", &[]));
+    second.send(&wire::upgrade("/second", &[]));
+    house.settle();
+    let notes = house.notes();
+    assert_eq!(notes.iter().filter(|note| note.starts_with("asked")).count(), 1, "{notes:?}");
+    let head = second.head().to_ascii_lowercase();
+    assert!(head.starts_with("http/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
 }
