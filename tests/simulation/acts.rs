@@ -177,6 +177,7 @@ impl Host {
         sessions.pause_reads(key).expect("it is open");
         let client = &mut self.clients[number];
         client.paused = true;
+        client.meter.touched = true;
         client.pulse.pause(self.now, &self.plan.timeouts);
         client.note_uncertain();
     }
@@ -186,7 +187,9 @@ impl Host {
         sessions.resume_reads(key).expect("it is open");
         let client = &mut self.clients[number];
         client.paused = false;
-        if self.paused.is_none() {
+        client.meter.touched = true;
+        let is_paused = self.paused.is_some() || client.meter.delayed.is_some();
+        if !is_paused {
             client.pulse.resume(self.now, &self.plan.timeouts);
             client.note_uncertain();
         }
@@ -202,6 +205,7 @@ impl Host {
         self.paused = Some(self.now);
         for number in &self.live {
             let client = &mut self.clients[*number];
+            client.meter.touched = true;
             if client.is_open() {
                 client.pulse.pause(self.now, &self.plan.timeouts);
                 client.note_uncertain();
@@ -221,8 +225,9 @@ impl Host {
         trace!(self, "resume all");
         for number in &self.live {
             let client = &mut self.clients[*number];
+            client.meter.touched = true;
             match &mut client.phase {
-                Phase::Open if !client.paused => {
+                Phase::Open if !client.paused && client.meter.delayed.is_none() => {
                     client.pulse.resume(self.now, &self.plan.timeouts);
                     client.note_uncertain();
                 }
@@ -249,6 +254,7 @@ impl Host {
         client.heard();
         // What it sent behind its request was read with it.
         client.unheard = client.peer.taken() > client.request_end;
+        client.meter.unsure |= client.unheard && client.meter.limits();
         sessions.decide(ticket, decision).expect("it waits");
         let decided = sessions.iter().find(|(_, session)| number_of(session) == number);
         if let Some((_, session)) = decided {

@@ -44,6 +44,7 @@ impl Host {
 
     /// What has to hold after each tick.
     pub(crate) fn check_tick(&mut self, start: Instant, sessions: &Sessions, inside: Footprint) {
+        self.settle_rates(sessions);
         let mut open = 0;
         for (key, session) in sessions.iter() {
             open += 1;
@@ -65,15 +66,12 @@ impl Host {
         let client = &mut self.clients[number];
         assert_eq!(client.phase, Phase::Open, "client {number} is closed, and is found");
         assert!(client.connected, "client {number} is open, and its on_connect is due");
-        let has_read = client.peer.taken() != client.taken_before;
+        let has_read = client.peer.taken() != client.taken_before || client.meter.heard_late;
         client.check_pulse(session, has_read, now, &timeouts, most);
         if !client.unheard {
             client.note_pings(true, most);
-            assert!(
-                client.due().is_none(),
-                "client {number} has not been heard: {:?}",
-                client.due()
-            );
+            let is_heard = !client.is_owed_an_ear();
+            assert!(is_heard, "client {number} has not been heard: {:?}", client.due());
         }
         client.listen();
         client.check_outbox(session, most);
@@ -173,6 +171,7 @@ impl Host {
         assert_eq!(stats.other_connections, others, "connections that are no sessions");
         assert_eq!(stats.accepted, self.totals.accepted);
         assert_eq!(stats.refused, self.totals.refused);
+        self.check_rates(stats.rate_limited);
 
         let (mut received, mut sent, mut dropped) =
             (self.totals.received, self.totals.sent, self.totals.dropped);
@@ -206,7 +205,7 @@ impl Host {
         for number in &self.live {
             let client = &mut self.clients[*number];
             client.unheard &= self.paused.is_some() || client.paused;
-            assert!(client.unheard || !client.is_open() || client.due().is_none());
+            assert!(client.unheard || !client.is_open() || !client.is_owed_an_ear());
         }
         let (now, timeouts) = (self.now, self.plan.timeouts);
         assert_eq!(self.performed, self.posted, "work that was posted and not done");
@@ -246,6 +245,10 @@ impl Client {
         if has_read {
             assert!(!self.pulse.inactive, "client {number} was heard, and is inactive");
             self.pulse.heard(now);
+            if self.meter.unsure && self.meter.delays() {
+                self.pulse.uncertain = true;
+                self.pings_possible += 1;
+            }
         } else if self.pulse.paused.is_none() && !self.pulse.uncertain {
             if self.pulse.ping_at(timeouts).is_some_and(|due| due <= now) {
                 self.pulse.pinged = Some(now);
@@ -316,7 +319,9 @@ impl Client {
         // Over raw TCP nothing is awaited of whoever is shown out.
         let is_closing = matches!(self.phase, Phase::Closing { .. });
         let is_heeded = self.format.is_websocket() || !is_closing;
-        let is_read = is_heeded && !is_paused && !self.is_parked();
+        let is_delayed =
+            self.phase == Phase::Open && (self.meter.delayed.is_some() || self.may_wait());
+        let is_read = is_heeded && !is_paused && !self.is_parked() && !is_delayed;
         if !self.withheld && self.phase != Phase::Waiting && self.phase != Phase::Gone {
             if is_read {
                 assert_eq!(self.peer.unread(), 0, "client {number} is not read");
@@ -338,6 +343,13 @@ impl Client {
             }
         }
         match self.phase {
+            // Whoever waits for longer than it takes to fill a bucket was forgotten.
+            Phase::Open
+                if self.may_wait() && self.peer.unread() > 0 && !is_paused && !self.withheld =>
+            {
+                Some(now + 1000)
+            }
+            Phase::Open if self.meter.delayed.is_some() => self.waits_until(),
             Phase::Open if is_paused || self.pulse.uncertain => None,
             Phase::Open => self.pulse.next(timeouts),
             Phase::Handshake { deadline } => {
@@ -358,6 +370,11 @@ impl Client {
             assert!(self.peer.is_ended(), "client {} is not told of the end", self.number);
             assert!(!self.ended, "client {} has ended, and its socket is kept", self.number);
         }
+    }
+
+    /// Whether it may have to wait before it is heard, of which the model knows no more.
+    fn may_wait(&self) -> bool {
+        self.meter.unsure && self.meter.delays()
     }
 
     /// Whether its request waits for the host.

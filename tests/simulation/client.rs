@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use majordomo::simulation::MemoryPeer;
-use majordomo::{Cause, Message, Traffic};
+use majordomo::{Cause, Config, Message, Traffic};
 
 use crate::format::Format;
 use crate::ledger::{Ledger, Payload};
+use crate::meter::Meter;
 use crate::pulse::Pulse;
 use crate::reader::{Heard, Reader};
 
@@ -111,6 +112,7 @@ pub(crate) struct Client {
     pub(crate) disconnected: bool,
     pub(crate) opened_at: u64,
     pub(crate) pulse: Pulse,
+    pub(crate) meter: Meter,
     pub(crate) paused: bool,
     pub(crate) end: Option<End>,
     /// Its socket may go before its time.
@@ -161,7 +163,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    pub(crate) fn new(number: usize, format: Format, peer: MemoryPeer) -> Self {
+    pub(crate) fn new(number: usize, format: Format, peer: MemoryPeer, config: &Config) -> Self {
         Self {
             number,
             format,
@@ -174,6 +176,7 @@ impl Client {
             disconnected: false,
             opened_at: 0,
             pulse: Pulse::new(false, 0),
+            meter: Meter::new(config),
             paused: false,
             end: None,
             may_go: false,
@@ -228,10 +231,14 @@ impl Client {
 
     /// Says something that ends here.
     pub(crate) fn say(&mut self, said: Said) {
+        if matches!(said, Said::Message { .. }) {
+            self.meter.count(self.composed);
+        }
         self.script.push_back(Unit { end: self.composed, said });
     }
 
     pub(crate) fn say_ping(&mut self, payload: Vec<u8>) {
+        self.meter.count(self.composed);
         self.pings.push_back(Ping { end: self.composed, payload, duty: Duty::None });
     }
 
@@ -262,6 +269,12 @@ impl Client {
         let unit = self.script.pop_front()?;
         self.heard_to = unit.end;
         Some(unit.said)
+    }
+
+    /// Whether the server has read something that the session must have heard, and has not.
+    pub(crate) fn is_owed_an_ear(&self) -> bool {
+        let surely = self.heard_bounds().0;
+        self.script.front().is_some_and(|unit| unit.end <= surely)
     }
 
     /// What the server has read and must act upon.
@@ -301,18 +314,21 @@ impl Client {
         self.received.messages += 1;
         self.received.bytes += payload.len() as u64;
         self.pulse.last_message = now;
+        self.meter.hear_to(self.number, self.heard_to, now);
     }
 
     /// Finds the pings that the server has read in this tick, of a session that is open at its end
     /// or is not. `most` is what an outbox holds with its reserve.
     pub(crate) fn note_pings(&mut self, is_open: bool, most: usize) {
         let taken = self.peer.taken();
+        let (surely, is_doubtful) = self.heard_bounds();
+        let heard = if is_doubtful { taken } else { surely };
         for ping in self.pings.iter_mut().filter(|ping| ping.duty == Duty::None) {
-            if ping.end > taken {
+            if ping.end > heard {
                 break;
             }
             self.inflow += 2 + ping.payload.len();
-            let has_room = is_open && self.inflow <= most;
+            let has_room = is_open && self.inflow <= most && !is_doubtful;
             ping.duty = if has_room { Duty::Must } else { Duty::May };
         }
         if !is_open {

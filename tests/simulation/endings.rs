@@ -6,6 +6,7 @@ use majordomo::{Cause, Disconnect, Initiator};
 
 use crate::client::{Client, End, Phase, Said};
 use crate::host::Host;
+use crate::meter::Rate;
 use crate::pulse::Timeouts;
 
 impl Host {
@@ -24,6 +25,17 @@ impl Host {
             Some(end) => end,
             None => client.find_end(disconnect, now, &timeouts),
         };
+        if end.cause == Cause::ClientClosed
+            && let Some(Said::Close { .. }) = client.due()
+        {
+            // It was heard up to its good-bye.
+            let good_bye = client.script.front().map_or(0, |unit| unit.end);
+            client.meter.hear_to(number, good_bye, now);
+        }
+        if end.cause == Cause::RateLimited {
+            let met = client.find_met(now).map_or(2, |met| met as usize);
+            self.totals.rates.closed[met] += 1;
+        }
         assert_eq!(disconnect.cause, end.cause, "client {number}");
         let initiator = match end.cause {
             Cause::ClientClosed => Initiator::Client,
@@ -69,7 +81,7 @@ impl Client {
     }
 
     /// What the cause says that the host is told, if it may be that. Nobody has closed the session.
-    fn find_end(&self, disconnect: &Disconnect, now: u64, timeouts: &Timeouts) -> End {
+    fn find_end(&mut self, disconnect: &Disconnect, now: u64, timeouts: &Timeouts) -> End {
         let (cause, number) = (disconnect.cause, self.number);
         let mut end = End { cause, code: None, reason: String::new(), frame: None };
         match cause {
@@ -114,6 +126,20 @@ impl Client {
                 }
             }
             Cause::SlowConsumer => assert!(self.may_be_slow, "client {number} is not slow"),
+            Cause::RateLimited => {
+                let reasons = [Rate::Messages, Rate::Bytes].map(|rate| self.meter.reason(rate));
+                let reason = match self.find_met(now) {
+                    Some(rate) => &reasons[rate as usize],
+                    None => {
+                        reasons.iter().find(|r| ***r == *disconnect.reason).unwrap_or(&reasons[0])
+                    }
+                };
+                if self.format.is_websocket() {
+                    end.code = Some(1008);
+                    end.reason.clone_from(reason);
+                    end.frame = Some((Some(1008), reason.clone()));
+                }
+            }
             _ => panic!("client {number}: nobody has {cause} it"),
         }
         end

@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use fastrand::Rng;
 use majordomo::{
     Admission, Arrival, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler,
-    Message, Session, SessionId, Sessions, State, StopOptions, Ticket, Traffic,
+    Message, Session, SessionId, Sessions, State, StopOptions, Ticket,
 };
 
 use crate::client::{Client, End, Phase, Request, Said};
 use crate::plan::Plan;
 use crate::pulse::Pulse;
+use crate::totals::Totals;
 
 /// The most callbacks of one tick: more than any schedule leads to.
 const MAX_CALLBACKS: u32 = 100_000;
@@ -31,6 +32,8 @@ pub(crate) struct Host {
     pub(crate) stopping: Option<u64>,
     pub(crate) parked: Vec<(usize, Ticket)>,
     pub(crate) totals: Totals,
+    /// How often limits on what sessions may say were met before this tick.
+    pub(crate) met: u64,
     pub(crate) handle: Option<Handle<Host>>,
     pub(crate) posted: u64,
     pub(crate) performed: u64,
@@ -39,46 +42,6 @@ pub(crate) struct Host {
     pub(crate) callbacks: u32,
     pub(crate) progress: u64,
     pub(crate) is_traced: bool,
-}
-
-/// What the manager's counters must show, of sessions that have ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
-    pub(crate) accepted: u64,
-    pub(crate) connects: u64,
-    pub(crate) disconnects: [u64; Cause::ALL.len()],
-    pub(crate) received: Traffic,
-    pub(crate) sent: Traffic,
-    pub(crate) dropped: u64,
-    pub(crate) lost: u64,
-    pub(crate) refused: u64,
-}
-
-impl Totals {
-    /// Adds those of another simulation.
-    pub(crate) fn add(&mut self, other: &Self) {
-        for (count, more) in self.disconnects.iter_mut().zip(other.disconnects) {
-            *count += more;
-        }
-        for (sum, more) in [(&mut self.received, other.received), (&mut self.sent, other.sent)] {
-            sum.messages += more.messages;
-            sum.bytes += more.bytes;
-        }
-        self.accepted += other.accepted;
-        self.connects += other.connects;
-        self.dropped += other.dropped;
-        self.lost += other.lost;
-        self.refused += other.refused;
-    }
-
-    /// Checks that the schedule has led to everything that it is there for.
-    pub(crate) fn assert_varied(&self) {
-        for (cause, count) in Cause::ALL.into_iter().zip(self.disconnects) {
-            assert!(count > 0, "no session has ended by {cause}");
-        }
-        assert!(self.received.messages > 0 && self.sent.messages > 0, "{self:?}");
-        assert!(self.lost > 0 && self.dropped > self.lost && self.refused > 0, "{self:?}");
-    }
 }
 
 macro_rules! trace {
@@ -119,6 +82,7 @@ impl Host {
             stopping: None,
             parked: Vec::new(),
             totals: Totals::default(),
+            met: 0,
             handle: None,
             posted: 0,
             performed: 0,
@@ -151,6 +115,8 @@ impl Host {
             client.may_be_past_half = session.is_websocket();
             client.pulse = Pulse::new(session.is_websocket(), self.now);
             client.pulse.paused = self.paused.map(|_| self.now);
+            let at = if session.is_websocket() { client.request_end } else { 0 };
+            client.meter.begin(at, self.now);
             if client.unheard {
                 client.pulse.uncertain = true;
                 client.pings_possible += 1;
@@ -172,11 +138,11 @@ impl Host {
     /// How a request has to be answered that the host admits now, under this id.
     fn foresee(&self, sessions: &Sessions, number: usize, id: Option<&str>) -> u16 {
         let config = &self.plan.config;
-        if self.clients[number].is_plain() {
-            return 426;
-        }
         if self.stopping.is_some() {
             return 503;
+        }
+        if self.clients[number].is_plain() {
+            return 426;
         }
         let is_taken = id.is_some_and(|id| sessions.key_of(id).is_some());
         match config.duplicate_id {
@@ -371,7 +337,10 @@ impl Handler for Host {
         trace!(self, "on_message of client {number}: {} bytes", message.len());
         assert_ne!(context.session().state(), State::Closed, "client {number} is closed");
         let now = self.now;
-        self.clients[number].hear_message(message, now);
+        let client = &mut self.clients[number];
+        let is_late = client.meter.delays() && client.meter.had_kept(client.taken_before);
+        self.totals.rates.late += u64::from(is_late);
+        client.hear_message(message, now);
         self.act_at_times(context.sessions(), Some(number));
     }
 
@@ -393,13 +362,11 @@ impl Handler for Host {
             }
             State::Active => {
                 assert!(pulse.inactive, "client {number} was active");
-                assert_ne!(
-                    client.peer.taken(),
-                    client.taken_before,
-                    "client {number} said nothing"
-                );
+                let has_spoken = client.peer.taken() != client.taken_before;
+                assert!(has_spoken || client.meter.unsure, "client {number} said nothing");
                 pulse.inactive = false;
                 pulse.heard(now);
+                pulse.uncertain = client.meter.unsure;
             }
             State::Closed => panic!("client {number}: a change to closed"),
         }

@@ -14,15 +14,18 @@ mod endings;
 mod format;
 mod host;
 mod ledger;
+mod meter;
 mod plan;
 mod pulse;
+mod rates;
 mod reader;
+mod totals;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::Instant;
 
-use host::Totals;
+use totals::Totals;
 use world::World;
 
 /// How many seeds a plain `cargo test` runs.

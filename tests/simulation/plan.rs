@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use majordomo::{Config, DuplicateId, SlowConsumer};
+use majordomo::{Config, DuplicateId, RatePolicy, SlowConsumer};
 
 use crate::pulse::Timeouts;
 
@@ -110,6 +110,23 @@ fn draw_config(rng: &mut Rng) -> Config {
         duplicate_id: *pick(rng, &[DuplicateId::Reject, DuplicateId::Replace]),
         keep_headers: rng.bool(),
         handle_queue: rng.usize(1..20),
+        ..draw_limits(rng)
+    }
+}
+
+/// Limits that most seeds leave out.
+fn draw_limits(rng: &mut Rng) -> Config {
+    let is_rated = rng.u8(..10) < 3;
+    let messages = [1, 3, 7, 19, 20, 50, 1000];
+    let bytes = [1, 50, 300, 1000, 5000, 70_000];
+    let mut draw = |rates: &[usize]| {
+        let is_drawn = is_rated && rng.u8(..3) > 0;
+        is_drawn.then(|| *pick(rng, rates))
+    };
+    Config {
+        max_messages_per_second: draw(&messages),
+        max_bytes_per_second: draw(&bytes),
+        rate_policy: *pick(rng, &[RatePolicy::Close, RatePolicy::Delay]),
         ..Config::default()
     }
 }

@@ -8,8 +8,9 @@ use majordomo::simulation::Simulation;
 
 use crate::client::Client;
 use crate::format::{Format, LISTENERS};
-use crate::host::{Host, Totals, address, trace};
+use crate::host::{Host, address, trace};
 use crate::plan::{Plan, pick};
+use crate::totals::Totals;
 
 /// How many ticks in a row may do nothing before a poll that does not sleep is a busy loop.
 const MAX_IDLE: u32 = 3;
@@ -119,7 +120,7 @@ impl World {
         let peer = peer.expect("a socket in memory");
         let host = self.simulation.handler();
         trace!(host, "client {number} connects: {format:?}");
-        let mut client = Client::new(number, format, peer);
+        let mut client = Client::new(number, format, peer, &self.plan.config);
         client.introduce(&mut self.rng, self.plan.config.max_head_size);
         client.answers = self.rng.u8(..100) < self.plan.polite;
         host.clients.push(client);

@@ -1,0 +1,206 @@
+//! Limits on what each session may say, after each tick: who has said all that it may, who has to
+//! wait, and for how long.
+
+use majordomo::{RateLimited, RatePolicy, Sessions};
+
+use crate::client::{Client, Phase};
+use crate::host::{Host, trace};
+use crate::meter::Rate;
+use crate::pulse::Timeouts;
+
+impl Host {
+    /// Finds out how far each open session was heard in this tick, and which of them have to wait
+    /// from now on.
+    pub(crate) fn settle_rates(&mut self, sessions: &Sessions) {
+        let config = &self.plan.config;
+        if config.max_messages_per_second.is_none() && config.max_bytes_per_second.is_none() {
+            return;
+        }
+        let stats = sessions.stats().rate_limited;
+        let met = stats.messages + stats.bytes;
+        let open: Vec<_> = sessions.iter().map(|(_, session)| self.meet(session)).collect();
+        // Those that surely begin to wait in this tick, those that perhaps do, and how many others
+        // may have.
+        let (mut sure, mut possible, mut others) = (Vec::new(), Vec::new(), 0);
+        for number in self.live.clone() {
+            let client = &mut self.clients[number];
+            if !client.meter.is_begun || client.meter.is_over {
+                continue;
+            }
+            client.meter.heard_late = false;
+            let is_paused = client.paused || self.paused.is_some();
+            if !open.contains(&number) {
+                client.meter.is_over = true;
+                others += 1;
+            } else if !client.meter.delays() {
+                client.hear_all(self.now);
+            } else if client.meter.unsure {
+                others += 1;
+            } else if let Some(until) = client.meter.delayed {
+                if client.meter.touched {
+                    client.lose_track(is_paused, self.now, &self.plan.timeouts);
+                    others += 1;
+                } else if until <= self.now && client.meter.has_heard() {
+                    // It was woken and read at once, which a session that is silent is.
+                    client.lose_track(is_paused, self.now, &self.plan.timeouts);
+                    others += 1;
+                } else if until <= self.now {
+                    client.wake(is_paused, self.now, &self.plan.timeouts);
+                    self.totals.rates.wakes += 1;
+                } else {
+                    client.check_unread();
+                }
+            } else {
+                match client.is_made_to_wait(is_paused, self.now) {
+                    Some(true) => sure.push(number),
+                    Some(false) => possible.push(number),
+                    None if client.meter.touched => {
+                        let is_doubtful = client.meter.is_out(self.now)
+                            || client.meter.at < client.peer.taken()
+                            || client.meter.had_kept(client.taken_before);
+                        if is_doubtful {
+                            client.lose_track(is_paused, self.now, &self.plan.timeouts);
+                            others += 1;
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+        if self.plan.config.rate_policy == RatePolicy::Delay {
+            let count = usize::try_from(met - self.met).expect("they are few");
+            self.resolve(count, sure, possible, others);
+        }
+        self.met = met;
+        for number in &self.live {
+            self.clients[*number].meter.end_tick();
+        }
+    }
+
+    /// Whoever met a limit was closed for that, where nobody waits.
+    pub(crate) fn check_rates(&self, met: RateLimited) {
+        if self.plan.config.rate_policy == RatePolicy::Close {
+            let [messages, bytes, others] = self.totals.rates.closed;
+            assert_eq!(met.messages + met.bytes, messages + bytes + others, "{met:?}");
+            assert!(messages <= met.messages && bytes <= met.bytes, "{met:?}");
+        }
+    }
+
+    /// So many began to wait in this tick: which of those that may have?
+    fn resolve(&mut self, count: usize, sure: Vec<usize>, possible: Vec<usize>, others: usize) {
+        let most = sure.len() + possible.len() + others;
+        assert!(
+            (sure.len()..=most).contains(&count),
+            "{count} sessions began to wait, and not {sure:?} and some of {possible:?} and {others}"
+        );
+        let (waiting, doubtful) = if count == sure.len() {
+            (sure, Vec::new())
+        } else if count == most {
+            ([sure, possible].concat(), Vec::new())
+        } else {
+            (sure, possible)
+        };
+        let (now, timeouts) = (self.now, self.plan.timeouts);
+        for number in waiting {
+            let client = &mut self.clients[number];
+            let until = client.meter.wait(now);
+            trace!(self, "client {number} has to wait until {until}");
+            assert!(now < until, "client {number} has to wait, and may speak");
+            client.meter.delayed = Some(until);
+            client.pulse.pause(now, &timeouts);
+            client.note_uncertain();
+            self.totals.rates.delays += 1;
+        }
+        for number in doubtful {
+            trace!(self, "client {number} perhaps has to wait");
+            self.clients[number].lose_track(false, now, &timeouts);
+        }
+    }
+}
+
+impl Client {
+    /// All that was read was heard, for whoever may not say so much is closed.
+    fn hear_all(&mut self, now: u64) {
+        let (number, taken) = (self.number, self.peer.taken());
+        if self.unheard || self.meter.unsure {
+            return;
+        }
+        let met = self.meter.meets(taken, now);
+        assert!(met.is_none(), "client {number} has met {met:?}, and is open: {:?}", self.meter);
+        self.meter.advance(number, taken, now);
+    }
+
+    /// Whether it begins to wait in this tick: surely, perhaps, or not.
+    fn is_made_to_wait(&mut self, is_paused: bool, now: u64) -> Option<bool> {
+        let taken = self.peer.taken();
+        let was_behind = self.meter.had_kept(self.taken_before);
+        if self.meter.touched || is_paused {
+            if !self.meter.touched {
+                self.check_unread();
+            } else if !was_behind {
+                self.meter.advance(self.number, taken, now);
+            }
+            return None;
+        }
+        self.meter.advance(self.number, taken, now);
+        self.meter.heard_late = was_behind;
+        if !self.meter.is_out(now) {
+            assert_eq!(self.meter.at, taken, "client {}: {:?}", self.number, self.meter);
+            return None;
+        }
+        Some(self.meter.at < taken)
+    }
+
+    /// Nothing is read from it meanwhile.
+    fn check_unread(&self) {
+        let (number, taken) = (self.number, self.peer.taken());
+        assert_eq!(taken, self.taken_before, "client {number} is read, and has to wait");
+    }
+
+    /// Its wait is over; the next tick hears it.
+    fn wake(&mut self, is_paused: bool, now: u64, timeouts: &Timeouts) {
+        self.meter.delayed = None;
+        if !is_paused {
+            self.pulse.resume(now, timeouts);
+            self.note_uncertain();
+        }
+    }
+
+    /// Nothing exact is known of its tokens any more.
+    pub(crate) fn lose_track(&mut self, is_paused: bool, now: u64, timeouts: &Timeouts) {
+        if self.meter.delayed.take().is_some() && !is_paused {
+            self.pulse.resume(now, timeouts);
+        }
+        self.meter.unsure = true;
+        self.pulse.uncertain = true;
+        self.pings_possible += 1;
+    }
+
+    /// How far it was surely heard, and whether more may have been.
+    pub(crate) fn heard_bounds(&self) -> (u64, bool) {
+        let taken = self.peer.taken();
+        match (self.meter.is_begun && self.meter.delays(), self.meter.unsure) {
+            (false, _) => (taken, false),
+            (true, false) => (self.meter.at, false),
+            (true, true) => (self.meter.at, true),
+        }
+    }
+
+    /// Which limit it has met, of a session that was closed for that; none where that is not
+    /// known.
+    pub(crate) fn find_met(&mut self, now: u64) -> Option<Rate> {
+        let (number, taken) = (self.number, self.peer.taken());
+        assert!(self.meter.limits() && !self.meter.delays(), "client {number} may say anything");
+        if self.meter.unsure || self.unheard {
+            return None;
+        }
+        let met = self.meter.meets(taken, now);
+        assert!(met.is_some(), "client {number} has kept to its rates: {:?}", self.meter);
+        met
+    }
+
+    /// Whether it has to wait, and until when.
+    pub(crate) fn waits_until(&self) -> Option<u64> {
+        self.meter.delayed.filter(|_| self.phase == Phase::Open)
+    }
+}

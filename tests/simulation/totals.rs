@@ -1,0 +1,76 @@
+//! What has happened: what the manager's counters must show, and whether the schedule has led to
+//! everything that it is there for.
+
+use majordomo::{Cause, Traffic};
+
+/// Counts of one simulation, or of many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Totals {
+    pub(crate) accepted: u64,
+    pub(crate) connects: u64,
+    /// Of sessions that have ended.
+    pub(crate) disconnects: [u64; Cause::ALL.len()],
+    pub(crate) received: Traffic,
+    pub(crate) sent: Traffic,
+    pub(crate) dropped: u64,
+    pub(crate) lost: u64,
+    pub(crate) refused: u64,
+    pub(crate) rates: Rates,
+}
+
+/// What came of limits on what each session may say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rates {
+    /// Sessions that were closed for messages, for bytes, and for what the model does not know.
+    pub(crate) closed: [u64; 3],
+    /// How often one had to wait, and was woken when its wait was over.
+    pub(crate) delays: u64,
+    pub(crate) wakes: u64,
+    /// Messages that were heard after they had waited.
+    pub(crate) late: u64,
+}
+
+impl Totals {
+    /// Adds those of another simulation.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (count, more) in self.disconnects.iter_mut().zip(other.disconnects) {
+            *count += more;
+        }
+        for (sum, more) in [(&mut self.received, other.received), (&mut self.sent, other.sent)] {
+            sum.messages += more.messages;
+            sum.bytes += more.bytes;
+        }
+        self.accepted += other.accepted;
+        self.connects += other.connects;
+        self.dropped += other.dropped;
+        self.lost += other.lost;
+        self.refused += other.refused;
+        self.rates.add(&other.rates);
+    }
+
+    /// Checks that the schedule has led to everything that it is there for.
+    pub(crate) fn assert_varied(&self) {
+        for (cause, count) in Cause::ALL.into_iter().zip(self.disconnects) {
+            assert!(count > 0, "no session has ended by {cause}");
+        }
+        assert!(self.received.messages > 0 && self.sent.messages > 0, "{self:?}");
+        assert!(self.lost > 0 && self.dropped > self.lost && self.refused > 0, "{self:?}");
+        self.rates.assert_varied();
+    }
+}
+
+impl Rates {
+    fn add(&mut self, other: &Self) {
+        for (count, more) in self.closed.iter_mut().zip(other.closed) {
+            *count += more;
+        }
+        self.delays += other.delays;
+        self.wakes += other.wakes;
+        self.late += other.late;
+    }
+
+    fn assert_varied(&self) {
+        assert!(self.closed[..2].iter().all(|count| *count > 0), "{self:?}");
+        assert!(self.delays > 0 && self.wakes > 0 && self.late > 0, "{self:?}");
+    }
+}
