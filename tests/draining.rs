@@ -5,7 +5,7 @@ mod common;
 
 use common::simulation::{Client, House, farewell, seconds};
 use common::wire;
-use majordomo::{Cause, Config, Decision, Error, Phase, StopOptions};
+use majordomo::{Cause, Config, Decision, Error, Phase, RatePolicy, StopOptions};
 
 /// Some seed: turns are the same in every run.
 const SEED: u64 = 7;
@@ -423,4 +423,31 @@ fn a_stop_just_before_a_request_is_looked_at_is_one_before_it() {
     assert_eq!(notes.iter().filter(|note| note.starts_with("asked")).count(), 1, "{notes:?}");
     let head = second.head().to_ascii_lowercase();
     assert!(head.starts_with("http/1.1 503 ") && head.contains("\r\nretry-after: 1\r\n"), "{head}");
+}
+
+#[test]
+fn one_who_may_not_speak_at_its_last_chance_is_heard_before_its_turn() {
+    let half = seconds(1) / 2;
+    let mut house = House::with(Config {
+        max_messages_per_second: Some(1),
+        rate_policy: RatePolicy::Delay,
+        heartbeat_interval: half,
+        heartbeat_timeout: half + half / 2,
+        ..Config::default()
+    });
+    let clients = house.join_many(5);
+    house.sessions().stop(over(1000)).expect("it runs");
+    for client in &clients {
+        house.hear(client, &wire::text("one"));
+        // What it says next is in its socket, and no event has told of it, when it is given up.
+        client.withhold(true);
+        client.send(&wire::text("two"));
+    }
+    house.notes();
+    house.advance(seconds(1) - half / 4);
+    assert!(house.notes().is_empty());
+    house.advance(half / 4);
+    let waiting = house.sessions().client_count();
+    assert!(waiting > 0);
+    assert_eq!(house.notes().iter().filter(|note| note.ends_with("says two")).count(), waiting);
 }

@@ -92,7 +92,10 @@ impl Sessions {
         let Some(turn) = self.life.turn(key) else { return };
         if turn <= self.now {
             self.bid_farewell(key);
-        } else if let Some(connection) = self.table.get(key) {
+        } else if let Some(connection) = self.table.get(key)
+            && self.wheel.deadline(connection.timer).is_none_or(|earlier| turn < earlier)
+        {
+            // What is set for before is the end of a delay.
             self.wheel.reschedule(connection.timer, turn);
         }
     }
