@@ -8,6 +8,7 @@ use crate::client::Phase;
 use crate::host::{Host, number_of, trace};
 use crate::ledger::Payload;
 use crate::plan::pick;
+use crate::stopping::Order;
 
 impl Host {
     /// Does something, in as many of its callbacks as the plan says. `own` is the callback's
@@ -62,8 +63,8 @@ impl Host {
             (12, ..) => self.decide_one(sessions),
             (13, ..) => self.post(),
             (14, ..) => {
-                let grace = *pick(&mut self.rng, &[0, 1, 50, 5000]);
-                self.stop(sessions, grace);
+                let order = Order::draw(&mut self.rng);
+                self.stop(sessions, &order);
             }
             _ => {}
         }
@@ -155,7 +156,7 @@ impl Host {
     }
 
     fn close(&mut self, sessions: &mut Sessions, (number, key): (usize, SessionKey)) {
-        if self.stopping.is_some() {
+        if self.is_closing() {
             let refused = sessions.remove_session(key);
             assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
             return;
@@ -197,8 +198,8 @@ impl Host {
 
     fn pause_all(&mut self, sessions: &mut Sessions) {
         sessions.pause_all_reads();
-        assert_eq!(sessions.are_reads_paused(), self.stopping.is_none());
-        if self.paused.is_some() || self.stopping.is_some() {
+        assert_eq!(sessions.are_reads_paused(), !self.is_closing());
+        if self.paused.is_some() || self.is_closing() {
             return;
         }
         trace!(self, "pause all");
@@ -231,7 +232,10 @@ impl Host {
                     client.pulse.resume(self.now, &self.plan.timeouts);
                     client.note_uncertain();
                 }
-                Phase::Handshake { deadline } => *deadline += self.now - since,
+                Phase::Handshake { deadline } => {
+                    *deadline += self.now.saturating_sub(since.max(client.accepted_at));
+                    client.accepted_at = self.now;
+                }
                 _ => {}
             }
         }

@@ -23,20 +23,25 @@ impl Host {
         self.now = now;
         self.tick += 1;
         self.callbacks = 0;
+        if let Some(stop) = &mut self.stopping {
+            stop.drained_before = stop.drains;
+        }
         self.accept();
     }
 
     /// Whoever waited is accepted, unless all reads are paused.
     pub(crate) fn accept(&mut self) {
-        if self.paused.is_some() {
+        // Whoever comes while it stops is refused, also where reads are paused.
+        if self.paused.is_some() && self.stopping.is_none() {
             return;
         }
         let deadline = self.now + self.plan.timeouts.handshake;
-        let deadline = self.stopping.map_or(deadline, |stop| stop.min(deadline));
+        let deadline = self.stopping.as_ref().map_or(deadline, |stop| stop.deadline.min(deadline));
         for number in &self.live {
             let client = &mut self.clients[*number];
             if client.phase == Phase::Waiting {
                 client.phase = Phase::Handshake { deadline };
+                client.accepted_at = self.now;
                 self.totals.accepted += 1;
             }
         }
@@ -53,6 +58,8 @@ impl Host {
             assert_eq!(sessions.key_of(session.id()), Some(key), "client {number} by its id");
             self.check_open(start, number, session);
         }
+        self.note_unseen();
+        self.check_stop(sessions);
         for number in self.live.clone() {
             self.check_other(number);
         }
@@ -85,24 +92,20 @@ impl Host {
 
     /// Checks those that are no open sessions.
     fn check_other(&mut self, number: usize) {
-        let (now, tick) = (self.now, self.tick);
+        let now = self.now;
         let linger = self.linger_deadline();
         let is_stopping = self.stopping.is_some();
         let may_be_full = self.plan.config.max_sessions.is_some();
+        let (may_be_stopped, is_surely_stopped) = self.may_refuse_unasked(number);
+        let mut is_refused = false;
         let client = &mut self.clients[number];
         client.listen();
         client.check_farewell();
+        self.totals.drains.retries += u64::from(client.check_retry(is_stopping));
         self.progress += client.progress();
         let is_dropped = client.peer.is_dropped();
         match client.phase {
-            Phase::Open if client.seen == tick => assert!(!is_dropped, "client {number}'s socket"),
-            Phase::Open => {
-                // Its stream has ended, and what waits for it may still leave.
-                let may_linger = !client.format.is_websocket() && client.ended;
-                assert!(may_linger, "client {number} is open, and is not found");
-                client.phase = Phase::Closing { deadline: now + self.plan.timeouts.close };
-                client.note_pings(false, 0);
-            }
+            Phase::Open => assert!(!is_dropped, "client {number}'s socket"),
             Phase::Closing { .. } => assert!(!is_dropped, "client {number} is not told of"),
             Phase::Handshake { deadline } if is_dropped => {
                 let is_refused = !client.format.is_websocket() && (is_stopping || may_be_full);
@@ -124,12 +127,18 @@ impl Host {
                         Some(Said::Request(Request::Bad(status))) => Some(*status),
                         _ => None,
                     };
-                    let full = (is_stopping || may_be_full).then_some(503);
+                    let may_be_full = may_be_full && !client.is_plain();
+                    let full = (may_be_stopped || may_be_full).then_some(503);
                     assert!(bad.or(full).is_some(), "client {number}: the host was not asked");
                     let is_right = client
                         .answer
                         .is_none_or(|answer| Some(answer) == full || Some(answer) == bad);
                     assert!(is_right, "client {number}: {:?}", client.answer);
+                    if bad.is_none() && is_surely_stopped {
+                        client.answer = Some(503);
+                        client.retry_due = None;
+                        is_refused = true;
+                    }
                 }
                 if is_read && !client.asked || client.answer.is_some_and(|answer| answer != 101) {
                     client.phase = Phase::Lingering { deadline: linger };
@@ -147,6 +156,9 @@ impl Host {
                 client.phase = Phase::Gone;
             }
             Phase::Lingering { .. } | Phase::Waiting | Phase::Gone => {}
+        }
+        if is_refused {
+            self.note_refused(number);
         }
     }
 
@@ -210,11 +222,13 @@ impl Host {
         let (now, timeouts) = (self.now, self.plan.timeouts);
         assert_eq!(self.performed, self.posted, "work that was posted and not done");
         let mut due: Option<u64> = None;
+        let is_stopping = self.stopping.is_some();
         for number in &self.live {
             let client = &self.clients[*number];
-            let at = client.check_rest(now, &timeouts, self.paused.is_some());
+            let at = client.check_rest(now, &timeouts, self.paused.is_some(), is_stopping);
             due = due.into_iter().chain(at).min();
         }
+        due = due.into_iter().chain(self.stop_due()).min();
         let is_set = due.is_none_or(|due| next_deadline.is_some_and(|next| next <= due));
         assert!(is_set, "the loop sleeps until {next_deadline:?}, and something is due at {due:?}");
     }
@@ -309,11 +323,17 @@ impl Client {
     }
 
     /// Checks that nothing was forgotten, and says when its timer is due.
-    fn check_rest(&self, now: u64, timeouts: &Timeouts, is_paused: bool) -> Option<u64> {
+    fn check_rest(
+        &self,
+        now: u64,
+        timeouts: &Timeouts,
+        is_paused: bool,
+        is_stopping: bool,
+    ) -> Option<u64> {
         let number = self.number;
         let is_paused = match self.phase {
             Phase::Open => is_paused || self.paused,
-            Phase::Handshake { .. } => is_paused,
+            Phase::Handshake { .. } => is_paused && !is_stopping,
             _ => false,
         };
         // Over raw TCP nothing is awaited of whoever is shown out.

@@ -119,6 +119,10 @@ pub(crate) struct Client {
     pub(crate) may_go: bool,
     /// It broke while its outbox was full.
     pub(crate) may_be_slow: bool,
+    /// After how many seconds, at least and at most, it has to be told that it may come back.
+    pub(crate) retry_due: Option<(u64, u64)>,
+    /// When it was accepted, or was last forgiven a pause before its upgrade.
+    pub(crate) accepted_at: u64,
     /// What was read with its request is heard only when the host has decided.
     pub(crate) unheard: bool,
 
@@ -181,6 +185,8 @@ impl Client {
             end: None,
             may_go: false,
             may_be_slow: false,
+            retry_due: None,
+            accepted_at: 0,
             unheard: false,
             script: VecDeque::new(),
             pings: VecDeque::new(),

@@ -14,11 +14,18 @@ impl Host {
     pub(crate) fn take_leave(&mut self, number: usize, disconnect: &Disconnect) {
         let (now, timeouts) = (self.now, self.plan.timeouts);
         let linger = self.linger_deadline();
+        if disconnect.cause == Cause::Stopped {
+            self.note_told(number);
+        }
+        let is_late = self.stopping.as_ref().is_some_and(|stop| stop.deadline <= now);
+        self.wake_late(number);
         let client = &mut self.clients[number];
         client.listen();
         assert!(client.connected, "client {number} is disconnected and was not connected");
         assert!(!client.disconnected, "client {number} is disconnected twice");
         client.disconnected = true;
+        // When a stop is over, so is every wait.
+        client.may_go |= is_late;
         client.check_counters(disconnect);
 
         let end = match client.end.take() {

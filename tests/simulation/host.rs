@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use fastrand::Rng;
 use majordomo::{
     Admission, Arrival, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler,
-    Message, Session, SessionId, Sessions, State, StopOptions, Ticket,
+    Message, Session, SessionId, Sessions, State, Ticket,
 };
 
 use crate::client::{Client, End, Phase, Request, Said};
 use crate::plan::Plan;
 use crate::pulse::Pulse;
+use crate::stopping::Stop;
 use crate::totals::Totals;
 
 /// The most callbacks of one tick: more than any schedule leads to.
@@ -28,8 +29,8 @@ pub(crate) struct Host {
     pub(crate) tick: u64,
     /// Since when all reads are paused.
     pub(crate) paused: Option<u64>,
-    /// Until when a stop is to be done.
-    pub(crate) stopping: Option<u64>,
+    /// The stop that goes on.
+    pub(crate) stopping: Option<Stop>,
     pub(crate) parked: Vec<(usize, Ticket)>,
     pub(crate) totals: Totals,
     /// How often limits on what sessions may say were met before this tick.
@@ -186,11 +187,14 @@ impl Host {
         if answer != 101 {
             client.phase = Phase::Lingering { deadline: linger };
         }
+        if answer == 503 {
+            self.note_refused(number);
+        }
     }
 
     pub(crate) fn linger_deadline(&self) -> u64 {
         let deadline = self.now + self.plan.timeouts.close;
-        self.stopping.map_or(deadline, |stop| stop.min(deadline))
+        self.stopping.as_ref().map_or(deadline, |stop| stop.deadline.min(deadline))
     }
 
     /// Whoever has this id makes room for a newcomer.
@@ -218,49 +222,6 @@ impl Host {
         }
     }
 
-    /// Stops the manager.
-    pub(crate) fn stop(&mut self, sessions: &mut Sessions, grace: u64) {
-        let until = self.now + grace;
-        let deadline = self.stopping.map_or(until, |earlier| until.min(earlier));
-        trace!(self, "stop within {grace} ms");
-        self.note_resumed();
-        let options = StopOptions::new().with_grace(std::time::Duration::from_millis(grace));
-        let open: Vec<_> = sessions.iter().map(|(_, session)| self.meet(session)).collect();
-        sessions.stop(options).expect("it has not stopped");
-        self.stopping = Some(deadline);
-        let linger = self.linger_deadline();
-        for number in self.live.clone() {
-            let client = &mut self.clients[number];
-            match &mut client.phase {
-                Phase::Open if open.contains(&number) => {
-                    self.shown_out(number, Cause::Stopped, 1001, "", deadline);
-                }
-                // It has just ended, or its stream has, and nobody was told.
-                Phase::Open => {
-                    let deadline = deadline.min(self.now + self.plan.timeouts.close);
-                    client.phase = Phase::Closing { deadline };
-                }
-                Phase::Closing { deadline: earlier } | Phase::Lingering { deadline: earlier } => {
-                    *earlier = deadline.min(*earlier);
-                }
-                Phase::Handshake { deadline: earlier } => {
-                    *earlier = deadline.min(*earlier);
-                    let is_parked = self.parked.iter().any(|(parked, _)| *parked == number);
-                    let is_begun = client.peer.taken() > 0 && !client.asked;
-                    if is_parked || (is_begun && client.peer.taken() < client.request_end) {
-                        // Of what is bad anyway, either may have been said.
-                        let is_bad = client.is_bad();
-                        client.answer = client.answer.or((!is_bad).then_some(503));
-                        client.may_go = true;
-                        client.phase = Phase::Lingering { deadline: linger };
-                    }
-                }
-                Phase::Waiting | Phase::Gone => {}
-            }
-        }
-        self.parked.clear();
-    }
-
     /// The host has closed a session that was open.
     pub(crate) fn shown_out(
         &mut self,
@@ -281,11 +242,11 @@ impl Host {
 }
 
 impl Client {
-    fn is_bad(&self) -> bool {
+    pub(crate) fn is_bad(&self) -> bool {
         matches!(self.script.front().map(|unit| &unit.said), Some(Said::Request(Request::Bad(_))))
     }
 
-    fn is_plain(&self) -> bool {
+    pub(crate) fn is_plain(&self) -> bool {
         matches!(self.script.front().map(|unit| &unit.said), Some(Said::Request(Request::Plain)))
     }
 }
@@ -299,7 +260,11 @@ impl Handler for Host {
         assert!(matches!(client.phase, Phase::Handshake { .. }), "client {number} asks again");
         assert!(!client.asked, "client {number} asks again");
         client.asked = true;
+        let is_plain = client.is_plain();
         assert!(matches!(client.due(), Some(Said::Request(_))), "client {number}: no request");
+        let is_served = self.stopping.is_none() || (is_plain && self.is_draining());
+        assert!(is_served, "client {number}: the host is asked although it stops");
+        self.totals.drains.asked += u64::from(self.stopping.is_some());
         self.act_at_times(sessions, None);
         if self.rng.u8(..5) == 0 {
             if self.stopping.is_some() {
@@ -337,6 +302,7 @@ impl Handler for Host {
         trace!(self, "on_message of client {number}: {} bytes", message.len());
         assert_ne!(context.session().state(), State::Closed, "client {number} is closed");
         let now = self.now;
+        self.totals.drains.heard += u64::from(self.is_draining());
         let client = &mut self.clients[number];
         let is_late = client.meter.delays() && client.meter.had_kept(client.taken_before);
         self.totals.rates.late += u64::from(is_late);
@@ -347,6 +313,7 @@ impl Handler for Host {
     fn on_state_change(&mut self, context: &mut Context<'_>, state: State) {
         let number = self.enter(context);
         trace!(self, "on_state_change of client {number}: {}", state.as_str());
+        self.wake_late(number);
         let (now, timeouts) = (self.now, self.plan.timeouts);
         let client = &mut self.clients[number];
         assert_eq!(context.session().state(), state);
@@ -389,8 +356,18 @@ impl Handler for Host {
         self.act_at_times(context.sessions(), Some(number));
     }
 
+    fn on_stopping(&mut self, sessions: &mut Sessions) {
+        self.called();
+        trace!(self, "on_stopping");
+        let stop = self.stopping.as_mut().expect("nobody has stopped it");
+        assert!(!stop.is_told, "the host is told twice that it stops");
+        stop.is_told = true;
+        self.act_at_times(sessions, None);
+    }
+
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
         self.called();
+        self.note_phase(sessions);
         let number = self.meet(&disconnect.session);
         trace!(
             self,

@@ -19,6 +19,7 @@ mod plan;
 mod pulse;
 mod rates;
 mod reader;
+mod stopping;
 mod totals;
 mod world;
 

@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     /// How many in a hundred clients answer pings and close frames.
     pub(crate) polite: u8,
     pub(crate) websocket: u8,
+    /// It is stopped half way, with a window that is long.
+    pub(crate) drains: bool,
 }
 
 /// How often each of some things happens.
@@ -80,6 +82,7 @@ impl Plan {
             turns: Weights::draw(rng, [60, 20, 6, 14, 30, 1]),
             polite: rng.u8(..=100),
             websocket: rng.u8(30..=100),
+            drains: rng.u8(..6) == 0,
         }
     }
 }

@@ -77,6 +77,16 @@ impl Host {
         }
     }
 
+    /// Something comes of a session's timers in the very tick in which its wait is over.
+    pub(crate) fn wake_late(&mut self, number: usize) {
+        let is_paused = self.paused.is_some() || self.clients[number].paused;
+        let client = &mut self.clients[number];
+        if client.meter.delayed.is_some_and(|until| until <= self.now) {
+            client.wake(is_paused, self.now, &self.plan.timeouts);
+            self.totals.rates.wakes += 1;
+        }
+    }
+
     /// Whoever met a limit was closed for that, where nobody waits.
     pub(crate) fn check_rates(&self, met: RateLimited) {
         if self.plan.config.rate_policy == RatePolicy::Close {

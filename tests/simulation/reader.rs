@@ -33,11 +33,13 @@ pub(crate) struct Reader {
     status: Option<u16>,
     /// How much of its body is to come.
     body: usize,
+    /// After how many seconds the response lets the client come back.
+    retry_after: Option<u64>,
 }
 
 impl Reader {
     pub(crate) fn new(format: Format) -> Self {
-        Self { format, bytes: Vec::new(), at: 0, status: None, body: 0 }
+        Self { format, bytes: Vec::new(), at: 0, status: None, body: 0, retry_after: None }
     }
 
     pub(crate) fn feed(&mut self, bytes: Vec<u8>) {
@@ -53,6 +55,11 @@ impl Reader {
     /// The status of the response that came.
     pub(crate) fn status(&self) -> Option<u16> {
         self.status
+    }
+
+    /// Once a response came: what it says of when to come back.
+    pub(crate) fn retry_after(&self) -> Option<Option<u64>> {
+        self.status.map(|_| self.retry_after)
     }
 
     /// How many bytes of something unfinished are there.
@@ -80,9 +87,10 @@ impl Reader {
         }
         let (heard, len) = match (self.format, self.status) {
             (Format::WebSocket, None) => {
-                let (status, body, len) = read_head(rest)?;
-                (self.status, self.body) = (Some(status), body);
-                (Heard::Head(status), len)
+                let head = read_head(rest)?;
+                (self.status, self.body) = (Some(head.status), head.body);
+                self.retry_after = head.retry_after;
+                (Heard::Head(head.status), head.len)
             }
             (Format::WebSocket, Some(101)) => read_frame(rest)?,
             (Format::WebSocket, Some(_)) => {
@@ -104,16 +112,34 @@ impl Reader {
     }
 }
 
-/// Status, length of the body, length of the head.
-fn read_head(bytes: &[u8]) -> Option<(u16, usize, usize)> {
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
-    let head = std::str::from_utf8(&bytes[..end]).expect("a head is ASCII");
+/// What a response's head says.
+struct Head {
+    status: u16,
+    /// How long the body is.
+    body: usize,
+    retry_after: Option<u64>,
+    /// How long the head itself is.
+    len: usize,
+}
+
+fn read_head(bytes: &[u8]) -> Option<Head> {
+    let len = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&bytes[..len]).expect("a head is ASCII");
     let status = head.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)?.parse().ok());
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(": ")?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.parse().expect("a number"))
-    });
-    Some((status.expect("a status line"), length.unwrap_or(0), end))
+    let number = |wanted: &str| {
+        head.lines().find_map(|line| {
+            let (name, value) = line.split_once(": ")?;
+            let is_it = name.eq_ignore_ascii_case(wanted);
+            is_it.then(|| value.parse::<u64>().expect("a number"))
+        })
+    };
+    let body = number("content-length").unwrap_or(0);
+    Some(Head {
+        status: status.expect("a status line"),
+        body: usize::try_from(body).expect("it is short"),
+        retry_after: number("retry-after"),
+        len,
+    })
 }
 
 fn read_frame(bytes: &[u8]) -> Option<(Heard, usize)> {

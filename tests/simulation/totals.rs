@@ -16,6 +16,21 @@ pub(crate) struct Totals {
     pub(crate) lost: u64,
     pub(crate) refused: u64,
     pub(crate) rates: Rates,
+    pub(crate) drains: Drains,
+}
+
+/// What came of stops with a window.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Drains {
+    pub(crate) windows: u64,
+    /// Sessions that were told in the first half of a window, and in the second.
+    pub(crate) told: [u64; 2],
+    /// Messages of sessions that waited for their turn.
+    pub(crate) heard: u64,
+    /// Requests that the host was asked about meanwhile.
+    pub(crate) asked: u64,
+    /// Answers that said when to come back.
+    pub(crate) retries: u64,
 }
 
 /// What came of limits on what each session may say.
@@ -46,6 +61,7 @@ impl Totals {
         self.lost += other.lost;
         self.refused += other.refused;
         self.rates.add(&other.rates);
+        self.drains.add(&other.drains);
     }
 
     /// Checks that the schedule has led to everything that it is there for.
@@ -56,6 +72,27 @@ impl Totals {
         assert!(self.received.messages > 0 && self.sent.messages > 0, "{self:?}");
         assert!(self.lost > 0 && self.dropped > self.lost && self.refused > 0, "{self:?}");
         self.rates.assert_varied();
+        self.drains.assert_varied();
+    }
+}
+
+impl Drains {
+    fn add(&mut self, other: &Self) {
+        for (count, more) in self.told.iter_mut().zip(other.told) {
+            *count += more;
+        }
+        self.windows += other.windows;
+        self.heard += other.heard;
+        self.asked += other.asked;
+        self.retries += other.retries;
+    }
+
+    fn assert_varied(&self) {
+        let Self { windows, told: [first, second], heard, asked, retries } = *self;
+        let counts = [windows, first, second, heard, asked, retries];
+        assert!(counts.iter().all(|count| *count > 0), "{self:?}");
+        // Some leave before their turn for other reasons.
+        assert!(first < 4 * second && second < 4 * first, "turns are not spread: {self:?}");
     }
 }
 

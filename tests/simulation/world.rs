@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::format::{Format, LISTENERS};
 use crate::host::{Host, address, trace};
 use crate::plan::{Plan, pick};
+use crate::stopping::Order;
 use crate::totals::Totals;
 
 /// How many ticks in a row may do nothing before a poll that does not sleep is a busy loop.
@@ -54,8 +55,16 @@ impl World {
 
     /// Runs it to its end.
     pub(crate) fn run(&mut self) -> Totals {
-        for _ in 0..self.plan.steps {
+        for step in 0..self.plan.steps {
             self.step();
+            if self.plan.drains && step == self.plan.steps / 2 && !self.simulation.is_stopped() {
+                // Much happens while sessions wait for their turn.
+                self.note_time();
+                let (grace, window) = (self.rng.u64(..500), self.rng.u64(500..5000));
+                let order = Order::draw(&mut self.rng).within(grace, Some(window));
+                let (host, sessions) = self.simulation.parts();
+                host.stop(sessions, &order);
+            }
             if self.simulation.is_stopped() {
                 break;
             }
@@ -94,9 +103,9 @@ impl World {
             4 => return self.move_clock(),
             _ => {
                 self.note_time();
-                let grace = *pick(&mut self.rng, &[0, 1, 50, 5000]);
+                let order = Order::draw(&mut self.rng);
                 let (host, sessions) = self.simulation.parts();
-                host.stop(sessions, grace);
+                host.stop(sessions, &order);
             }
         }
         match self.rng.u8(..4) {
@@ -201,12 +210,13 @@ impl World {
     fn end(&mut self) {
         if self.simulation.handler().stopping.is_none() {
             self.note_time();
-            let grace = self.rng.u64(..200);
+            let order = Order::draw(&mut self.rng).within(self.rng.u64(..200), None);
             let (host, sessions) = self.simulation.parts();
-            host.stop(sessions, grace);
+            host.stop(sessions, &order);
             self.settle();
         }
-        let until = self.simulation.handler().stopping.expect("it stops");
+        let stop = self.simulation.handler().stopping.as_ref();
+        let until = stop.expect("it stops").deadline;
         self.advance(until);
         assert!(self.simulation.is_stopped(), "it has not stopped within its grace");
     }
