@@ -29,24 +29,6 @@ impl Host {
         self.accept();
     }
 
-    /// Whoever waited is accepted, unless all reads are paused.
-    pub(crate) fn accept(&mut self) {
-        // Whoever comes while it stops is refused, also where reads are paused.
-        if self.paused.is_some() && self.stopping.is_none() {
-            return;
-        }
-        let deadline = self.now + self.plan.timeouts.handshake;
-        let deadline = self.stopping.as_ref().map_or(deadline, |stop| stop.deadline.min(deadline));
-        for number in &self.live {
-            let client = &mut self.clients[*number];
-            if client.phase == Phase::Waiting {
-                client.phase = Phase::Handshake { deadline };
-                client.accepted_at = self.now;
-                self.totals.accepted += 1;
-            }
-        }
-    }
-
     /// What has to hold after each tick.
     pub(crate) fn check_tick(&mut self, start: Instant, sessions: &Sessions, inside: Footprint) {
         self.settle_rates(sessions);
@@ -64,6 +46,7 @@ impl Host {
             self.check_other(number);
         }
         self.check_counts(sessions, inside, open);
+        self.check_door(sessions);
         self.live.retain(|number| self.clients[*number].phase != Phase::Gone);
     }
 
@@ -98,6 +81,7 @@ impl Host {
         let may_be_full = self.plan.config.max_sessions.is_some();
         let (may_be_stopped, is_surely_stopped) = self.may_refuse_unasked(number);
         let mut is_refused = false;
+        let is_crowded = self.is_crowded(number);
         let client = &mut self.clients[number];
         client.listen();
         client.check_farewell();
@@ -108,9 +92,8 @@ impl Host {
             Phase::Open => assert!(!is_dropped, "client {number}'s socket"),
             Phase::Closing { .. } => assert!(!is_dropped, "client {number} is not told of"),
             Phase::Handshake { deadline } if is_dropped => {
-                let is_refused = !client.format.is_websocket() && (is_stopping || may_be_full);
                 let is_over = deadline <= now || client.ended || client.failed.is_some();
-                assert!(is_over || is_refused || is_stopping, "client {number} is dropped");
+                assert!(is_over || is_crowded || is_stopping, "client {number} is dropped");
                 client.phase = Phase::Gone;
             }
             Phase::Handshake { deadline } if client.is_parked() => {
@@ -150,12 +133,13 @@ impl Host {
                 let is_over = deadline <= now || client.ended || client.failed.is_some();
                 let has_said_much = client.composed > 200_000;
                 assert!(
-                    is_over || client.may_go || is_stopping || has_said_much,
+                    is_over || client.may_go || is_stopping || has_said_much || is_crowded,
                     "client {number} did not get to hear its answer"
                 );
                 client.phase = Phase::Gone;
             }
-            Phase::Lingering { .. } | Phase::Waiting | Phase::Gone => {}
+            Phase::Gone => assert!(is_dropped, "client {number} is kept, and was refused"),
+            Phase::Lingering { .. } | Phase::Waiting => {}
         }
         if is_refused {
             self.note_refused(number);
@@ -228,7 +212,7 @@ impl Host {
             let at = client.check_rest(now, &timeouts, self.paused.is_some(), is_stopping);
             due = due.into_iter().chain(at).min();
         }
-        due = due.into_iter().chain(self.stop_due()).min();
+        due = due.into_iter().chain(self.stop_due()).chain(self.next_accept()).min();
         let is_set = due.is_none_or(|due| next_deadline.is_some_and(|next| next <= due));
         assert!(is_set, "the loop sleeps until {next_deadline:?}, and something is due at {due:?}");
     }

@@ -1,8 +1,6 @@
 //! The host: it does what the schedule draws in its callbacks, and holds each callback against the
 //! model.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use fastrand::Rng;
 use majordomo::{
     Admission, Arrival, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler,
@@ -10,6 +8,7 @@ use majordomo::{
 };
 
 use crate::client::{Client, End, Phase, Request, Said};
+use crate::door::{Door, number_at};
 use crate::plan::Plan;
 use crate::pulse::Pulse;
 use crate::stopping::Stop;
@@ -32,6 +31,7 @@ pub(crate) struct Host {
     /// The stop that goes on.
     pub(crate) stopping: Option<Stop>,
     pub(crate) parked: Vec<(usize, Ticket)>,
+    pub(crate) door: Door,
     pub(crate) totals: Totals,
     /// How often limits on what sessions may say were met before this tick.
     pub(crate) met: u64,
@@ -54,25 +54,15 @@ macro_rules! trace {
 }
 pub(crate) use trace;
 
-/// A client's address, by which its session is known.
-pub(crate) fn address(number: usize) -> SocketAddr {
-    let number = u32::try_from(number).expect("there are few clients");
-    SocketAddr::from((Ipv4Addr::from_bits(0x0A00_0000 + number), 1))
-}
-
 /// The client that a session belongs to.
 pub(crate) fn number_of(session: &Session) -> usize {
     number_at(session.remote_addr())
 }
 
-fn number_at(address: SocketAddr) -> usize {
-    let IpAddr::V4(address) = address.ip() else { panic!("no address of ours: {address}") };
-    (address.to_bits() - 0x0A00_0000) as usize
-}
-
 impl Host {
     pub(crate) fn new(plan: Plan, rng: Rng, is_traced: bool) -> Self {
         Self {
+            door: Door::new(plan.config.max_accept_rate),
             plan,
             rng,
             clients: Vec::new(),

@@ -10,6 +10,7 @@ mod acts;
 mod checks;
 mod client;
 mod crowd;
+mod door;
 mod endings;
 mod format;
 mod host;

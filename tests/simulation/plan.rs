@@ -1,11 +1,13 @@
 //! What one seed draws before it begins: a config, and how often each thing happens. Many seeds
 //! leave some things out altogether, for one that happens all the time hides another.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fastrand::Rng;
 use majordomo::{Config, DuplicateId, RatePolicy, SlowConsumer};
 
+use crate::door::Origins;
 use crate::pulse::Timeouts;
 
 /// What framing adds to a message at most, by which an outbox always holds the largest one.
@@ -28,6 +30,7 @@ pub(crate) struct Plan {
     /// How many in a hundred clients answer pings and close frames.
     pub(crate) polite: u8,
     pub(crate) websocket: u8,
+    pub(crate) origins: Origins,
     /// It is stopped half way, with a window that is long.
     pub(crate) drains: bool,
 }
@@ -83,6 +86,7 @@ impl Plan {
             polite: rng.u8(..=100),
             websocket: rng.u8(30..=100),
             drains: rng.u8(..6) == 0,
+            origins: Origins { networks: rng.usize(1..4), is_v6: rng.bool() },
         }
     }
 }
@@ -129,6 +133,12 @@ fn draw_limits(rng: &mut Rng) -> Config {
     Config {
         max_messages_per_second: draw(&messages),
         max_bytes_per_second: draw(&bytes),
+        max_sessions_per_address: (rng.u8(..4) == 0).then(|| rng.usize(1..6)),
+        max_accept_rate: if rng.u8(..6) == 0 {
+            NonZeroU32::new(*pick(rng, &[1, 3, 7, 20, 300]))
+        } else {
+            None
+        },
         rate_policy: *pick(rng, &[RatePolicy::Close, RatePolicy::Delay]),
         ..Config::default()
     }

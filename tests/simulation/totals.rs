@@ -17,6 +17,7 @@ pub(crate) struct Totals {
     pub(crate) refused: u64,
     pub(crate) rates: Rates,
     pub(crate) drains: Drains,
+    pub(crate) door: Door,
 }
 
 /// What came of stops with a window.
@@ -31,6 +32,16 @@ pub(crate) struct Drains {
     pub(crate) asked: u64,
     /// Answers that said when to come back.
     pub(crate) retries: u64,
+}
+
+/// What came of limits on newcomers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Door {
+    /// Those that were refused for their address, and those of them that were told.
+    pub(crate) full: u64,
+    pub(crate) told: u64,
+    /// How often the loop would have slept while somebody had to wait.
+    pub(crate) holds: u64,
 }
 
 /// What came of limits on what each session may say.
@@ -62,6 +73,9 @@ impl Totals {
         self.refused += other.refused;
         self.rates.add(&other.rates);
         self.drains.add(&other.drains);
+        self.door.full += other.door.full;
+        self.door.told += other.door.told;
+        self.door.holds += other.door.holds;
     }
 
     /// Checks that the schedule has led to everything that it is there for.
@@ -73,6 +87,8 @@ impl Totals {
         assert!(self.lost > 0 && self.dropped > self.lost && self.refused > 0, "{self:?}");
         self.rates.assert_varied();
         self.drains.assert_varied();
+        let Door { full, told, holds } = self.door;
+        assert!(full > told && told > 0 && holds > 0, "{:?}", self.door);
     }
 }
 

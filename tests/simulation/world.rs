@@ -8,7 +8,7 @@ use majordomo::simulation::Simulation;
 
 use crate::client::Client;
 use crate::format::{Format, LISTENERS};
-use crate::host::{Host, address, trace};
+use crate::host::{Host, trace};
 use crate::plan::{Plan, pick};
 use crate::stopping::Order;
 use crate::totals::Totals;
@@ -125,7 +125,7 @@ impl World {
         let at = if is_websocket { 0 } else { self.rng.usize(1..self.listeners.len()) };
         let (format, listener) = self.listeners[at];
         self.note_time();
-        let peer = self.simulation.connect_from(address(number), listener);
+        let peer = self.simulation.connect_from(self.plan.origins.address(number), listener);
         let peer = peer.expect("a socket in memory");
         let host = self.simulation.handler();
         trace!(host, "client {number} connects: {format:?}");
@@ -224,7 +224,9 @@ impl World {
     fn next_deadline(&self) -> Option<u64> {
         let deadline = self.simulation.next_deadline()?;
         let since = deadline.saturating_duration_since(self.start);
-        Some(u64::try_from(since.as_millis()).expect("it is at most a year"))
+        // A newcomer may be due within a millisecond, and this clock shows whole ones.
+        let millis = since.as_nanos().div_ceil(1_000_000);
+        Some(u64::try_from(millis).expect("it is at most a year"))
     }
 
     fn note_time(&mut self) {
