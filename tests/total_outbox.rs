@@ -239,6 +239,21 @@ fn sockets_that_linger_and_sessions_that_close_give_way_as_well() {
 }
 
 #[test]
+fn what_waits_on_a_socket_that_lingers_is_told_as_it_counts() {
+    let mut house = with(SlowConsumer::Close, 10_000);
+    let stuck = join_stuck(&mut house, "a");
+    fill(&mut house, "a", 0..90);
+    // It breaks the protocol: its session ends, and what it was sent is still on its way.
+    house.hear(&stuck, &wire::frame(0x83, b""));
+    let stats = house.stats();
+    assert_eq!((stats.sessions.closing, stats.other_connections), (0, 1));
+    assert_eq!(stats.queued_bytes, 9_004, "with its close frame");
+    stuck.set_window(usize::MAX);
+    house.settle();
+    assert_eq!(house.stats().queued_bytes, 0);
+}
+
+#[test]
 fn the_cap_costs_one_look_around_for_an_eighth_of_it() {
     let mut house = with(SlowConsumer::DropOldest, 80_000);
     let _stuck: Vec<_> = (0..20).map(|id| join_stuck(&mut house, &id.to_string())).collect();

@@ -36,7 +36,8 @@ pub struct Stats {
     pub dropped: u64,
     /// Messages that a session did not take: its outbox was full, or its framing cannot carry them.
     pub refused: u64,
-    /// Bytes that wait in outboxes.
+    /// Bytes that wait in all outboxes together, also for sessions that are closing and sockets
+    /// that linger: what [`Config::max_total_outbox`](crate::Config::max_total_outbox) limits.
     pub queued_bytes: usize,
     /// How often all outboxes together held as much as they may, and the fullest gave way:
     /// [`Config::max_total_outbox`](crate::Config::max_total_outbox).
@@ -203,7 +204,7 @@ impl Serialize for Disconnects {
 }
 
 impl Sessions {
-    /// Figures as of now. Costs O(n), for the bytes queued.
+    /// Figures as of now. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {
         let counters = &self.counters;
@@ -216,7 +217,6 @@ impl Sessions {
         };
         let totals = self.outgoing.totals;
         debug_assert_eq!(self.outgoing.queued, self.count_queued(), "the account is exact");
-        let queued = self.table.iter().filter_map(|(_, connection)| connection.session());
         Stats {
             sessions,
             other_connections: self.table.len() - counters.open() - counters.closing,
@@ -228,7 +228,7 @@ impl Sessions {
             sent: totals.sent,
             dropped: totals.dropped,
             refused: totals.refused,
-            queued_bytes: queued.map(crate::session::Session::queued_bytes).sum(),
+            queued_bytes: self.outgoing.queued,
             total_outbox_full: totals.total_outbox_full,
             rate_limited: self.rates.as_ref().map(|rates| rates.met).unwrap_or_default(),
         }
