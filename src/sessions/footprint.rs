@@ -15,6 +15,8 @@ pub struct Footprint {
     pub listed: usize,
     /// Bytes in the run of frames that outboxes share within a tick.
     pub run: usize,
+    /// Bytes that wait in outboxes, counted one by one.
+    pub waiting: usize,
 }
 
 impl Sessions {
@@ -28,6 +30,7 @@ impl Sessions {
                 + self.lifecycle.len()
                 + self.drained.len(),
             run: self.outgoing.pool.run_bytes(),
+            waiting: self.count_queued(),
         }
     }
 }

@@ -97,15 +97,22 @@ impl Host {
 
     fn send(&mut self, sessions: &mut Sessions, (number, key): (usize, SessionKey)) {
         let mut payload = self.payload();
-        if self.rng.u8(..4) == 0 {
+        let fills = if self.plan.cap.is_some() { 2 } else { 4 };
+        if self.rng.u8(..fills) == 0 {
             payload = self.fill(sessions, (number, key)).unwrap_or(payload);
         }
         let before = self.gauge(sessions, &[(number, key)]);
+        let survey = self.plan.cap.map(|cap| (cap, self.survey(sessions)));
         let id = self.clients[number].id.clone().expect("it is open");
         let name = if self.rng.bool() { SessionRef::Id(&id) } else { SessionRef::Key(key) };
         let sent = sessions.send_to(name, payload.message());
         trace!(self, "send {} bytes to client {number}: {sent:?}", payload.bytes.len());
-        let taken = self.settle_sent(sessions, &before[0], &payload);
+        let taken = match survey {
+            Some((cap, survey)) => {
+                self.settle_capped(sessions, &survey, &[number], &payload, cap).unwrap_or(0) > 0
+            }
+            None => self.settle_sent(sessions, &before[0], &payload),
+        };
         match sent {
             Ok(()) => assert!(taken, "client {number}: accepted and not queued"),
             Err(Error::SessionNotFound) => {
@@ -146,8 +153,16 @@ impl Host {
     ) {
         let payload = self.payload();
         let before = self.gauge(sessions, to);
+        let survey = self.plan.cap.map(|cap| (cap, self.survey(sessions)));
         let delivery = send(sessions, payload.message());
         trace!(self, "broadcast {} bytes: {delivery:?}", payload.bytes.len());
+        if let Some((cap, survey)) = survey {
+            let to: Vec<_> = to.iter().map(|(number, _)| *number).collect();
+            let queued = self.settle_capped(sessions, &survey, &to, &payload, cap);
+            assert_eq!(delivery.queued + delivery.refused, to.len());
+            assert!(queued.is_none_or(|queued| queued == delivery.queued), "{delivery:?}");
+            return;
+        }
         let mut queued = 0;
         for gauge in &before {
             queued += usize::from(self.settle_sent(sessions, gauge, &payload));

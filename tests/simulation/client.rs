@@ -119,6 +119,10 @@ pub(crate) struct Client {
     pub(crate) may_go: bool,
     /// It broke while its outbox was full.
     pub(crate) may_be_slow: bool,
+    /// Messages for it may have been dropped that the model knows nothing of.
+    pub(crate) may_skip: bool,
+    /// A message that it was perhaps sent before it ended, and what that is on the wire.
+    pub(crate) perhaps: Option<(Rc<Payload>, usize)>,
     /// After how many seconds, at least and at most, it has to be told that it may come back.
     pub(crate) retry_due: Option<(u64, u64)>,
     /// When it was accepted, or was last forgiven a pause before its upgrade.
@@ -185,6 +189,8 @@ impl Client {
             end: None,
             may_go: false,
             may_be_slow: false,
+            may_skip: false,
+            perhaps: None,
             retry_due: None,
             accepted_at: 0,
             unheard: false,
@@ -375,7 +381,7 @@ impl Client {
                     assert_eq!(status, answer, "client {}: its answer", self.number);
                 }
                 Heard::Message { text, payload } => {
-                    self.ledger.deliver(self.number, text, &payload);
+                    self.ledger.deliver(self.number, text, &payload, self.may_skip);
                 }
                 Heard::Ping => {
                     self.pings_heard += 1;

@@ -26,6 +26,12 @@ impl Host {
         client.disconnected = true;
         // When a stop is over, so is every wait.
         client.may_go |= is_late;
+        let settled = disconnect.session.sent().messages + disconnect.session.dropped();
+        if let Some((payload, wire)) =
+            client.perhaps.take().filter(|_| settled > client.ledger.accepted)
+        {
+            client.ledger.promise(&payload, wire);
+        }
         client.check_counters(disconnect);
 
         let end = match client.end.take() {
@@ -61,7 +67,9 @@ impl Host {
         self.totals.sent.bytes += client.ledger.delivered.bytes;
         self.totals.received.messages += client.received.messages;
         self.totals.received.bytes += client.received.bytes;
-        self.totals.refused += u64::from(client.may_be_slow && end.cause == Cause::SlowConsumer);
+        // Where there is a cap on all outboxes, that was counted when it happened.
+        let was_refused = client.may_be_slow && self.plan.cap.is_none();
+        self.totals.refused += u64::from(was_refused && end.cause == Cause::SlowConsumer);
 
         let is_broken = matches!(
             end.cause,

@@ -24,7 +24,7 @@ impl Payload {
 
 /// Messages that were accepted for a client. Each is delivered whole, once and in order, or it is
 /// dropped and counted as that.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
     /// Accepted and not wholly written, each with its length on the wire.
     waiting: VecDeque<(Rc<Payload>, usize)>,
@@ -42,8 +42,19 @@ impl Ledger {
         self.accepted += 1;
     }
 
-    /// A message came.
-    pub(crate) fn deliver(&mut self, number: usize, text: Option<bool>, payload: &[u8]) {
+    /// A message came. Some before it may have been dropped, if that is so.
+    pub(crate) fn deliver(
+        &mut self,
+        number: usize,
+        text: Option<bool>,
+        payload: &[u8],
+        may_skip: bool,
+    ) {
+        if may_skip {
+            let is_it = |(promised, _): &(Rc<Payload>, usize)| promised.bytes == payload;
+            let skipped = self.waiting.iter().position(is_it).unwrap_or(0);
+            self.drop_oldest(false, skipped as u64);
+        }
         let Some((promised, wire)) = self.waiting.pop_front() else {
             panic!("client {number}: a message too many: {:?}", payload.escape_ascii());
         };
@@ -68,6 +79,18 @@ impl Ledger {
         for _ in 0..count {
             let dropped = self.waiting.remove(usize::from(begun));
             last = dropped.expect("more is said to be dropped than was accepted").1;
+            freed += last;
+        }
+        self.bytes -= freed;
+        self.dropped += count;
+        (freed, last)
+    }
+
+    /// The same for the newest.
+    pub(crate) fn drop_newest(&mut self, count: u64) -> (usize, usize) {
+        let (mut freed, mut last) = (0, 0);
+        for _ in 0..count {
+            last = self.waiting.pop_back().expect("as many were accepted").1;
             freed += last;
         }
         self.bytes -= freed;

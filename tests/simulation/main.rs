@@ -20,6 +20,7 @@ mod plan;
 mod pulse;
 mod rates;
 mod reader;
+mod relief;
 mod stopping;
 mod totals;
 mod world;

@@ -19,6 +19,8 @@ pub(crate) struct Plan {
     pub(crate) timeouts: Timeouts,
     /// The most that messages may take in an outbox.
     pub(crate) limit: usize,
+    /// The most that may wait in all outboxes together.
+    pub(crate) cap: Option<usize>,
     pub(crate) steps: u32,
     /// How many clients there are at a time.
     pub(crate) crowd: usize,
@@ -66,11 +68,19 @@ impl<const N: usize> Weights<N> {
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
-        let config = draw_config(rng);
+        let mut config = draw_config(rng);
+        let limit = config.max_outbox.max(config.max_message_size + MAX_OVERHEAD);
+        // Few are enough to meet it.
+        let cap = (rng.u8(..4) == 0).then(|| config.max_outbox + rng.usize(..=limit));
+        config.max_total_outbox = cap;
         config.validate().expect("a config is drawn from what is allowed");
+        // Several outboxes have to be full to meet a cap on all of them.
+        let windows = if cap.is_some() { 60 } else { 10 };
         Self {
             timeouts: Timeouts::of(&config),
-            limit: config.max_outbox.max(config.max_message_size + MAX_OVERHEAD),
+            limit,
+            // It always holds as much as one outbox does.
+            cap: cap.map(|cap| cap.max(limit)),
             config,
             steps: rng.u32(20..120),
             crowd: rng.usize(1..12),
@@ -80,7 +90,7 @@ impl Plan {
             acts: Weights::draw(rng, [60, 60, 24, 16, 8, 12, 6, 6, 24, 24, 4, 12, 20, 12, 1]),
             //   message, burst, fragments, ping, pong, close, violation, end, break, junk, window,
             //   open window, chop, step, withhold, nudge
-            doings: Weights::draw(rng, [40, 8, 12, 10, 3, 3, 2, 2, 2, 2, 10, 12, 4, 4, 8, 6]),
+            doings: Weights::draw(rng, [40, 8, 12, 10, 3, 3, 2, 2, 2, 2, windows, 12, 4, 4, 8, 6]),
             //   a client does something, the host does something, posts, connect, clock, stop
             turns: Weights::draw(rng, [60, 20, 6, 14, 30, 1]),
             polite: rng.u8(..=100),

@@ -18,6 +18,7 @@ pub(crate) struct Totals {
     pub(crate) rates: Rates,
     pub(crate) drains: Drains,
     pub(crate) door: Door,
+    pub(crate) relief: Relief,
 }
 
 /// What came of stops with a window.
@@ -32,6 +33,17 @@ pub(crate) struct Drains {
     pub(crate) asked: u64,
     /// Answers that said when to come back.
     pub(crate) retries: u64,
+}
+
+/// What came of a cap on all outboxes together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Relief {
+    /// Sends that met it, and those of which the model knew exactly who had to give way.
+    pub(crate) met: u64,
+    pub(crate) exact: u64,
+    /// Sessions that were closed for it, and those that lost messages.
+    pub(crate) closed: u64,
+    pub(crate) cut: u64,
 }
 
 /// What came of limits on newcomers.
@@ -73,6 +85,10 @@ impl Totals {
         self.refused += other.refused;
         self.rates.add(&other.rates);
         self.drains.add(&other.drains);
+        self.relief.met += other.relief.met;
+        self.relief.exact += other.relief.exact;
+        self.relief.closed += other.relief.closed;
+        self.relief.cut += other.relief.cut;
         self.door.full += other.door.full;
         self.door.told += other.door.told;
         self.door.holds += other.door.holds;
@@ -87,6 +103,8 @@ impl Totals {
         assert!(self.lost > 0 && self.dropped > self.lost && self.refused > 0, "{self:?}");
         self.rates.assert_varied();
         self.drains.assert_varied();
+        let Relief { met, exact, closed, cut } = self.relief;
+        assert!(met > exact && exact > 0 && closed > 0 && cut > 0, "{:?}", self.relief);
         let Door { full, told, holds } = self.door;
         assert!(full > told && told > 0 && holds > 0, "{:?}", self.door);
     }
