@@ -292,7 +292,9 @@ impl Client {
                 ..=(messages + greatest).saturating_sub(partial);
             assert!(right.contains(&queued), "client {number}: {queued} bytes wait, not {right:?}");
         }
-        self.may_be_past_half |= self.inflow > (most - CONTROL_RESERVE) / 2;
+        // Where the model does not know when pings are heard, pongs may come at any time.
+        let may_pong = self.meter.unsure && self.has_pinged();
+        self.may_be_past_half |= self.inflow > (most - CONTROL_RESERVE) / 2 || may_pong;
         self.inflow = queued;
     }
 

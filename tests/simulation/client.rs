@@ -350,6 +350,11 @@ impl Client {
         }
     }
 
+    /// Whether it waits for a pong.
+    pub(crate) fn has_pinged(&self) -> bool {
+        !self.pings.is_empty()
+    }
+
     /// The least and the most that pongs and pings take in its outbox.
     pub(crate) fn control_bytes(&self) -> (usize, usize) {
         let (mut least, mut most) = (0, 0);

@@ -98,7 +98,7 @@ impl Host {
             let outcome = outcomes.iter().find(|outcome| outcome.number == number);
             let outcome = outcome.expect("it was open");
             let wire = self.clients[number].format.wire_len(&payload.bytes);
-            self.check_single(outcome, wire, stats.queued_bytes, cap);
+            self.check_single(outcome, wire, (stats.queued_bytes, cap), times > 0);
             let is_alone =
                 before.queued == before.sizes.iter().map(|size| size.queued).sum::<usize>();
             let is_broken =
@@ -174,7 +174,13 @@ impl Host {
 
     /// Whether the one that was sent to was right to take it or not, and whether all together are
     /// within their cap.
-    fn check_single(&self, outcome: &Outcome, wire: Option<usize>, queued: usize, cap: usize) {
+    fn check_single(
+        &self,
+        outcome: &Outcome,
+        wire: Option<usize>,
+        (queued, cap): (usize, usize),
+        is_met: bool,
+    ) {
         let number = outcome.number;
         let limit = self.plan.limit;
         let Some(wire) = wire.filter(|wire| *wire <= limit) else {
@@ -187,7 +193,9 @@ impl Host {
         } else if !outcome.is_gone {
             let own = outcome.left - outcome.freed;
             let has_room = own == 0 || own + wire <= limit;
-            let is_among = outcome.freed > 0;
+            // Of the fullest one, perhaps nothing could be dropped.
+            let has_begun = own > 0 && self.clients[number].has_nothing_to_drop();
+            let is_among = outcome.freed > 0 || (is_met && has_begun);
             let is_full = queued + wire > cap;
             assert!(!has_room || is_among || is_full, "client {number}: refused in spite of room");
         }
