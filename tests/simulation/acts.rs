@@ -81,6 +81,9 @@ impl Host {
             2 => limit.saturating_sub(self.rng.usize(..20)),
             3 => (limit / 2).saturating_sub(self.rng.usize(..12)),
             4 => self.rng.usize(1010..1040).min(limit),
+            // Around what is written straight to a socket that waits for nothing else.
+            5 => self.rng.usize(8180..9000).min(limit),
+            6 if self.rng.bool() => self.rng.usize(..=limit),
             _ => self.rng.usize(..=limit.min(100)),
         };
         self.serial += 1;

@@ -225,6 +225,10 @@ impl Host {
                         ErrorKind::PermissionDenied,
                     ],
                 );
+                if rng.u8(..3) == 0 {
+                    // What it still said and the failure come in one tick.
+                    client.transmit(client.backlog.len());
+                }
                 client.failed = Some(kind);
                 if rng.bool() { client.peer.fail(kind) } else { client.peer.reset(kind) }
             }
