@@ -428,11 +428,12 @@ fn a_stop_just_before_a_request_is_looked_at_is_one_before_it() {
 #[test]
 fn one_who_may_not_speak_at_its_last_chance_is_heard_before_its_turn() {
     let half = seconds(1) / 2;
+    let quarter = half / 2;
     let mut house = House::with(Config {
         max_messages_per_second: Some(1),
         rate_policy: RatePolicy::Delay,
         heartbeat_interval: half,
-        heartbeat_timeout: half + half / 2,
+        heartbeat_timeout: half + quarter,
         ..Config::default()
     });
     let clients = house.join_many(5);
@@ -444,9 +445,9 @@ fn one_who_may_not_speak_at_its_last_chance_is_heard_before_its_turn() {
         client.send(&wire::text("two"));
     }
     house.notes();
-    house.advance(seconds(1) - half / 4);
+    house.advance(half + quarter);
     assert!(house.notes().is_empty());
-    house.advance(half / 4);
+    house.advance(quarter);
     let waiting = house.sessions().client_count();
     assert!(waiting > 0);
     assert_eq!(house.notes().iter().filter(|note| note.ends_with("says two")).count(), waiting);

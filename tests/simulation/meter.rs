@@ -59,6 +59,7 @@ impl Bucket {
 
 /// What one client may say.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what is known of it is independent")]
 pub(crate) struct Meter {
     policy: RatePolicy,
     messages: Option<Bucket>,

@@ -57,9 +57,9 @@ impl Reader {
         self.status
     }
 
-    /// Once a response came: what it says of when to come back.
-    pub(crate) fn retry_after(&self) -> Option<Option<u64>> {
-        self.status.map(|_| self.retry_after)
+    /// The response that came: its status, and when it lets the client come back.
+    pub(crate) fn answer(&self) -> Option<(u16, Option<u64>)> {
+        Some((self.status?, self.retry_after))
     }
 
     /// How many bytes of something unfinished are there.

@@ -49,6 +49,7 @@ impl Order {
 
 /// A stop that goes on.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "what is known of it is independent")]
 pub(crate) struct Stop {
     /// When it is over at the latest.
     pub(crate) deadline: u64,
@@ -319,8 +320,9 @@ impl Client {
     /// Checks what it was told of when to come back.
     pub(crate) fn check_retry(&mut self, is_stopping: bool) -> bool {
         let number = self.number;
-        let Some(told) = self.reader.retry_after() else { return false };
-        assert!(told.is_none() || is_stopping, "client {number} is told to come back");
+        let Some((status, told)) = self.reader.answer() else { return false };
+        let may_return = is_stopping && status == 503;
+        assert!(told.is_none() || may_return, "client {number} is told to come back");
         let Some((least, most)) = self.retry_due.take() else { return false };
         let is_right = told.is_some_and(|told| (least..=most).contains(&told));
         assert!(is_right, "client {number} may come back after {told:?} s: {least} to {most}");
