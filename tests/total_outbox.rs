@@ -239,6 +239,28 @@ fn sockets_that_linger_and_sessions_that_close_give_way_as_well() {
 }
 
 #[test]
+fn an_outbox_that_is_emptied_by_what_it_loses_is_told_to_have_drained() {
+    for policy in [SlowConsumer::DropNewest, SlowConsumer::DropOldest] {
+        let mut house = with(policy, 12_500);
+        let _stuck = ["a", "b"].map(|id| join_stuck(&mut house, id));
+        let _healthy = house.join("c");
+        house.notes();
+        let large = "x".repeat(6_000);
+        for id in ["a", "b"] {
+            house.sessions().send_to(id, &large).expect("room");
+        }
+        house.settle();
+        assert!(house.notes().is_empty());
+        house.sessions().send_to("c", &word(0).repeat(20)).expect("others give way");
+        assert_eq!((queued(&mut house, "a"), queued(&mut house, "b")), (Some(0), Some(0)));
+        house.settle();
+        let mut notes = house.notes();
+        notes.sort();
+        assert_eq!(notes, ["a drains", "b drains"], "{policy:?}");
+    }
+}
+
+#[test]
 fn what_waits_on_a_socket_that_lingers_is_told_as_it_counts() {
     let mut house = with(SlowConsumer::Close, 10_000);
     let stuck = join_stuck(&mut house, "a");

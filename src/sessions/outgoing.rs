@@ -209,7 +209,10 @@ impl Outgoing {
         if !room {
             match self.find_room(connection, wire) {
                 Push::Queued => {}
-                other => return other,
+                other => {
+                    self.mark_if_emptied(key, connection);
+                    return other;
+                }
             }
         }
         let Stage::Session(session) = &mut connection.stage else {

@@ -36,6 +36,18 @@ impl Outgoing {
         self.record_dropped(session, lost);
     }
 
+    /// Has an outbox flushed that was emptied by what it lost, if somebody waits for that: the host
+    /// to be told that it has drained, or a raw session that is closing. No socket tells of it.
+    #[cold]
+    pub(super) fn mark_if_emptied(&mut self, key: SessionKey, connection: &mut Connection) {
+        if let Stage::Session(session) = &connection.stage
+            && session.outbox.is_empty()
+            && (connection.readiness.past_half || !session.is_open())
+        {
+            self.mark(key, &mut connection.readiness, &session.outbox);
+        }
+    }
+
     fn drop_newest(&mut self, session: &mut Session, limit: usize) {
         let before = session.outbox.queued_bytes();
         let dropped = session.outbox.drop_newest(&mut self.pool, limit);
@@ -127,8 +139,9 @@ impl Sessions {
             }
             Stage::Session(session) => self.outgoing.drop_oldest(session, 0, level),
             // What it had to say was counted as lost when its session ended.
-            Stage::Lingering(_) | Stage::Handshake(_) => self.drop_connection(key),
+            Stage::Lingering(_) | Stage::Handshake(_) => return self.drop_connection(key),
         }
+        self.outgoing.mark_if_emptied(key, connection);
     }
 }
 
