@@ -138,7 +138,10 @@ impl Host {
                 );
                 client.phase = Phase::Gone;
             }
-            Phase::Gone => assert!(is_dropped, "client {number} is kept, and was refused"),
+            Phase::Gone => {
+                let is_silent = is_dropped && client.answer.is_none();
+                assert!(is_silent, "client {number} was to be closed without a word");
+            }
             Phase::Lingering { .. } | Phase::Waiting => {}
         }
         if is_refused {
