@@ -32,7 +32,7 @@ use totals::Totals;
 use world::World;
 
 /// How many seeds a plain `cargo test` runs.
-const SEEDS: u64 = 2000;
+const SEEDS: u64 = 3000;
 
 /// Runs one seed, and says how many ticks it took.
 fn run(seed: u64, is_traced: bool) -> (u64, Totals) {

@@ -47,6 +47,11 @@ impl Host {
                 } else if until <= self.now {
                     client.wake(is_paused, self.now, &self.plan.timeouts);
                     self.totals.rates.wakes += 1;
+                    if client.pulse.uncertain {
+                        // It is given up right now, so it was read at once as its last chance.
+                        client.lose_track(is_paused, self.now, &self.plan.timeouts);
+                        others += 1;
+                    }
                 } else {
                     client.check_unread();
                 }

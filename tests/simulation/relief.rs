@@ -7,7 +7,7 @@ use majordomo::{Cause, Session, SessionKey, Sessions, SlowConsumer};
 
 use crate::client::{Client, End, Phase};
 use crate::host::{Host, trace};
-use crate::ledger::Payload;
+use crate::ledger::{Ledger, Payload};
 
 /// The part of the cap that has to be free once some have given way.
 const FREE_PART: usize = 8;
@@ -31,6 +31,14 @@ struct Size {
     queued: usize,
     written: u64,
     dropped: u64,
+}
+
+/// What a session may have come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Order {
+    TakenFirst,
+    DroppedFirst,
+    NotTaken,
 }
 
 /// What became of one of them.
@@ -281,32 +289,37 @@ impl Client {
         queued: usize,
     ) -> (bool, usize, usize) {
         let begun = self.reader.is_within_message();
-        for (is_taken, meant) in [(true, meant), (false, None)] {
-            let mut ledger = self.ledger.clone();
-            let wire = match meant {
-                Some((payload, wire)) => {
-                    ledger.promise(payload, wire);
-                    wire
-                }
-                None if is_taken => continue,
-                None => 0,
-            };
-            // A message that is written wholly is delivered before anything is dropped.
-            let has_many = ledger.waiting() >= dropped;
-            if !has_many {
-                continue;
-            }
-            let (freed, last) = if policy == SlowConsumer::DropNewest {
-                ledger.drop_newest(dropped)
+        let drop = |ledger: &mut Ledger| {
+            // A message that was written wholly is delivered before anything is dropped.
+            if ledger.waiting() < dropped {
+                None
+            } else if policy == SlowConsumer::DropNewest {
+                Some(ledger.drop_newest(dropped))
             } else {
-                ledger.drop_oldest(begun, dropped)
-            };
-            if gone + freed == queued + wire {
-                if is_taken {
-                    self.inflow += wire;
+                Some(ledger.drop_oldest(begun, dropped))
+            }
+        };
+        // In a round of many, others may have made it give way before its turn came, or after.
+        for order in [Order::TakenFirst, Order::DroppedFirst, Order::NotTaken] {
+            let mut ledger = self.ledger.clone();
+            let (found, wire) = match (order, meant) {
+                (Order::NotTaken, _) => (drop(&mut ledger), 0),
+                (_, None) => continue,
+                (Order::TakenFirst, Some((payload, wire))) => {
+                    ledger.promise(payload, wire);
+                    (drop(&mut ledger), wire)
                 }
+                (Order::DroppedFirst, Some((payload, wire))) => {
+                    let found = drop(&mut ledger);
+                    ledger.promise(payload, wire);
+                    (found, wire)
+                }
+            };
+            let Some((freed, last)) = found else { continue };
+            if gone + freed == queued + wire {
+                self.inflow += wire;
                 self.ledger = ledger;
-                return (is_taken, freed, last);
+                return (order != Order::NotTaken, freed, last);
             }
         }
         panic!(
