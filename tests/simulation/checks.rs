@@ -81,6 +81,7 @@ impl Host {
         let may_be_full = self.plan.config.max_sessions.is_some();
         let (may_be_stopped, is_surely_stopped) = self.may_refuse_unasked(number);
         let mut is_refused = false;
+        let gave_way = self.relieved == self.tick;
         let is_crowded = self.is_crowded(number);
         let client = &mut self.clients[number];
         client.listen();
@@ -93,7 +94,9 @@ impl Host {
             Phase::Closing { .. } => assert!(!is_dropped, "client {number} is not told of"),
             Phase::Handshake { deadline } if is_dropped => {
                 let is_over = deadline <= now || client.ended || client.failed.is_some();
-                assert!(is_over || is_crowded || is_stopping, "client {number} is dropped");
+                // Its answer may have had to give way.
+                let is_right = is_over || is_crowded || is_stopping || gave_way;
+                assert!(is_right, "client {number} is dropped");
                 client.phase = Phase::Gone;
             }
             Phase::Handshake { deadline } if client.is_parked() => {

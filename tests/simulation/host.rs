@@ -35,6 +35,8 @@ pub(crate) struct Host {
     pub(crate) totals: Totals,
     /// How often limits on what sessions may say were met before this tick.
     pub(crate) met: u64,
+    /// The last tick in which some gave way for the cap on all outboxes.
+    pub(crate) relieved: u64,
     pub(crate) handle: Option<Handle<Host>>,
     pub(crate) posted: u64,
     pub(crate) performed: u64,
@@ -74,6 +76,7 @@ impl Host {
             parked: Vec::new(),
             totals: Totals::default(),
             met: 0,
+            relieved: 0,
             handle: None,
             posted: 0,
             performed: 0,

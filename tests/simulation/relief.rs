@@ -202,7 +202,7 @@ impl Host {
             let own = outcome.left - outcome.freed;
             let has_room = own == 0 || own + wire <= limit;
             // Of the fullest one, perhaps nothing could be dropped.
-            let has_begun = own > 0 && self.clients[number].has_nothing_to_drop();
+            let has_begun = own > 0 && self.clients[number].has_nothing_to_drop(false);
             let is_among = outcome.freed > 0 || (is_met && has_begun);
             let is_full = queued + wire > cap;
             assert!(!has_room || is_among || is_full, "client {number}: refused in spite of room");
@@ -245,13 +245,16 @@ impl Host {
             }
         }
         for outcome in outcomes {
-            let Outcome { number, left, freed, last, .. } = *outcome;
+            let Outcome { number, left, freed, last, is_taken, .. } = *outcome;
             let excess = left.saturating_sub(level);
             // The one that is sent to may have had to make room in its own outbox before.
             if number == to && left + wire > self.plan.limit {
                 continue;
             }
-            let is_enough = freed >= excess || self.clients[number].has_nothing_to_drop();
+            // What has begun, and what is no message, stays.
+            let client = &self.clients[number];
+            let may_stay = client.has_nothing_to_drop(is_taken) || client.reader.partial() > 0;
+            let is_enough = freed >= excess || may_stay;
             assert!(is_enough, "client {number} is above {level}: {outcome:?}");
             let is_least = freed == 0 || freed - last < excess;
             assert!(is_least, "client {number} is cut too far below {level}: {outcome:?}");
@@ -261,6 +264,7 @@ impl Host {
     /// Some gave way. Whoever is about to go may have as well.
     fn note_relief(&mut self, before: &Survey, outcomes: &[Outcome]) {
         self.totals.relief.met += 1;
+        self.relieved = self.tick;
         for outcome in outcomes {
             self.totals.relief.closed += u64::from(outcome.is_gone);
             self.totals.relief.cut += u64::from(outcome.freed > 0);
@@ -328,8 +332,9 @@ impl Client {
         );
     }
 
-    /// Whether nothing waits for it that has not begun.
-    fn has_nothing_to_drop(&self) -> bool {
-        self.ledger.waiting() <= u64::from(self.reader.is_within_message())
+    /// Whether nothing waits for it that has not begun, besides a message that it was just sent.
+    fn has_nothing_to_drop(&self, besides: bool) -> bool {
+        let begun = u64::from(self.reader.is_within_message());
+        self.ledger.waiting() <= begun + u64::from(besides)
     }
 }
