@@ -143,10 +143,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 
     /// Reads from a connection until it is drained or its budget is spent.
     fn read(&mut self, key: SessionKey) {
-        if let Some(mut unread) = self.sessions.take_unread(key) {
-            let left = self.take_in(key, &mut unread);
-            unread.drain(..unread.len() - left);
-            self.sessions.keep_unread(key, unread);
+        if let Some(unread) = self.sessions.take_unread(key) {
+            self.take_up(key, unread);
         }
         let mut budget = READ_BUDGET;
         while self.sessions.may_read(key) {
@@ -178,6 +176,14 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 }
             }
         }
+    }
+
+    /// Acts on bytes that were read before.
+    #[inline(never)]
+    fn take_up(&mut self, key: SessionKey, mut unread: Vec<u8>) {
+        let left = self.take_in(key, &mut unread);
+        unread.drain(..unread.len() - left);
+        self.sessions.keep_unread(key, unread);
     }
 
     /// Acts on `count` bytes at the front of the buffer.

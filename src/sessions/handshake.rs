@@ -101,7 +101,8 @@ impl Handshake {
         self.is_at_start() && self.outbox.is_empty() && self.unread.is_empty()
     }
 
-    /// Whether its next byte may be looked at.
+    /// Whether its next byte may be looked at. The first one is that of what was read before: the
+    /// tick takes that up before it reads.
     pub(crate) fn may_go_on(&self) -> bool {
         match &self.step {
             Step::Reading(_) if self.is_at_start() => {
@@ -110,11 +111,6 @@ impl Handshake {
             Step::Reading(_) => true,
             Step::Asked | Step::Parked(_) => false,
         }
-    }
-
-    /// Whether anything may be read for it: what was read before comes first.
-    pub(crate) fn is_read(&self) -> bool {
-        self.unread.is_empty() && self.may_go_on()
     }
 
     /// Begins a tick, and takes what was read before if its turn has come.

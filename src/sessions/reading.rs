@@ -66,7 +66,7 @@ impl Sessions {
         let Some(connection) = self.table.get(key) else { return Reading::Nothing };
         match &connection.stage {
             Stage::Session(session) if is_read(session) => Reading::Session,
-            Stage::Handshake(handshake) if handshake.is_read() => Reading::Handshake,
+            Stage::Handshake(handshake) if handshake.may_go_on() => Reading::Handshake,
             // What comes behind a parked request stays in the socket.
             Stage::Session(_) | Stage::Handshake(_) => Reading::Nothing,
             Stage::Lingering(_) => Reading::Lingering,
