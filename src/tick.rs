@@ -234,6 +234,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     fn serve(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
         let mut taken = 0;
         while taken < input.len() {
+            // What a callback does now, such as a stop, counts for what the host is asked.
+            self.dispatch();
             let Some(unfinished) = self.sessions.take_unfinished(key) else { break };
             taken += match unfinished {
                 Unfinished::Head(head) => self.read_head(key, head, &input[taken..]),
@@ -273,7 +275,6 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             return taken;
         }
         let Posted { head, body } = posted;
-        self.dispatch();
         let mut slots = HeaderSlots::new();
         match Request::parse(&head, &mut slots) {
             Ok(request) if self.ask(key, &request, body.bytes()) => {
@@ -295,8 +296,6 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return 0;
             }
         };
-        // What a callback does now, such as a stop, counts for what the host is asked.
-        self.dispatch();
         let Verdict::Ask { body: length } = self.sessions.examine(key, &request) else { return 0 };
         let Some(body) = rest.get(..length) else {
             self.sessions.await_body(key, (&request, head), length, rest);

@@ -551,3 +551,27 @@ fn a_host_that_stops_in_the_callback_answers_that_request_and_closes() {
     assert_eq!(client.answers(), ["200 close bye"]);
     assert!(client.is_ended());
 }
+
+#[test]
+fn a_stop_in_a_callback_that_comes_before_a_request_counts_for_it() {
+    let (mut house, told) = deferring(kept());
+    house.handler().on_connect(|context, _| {
+        context.sessions().stop(StopOptions::default()).expect("it runs");
+    });
+    let (newcomer, mut half, mut kept) = (house.dial(), house.dial(), house.dial());
+    house.hear(&kept, &get("/"));
+    house.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
+    house.hear(&half, &request("POST /", &["Content-Length: 4"]));
+    assert_eq!(kept.answers(), ["200 keep-alive"]);
+    // All three in one tick, and `on_connect` is told when the second is looked at.
+    house.hear(&newcomer, &wire::upgrade("/", &[]));
+    let (_, ticket) = told.recv().expect("asked");
+    house.sessions().decide(ticket, Decision::admit()).expect("parked");
+    half.send(b"body");
+    kept.send(&get("/"));
+    house.settle();
+    for client in [&mut half, &mut kept] {
+        assert_eq!(client.answers(), ["503 close the server is stopping"]);
+    }
+    assert!(told.try_recv().is_err(), "the host was asked about neither");
+}
