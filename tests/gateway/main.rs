@@ -6,6 +6,7 @@
 mod gateway;
 
 mod admission;
+mod api;
 mod backlog;
 mod control;
 mod draining;
@@ -14,9 +15,11 @@ mod exhaustion;
 mod flooding;
 mod footprint;
 mod guard;
+mod http;
 mod liveness;
 mod log;
 mod messages;
+mod readme;
 mod settings;
 mod stopping;
 mod streams;

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use majordomo::Response;
 use serde::Serialize;
-use serde_json::json;
 
 /// An answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +16,13 @@ pub(crate) struct Answer {
     pub(crate) headers: Vec<(&'static str, String)>,
     /// Its body.
     pub(crate) body: Vec<u8>,
+}
+
+/// The body of an answer that is an error.
+#[derive(Serialize)]
+struct Failure<'a> {
+    error: &'a str,
+    detail: &'a str,
 }
 
 impl Answer {
@@ -33,8 +39,7 @@ impl Answer {
 
     /// An error by its name, with what a person needs to know.
     pub(crate) fn error(status: u16, name: &str, detail: &str) -> Self {
-        let detail = shortened(detail);
-        Self::json(status, &json!({ "error": name, "detail": detail }))
+        Self::json(status, &Failure { error: name, detail: &shortened(detail) })
     }
 
     /// It was done, and there is nothing to say about it: 204.
