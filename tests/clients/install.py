@@ -51,7 +51,7 @@ def cargo():
     return (build("--example", "with_tungstenite"),)
 
 
-PYPI = "websockets and aiohttp, from PyPI"
+PYPI = "websockets, aiohttp and schemathesis, from PyPI"
 
 # How to get the clients. Each gives the commands that start them.
 CLIENTS = {

@@ -72,10 +72,12 @@ class Gateway:
         )
         self.log = Lines(self.process.stderr)
         self.events = Lines(self.process.stdout) if stdio else None
-        self.urls = []
+        self.urls, self.admin = [], None
         while (line := self.log.next()) and " open files" not in line:
             if found := re.search(r" listening on (\S+)", line):
                 self.urls.append(found[1])
+            elif found := re.search(r" admin on (\S+)", line):
+                self.admin = found[1]
         if line is None:
             raise RuntimeError(f"the gateway did not start:\n{self.log.tail()}")
 
