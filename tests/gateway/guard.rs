@@ -11,7 +11,7 @@ use crate::gateway::{Client, Gateway, WS, command, run};
 const TOKEN: &str = "a-token-of-some-length";
 
 /// Asks, and gives the status and the body.
-fn get(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+pub(crate) fn get(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
     let url = gateway.admin.as_ref().expect("it has an admin plane");
     let host = url.trim_start_matches("http://").trim_end_matches('/');
     let own = [("Host", host)];

@@ -20,6 +20,7 @@ mod liveness;
 mod log;
 mod messages;
 mod readme;
+mod metrics;
 mod settings;
 mod stopping;
 mod streams;

@@ -44,12 +44,14 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     let admin = admin.map(Admin::spawn).transpose()?;
     // What was gathered in a tick is handed over when the tick is done, so the loop is turned here.
-    let mut stopped = false;
-    while !stopped {
-        if manager.handler().end_tick() {
-            manager.sessions().pause_all_reads();
+    hand_over(&mut manager);
+    loop {
+        let turn = manager.turn(None)?;
+        hand_over(&mut manager);
+        manager.handler().count_turn(turn.started.elapsed());
+        if turn.stopped {
+            break;
         }
-        stopped = manager.turn(None)?.stopped;
     }
     manager.handler().finish();
     if let Some(admin) = admin {
@@ -57,6 +59,13 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// Hands over what was gathered for the drivers.
+fn hand_over(manager: &mut SessionManager<Gateway>) {
+    if manager.handler().end_tick() {
+        manager.sessions().pause_all_reads();
+    }
 }
 
 fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {

@@ -11,7 +11,6 @@ mod console;
 mod control;
 mod courier;
 mod guard;
-#[allow(dead_code, reason = "served in the next step")]
 pub(crate) mod metrics;
 mod plane;
 

@@ -5,8 +5,8 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use majordomo::{
-    Admission, Arrival, Context, Decision, Disconnect, Handle, Handler, Message, Phase, SessionKey,
-    Sessions, StopOptions, Ticket, Traffic,
+    Admission, Arrival, Cause, Context, Decision, Disconnect, Handle, Handler, Message, Phase,
+    SessionKey, Sessions, StopOptions, Ticket, Traffic,
 };
 use serde_json::json;
 
@@ -16,6 +16,7 @@ use super::console;
 use super::control::{self, Link};
 use super::courier::{Courier, Finish, Note};
 use super::guard::{Guard, SUBPROTOCOL};
+use super::metrics::{self, Snapshot};
 use crate::driver::Incoming;
 use crate::gateway::{Gateway, LinkId};
 
@@ -104,16 +105,17 @@ impl Plane {
 
     /// Forgets a link that is too slow: nothing waits for it any more.
     pub(super) fn give_up(&mut self, key: SessionKey) {
-        self.unlink(key, "slow_consumer");
+        self.unlink(key, Cause::SlowConsumer);
     }
 
-    fn unlink(&mut self, key: SessionKey, cause: &str) {
+    fn unlink(&mut self, key: SessionKey, cause: Cause) {
         let Some(link) = self.links.remove(&key) else { return };
         // What it said before it left counts.
         self.post_commands();
         let id = LinkId::Control(link.number);
         log::info!("the driver at {id} is gone: {cause}");
-        let _ = self.gateway.post(move |gateway, sessions| gateway.remove_link(sessions, id));
+        let _ =
+            self.gateway.post(move |gateway, sessions| gateway.remove_link(sessions, id, cause));
     }
 
     /// Answers a request of the HTTP API.
@@ -175,6 +177,10 @@ impl Handler for Plane {
                 Box::new(move || ready(phase))
             }),
             _ if path.starts_with("/api/") => self.serve_api(request),
+            "/metrics" => self.ask(request.ticket(), |gateway, sessions| {
+                let snapshot = gateway.snapshot(sessions);
+                Box::new(move || figures(&snapshot))
+            }),
             _ => respond(Answer::error(404, "not_found", &format!("there is nothing at {path}"))),
         }
     }
@@ -203,7 +209,7 @@ impl Handler for Plane {
 
     fn on_disconnect(&mut self, _: &mut Sessions, disconnect: Disconnect) {
         if let Some(&LinkKey(key)) = disconnect.session.data() {
-            self.unlink(key, disconnect.cause.as_str());
+            self.unlink(key, disconnect.cause);
         }
     }
 }
@@ -221,6 +227,12 @@ fn ready(phase: Phase) -> Answer {
         Phase::Running => Answer::json(200, &json!({ "status": "ready" })),
         _ => Answer::json(503, &json!({ "status": "stopping" })),
     }
+}
+
+fn figures(snapshot: &Snapshot) -> Answer {
+    let body = metrics::render(snapshot).into_bytes();
+    let content_type = metrics::CONTENT_TYPE;
+    Answer { status: 200, content_type, headers: Vec::new(), body }
 }
 
 fn stopped() -> Answer {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use majordomo::Sessions;
 
+use crate::admin::metrics::LinkFigures;
 use crate::driver::{Outlet, Pressure};
 use crate::protocol::Journal;
 
@@ -110,6 +111,15 @@ impl Links {
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// What waits for each driver.
+    pub(super) fn figures(&self) -> Vec<LinkFigures> {
+        let figures = self.0.iter().map(|link| {
+            let backlog = link.journal.len() + link.outlet.backlog().bytes();
+            LinkFigures { name: link.id.to_string(), backlog }
+        });
+        figures.collect()
     }
 
     pub(super) fn is_any_high(&self) -> bool {

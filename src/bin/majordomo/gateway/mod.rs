@@ -6,14 +6,15 @@
 mod answers;
 mod commands;
 mod door;
+mod figures;
 mod link;
 mod reports;
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use majordomo::{
-    Arrival, Context, Decision, Disconnect, Handler, ListenUrl, Message, SessionId, Sessions,
-    State, StopOptions,
+    Arrival, Cause, Context, Decision, Disconnect, Handler, ListenUrl, Message, SessionId,
+    Sessions, State, StopOptions,
 };
 
 use crate::driver::{Incoming, Outlet};
@@ -21,6 +22,7 @@ use crate::protocol::Ended;
 use crate::settings::{Mode, Settings};
 
 use self::door::Door;
+use self::figures::Figures;
 use self::link::Links;
 use self::reports::SessionReport;
 
@@ -44,6 +46,7 @@ pub(crate) struct Gateway {
     listen: Vec<String>,
     /// The ways to the drivers.
     links: Links,
+    figures: Figures,
 }
 
 impl Gateway {
@@ -61,6 +64,7 @@ impl Gateway {
             epoch: SessionId::generate()?,
             listen: Vec::new(),
             links: Links::default(),
+            figures: Figures::new(SystemTime::now()),
         })
     }
 
@@ -95,8 +99,9 @@ impl Gateway {
     }
 
     /// A driver is gone: nothing waits for it any more.
-    pub(crate) fn remove_link(&mut self, sessions: &mut Sessions, id: LinkId) {
+    pub(crate) fn remove_link(&mut self, sessions: &mut Sessions, id: LinkId, cause: Cause) {
         self.links.remove(id);
+        self.figures.count_closed_link(cause);
         self.handle_relief(sessions);
     }
 
@@ -197,6 +202,7 @@ impl Handler for Gateway {
     }
 
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        self.figures.count_message();
         if !self.links.is_empty() {
             self.links.tell(|journal| journal.message(context.id(), message));
             self.links.hand_over_if_full(context.sessions());

@@ -1,0 +1,306 @@
+//! The figures: what clients and drivers did is told where a scraper asks.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::net::TcpStream;
+
+use serde_json::json;
+
+use crate::control::{ADMIN, Link};
+use crate::gateway::{Client, Gateway, LINES, RawClient, WS};
+use crate::guard::get;
+
+/// What a scrape says, by name and labels.
+#[derive(Debug)]
+struct Figures(HashMap<String, f64>);
+
+impl Figures {
+    fn scrape(gateway: &Gateway) -> Self {
+        let (status, text) = get(gateway, "/metrics", &[]);
+        assert_eq!(status, 200, "{text}");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let samples = samples.map(|line| {
+            let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+            (name.to_owned(), value.parse().expect("a number"))
+        });
+        Self(samples.collect())
+    }
+
+    /// A figure without its prefix, none if it is not told.
+    fn find(&self, name: &str) -> Option<f64> {
+        self.0.get(&format!("majordomo_{name}")).copied()
+    }
+
+    /// A count.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a count")]
+    fn of(&self, name: &str) -> u64 {
+        let value = self.find(name).unwrap_or_else(|| panic!("no {name} in {self:#?}"));
+        assert!(value >= 0.0 && value.fract() == 0.0, "{name} {value}");
+        value as u64
+    }
+
+    /// The family's counts by the value of its one label, without those that are 0.
+    fn by_label(&self, family: &str) -> Vec<(&str, u64)> {
+        let prefix = format!("majordomo_{family}{{");
+        let mut counts: Vec<_> = self
+            .0
+            .keys()
+            .filter_map(|name| {
+                let label = name.strip_prefix(&prefix)?.split('"').nth(1).expect("a label");
+                Some((label, self.of(name.strip_prefix("majordomo_").expect("it has it"))))
+            })
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        counts.sort_unstable();
+        counts
+    }
+}
+
+fn join(gateway: &Gateway, id: &str) -> Client {
+    Client::connect(&format!("{}/?id={id}", gateway.url()))
+}
+
+/// Waits for the next end of a session, which has this cause.
+fn ended(link: &mut Link, cause: &str) {
+    loop {
+        let event = link.next();
+        if event["event"] == "disconnect" {
+            assert_eq!(event["cause"], cause, "{event}");
+            return;
+        }
+    }
+}
+
+/// A connection that nobody speaks WebSocket on but who writes the bytes.
+fn stream(gateway: &Gateway) -> TcpStream {
+    let authority = gateway.url().strip_prefix("ws://").expect("it speaks WebSocket");
+    TcpStream::connect(authority).expect("it listens")
+}
+
+const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
+    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+/// A message, with a bit that nobody has agreed on.
+const RESERVED_BIT: &[u8] = b"\xC1\x80\0\0\0\0";
+
+#[test]
+fn the_figures_tell_what_clients_did() {
+    let flags = [
+        WS,
+        LINES,
+        ADMIN,
+        "--mode=echo",
+        "--session-id=query:id",
+        "--duplicate-id=replace",
+        "--max-message-size=64KiB",
+        "--max-outbox=64KiB",
+    ];
+    let gateway = Gateway::start(&flags);
+    let before = Figures::scrape(&gateway);
+    assert_eq!(before.of("driver_links"), 0);
+    assert_eq!(before.by_label("disconnects_total"), []);
+    let (mut link, ..) = Link::new(&gateway);
+
+    let mut web = join(&gateway, "web");
+    for text in ["hello", "hi"] {
+        web.send(text);
+        assert_eq!(web.text(), text);
+    }
+    let mut raw = RawClient::connect(&gateway.urls[1]);
+    raw.send(b"grinning\n");
+    assert_eq!(raw.line(), "grinning");
+
+    for _ in 0..3 {
+        join(&gateway, "polite").close(4000, "bye");
+        ended(&mut link, "client_closed");
+    }
+    for _ in 0..2 {
+        drop(join(&gateway, "lost"));
+        ended(&mut link, "connection_lost");
+    }
+    let shown_out = join(&gateway, "shown");
+    link.tell(&json!({"command": "close", "session": "shown"}));
+    assert_eq!(shown_out.close_code(), 1000);
+    ended(&mut link, "removed");
+    let replaced = join(&gateway, "twice");
+    let _twice = join(&gateway, "twice");
+    assert_eq!(replaced.close_code(), 1008);
+    ended(&mut link, "replaced");
+    stream(&gateway).write_all(&[UPGRADE, RESERVED_BIT].concat()).expect("sent");
+    ended(&mut link, "protocol_error");
+    let mut loud = join(&gateway, "loud");
+    loud.send("x".repeat((64 << 10) + 1));
+    assert_eq!(loud.close_code(), 1009);
+    ended(&mut link, "message_too_big");
+
+    let figures = Figures::scrape(&gateway);
+    assert_eq!(figures.of(r#"sessions{state="active",protocol="websocket"}"#), 2);
+    assert_eq!(figures.of(r#"sessions{state="active",protocol="raw"}"#), 1);
+    let causes = [
+        ("client_closed", 3),
+        ("connection_lost", 2),
+        ("message_too_big", 1),
+        ("protocol_error", 1),
+        ("removed", 1),
+        ("replaced", 1),
+    ];
+    assert_eq!(figures.by_label("disconnects_total"), causes);
+    assert_eq!(figures.of("connects_total"), 3 + 9);
+    assert_eq!(figures.of("accepted_total"), 3 + 9);
+    for direction in ["received", "sent"] {
+        assert_eq!(figures.of(&format!("{direction}_messages_total")), 3);
+        assert_eq!(figures.of(&format!("{direction}_bytes_total")), 5 + 2 + 8);
+    }
+    // Every turn is counted, with what it heard.
+    assert_eq!(figures.of("tick_messages_sum"), 3);
+    let turns = figures.of("tick_messages_count");
+    assert!(turns > before.of("tick_messages_count"));
+    assert_eq!(figures.of("tick_duration_seconds_count"), turns);
+    let worked = figures.find("tick_duration_seconds_sum").expect("a sum");
+    assert!(worked > 0.0 && worked < 60.0, "{worked}");
+}
+
+#[test]
+fn the_figures_tell_who_never_became_a_session() {
+    let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id"]);
+    let _web = join(&gateway, "taken");
+    let refused = |id: &str| {
+        let url = format!("{}/?id={id}", gateway.url());
+        Client::try_connect(&url, &[]).expect_err(id).status()
+    };
+    for _ in 0..2 {
+        assert_eq!(refused("taken"), 409);
+    }
+    assert_eq!(refused(&"x".repeat(300)), 400);
+    for words in [&b"\x16\x03\x01"[..], b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"] {
+        let mut stream = stream(&gateway);
+        stream.write_all(words).expect("sent");
+        stream.shutdown(std::net::Shutdown::Write).expect("it is open");
+        std::io::copy(&mut stream, &mut std::io::sink()).expect("an answer and the end");
+    }
+    let figures = Figures::scrape(&gateway);
+    let reasons =
+        [("duplicate_id", 2), ("not_http", 1), ("refused_by_host", 1), ("upgrade_required", 1)];
+    assert_eq!(figures.by_label("handshake_failures_total"), reasons);
+    assert_eq!((figures.of("accepted_total"), figures.of("connects_total")), (6, 1));
+}
+
+#[test]
+fn the_figures_tell_of_limits_that_were_met() {
+    let flags = [WS, LINES, ADMIN, "--mode=echo", "--max-outbox=64KiB", "--max-message-size=64KiB"];
+    let gateway = Gateway::start(&flags);
+    let (mut link, ..) = Link::new(&gateway);
+    // It says what it does not want to hear, until it is shown out.
+    let address = gateway.urls[1].strip_prefix("tcp://").expect("raw TCP");
+    let address = address.split('?').next().expect("an address");
+    let mut deaf = TcpStream::connect(address).expect("it listens");
+    let words = "x".repeat((64 << 10) - 1) + "\n";
+    while deaf.write_all(words.as_bytes()).is_ok() {}
+    ended(&mut link, "slow_consumer");
+    let figures = Figures::scrape(&gateway);
+    assert_eq!(figures.by_label("disconnects_total"), [("slow_consumer", 1)]);
+    assert!(figures.of("dropped_messages_total") > 0);
+    let (received, sent) =
+        (figures.of("received_messages_total"), figures.of("sent_messages_total"));
+    assert_eq!(
+        received,
+        sent + figures.of("dropped_messages_total") + figures.of("refused_messages_total")
+    );
+
+    let gateway = Gateway::start(&[WS, ADMIN, "--mode=echo", "--max-messages-per-second=3"]);
+    let mut hasty = Client::connect(gateway.url());
+    for _ in 0..4 {
+        hasty.send("now");
+    }
+    for _ in 0..3 {
+        assert_eq!(hasty.text(), "now");
+    }
+    assert_eq!(hasty.close_code(), 1008);
+    let figures = Figures::scrape(&gateway);
+    assert_eq!(figures.by_label("disconnects_total"), [("rate_limited", 1)]);
+    assert_eq!(figures.by_label("rate_limited_total"), [("messages", 1)]);
+}
+
+#[test]
+fn the_figures_tell_of_drivers_and_what_waits_for_them() {
+    let (gateway, mut stdio) = Gateway::with_driver(&[WS, ADMIN, "--log=debug"]);
+    let (link, ..) = Link::new(&gateway);
+    let figures = Figures::scrape(&gateway);
+    assert_eq!(figures.of("driver_links"), 2);
+    for link in ["stdio", "control-1"] {
+        assert!(
+            figures.find(&format!("driver_backlog_bytes{{link=\"{link}\"}}")).is_some(),
+            "{link}"
+        );
+    }
+    assert_eq!(figures.of("reads_paused"), 0);
+
+    drop(link);
+    gateway.log.wait_for("the driver at control-1 is gone");
+    let figures = Figures::scrape(&gateway);
+    assert_eq!(figures.of("driver_links"), 1);
+    assert_eq!(figures.find("driver_backlog_bytes{link=\"control-1\"}"), None);
+    assert_eq!(figures.by_label("driver_links_closed_total"), [("connection_lost", 1)]);
+
+    // The other one reads nothing, and so no session is read.
+    let mut flooding = Client::connect(gateway.url());
+    let flood = std::thread::spawn(move || {
+        for _ in 0..32 {
+            flooding.send("x".repeat(1 << 19));
+        }
+    });
+    gateway.log.wait_for("the driver at stdio is behind");
+    let figures = Figures::scrape(&gateway);
+    assert_eq!(figures.of("reads_paused"), 1);
+    let backlog = figures.of("driver_backlog_bytes{link=\"stdio\"}");
+    assert!(backlog >= 7 << 20, "{backlog}");
+    while stdio.next().is_some_and(|line| line["event"] != "disconnect") {}
+    flood.join().expect("sent");
+    gateway.log.wait_for("the drivers have caught up");
+    let figures = Figures::scrape(&gateway);
+    assert_eq!(figures.of("reads_paused"), 0);
+    // What it has read is taken off the account a moment later, a piece at a time.
+    assert!(figures.of("driver_backlog_bytes{link=\"stdio\"}") <= 64 << 10);
+}
+
+#[test]
+fn the_figures_tell_that_it_stops() {
+    let gateway = Gateway::start(&[WS, ADMIN, "--drain-window=1h"]);
+    let mut client = Client::connect(gateway.url());
+    assert_eq!(Figures::scrape(&gateway).by_label("phase"), [("running", 1)]);
+    gateway.signal("TERM");
+    gateway.log.wait_for("stopping");
+    let refusal = Client::try_connect(gateway.url(), &[]).expect_err("it stops");
+    assert_eq!(refusal.status(), 503);
+    let figures = Figures::scrape(&gateway);
+    assert_eq!(figures.by_label("phase"), [("draining", 1)]);
+    assert_eq!(figures.by_label("handshake_failures_total"), [("stopping", 1)]);
+    assert_eq!(figures.of(r#"sessions{state="active",protocol="websocket"}"#), 1);
+    client.leave(1000, "");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_figures_of_the_process_are_those_of_the_system() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    let clients: Vec<_> = (0..20).map(|_| Client::connect(gateway.url())).collect();
+    let (_, text) = get(&gateway, "/metrics", &[]);
+    let of = |name: &str| -> f64 {
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.expect(name).parse().expect("a number")
+    };
+    // What counts them opens some of its own.
+    let more =
+        of("process_open_fds") - f64::from(u16::try_from(gateway.open_files()).expect("few"));
+    assert!((-2.0..=4.0).contains(&more), "{more}");
+    assert!(of("process_max_fds") >= 20.0);
+    let resident = f64::from(u32::try_from(gateway.memory("VmRSS")).expect("few")) * 1024.0;
+    let ratio = of("process_resident_memory_bytes") / resident;
+    assert!((0.8..1.25).contains(&ratio), "{ratio}");
+    let now = std::time::UNIX_EPOCH.elapsed().expect("it is later").as_secs_f64();
+    let age = now - of("process_start_time_seconds");
+    assert!((0.0..60.0).contains(&age), "{age}");
+    assert_eq!(of("process_threads").to_string(), gateway.memory("Threads").to_string());
+    drop(clients);
+}
