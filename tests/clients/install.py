@@ -47,6 +47,38 @@ def chromium():
     return ([sys.executable, HERE / "with_chromium.py", browser, driver],)
 
 
+def promtool():
+    """Prometheus' own checker. Its package is unpacked only: installed, it would start a server."""
+    if found := shutil.which("promtool"):
+        return found
+    program = PLACE / "prometheus" / "usr" / "bin" / "promtool"
+    if not program.exists():
+        if not shutil.which("apt-get"):
+            raise Unavailable("promtool is not installed, and there is no apt-get")
+        part = PLACE / "prometheus.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        package = download("prometheus", part)
+        run("dpkg-deb", "--extract", package, part)
+        package.unlink()
+        part.rename(PLACE / "prometheus")
+    return program
+
+
+def download(package, place):
+    """The file of a Debian package."""
+    get = ("env", "-C", place, "apt-get", "download", "--quiet", package)
+    try:
+        run(*get)
+    except Unavailable:
+        if os.geteuid() != 0:
+            raise
+        run("apt-get", "update", "--quiet")
+        run(*get)
+    (file,) = place.glob("*.deb")
+    return file
+
+
 def cargo():
     return (build("--example", "with_tungstenite"),)
 

@@ -62,6 +62,8 @@ class Gateway:
     def __init__(self, program, *flags, stdio=False):
         flags += ("--stdio",) if stdio else ()
         environment = {k: v for k, v in os.environ.items() if not k.startswith("MAJORDOMO")}
+        # Many run at once, and one port is the default. A flag wins.
+        environment["MAJORDOMO_ADMIN"] = "off"
         self.process = subprocess.Popen(
             [program, *flags],
             env=environment,

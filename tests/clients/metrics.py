@@ -1,0 +1,65 @@
+"""Whether Prometheus' own checker likes the metrics."""
+import subprocess
+import urllib.request
+
+from gateway import PATIENCE, Gateway
+from peers import RawLines
+
+LISTEN = ("--listen=ws://127.0.0.1:0", "--listen=tcp://127.0.0.1:0?framing=lines")
+
+# What the checker has to notice, or else it has not looked.
+FAULTS = [
+    ("majordomo_connects_total", "majordomo_connects"),
+    ("majordomo_connects_total 1", "majordomo_connects_total one"),
+    ('le="0.5"', 'le="half"'),
+]
+
+
+def check(program, promtool):
+    """promtool finds no fault with the metrics, before anybody came, meanwhile, and afterwards."""
+    with Gateway(program, *LISTEN, "--admin=http://127.0.0.1:0", stdio=True) as gateway:
+        gateway.event("ready")
+        for scraped in scrapes(gateway):
+            code, said = lint(promtool, scraped)
+            if code or said:
+                raise AssertionError(f"promtool ended with {code}: {said}")
+        for good, bad in FAULTS:
+            if good not in scraped:
+                raise AssertionError(f"no {good} in the metrics:\n{scraped}")
+            if lint(promtool, scraped.replace(good, bad)) == (0, ""):
+                raise AssertionError(f"promtool does not notice {bad}")
+
+
+def scrapes(gateway):
+    """The metrics, while a client comes, speaks and goes."""
+    yield scrape(gateway)
+    client = RawLines()
+    client.connect(gateway.urls[1])
+    gateway.event("connect")
+    client.send("hello")
+    gateway.event("message")
+    yield scrape(gateway)
+    client.leave()
+    gateway.event("disconnect")
+    yield scrape(gateway)
+
+
+def scrape(gateway):
+    with urllib.request.urlopen(gateway.admin + "metrics", timeout=PATIENCE) as response:
+        kind = response.headers["Content-Type"]
+        if kind != "text/plain; version=0.0.4; charset=utf-8":
+            raise AssertionError(f"the metrics come as {kind}")
+        return response.read().decode()
+
+
+def lint(promtool, text):
+    """Its exit code, and what it says."""
+    done = subprocess.run(
+        [promtool, "check", "metrics"],
+        input=text,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        timeout=PATIENCE,
+    )
+    return done.returncode, done.stdout.strip()
