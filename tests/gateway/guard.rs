@@ -12,19 +12,25 @@ const TOKEN: &str = "a-token-of-some-length";
 
 /// Asks, and gives the status and the body.
 pub(crate) fn get(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
+    let (head, body) = ask(gateway, "GET", path, fields);
+    (head[9..12].parse().expect("a status"), body)
+}
+
+/// Asks, and gives head and body of the answer.
+fn ask(gateway: &Gateway, method: &str, path: &str, fields: &[(&str, &str)]) -> (String, String) {
     let url = gateway.admin.as_ref().expect("it has an admin plane");
     let host = url.trim_start_matches("http://").trim_end_matches('/');
     let own = [("Host", host)];
     let own = own.iter().filter(|_| !fields.iter().any(|(name, _)| *name == "Host"));
     let fields: Vec<_> =
         own.chain(fields).map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("GET {path} HTTP/1.1\r\nConnection: close\r\n{}\r\n", fields.concat());
+    let head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n{}\r\n", fields.concat());
     let mut stream = TcpStream::connect(host).expect("it listens");
     stream.write_all(head.as_bytes()).expect("sent");
     let mut response = String::new();
     stream.read_to_string(&mut response).expect("an answer");
     let (head, body) = response.split_once("\r\n\r\n").expect("a head");
-    (head[9..12].parse().expect("a status"), body.to_owned())
+    (head.to_owned(), body.to_owned())
 }
 
 fn control(gateway: &Gateway) -> String {
@@ -118,4 +124,20 @@ fn it_is_ready_until_it_drains_and_alive_to_the_end() {
     assert_eq!(get(&gateway, "/health", &[]), (200, "{\"status\":\"ok\"}\n".to_owned()));
     gateway.signal("TERM");
     drop(clients);
+}
+
+#[test]
+fn what_is_only_read_refuses_all_else() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    for path in ["/", "/health", "/ready", "/metrics"] {
+        for method in ["POST", "PUT", "DELETE"] {
+            let (head, body) = ask(&gateway, method, path, &[("Content-Length", "0")]);
+            assert!(head.starts_with("HTTP/1.1 405 "), "{method} {path}: {head}");
+            assert!(head.contains("\r\nallow: GET, HEAD"), "{method} {path}: {head}");
+            assert!(body.contains("\"method_not_allowed\""), "{method} {path}: {body}");
+        }
+        let (head, body) = ask(&gateway, "HEAD", path, &[]);
+        assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
+        assert_eq!(body, "", "{path}");
+    }
 }

@@ -47,6 +47,20 @@ impl Answer {
         Self { status: 204, content_type: "", headers: Vec::new(), body: Vec::new() }
     }
 
+    /// Nothing, where a request only wants to read.
+    ///
+    /// # Errors
+    ///
+    /// What any other is answered.
+    pub(crate) fn only_read(method: &str) -> Result<(), Self> {
+        if matches!(method, "GET" | "HEAD") {
+            return Ok(());
+        }
+        let detail = format!("{method:?} is not allowed here: this is only read");
+        let answer = Self::error(405, "method_not_allowed", &detail);
+        Err(answer.with_header("Allow", "GET, HEAD"))
+    }
+
     /// Adds a header field.
     pub(crate) fn with_header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));

@@ -28,10 +28,9 @@ const PAGE: &str = concat!(
 
 /// What a request for the page is answered.
 pub(super) fn answer(method: &str) -> Answer {
-    match method {
-        "GET" | "HEAD" => page(200),
-        _ => Answer::error(405, "method_not_allowed", &format!("there is no {method} here"))
-            .with_header("Allow", "GET, HEAD"),
+    match Answer::only_read(method) {
+        Ok(()) => page(200),
+        Err(refusal) => refusal,
     }
 }
 

@@ -158,10 +158,15 @@ impl Handler for Plane {
     fn on_request(&mut self, _: &mut Sessions, request: &Arrival<'_>) -> Decision {
         let path = request.path();
         if path == "/health" {
-            return respond(health());
+            return respond(health(request.method()));
         }
         if let Err(refusal) = self.guard.check(request) {
             return respond(if path == "/" { console::sign_in(refusal) } else { refusal });
+        }
+        if matches!(path, "/ready" | "/metrics")
+            && let Err(refusal) = Answer::only_read(request.method())
+        {
+            return respond(refusal);
         }
         match path {
             "/" => respond(console::answer(request.method())),
@@ -218,8 +223,11 @@ fn respond(answer: Answer) -> Decision {
     Decision::Respond(answer.into())
 }
 
-fn health() -> Answer {
-    Answer::json(200, &json!({ "status": "ok" }))
+fn health(method: &str) -> Answer {
+    match Answer::only_read(method) {
+        Ok(()) => Answer::json(200, &json!({ "status": "ok" })),
+        Err(refusal) => refusal,
+    }
 }
 
 fn ready(phase: Phase) -> Answer {
