@@ -43,7 +43,7 @@ impl Gateway {
         self.figures.ticks.record(duration, heard);
     }
 
-    /// All figures as of now. Costs O(n) in the sessions.
+    /// All figures as of now. Costs O(n) in the links to drivers, and nothing in the sessions.
     pub(crate) fn snapshot(&self, sessions: &Sessions) -> Snapshot {
         let Figures { started, ticks, links_closed, .. } = &self.figures;
         let mut snapshot = Snapshot::of(sessions, ticks, *started);

@@ -49,9 +49,7 @@ pub(crate) struct LinkFigures {
 }
 
 impl Snapshot {
-    /// What is known where the sessions are, but for the links: there are none in it yet. Costs O(n)
-    /// in the sessions, as [`Sessions::stats`] does: a tenth of a millisecond for 20,000, and up to
-    /// three where nothing of them is in the processor's cache.
+    /// What is known where the sessions are, but for the links: there are none in it yet. O(1).
     pub(crate) fn of(sessions: &Sessions, ticks: &Ticks, started: SystemTime) -> Self {
         Self {
             started,
@@ -209,7 +207,7 @@ impl Snapshot {
         );
         to.gauge(
             "majordomo_outbox_bytes",
-            "Bytes that wait in the outboxes of all sessions.",
+            "Bytes that wait for clients to take them.",
             size(self.stats.queued_bytes),
         );
         to.counter(
