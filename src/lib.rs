@@ -80,11 +80,10 @@
 //!   is split moves into memory that grows with the bytes received, never with those announced.
 //! - A message sent is copied into its session's outbox. A broadcast is encoded once for each wire
 //!   format in use; a large one is then shared by all outboxes.
-//! - O(1): finding, sending to, closing and pausing one session, [`Sessions::client_count`], every
-//!   timer. A [`SessionKey`] saves the hash of an id.
+//! - O(1): finding, sending to, closing and pausing one session, [`Sessions::client_count`],
+//!   [`Sessions::stats`], every timer. A [`SessionKey`] saves the hash of an id.
 //! - O(n) in the sessions: [`Sessions::broadcast`] and its variants, [`Sessions::iter`],
-//!   [`Sessions::session_ids`], [`Sessions::stats`], [`Sessions::stop`] and
-//!   [`Sessions::resume_all_reads`].
+//!   [`Sessions::session_ids`], [`Sessions::stop`] and [`Sessions::resume_all_reads`].
 //! - An idle loop sleeps: it wakes for events and for timers that are due, and for nothing else.
 //!
 //! # Errors and limits
