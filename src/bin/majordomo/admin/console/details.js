@@ -32,6 +32,7 @@ const details = {
     $("details").hidden = true;
     $("panels").hidden = false;
     this.cover(false);
+    Log.reveal($("panels"));
     table.draw();
     $("grid").focus({ preventScroll: true });
   },

@@ -41,8 +41,7 @@ function showPanel(name, focus = false) {
     $(key).hidden = !isChosen;
     if (isChosen && focus) tab.focus();
   }
-  allLog.show();
-  feedLog.show();
+  Log.reveal($("panels"));
 }
 
 for (const [key, tab] of Object.entries(panels)) {

@@ -78,7 +78,8 @@ function gone() {
   const now = el("button", { className: "quiet" }, "Try now");
   now.onclick = () => wire.connect();
   const why = wire.detail ? ` (${wire.detail})` : "";
-  const what = house.epoch === null ? "The gateway does not answer" : "The link to the gateway is gone";
+  const what = house.epoch === null ? "The gateway does not answer" :
+    isStopping() ? "The gateway has stopped" : "The link to the gateway is gone";
   return ["bad", `${what}${why}. What you see is what was known last; this page comes back by itself.`, now];
 }
 

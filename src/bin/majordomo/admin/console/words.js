@@ -93,6 +93,17 @@ class Log {
     this.list = list;
     this.most = most;
     this.fresh = [];
+    this.follows = true;
+    list.onscroll = () => (this.follows = list.scrollHeight - list.scrollTop - list.clientHeight < 24);
+    list.log = this;
+  }
+
+  // Shows what came while this part of the page was hidden.
+  static reveal(part) {
+    for (const list of part.querySelectorAll(".log")) {
+      list.log.follows = true;
+      list.log.show();
+    }
   }
 
   add(kind, text, { who = null, tail = null, at = Date.now() } = {}) {
@@ -107,11 +118,10 @@ class Log {
     this.showing = undefined;
     const { list } = this;
     if (list.closest("[hidden]")) return;
-    const follows = list.scrollHeight - list.scrollTop - list.clientHeight < 24;
     list.append(...this.fresh.map((entry) => this.entry(entry)));
     this.fresh = [];
     while (list.childElementCount > this.most) list.firstElementChild.remove();
-    if (follows) list.scrollTop = list.scrollHeight;
+    if (this.follows) list.scrollTop = list.scrollHeight;
   }
 
   entry({ kind, text, who, tail, at }) {
