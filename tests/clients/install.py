@@ -84,12 +84,13 @@ def cargo():
 
 
 PYPI = "websockets, aiohttp and schemathesis, from PyPI"
+CHROMIUM = "Chromium"
 
 # How to get the clients. Each gives the commands that start them.
 CLIENTS = {
     PYPI: pypi,
     "ws, from npm": npm,
-    "Chromium": chromium,
+    CHROMIUM: chromium,
     "tungstenite": cargo,
 }
 
