@@ -1,15 +1,18 @@
 """The gateway's console, in a real Chromium, as somebody uses it who opens it for the first time.
 
-usage: console.py GATEWAY CHROMIUM CHROMEDRIVER [--picture FILE]
+usage: console.py GATEWAY CHROMIUM CHROMEDRIVER [PICTURE]
 
-Exits with 0 when all of it holds. With --picture it takes the README's picture instead.
+Exits with 0 when all of it holds. Where a file is named, it takes the README's picture instead: of
+a gateway on its usual ports, after some minutes of life.
 """
 import base64
 import contextlib
 import json
 import pathlib
+import random
 import socket
 import sys
+import time
 import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -303,13 +306,45 @@ def restart(program, chromium):
 SCENARIOS = [first_visit, raw_clients, figures, keyboard, crowd, narrow, token, restart]
 
 
+HOUSE = [
+    "kitchen: two risotto for table 4",
+    "porch: a guest has arrived",
+    "cellar: the Barolo is up",
+    "garage: the car is ready",
+    "garden: tea for six at four",
+]
+
+
+def picture(program, chromium, file):
+    """Some who talk, for as long as a chart shows."""
+    listen = ["--listen=ws://127.0.0.1:9001", "--listen=tcp://127.0.0.1:9003?framing=lines"]
+    with Gateway(program, *listen) as gateway, contextlib.ExitStack() as clients:
+        page = Page(chromium, gateway)
+        rooms = {line: clients.enter_context(dial(gateway.urls[1])) for line in HOUSE}
+        for _ in range(2):
+            page.click("#open-client")
+        page.session_of(2)
+        for second in range(95):
+            for line in random.sample(HOUSE, random.choice([1, 1, 2, 3, 5])):
+                rooms[line].sendall(line.encode() + b"\n")
+            time.sleep(1)
+        page.say(1, "Good evening")
+        page.say(2, "Good evening, madam")
+        time.sleep(1.5)
+        taken = page.command("Page.captureScreenshot", format="png")
+        pathlib.Path(file).write_bytes(base64.b64decode(taken["data"]))
+        page.check()
+
+
 def dial(url):
     url = urllib.parse.urlsplit(url)
     return socket.create_connection((url.hostname, url.port), PATIENCE)
 
 
-def main(program, chromium, driver, *picture):
+def main(program, chromium, driver, *picture_file):
     with browser(chromium, driver) as opened:
+        if picture_file:
+            return picture(program, opened, *picture_file)
         for scenario in SCENARIOS:
             scenario(program, opened)
             print("ok:", scenario.__doc__, flush=True)

@@ -209,6 +209,7 @@ const table = {
       head.setAttribute("aria-sort", key === column ? way : "none");
     }
     $("sort").value = column;
+    write($("turn"), falls ? "↓" : "↑");
     $("view").scrollTop = 0;
     this.build();
   },
@@ -264,6 +265,7 @@ const table = {
     }
     $("heads").append(...Object.values(this.heads));
     $("sort").onchange = ({ target }) => this.sortBy(target.value, COLUMNS[target.value].falls ?? false);
+    $("turn").onclick = () => this.sortBy(this.by, !this.falls);
     $("search").oninput = ({ target }) => this.find(target.value);
     $("states").onclick = ({ target }) => target.dataset.state !== undefined && this.only(target.dataset.state);
     $("view").onscroll = () => this.drawSoon();
