@@ -18,7 +18,11 @@ pub(crate) struct Link {
 impl Link {
     /// Links it, and gives what it is told first: `ready`, and who is there.
     pub(crate) fn new(gateway: &Gateway) -> (Self, Value, Vec<Value>) {
-        let mut link = Self { client: Client::connect(&control(gateway)), seq: 0 };
+        Self::at(&control(gateway))
+    }
+
+    fn at(url: &str) -> (Self, Value, Vec<Value>) {
+        let mut link = Self { client: Client::connect(url), seq: 0 };
         let ready = link.event("ready");
         let mut present = Vec::new();
         loop {
@@ -127,6 +131,25 @@ fn events_reach_drivers_in_every_mode() {
             assert_eq!(client.text(), "hello", "{mode}");
         }
     }
+}
+
+#[test]
+fn a_driver_may_do_without_what_sessions_say() {
+    let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id"]);
+    let (mut link, ..) = Link::at(&(control(&gateway) + "?messages=off"));
+    let (mut all, ..) = Link::new(&gateway);
+    let mut client = join(&gateway, "a");
+    client.send("hello");
+    assert_eq!(client.text(), "hello");
+    client.close(1000, "");
+    for name in ["connect", "message", "disconnect"] {
+        assert_eq!(all.event(name)["session"], "a");
+    }
+    for name in ["connect", "disconnect"] {
+        assert_eq!(link.event(name)["session"], "a");
+    }
+    let refusal = Client::try_connect(&(control(&gateway) + "?messages=of"), &[]);
+    assert_eq!(refusal.expect_err("no such query").status(), 400);
 }
 
 #[test]

@@ -20,6 +20,9 @@ use super::metrics::{self, Snapshot};
 use crate::driver::Incoming;
 use crate::gateway::{Gateway, LinkId};
 
+/// The query of a control link that is told who is there, and not what they say.
+const WITHOUT_MESSAGES: &str = "messages=off";
+
 /// The handler of the admin plane.
 #[derive(Debug)]
 pub(super) struct Plane {
@@ -170,6 +173,10 @@ impl Handler for Plane {
         }
         match path {
             "/" => respond(console::answer(request.method())),
+            "/control" if !matches!(request.query(), None | Some(WITHOUT_MESSAGES)) => {
+                let detail = format!("a control link takes {WITHOUT_MESSAGES} or nothing");
+                respond(Answer::error(400, "bad_command", &detail))
+            }
             "/control" if request.is_upgrade() => {
                 let offered = request.subprotocols().any(|name| name == SUBPROTOCOL);
                 let admission = Admission::new();
@@ -201,8 +208,13 @@ impl Handler for Plane {
         if let Some(session) = context.sessions().get_session_mut(key) {
             session.set_data(LinkKey(key));
         }
+        let query = context.session().target().and_then(|target| target.split_once('?'));
+        let is_spared = query.is_some_and(|(_, query)| query == WITHOUT_MESSAGES);
         let _ = self.gateway.post(move |gateway, sessions| {
             gateway.add_late_link(sessions, id, Box::new(outgoing));
+            if is_spared {
+                gateway.spare_messages(id);
+            }
         });
     }
 

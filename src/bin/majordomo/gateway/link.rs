@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use majordomo::Sessions;
+use majordomo::{Message, Sessions};
 
 use crate::admin::metrics::LinkFigures;
 use crate::driver::{Outlet, Pressure};
@@ -41,6 +41,8 @@ pub(super) struct Link {
     pub(super) id: LinkId,
     /// Where they are written down.
     pub(super) journal: Journal,
+    /// Whether it is told what sessions say.
+    hears_messages: bool,
     outlet: Box<dyn Outlet>,
 }
 
@@ -66,7 +68,7 @@ pub(super) struct Links(Vec<Link>);
 impl Links {
     /// Adds a link and gives its journal for what it is told first.
     pub(super) fn add(&mut self, id: LinkId, outlet: Box<dyn Outlet>) -> &mut Journal {
-        self.0.push(Link { id, journal: Journal::default(), outlet });
+        self.0.push(Link { id, journal: Journal::default(), hears_messages: true, outlet });
         &mut self.0.last_mut().expect("it was just added").journal
     }
 
@@ -77,6 +79,21 @@ impl Links {
     /// The journal of one link.
     pub(super) fn journal(&mut self, id: LinkId) -> Option<&mut Journal> {
         self.0.iter_mut().find(|link| link.id == id).map(|link| &mut link.journal)
+    }
+
+    /// From now on this link is not told what sessions say.
+    pub(super) fn spare_messages(&mut self, id: LinkId) {
+        if let Some(link) = self.0.iter_mut().find(|link| link.id == id) {
+            link.hears_messages = false;
+        }
+    }
+
+    /// Tells what a session says to those that are to hear it.
+    #[inline]
+    pub(super) fn tell_message(&mut self, session: &str, message: Message<'_>) {
+        for link in self.0.iter_mut().filter(|link| link.hears_messages) {
+            link.journal.message(session, message);
+        }
     }
 
     /// Tells all of them.

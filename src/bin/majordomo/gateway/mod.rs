@@ -98,6 +98,11 @@ impl Gateway {
         }
     }
 
+    /// A driver wants to know who is there, but not what they say.
+    pub(crate) fn spare_messages(&mut self, id: LinkId) {
+        self.links.spare_messages(id);
+    }
+
     /// A driver is gone: nothing waits for it any more.
     pub(crate) fn remove_link(&mut self, sessions: &mut Sessions, id: LinkId, cause: Cause) {
         self.links.remove(id);
@@ -204,7 +209,7 @@ impl Handler for Gateway {
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         self.figures.count_message();
         if !self.links.is_empty() {
-            self.links.tell(|journal| journal.message(context.id(), message));
+            self.links.tell_message(context.id(), message);
             self.links.hand_over_if_full(context.sessions());
         }
         match self.mode {
