@@ -12,6 +12,7 @@ import pathlib
 import random
 import socket
 import sys
+import threading
 import time
 import urllib.parse
 
@@ -240,6 +241,32 @@ def crowd(program, chromium):
         page.check()
 
 
+def busy(program, chromium):
+    """Where much is said, the page follows figures only, so as not to hold up the house, unless told to."""
+    with Gateway(program, WEB, RAW, ADMIN, "--mode=driver") as gateway:
+        page = Page(chromium, gateway)
+        with dial(gateway.urls[1]) as client:
+            page.sees_sessions(1)
+            is_over = threading.Event()
+            flood = threading.Thread(target=say_much, args=(client, is_over))
+            flood.start()
+            try:
+                page.sees("#banners", "not each message")
+                page.click("#banners button")
+                page.until("return !document.getElementById('banners').innerText.includes('not each');")
+                page.sees("#pill", "Live")
+            finally:
+                is_over.set()
+                flood.join()
+        page.sees_sessions(0)
+        page.check()
+
+
+def say_much(client, is_over):
+    while not is_over.is_set():
+        client.sendall(b"a few words\n" * 1000)
+
+
 def narrow(program, chromium):
     """At 360 px nothing is wider than the page, with nobody and with clients, in both themes."""
     with Gateway(program, WEB, RAW, ADMIN) as gateway:
@@ -303,7 +330,7 @@ def restart(program, chromium):
         page.check(expected=["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "503"])
 
 
-SCENARIOS = [first_visit, raw_clients, figures, keyboard, crowd, narrow, token, restart]
+SCENARIOS = [first_visit, raw_clients, figures, keyboard, crowd, busy, narrow, token, restart]
 
 
 HOUSE = [

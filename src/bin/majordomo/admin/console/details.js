@@ -49,7 +49,7 @@ const details = {
     const tile = (name) => el("div", {}, el("dt", {}, name), el("dd", {}, el("strong"), el("small")));
     this.tiles = el("dl", { className: "tiles" }, ...["In", "Out", "Dropped", "Waiting"].map(tile));
     this.log = new Log(el("ol", { className: "log", tabIndex: 0, "aria-label": "What it says" }));
-    this.quiet = el("p", { className: "nothing" }, "Listening. What it says from now on is shown here.");
+    this.quiet = el("p", { className: "nothing" });
     const body = el("div", { className: "body" }, this.over, this.tiles, this.facts,
       el("h3", {}, "Live messages"), this.log.list, this.quiet);
     return [head, body, this.sender(), this.door()];
@@ -133,6 +133,8 @@ const details = {
     });
     write(this.stateMark, session.state);
     this.stateMark.dataset.state = session.state;
+    write(this.quiet, wire.isSparing ? "Not followed now: too much is said in the house." :
+      "Listening. What it says from now on is shown here.");
     this.quiet.hidden = this.log.list.childElementCount > 0 || this.log.fresh.length > 0;
     if (session.end && $("details").querySelector("form:focus-within")) $("details-id").focus();
     $("details").classList.toggle("is-over", Boolean(session.end));

@@ -29,7 +29,9 @@ onmessage = ({ data }) => {
 };
 
 function open(url, protocols) {
+  const before = socket;
   const mine = (socket = new WebSocket(url, protocols));
+  before?.close();
   seq = 0;
   batch = empty();
   heard = performance.now();

@@ -1,5 +1,10 @@
 // The page as a whole: whether the gateway is there, what theme it has, who may see it.
 
+// Messages a second. Every link paces the house, and no page is to do that: where more is said, this
+// one follows the figures only, until for so many seconds much less was said.
+const TOO_MUCH = 5000;
+const CALM = 10;
+
 const THEMES = ["auto", "light", "dark"];
 
 const PILLS = {
@@ -14,6 +19,7 @@ const PILLS = {
 const isStopping = () => Boolean(house.stopping) || (vitals.stats?.phase ?? "running") !== "running";
 
 let restartedAt = null;
+let calm = 0;
 
 wire.onstate = () => {
   const isDoor = wire.state === "signed-out";
@@ -47,6 +53,7 @@ house.hear({
 // The gateway's answer to `stats` is what this page's clock ticks by.
 function everySecond(stats) {
   vitals.take(stats);
+  keepPace();
   showState();
   table.describe();
   if (document.hidden) return;
@@ -56,10 +63,18 @@ function everySecond(stats) {
   write($("everybody"), plural(stats.sessions.active + stats.sessions.inactive, "session"));
 }
 
+function keepPace() {
+  calm = vitals.said < TOO_MUCH / 4 ? calm + 1 : 0;
+  const isTooMuch = vitals.said > TOO_MUCH && !wire.isInsisting;
+  if (wire.isSparing ? calm < CALM : !isTooMuch) return;
+  wire.spare(!wire.isSparing);
+  feedLog.add("note", wire.isSparing ? "Too much is said to follow each message" : "Messages are followed again");
+}
+
 function showState() {
   $("pill").dataset.state = wire.state === "live" && isStopping() ? "stopping" : wire.state;
   write($("pill").lastElementChild, PILLS[wire.state]());
-  const banners = [gone(), stopping(), restarted(), behind()].filter(Boolean);
+  const banners = [gone(), stopping(), restarted(), sparing(), behind()].filter(Boolean);
   const kinds = banners.map(([kind]) => kind).join();
   if ($("banners").dataset.kinds !== kinds) {
     $("banners").dataset.kinds = kinds;
@@ -101,6 +116,17 @@ function restarted() {
     showState();
   };
   return ["note", `The gateway restarted (seen at ${clock.format(restartedAt)}): its sessions and figures began anew.`, hide];
+}
+
+function sparing() {
+  if (wire.state !== "live" || !wire.isSparing) return null;
+  const follow = el("button", { className: "quiet" }, "Follow all the same");
+  follow.onclick = () => {
+    wire.isInsisting = true;
+    wire.spare(false);
+    showState();
+  };
+  return ["calm", "Much is said at the moment. Not to hold up the gateway, this page shows all figures, but not each message.", follow];
 }
 
 function behind() {

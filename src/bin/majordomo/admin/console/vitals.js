@@ -165,6 +165,7 @@ for (const [key, [name, hint]] of Object.entries(FACTS)) {
 const vitals = {
   stats: null,
   scrape: null,
+  said: 0, // Messages a second from all sessions.
 
   // What `stats` answers, each second.
   take(stats) {
@@ -178,6 +179,7 @@ const vitals = {
       for (const what of ["messages", "bytes"]) {
         charts[what].push([rate("received", what), rate("sent", what)]);
       }
+      this.said = rate("received", "messages") ?? 0;
       const { active, inactive, raw } = stats.sessions;
       const kinds = [inactive && `${number(inactive)} inactive`, raw && `${number(raw)} raw TCP`];
       charts.sessions.caption = kinds.filter(Boolean).join(" · ");

@@ -9,6 +9,8 @@ const wire = {
   state: "connecting", // or live, waiting, signed-out, forbidden
   detail: "",
   token: remembered(sessionStorage, "majordomo.token"),
+  isSparing: false, // Whether the link is told who is there, and not what they say.
+  isInsisting: false, // Whether somebody wants to hear it, whatever it costs.
   retryAt: 0,
   wait: FIRST_WAIT,
   onstate() {},
@@ -39,15 +41,30 @@ const wire = {
       // One that drains is not ready, and there all the same.
       if (!error.status) return this.lost("");
     }
-    const url = new URL("control", base);
+    this.open();
+  },
+
+  open() {
+    const url = new URL(`control${this.isSparing ? "?messages=off" : ""}`, base);
     url.protocol = url.protocol.replace("http", "ws");
     const protocols = this.token ? ["majordomo", `majordomo.bearer.${base64url(this.token)}`] : [];
     worker.postMessage({ open: url.href, protocols });
   },
 
-  lost(detail) {
+  // Links anew, with or without what sessions say.
+  spare(is) {
+    this.isSparing = is;
+    this.fail();
+    this.open();
+  },
+
+  fail() {
     for (const { reject } of waiting.values()) reject(new Error("the gateway is gone"));
     waiting.clear();
+  },
+
+  lost(detail) {
+    this.fail();
     // Many pages that lost their gateway together do not come back together.
     const wait = this.wait * (0.75 + Math.random() / 2);
     this.wait = Math.min(this.wait * 2, LONGEST_WAIT);
@@ -111,8 +128,11 @@ worker.onmessage = ({ data: { batch, closed } }) => {
 };
 
 function whyClosed({ code, reason }) {
-  if (code === 1008 || code === 1013 || /slow/.test(reason)) {
+  // One that reads too slowly is cut off without a word.
+  if (code === 1008 || (code === 1006 && vitals.stats?.reads_paused)) {
     wire.wait = Math.max(wire.wait, 4000);
+    wire.isSparing = true;
+    wire.isInsisting = false;
     return "more is said there than this page can follow";
   }
   return reason;
