@@ -16,7 +16,8 @@ pub fn check(line: &[u8]) {
     match parse(line) {
         Ok(None) => assert!(line.trim_ascii().is_empty()),
         Ok(Some(request)) => {
-            let id = raw_field(line, "id");
+            // White space around it, also such as JSON has not, is no part of it.
+            let id = raw_field(line.trim_ascii(), "id");
             journal.done(request.id.as_ref());
             let reply = take(&mut journal);
             // The driver's own words come back, and nothing where it gave none.
