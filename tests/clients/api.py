@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -23,6 +24,10 @@ TOKEN = "a-token-of-some-length"
 
 # Every client here comes back as soon as it is closed, so that what was deleted is there again.
 COMES_BACK = "use_after_free"
+
+
+# What it makes up without any luck is more than this, for each of the scenarios.
+LEAST = 25
 
 
 class Admin(Gateway):
@@ -40,7 +45,8 @@ class Admin(Gateway):
             return answer.status, json.load(answer)
 
     async def check(self, *options, parameters=()):
-        """Lets schemathesis make up requests, and hold the answers to the description."""
+        """Lets schemathesis make up requests, and hold the answers to the description. Gives their
+        number."""
         with tempfile.TemporaryDirectory() as place:
             config = pathlib.Path(place) / "schemathesis.toml"
             lines = [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in parameters]
@@ -54,6 +60,9 @@ class Admin(Gateway):
             output, _ = await process.communicate()
         if process.returncode:
             sys.exit(f"{output.decode()}\nschemathesis ended with {process.returncode}")
+        count = int(re.search(rb"(\d+) generated|$", output)[1] or 0)
+        same(count >= LEAST, True, f"{count} requests are enough, of those that were made up")
+        return count
 
 
 async def stays(url):
@@ -67,31 +76,34 @@ async def stays(url):
 
 async def of_anybody(program):
     """The API does as its description says, whatever is asked of it."""
+    options = ["--exclude-path=/api/stop", "--max-examples=40", "--seed=1"]
     with Admin(program) as gateway:
-        await gateway.check("--exclude-path=/api/stop", "--max-time=30", "--seed=1")
+        count = await gateway.check(*options)
         same(gateway.ask("api/stats")[1]["phase"], "running", "the phase")
+    return count
 
 
 async def of_somebody(program):
     """So it does for a session that is there, and that comes back when it is closed."""
     with Admin(program) as gateway:
         client = asyncio.create_task(stays(gateway.urls[0] + "/?id=a"))
-        options = ["--include-path-regex=/api/sessions/.id.", "--max-time=20", "--seed=2"]
+        options = ["--include-path-regex=/api/sessions/.id.", "--max-examples=40", "--seed=2"]
         options += [f"--exclude-checks={COMES_BACK}"]
-        await gateway.check(*options, parameters=[("path.id", "a")])
+        count = await gateway.check(*options, parameters=[("path.id", "a")])
         stats = gateway.ask("api/stats")[1]
         client.cancel()
         # That is, the requests reached it.
-        for count in (stats["sent"]["messages"], stats["disconnects"]["removed"]):
-            same(count > 10, True, f"it was spoken to, and closed, often: {stats}")
+        for reached in (stats["sent"]["messages"], stats["disconnects"]["removed"]):
+            same(reached > 10, True, f"it was spoken to, and closed, often: {stats}")
+    return count
 
 
 async def of_the_stop(program):
     """A stop refuses what it should, and stops with what it should not."""
-    options = ["--include-path=/api/stop", "--max-time=8"]
+    options = ["--include-path=/api/stop", "--max-examples=40", "--seed=3"]
     options += ["--mode=negative", "--phases=coverage,fuzzing"]
     with Admin(program) as gateway:
-        await gateway.check(*options)
+        count = await gateway.check(*options)
         same(gateway.ask("api/stats")[1]["phase"], "running", "the phase")
         description = gateway.ask("api/openapi.json")[1]
     content = description["paths"]["/api/stop"]["post"]["requestBody"]["content"]
@@ -100,6 +112,7 @@ async def of_the_stop(program):
         with Admin(program) as gateway:
             same(gateway.ask("api/stop", body), (202, {}), f"the answer to {body}")
             same(gateway.wait(), 0, "the exit code")
+    return count
 
 
 def same(found, wanted, what):
@@ -109,8 +122,8 @@ def same(found, wanted, what):
 
 async def main(program):
     for scenario in (of_anybody, of_somebody, of_the_stop):
-        await scenario(program)
-        print("ok:", scenario.__doc__, flush=True)
+        count = await scenario(program)
+        print(f"ok: {scenario.__doc__} ({count} requests)", flush=True)
 
 
 if __name__ == "__main__":
