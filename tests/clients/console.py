@@ -344,8 +344,9 @@ HOUSE = [
 
 def picture(program, chromium, file):
     """Some who talk, for as long as a chart shows."""
-    listen = ["--listen=ws://127.0.0.1:9001", "--listen=tcp://127.0.0.1:9003?framing=lines"]
-    with Gateway(program, *listen) as gateway, contextlib.ExitStack() as clients:
+    where = ["--listen=ws://127.0.0.1:9001", "--listen=tcp://127.0.0.1:9003?framing=lines"]
+    where += ["--admin=http://127.0.0.1:9002"]
+    with Gateway(program, *where) as gateway, contextlib.ExitStack() as clients:
         page = Page(chromium, gateway)
         rooms = {line: clients.enter_context(dial(gateway.urls[1])) for line in HOUSE}
         for _ in range(2):
