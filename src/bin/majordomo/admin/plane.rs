@@ -1,6 +1,6 @@
 //! What the admin plane answers: it routes requests, and keeps the control links.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
@@ -31,8 +31,8 @@ pub(super) struct Plane {
     notes: Receiver<Note>,
     /// Set before the first turn.
     courier: Option<Courier>,
-    /// By their sessions.
-    links: HashMap<SessionKey, Link>,
+    /// By their sessions. Few, and looked at for each command: nothing is hashed.
+    links: BTreeMap<SessionKey, Link>,
     /// How many links there ever were.
     linked: u64,
     /// What the drivers said in this turn, in its order.
@@ -44,7 +44,7 @@ struct LinkKey(SessionKey);
 
 impl Plane {
     pub(super) fn new(guard: Guard, gateway: Handle<Gateway>, notes: Receiver<Note>) -> Self {
-        let (links, commands) = (HashMap::new(), Vec::new());
+        let (links, commands) = (BTreeMap::new(), Vec::new());
         Self { guard, gateway, notes, courier: None, links, linked: 0, commands }
     }
 
