@@ -55,7 +55,7 @@ fn main() -> ExitCode {
 
 /// Runs a scenario and reports it. Gives whether anything failed.
 fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
-    let load_before = machine::load();
+    let (load_before, processors) = (machine::load(), machine::processors());
     let allowed = limits::raise()?;
     let progress = Progress::new();
     let options = Options {
@@ -93,7 +93,7 @@ fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
     let report = Report {
         scenario: scenario.name().to_owned(),
         command: command(),
-        machine: Machine::new(load_before),
+        machine: Machine::new(load_before, processors),
         rows: contest.rows,
         measurements: contest.measurements,
         notes,

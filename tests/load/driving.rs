@@ -109,7 +109,9 @@ fn driven(says: &[Message], replies: usize) -> (Vec<Value>, Tally) {
     let target = format!("ws://{}/control", listener.local_addr().unwrap());
     let says = says.to_vec();
     let gateway = thread::spawn(move || {
-        let mut link: WebSocket<_> = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+        let socket = listener.accept().unwrap().0;
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        let mut link: WebSocket<_> = tungstenite::accept(socket).unwrap();
         for message in says {
             link.send(message).unwrap();
         }

@@ -17,7 +17,8 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(load_before: Option<f64>) -> Self {
+    /// `processors` is how many there were before any thread was pinned.
+    pub(crate) fn new(load_before: Option<f64>, processors: usize) -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
         let model =
@@ -26,7 +27,7 @@ impl Machine {
         Self {
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             processor: model.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).to_owned(),
-            processors: std::thread::available_parallelism().map_or(1, Into::into),
+            processors,
             system: format!("{} {}", std::env::consts::OS, kernel.trim()).trim_end().to_owned(),
             load_before,
         }
@@ -45,6 +46,11 @@ impl Machine {
 
 /// The load from which on a machine is no quiet one.
 const BUSY: f64 = 0.7;
+
+/// How many processors this thread may use.
+pub(crate) fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, Into::into)
+}
 
 /// How many tasks wanted a processor over the last minute.
 pub(crate) fn load() -> Option<f64> {

@@ -170,7 +170,11 @@ fn busiest(driven: &Measurement) -> Option<&ThreadUse> {
 
 fn notes(driven: &Measurement, plain: Option<&Measurement>, paced: bool) -> Vec<String> {
     let mut notes = Vec::new();
+    if plain.is_some() {
+        notes.push("the floor that the driver is compared with is the plain echo".to_owned());
+    }
     match plain {
+        // At a given rate both do the same number.
         Some(_) if paced => {}
         Some(plain) => notes.push(format!(
             "through the driver {:.0} messages a second, {} of the plain echo's {:.0}",

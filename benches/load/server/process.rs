@@ -38,11 +38,13 @@ impl Process {
         memory_in(&fs::read_to_string(self.directory().join("status")).ok()?)
     }
 
-    /// Time on a processor of each of its threads, in the order of their ids.
+    /// Time on a processor of each of its threads, in the order of their ids. The first one, which
+    /// has the program's name, is called `main`.
     pub(crate) fn thread_times(self) -> Vec<ThreadTime> {
         let time = |id: u32| {
             let task = self.directory().join("task").join(id.to_string());
-            let name = fs::read_to_string(task.join("comm")).ok()?.trim_end().to_owned();
+            let name = fs::read_to_string(task.join("comm")).ok()?;
+            let name = if id == self.0 { "main" } else { name.trim_end() }.to_owned();
             let cpu = cpu_in(&fs::read_to_string(task.join("schedstat")).ok()?)?;
             Some(ThreadTime { id, name, cpu })
         };
