@@ -1,0 +1,165 @@
+//! Connections that are kept for further requests, when the host stops.
+
+mod common;
+
+use std::time::Duration;
+
+use common::http::{answer, answering, deferring, get, kept, request};
+use common::simulation::{House, seconds};
+use common::wire;
+use majordomo::{Decision, HandshakeFailure, Phase, StopOptions};
+
+/// How many requests one connection has answered in a tick at most.
+const REQUEST_BUDGET: usize = 16;
+
+fn targets(range: std::ops::Range<usize>) -> Vec<u8> {
+    range.flat_map(|number| get(&format!("/{number}"))).collect()
+}
+
+#[test]
+fn a_stop_closes_idle_connections_at_once_and_answers_the_others() {
+    for window in [0, 60] {
+        let (mut house, told) = deferring(kept());
+        let mut session = house.join_lines();
+        let mut clients: Vec<_> = (0..4).map(|_| house.dial()).collect();
+        for client in &mut clients[..3] {
+            house.hear(client, &get("/"));
+            house.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
+            house.settle();
+            assert_eq!(client.answers(), ["200 keep-alive"]);
+        }
+        let [idle, half, parked, fresh] = &mut clients[..] else { panic!("there are four") };
+        house.hear(half, b"GET / HT");
+        house.hear(parked, &targets(0..3));
+        let options = StopOptions::new().with_drain_window(seconds(window)).with_seed(7);
+        house.sessions().stop(options).expect("it runs");
+        house.advance(Duration::from_millis(1));
+        assert!(idle.is_dropped() && idle.bytes().is_empty());
+        for client in [&mut *half, parked] {
+            assert_eq!(client.answers(), ["503 close the server is stopping"]);
+            assert!(client.is_ended());
+        }
+        assert!(!fresh.is_dropped(), "its request may be on its way");
+        house.hear(fresh, &wire::upgrade("/", &[]));
+        assert_eq!(fresh.status(), 503);
+        let failed = house.stats().failed_handshakes;
+        assert_eq!(failed.get(HandshakeFailure::Stopping), 3);
+        assert_eq!(failed.total(), 3, "the idle one has failed in nothing");
+        session.shutdown_write();
+        for client in [half, parked, fresh] {
+            client.shutdown_write();
+        }
+        house.settle();
+        assert!(house.is_stopped());
+        assert!(session.bytes().is_empty());
+    }
+}
+
+#[test]
+fn idle_connections_alone_hold_up_no_stop() {
+    let mut house = answering(kept());
+    let mut clients = [house.dial(), house.dial()];
+    for client in &mut clients {
+        house.hear(client, &get("/"));
+        assert_eq!(client.answers(), ["200 keep-alive /"]);
+    }
+    // This one's request came before it was told, and is not lost without a word.
+    clients[1].send(&get("/late"));
+    house.sessions().stop(StopOptions::default()).expect("it runs");
+    house.advance(Duration::from_millis(1));
+    assert!(clients[0].is_dropped());
+    assert_eq!(clients[1].answers(), ["503 close the server is stopping"]);
+    clients[1].shutdown_write();
+    house.settle();
+    assert!(house.is_stopped());
+}
+
+#[test]
+fn while_it_drains_answers_say_that_they_are_the_last() {
+    let mut house = answering(kept());
+    let _session = house.join_lines();
+    let mut clients = [house.dial(), house.dial()];
+    house.hear(&clients[0], &get("/0"));
+    // More than are answered in one tick wait when it is told to stop.
+    clients[1].send(&targets(0..REQUEST_BUDGET + 2));
+    house.tick();
+    let options = StopOptions::new().with_drain_window(seconds(60)).with_seed(7);
+    house.sessions().stop(options).expect("it runs");
+    house.settle();
+    assert_eq!(house.sessions().phase(), Phase::Draining);
+    assert_eq!(clients[0].answers(), ["200 keep-alive /0"]);
+    let answers = clients[1].answers();
+    assert_eq!(answers.len(), REQUEST_BUDGET + 1);
+    assert_eq!(answers[REQUEST_BUDGET - 1], "200 keep-alive /15");
+    assert_eq!(answers[REQUEST_BUDGET], "200 close /16");
+    assert!(clients[1].is_ended());
+    let mut late = house.dial();
+    house.hear(&late, &get("/ready"));
+    assert_eq!(late.answers(), ["200 close /ready"]);
+}
+
+#[test]
+fn answers_on_their_way_are_written_in_spite_of_a_stop() {
+    for window in [0, 60] {
+        let options = StopOptions::new().with_drain_window(seconds(window)).with_seed(7);
+        let mut house = answering(kept());
+        let session = house.join_lines();
+        let mut clients = [house.dial(), house.dial()];
+        for (client, count) in clients.iter().zip([1, 40]) {
+            client.set_window(10);
+            house.hear(client, &targets(0..count));
+        }
+        house.sessions().stop(options).expect("it runs");
+        house.settle();
+        assert!(!house.is_stopped(), "what they were told may still be on its way");
+        for client in &clients {
+            client.set_window(usize::MAX);
+        }
+        house.settle();
+        for (client, count) in clients.iter_mut().zip([1, 40]) {
+            assert_eq!(client.answers().len(), count);
+            assert!(client.is_ended() && !client.is_dropped());
+            client.shutdown_write();
+        }
+        session.shutdown_write();
+        house.settle();
+        assert!(house.is_stopped());
+    }
+}
+
+#[test]
+fn a_host_that_stops_in_the_callback_answers_that_request_and_closes() {
+    let mut house = House::with(kept());
+    house.handler().on_request(|sessions, _, _| {
+        sessions.stop(StopOptions::default()).expect("it runs");
+        answer("bye")
+    });
+    let mut client = house.dial();
+    house.hear(&client, &targets(0..2));
+    assert_eq!(client.answers(), ["200 close bye"]);
+    assert!(client.is_ended());
+}
+
+#[test]
+fn a_stop_in_a_callback_that_comes_before_a_request_counts_for_it() {
+    let (mut house, told) = deferring(kept());
+    house.handler().on_connect(|context, _| {
+        context.sessions().stop(StopOptions::default()).expect("it runs");
+    });
+    let (newcomer, mut half, mut kept) = (house.dial(), house.dial(), house.dial());
+    house.hear(&kept, &get("/"));
+    house.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
+    house.hear(&half, &request("POST /", &["Content-Length: 4"]));
+    assert_eq!(kept.answers(), ["200 keep-alive"]);
+    // All three in one tick, and `on_connect` is told when the second is looked at.
+    house.hear(&newcomer, &wire::upgrade("/", &[]));
+    let (_, ticket) = told.recv().expect("asked");
+    house.sessions().decide(ticket, Decision::admit()).expect("parked");
+    half.send(b"body");
+    kept.send(&get("/"));
+    house.settle();
+    for client in [&mut half, &mut kept] {
+        assert_eq!(client.answers(), ["503 close the server is stopping"]);
+    }
+    assert!(told.try_recv().is_err(), "the host was asked about neither");
+}
