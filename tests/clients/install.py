@@ -13,6 +13,9 @@ PLACE = TARGET / "clients"
 # The interpreter that has the clients of PyPI.
 PYTHON = PLACE / "python" / "bin" / "python"
 
+# Where the packages of npm are.
+NODE_MODULES = PLACE / "node" / "node_modules"
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 BROWSER_PACKAGES = ("chromium", "chromium-driver")
 
@@ -29,11 +32,11 @@ def pypi():
 
 
 def npm():
-    place = PLACE / "node"
+    place = NODE_MODULES.parent
     place.mkdir(parents=True, exist_ok=True)
     shutil.copy(HERE / "package.json", place)
     run("npm", "install", "--prefix", place, "--no-audit", "--no-fund", "--loglevel=error")
-    command = ["env", f"NODE_PATH={place / 'node_modules'}", "node", HERE / "with_ws.js"]
+    command = ["env", f"NODE_PATH={NODE_MODULES}", "node", HERE / "with_ws.js"]
     return (command,)
 
 
@@ -84,12 +87,13 @@ def cargo():
 
 
 PYPI = "websockets, aiohttp and schemathesis, from PyPI"
+NPM = "ws, from npm"
 CHROMIUM = "Chromium"
 
 # How to get the clients. Each gives the commands that start them.
 CLIENTS = {
     PYPI: pypi,
-    "ws, from npm": npm,
+    NPM: npm,
     CHROMIUM: chromium,
     "tungstenite": cargo,
 }
