@@ -210,6 +210,14 @@ fn pages_hold_each_session_once_in_the_order_of_their_ids() {
 }
 
 #[test]
+fn the_beginnings_of_ids_are_in_the_order_of_the_ids() {
+    let mut ids = ["", "a", "a\0", "aaaaaaaa", "aaaaaaaab", "b", "\u{e4}", "aaaaaaa", "ab", "~"];
+    ids.sort_unstable();
+    assert!(ids.is_sorted_by_key(|id| beginning(id)));
+    assert!(beginning("a") < beginning("b") && beginning("a") < beginning("aa"));
+}
+
+#[test]
 fn who_stays_is_listed_whoever_leaves_between_the_pages() {
     let mut house = House::new(&[], 20);
     let ids = house.ids();
