@@ -64,6 +64,16 @@ impl Attacker {
         }
     }
 
+    /// An answer with its body, in words: its status, what it says of the connection, and the body.
+    pub(crate) fn answer(&mut self) -> String {
+        loop {
+            if let Some(answer) = wire::take_answer(&mut self.received) {
+                return answer;
+            }
+            assert!(self.fill(), "the stream ended within an answer: {:?}", self.received);
+        }
+    }
+
     /// Waits for so many frames of a server's, in words.
     pub(crate) fn frames(&mut self, count: usize) -> Vec<String> {
         let mut frames = wire::take_frames(&mut self.received);

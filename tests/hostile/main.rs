@@ -14,6 +14,7 @@ mod gateway;
 #[allow(dead_code, reason = "each test crate uses its part")]
 mod wire;
 
+mod admin;
 mod attacker;
 mod connections;
 mod floods;

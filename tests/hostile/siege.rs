@@ -38,6 +38,8 @@ pub(crate) const GOOD_BYES: u64 = (GUESTS + BYSTANDERS) as u64;
 pub(crate) struct Siege {
     /// Where it listens: for WebSocket, for lines, and for what the flags add.
     pub(crate) urls: Vec<String>,
+    /// Where its admin plane is, if the flags add one.
+    pub(crate) admin: String,
     gateway: Mutex<Gateway>,
     desk: Mutex<Desk>,
     bystanders: Vec<Bystander>,
@@ -65,8 +67,10 @@ impl Siege {
             Bystander::raw(RawClient::connect(&gateway.urls[1])),
         ];
         assert_eq!(bystanders.len(), BYSTANDERS);
-        let (urls, gateway) = (gateway.urls.clone(), Mutex::new(gateway));
-        let mut siege = Self { urls, gateway, desk, bystanders, before: Footprint::default() };
+        let (urls, admin) = (gateway.urls.clone(), gateway.admin.clone().unwrap_or_default());
+        let gateway = Mutex::new(gateway);
+        let mut siege =
+            Self { urls, admin, gateway, desk, bystanders, before: Footprint::default() };
         // What is done for the first time takes memory that stays.
         for _ in 0..GUESTS {
             let mut guest = siege.attacker();
