@@ -170,6 +170,7 @@ def stop(program, webs):
         for client in hub.clients:
             client.begin_receive()
         hub.gateway.stop()
+        hub.gateway.event("stopping")
         for client in hub.clients:
             same(client.received(), end(client, 1001, ""), f"what {client} is closed with")
             if client in hub.raws:
