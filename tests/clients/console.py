@@ -52,8 +52,10 @@ class Page:
         self.chromium = chromium
         self.gateway = gateway
         self.size(1280, 800)
+        # What another page did, whose gateway is gone by now, is not of interest.
+        chromium.open("about:blank")
         for kind in ("browser", "performance"):
-            chromium.log(kind)  # What other pages did is not of interest.
+            chromium.log(kind)
         chromium.open(gateway.admin)
 
     def __getattr__(self, name):
