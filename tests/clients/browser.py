@@ -26,6 +26,10 @@ PATIENCE = 600_000
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
+class Stale(RuntimeError):
+    """The element that was found is not in the page any more."""
+
+
 @contextlib.contextmanager
 def browser(program, driver):
     """A browser that runs until the `with` block ends."""
@@ -77,7 +81,11 @@ class Browser:
         return self.tell("execute/async", script=script, args=arguments)
 
     def click(self, selector):
-        self.tell(f"element/{self.find(selector)}/click")
+        # A page that is at work may draw the element anew before it is clicked.
+        for _ in range(100):
+            with contextlib.suppress(Stale):
+                return self.tell(f"element/{self.find(selector)}/click")
+        raise TimeoutError(f"{selector} never stays")
 
     def type(self, selector, text):
         self.tell(f"element/{self.find(selector)}/value", text=text)
@@ -110,5 +118,6 @@ class Browser:
         response = self.http.getresponse()
         value = json.loads(response.read())["value"]
         if response.status != 200:
-            raise RuntimeError(value["message"])
+            stale = value["error"] == "stale element reference"
+            raise (Stale if stale else RuntimeError)(value["message"])
         return value
