@@ -258,7 +258,9 @@ impl Client {
         if has_read {
             assert!(!self.pulse.inactive, "client {number} was heard, and is inactive");
             self.pulse.heard(now);
-            if self.meter.unsure && self.meter.delays() {
+            // What was read was perhaps not heard yet: of an upgrade and what came with it, the
+            // latter waits for the next tick if the host has deferred its decision within this one.
+            if self.unheard || (self.meter.unsure && self.meter.delays()) {
                 self.pulse.uncertain = true;
                 self.pings_possible += 1;
             }
