@@ -98,6 +98,18 @@ impl Ledger {
         (freed, last)
     }
 
+    /// What the oldest that have not begun come to, as many as come to no less than `bytes`.
+    pub(crate) fn size_of_oldest(&self, begun: bool, bytes: usize) -> usize {
+        let mut size = 0;
+        for (_, wire) in self.waiting.iter().skip(usize::from(begun)) {
+            if size >= bytes {
+                break;
+            }
+            size += wire;
+        }
+        size
+    }
+
     /// How many wait.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.len() as u64

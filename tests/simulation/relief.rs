@@ -47,6 +47,8 @@ struct Outcome {
     number: usize,
     /// What was left of it when its socket had taken what it could.
     left: usize,
+    /// What it had to drop of that to make room in its own outbox, before the cap was met.
+    own: usize,
     /// What of that was dropped, and the last message of that alone.
     freed: usize,
     last: usize,
@@ -113,7 +115,7 @@ impl Host {
                 before.sizes.iter().any(|size| self.clients[size.number].failed.is_some());
             if times > 0 && is_alone && !is_broken {
                 let wire = wire.expect("what cannot be framed needs no room");
-                self.check_fairness(&outcomes, number, wire, cap);
+                self.check_fairness(&outcomes, wire, cap);
             }
         }
         (doubtful == 0).then_some(taken)
@@ -135,7 +137,7 @@ impl Host {
         let left = size.queued.saturating_sub(written);
         let wire = client.format.wire_len(&payload.bytes);
         let mut outcome =
-            Outcome { number, left, freed: 0, last: 0, is_gone: false, is_taken: false };
+            Outcome { number, left, own: 0, freed: 0, last: 0, is_gone: false, is_taken: false };
         let Some(session) = sessions.get_session(size.key) else {
             outcome.is_gone = true;
             // Whether it was queued for it before it ended, its end will tell.
@@ -166,6 +168,10 @@ impl Host {
         }
         let gone = session.queued_bytes() + written;
         let meant = is_meant.then_some(payload).zip(wire);
+        if let (SlowConsumer::DropOldest, Some((_, wire))) = (policy, meant) {
+            let begun = client.reader.is_within_message();
+            outcome.own = client.ledger.size_of_oldest(begun, (left + wire).saturating_sub(limit));
+        }
         let found = client.try_both(meant, dropped, policy, gone, size.queued);
         (outcome.is_taken, outcome.freed, outcome.last) = found;
         assert_eq!(session.dropped(), client.ledger.dropped, "client {number}: dropped");
@@ -210,9 +216,9 @@ impl Host {
     }
 
     /// Whether those gave way that had to, and no others, and no more than they had to.
-    fn check_fairness(&mut self, outcomes: &[Outcome], to: usize, wire: usize, cap: usize) {
+    fn check_fairness(&mut self, outcomes: &[Outcome], wire: usize, cap: usize) {
         let goal = cap.saturating_sub(wire.max(cap / FREE_PART));
-        let sum: usize = outcomes.iter().map(|outcome| outcome.left).sum();
+        let sum: usize = outcomes.iter().map(|outcome| outcome.left - outcome.own).sum();
         assert!(sum + wire > cap, "some gave way, and there was room: {outcomes:?}");
         self.totals.relief.exact += 1;
         if self.plan.config.slow_consumer == SlowConsumer::Close {
@@ -231,7 +237,8 @@ impl Host {
             assert_eq!(gone, right, "those that were closed to get from {sum} to {goal}");
             return;
         }
-        let below = |level: usize| outcomes.iter().map(|o| o.left.min(level)).sum::<usize>();
+        let below =
+            |level: usize| outcomes.iter().map(|o| (o.left - o.own).min(level)).sum::<usize>();
         let mut level = 0;
         let most = outcomes.iter().map(|outcome| outcome.left).max().unwrap_or(0);
         // By halves: the highest at which they come to no more than the goal.
@@ -245,16 +252,11 @@ impl Host {
             }
         }
         for outcome in outcomes {
-            let Outcome { number, left, freed, last, is_taken, .. } = *outcome;
-            let excess = left.saturating_sub(level);
-            // The one that is sent to may have had to make room in its own outbox before.
-            if number == to && left + wire > self.plan.limit {
-                continue;
-            }
+            let Outcome { number, left, own, last, is_taken, .. } = *outcome;
+            let excess = (left - own).saturating_sub(level);
+            let freed = outcome.freed - own;
             // What has begun, and what is no message, stays.
-            let client = &self.clients[number];
-            let may_stay = client.has_nothing_to_drop(is_taken) || client.reader.partial() > 0;
-            let is_enough = freed >= excess || may_stay;
+            let is_enough = freed >= excess || self.clients[number].has_nothing_to_drop(is_taken);
             assert!(is_enough, "client {number} is above {level}: {outcome:?}");
             let is_least = freed == 0 || freed - last < excess;
             assert!(is_least, "client {number} is cut too far below {level}: {outcome:?}");
