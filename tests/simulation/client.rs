@@ -117,6 +117,9 @@ pub(crate) struct Client {
     pub(crate) end: Option<End>,
     /// Its socket may go before its time.
     pub(crate) may_go: bool,
+    /// Until when it may answer, if it was its turn to be told to go that ended it, and not the end
+    /// of its stream.
+    pub(crate) answer_by: Option<u64>,
     /// It broke while its outbox was full.
     pub(crate) may_be_slow: bool,
     /// Messages for it may have been dropped that the model knows nothing of.
@@ -188,6 +191,7 @@ impl Client {
             paused: false,
             end: None,
             may_go: false,
+            answer_by: None,
             may_be_slow: false,
             may_skip: false,
             perhaps: None,

@@ -191,7 +191,10 @@ impl Host {
                 let deadline = if stop.spread > 0 { answer } else { answer.min(now + close) };
                 client.phase = Phase::Closing { deadline };
             }
-            Phase::Closing { deadline } => *deadline = stop.answer_by(now).min(*deadline),
+            Phase::Closing { deadline } => {
+                *deadline = stop.answer_by(now).min(*deadline);
+                client.answer_by = client.answer_by.map(|answer| answer.min(*deadline));
+            }
             Phase::Lingering { deadline } => *deadline = stop.deadline.min(*deadline),
             Phase::Handshake { deadline } => {
                 let is_late = *deadline <= now && !is_paused;
@@ -237,6 +240,11 @@ impl Host {
         if client.phase == Phase::Open {
             self.note_turn(number);
         } else if client.end.is_none() {
+            if let (Phase::Closing { deadline }, Some(answer)) =
+                (&mut client.phase, client.answer_by)
+            {
+                *deadline = answer.min(*deadline);
+            }
             client.end = self.stopping.as_ref().map(|stop| stop.end(client.format));
         }
     }
@@ -252,10 +260,12 @@ impl Host {
                 (Phase::Open, _) if client.seen == self.tick => {}
                 (Phase::Open, Some(_)) if is_websocket || !client.ended => self.note_turn(number),
                 (Phase::Open, _) => {
-                    // Its stream has ended, and what waits for it may still leave.
+                    // Its stream has ended, and what waits for it may still leave; or its turn has
+                    // come, of which its end will tell.
                     let may_linger = !is_websocket && client.ended;
                     assert!(may_linger, "client {number} is open, and is not found");
-                    let answer = stop.as_ref().map_or(0, |stop| stop.answer_by(now));
+                    client.answer_by = stop.as_ref().map(|stop| stop.answer_by(now));
+                    let answer = client.answer_by.unwrap_or(0);
                     client.phase = Phase::Closing { deadline: answer.max(now + close) };
                     client.note_pings(false, 0);
                 }
