@@ -254,6 +254,9 @@ def busy(program, chromium):
             flood.start()
             try:
                 page.sees("#banners", "not each message")
+                for _ in range(3):
+                    heard = "document.querySelector('#spacer .c-in').innerText"
+                    page.until(f"return {heard} !== arguments[0];", page.run(f"return {heard}"))
                 page.click("#banners button")
                 page.until("return !document.getElementById('banners').innerText.includes('not each');")
                 page.sees("#pill", "Live")

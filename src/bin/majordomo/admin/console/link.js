@@ -4,7 +4,11 @@
 
 const EVERY_MS = 60;
 const STATS_MS = 1000;
-const SILENCE_MS = 10_000; // Without an answer for so long, the link is dead.
+const SILENCE_MS = 10_000; // If nothing comes for so long, the link is dead.
+// Every link paces the house, and no page is to do that. More messages a second than this, or an
+// answer that is so late while there are messages, is too much.
+const TOO_MUCH = 5000;
+const LATE_MS = 3000;
 const LONGEST = 2000; // Letters of a message that the page is given.
 const MOST_EVENTS = 500; // In one batch: the page takes one in a few milliseconds.
 const MOST_LIVE = 100; // Messages in one batch for the session that is looked at.
@@ -12,7 +16,9 @@ const MOST_FEED = 20; // The same for the feed of everything.
 
 let socket;
 let seq;
-let heard; // When the last answer came.
+let heard; // When something came last.
+let answered; // When an answer came last.
+let lately = 0; // Messages since it was looked last.
 let watched = null;
 let batch = empty();
 let flushing;
@@ -33,8 +39,8 @@ function open(url, protocols) {
   const mine = (socket = new WebSocket(url, protocols));
   before?.close();
   seq = 0;
-  batch = empty();
-  heard = performance.now();
+  flush();
+  heard = answered = performance.now();
   mine.onopen = () => tell({ command: "stats", id: "stats" });
   mine.onmessage = ({ data }) => {
     if (mine === socket) take(JSON.parse(data));
@@ -47,14 +53,20 @@ function open(url, protocols) {
   };
 }
 
+// Where there is no link, or not yet, whoever asks is told so: no question stays open.
 function tell(command) {
-  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(command));
+  if (socket?.readyState === WebSocket.OPEN) return socket.send(JSON.stringify(command));
+  batch.replies.push({ reply: command.id, ok: false, error: "gone", detail: "the gateway is gone" });
+  flushing ??= setTimeout(flush, EVERY_MS);
 }
 
 setInterval(() => {
   if (!socket) return;
-  tell({ command: "stats", id: "stats" });
-  if (performance.now() - heard > SILENCE_MS) giveUp("no answer");
+  if (socket.readyState === WebSocket.OPEN) tell({ command: "stats", id: "stats" });
+  const now = performance.now();
+  if (lately > TOO_MUCH || (lately > 0 && now - answered > LATE_MS)) postMessage({ isTooMuch: true });
+  lately = 0;
+  if (now - heard > SILENCE_MS) giveUp("no answer");
 }, STATS_MS);
 
 // A dead peer answers no close frame either: it is not waited for.
@@ -67,8 +79,9 @@ function giveUp(reason) {
 
 function take(event) {
   flushing ??= setTimeout(flush, EVERY_MS);
+  heard = performance.now();
   if ("reply" in event) {
-    heard = performance.now();
+    answered = heard;
     batch.replies.push(event);
     return;
   }
@@ -91,6 +104,7 @@ function count({ session, text, binary }) {
     batch.counts.set(session, [1, size]);
   }
   batch.messages += 1;
+  lately += 1;
   const isWatched = session === watched && batch.live.length < MOST_LIVE;
   if (!isWatched && batch.feed.length >= MOST_FEED) return;
   const said = { session, size, isText: text !== undefined, at: Date.now() };

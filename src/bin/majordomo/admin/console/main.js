@@ -1,8 +1,8 @@
 // The page as a whole: whether the gateway is there, what theme it has, who may see it.
 
-// Messages a second. Every link paces the house, and no page is to do that: where more is said, this
-// one follows the figures only, until for so many seconds much less was said.
-const TOO_MUCH = 5000;
+// Where too much was said to follow it, each message is followed again once so few were said in a
+// second, for so many seconds.
+const LITTLE = 1000;
 const CALM = 10;
 
 const THEMES = ["auto", "light", "dark"];
@@ -63,12 +63,20 @@ function everySecond(stats) {
   write($("everybody"), plural(stats.sessions.active + stats.sessions.inactive, "session"));
 }
 
+wire.ontoomuch = () => {
+  if (wire.state === "live" && !wire.isSparing && !wire.isInsisting) turnPace("Too much is said to follow each message");
+};
+
 function keepPace() {
-  calm = vitals.said < TOO_MUCH / 4 ? calm + 1 : 0;
-  const isTooMuch = vitals.said > TOO_MUCH && !wire.isInsisting;
-  if (wire.isSparing ? calm < CALM : !isTooMuch) return;
+  calm = vitals.said < LITTLE ? calm + 1 : 0;
+  if (wire.isSparing && calm >= CALM) turnPace("Messages are followed again");
+}
+
+function turnPace(why) {
+  calm = 0;
   wire.spare(!wire.isSparing);
-  feedLog.add("note", wire.isSparing ? "Too much is said to follow each message" : "Messages are followed again");
+  feedLog.add("note", why);
+  showState();
 }
 
 function showState() {

@@ -15,6 +15,7 @@ const wire = {
   wait: FIRST_WAIT,
   onstate() {},
   onbatch() {},
+  ontoomuch() {}, // More is said than is good for this page, and for the house.
 
   // What the API answers. Rejects where it cannot be reached or refuses.
   async api(path) {
@@ -111,7 +112,8 @@ let lastId = 0;
 const code = new Blob([$("link-worker").textContent], { type: "text/javascript" });
 const worker = new Worker(URL.createObjectURL(code));
 
-worker.onmessage = ({ data: { batch, closed } }) => {
+worker.onmessage = ({ data: { batch, closed, isTooMuch } }) => {
+  if (isTooMuch) return wire.ontoomuch();
   if (closed) return wire.lost(whyClosed(closed));
   if (wire.state === "connecting" && batch.events[0]?.event === "ready") {
     wire.wait = FIRST_WAIT;
