@@ -8,6 +8,7 @@ a gateway on its usual ports, after some minutes of life.
 import base64
 import contextlib
 import json
+import math
 import pathlib
 import random
 import socket
@@ -358,10 +359,12 @@ def picture(program, chromium, file):
         for _ in range(2):
             page.click("#open-client")
         page.session_of(2)
-        for second in range(95):
-            for line in random.sample(HOUSE, random.choice([1, 1, 2, 3, 5])):
+        for moment in range(480):
+            # Now more is going on, now less.
+            if random.random() < 0.35 + 0.3 * math.sin(moment / 40):
+                line = random.choice(HOUSE)
                 rooms[line].sendall(line.encode() + b"\n")
-            time.sleep(1)
+            time.sleep(0.2)
         page.say(1, "Good evening")
         page.say(2, "Good evening, madam")
         time.sleep(1.5)
