@@ -78,7 +78,7 @@ class Gateway:
         while (line := self.log.next()) and " open files" not in line:
             if found := re.search(r" listening on (\S+)", line):
                 self.urls.append(found[1])
-            elif found := re.search(r" admin on (\S+)", line):
+            elif found := re.search(r" console on (\S+)", line):
                 self.admin = found[1]
         if line is None:
             raise RuntimeError(f"the gateway did not start:\n{self.log.tail()}")

@@ -127,7 +127,7 @@ impl Gateway {
             let line = gateway.log.next().expect("it logs until it has started");
             if let Some((_, url)) = line.split_once(" listening on ") {
                 gateway.urls.push(url.to_owned());
-            } else if let Some((_, url)) = line.split_once(" admin on ") {
+            } else if let Some((_, url)) = line.split_once(" console on ") {
                 gateway.admin = Some(url.to_owned());
             } else if line.contains(" open files") {
                 return (gateway, output);

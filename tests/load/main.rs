@@ -166,8 +166,8 @@ fn the_url_is_found_in_what_a_server_says() {
 fn the_control_link_is_where_the_admin_plane_is() {
     let control = |line| control_in(line);
     let expected = Some("ws://127.0.0.1:9002/control".to_owned());
-    assert_eq!(control("[INFO] admin on http://127.0.0.1:9002/"), expected);
-    assert_eq!(control("admin on http://127.0.0.1:9002"), expected);
+    assert_eq!(control("[INFO] console on http://127.0.0.1:9002/"), expected);
+    assert_eq!(control("console on http://127.0.0.1:9002"), expected);
     assert_eq!(control("listening on ws://127.0.0.1:9001"), None);
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn url_in(line: &str) -> Option<&str> {
 
 /// The control link of a gateway that said in this line where its admin plane is.
 pub(crate) fn control_in(line: &str) -> Option<String> {
-    let (_, rest) = line.split_once("admin on http://")?;
+    let (_, rest) = line.split_once("console on http://")?;
     let host = rest.split(['/', ' ']).next().expect("split gives at least one part");
     Some(format!("ws://{host}/control"))
 }

@@ -33,7 +33,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         manager.handler().add_listener(url);
     }
     if let Some(admin) = &admin {
-        log::info!("admin on {}", admin.url());
+        log::info!("console on {}", admin.url());
     }
     match open_files {
         Ok(limits) => log::info!("room for {} open files (was {})", limits.after, limits.before),
