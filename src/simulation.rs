@@ -193,6 +193,7 @@ impl<H: Handler + 'static> Simulation<H> {
         self.connections = connections;
         self.connections.retain(|(key, _)| self.sessions.has_connection(*key));
         self.sessions.audit_addresses();
+        self.sessions.audit_turns();
     }
 
     /// Turns the clock on by `step`, stopping at each deadline on the way, as a loop would.

@@ -8,6 +8,8 @@ use super::stats::HandshakeFailure;
 use super::stopping::{Life, Phase, StopOptions, Stopping};
 use super::table::{Connection, Peer, Stage};
 use crate::close::Cause;
+#[cfg(feature = "simulation")]
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::id::SessionKey;
 use crate::session::Socket;
@@ -161,6 +163,26 @@ impl Sessions {
         let earlier = self.wheel.deadline(connection.timer);
         if earlier.is_none_or(|earlier| deadline < earlier) {
             self.wheel.reschedule(connection.timer, deadline);
+        }
+    }
+
+    /// Checks that no session's turn to be told to go is forgotten: its timer is set for that, or
+    /// for something before.
+    ///
+    /// # Panics
+    ///
+    /// When one would be told later, or never. Costs O(n).
+    #[cfg(feature = "simulation")]
+    pub(crate) fn audit_turns(&self) {
+        for (key, connection) in self.table.iter() {
+            if let Some(turn) = self.life.turn(key)
+                && let Some(session) = connection.open_session()
+            {
+                // The wheel counts in milliseconds, and rounds up.
+                let latest = turn.max(self.now) + Config::MIN_TIMEOUT;
+                let due = self.wheel.deadline(connection.timer);
+                assert!(due.is_some_and(|due| due < latest), "the turn of {}", session.id());
+            }
         }
     }
 
