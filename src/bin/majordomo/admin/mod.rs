@@ -44,6 +44,9 @@ const MAX_BODY: usize = 16 << 20;
 /// How long a connection may wait for its next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
+/// The places in its queue, which holds nothing but the news that there are notes.
+const QUEUE: usize = 16;
+
 /// How long a stop waits for drivers to read what is left.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -129,6 +132,7 @@ fn config() -> Config {
         max_outbox: MAX_OUTBOX,
         max_body: MAX_BODY,
         keep_alive: Some(KEEP_ALIVE),
+        handle_queue: QUEUE,
         // What a driver that does not read any more has not read yet is let go.
         close_timeout: Duration::from_secs(1),
         ..Config::default()
