@@ -481,18 +481,18 @@ fn a_manager_that_has_stopped_answers_so() {
 #[test]
 fn connections_beyond_the_accept_rate_are_taken_in_by_the_deadline_alone_and_then_the_host_sleeps()
 {
-    let max_accept_rate = std::num::NonZeroU32::new(40);
+    let max_accept_rate = std::num::NonZeroU32::new(2);
     let config = Config { max_accept_rate, heartbeat_timeout: Duration::ZERO, ..Config::default() };
     let mut host = Host::new(config, Echo::default());
     let url = host.manager.listen("tcp://127.0.0.1:0?framing=lines").expect("a listener");
-    let _crowd: Vec<_> = (0..50).map(|_| Client::connect(url.port())).collect();
+    let _crowd: Vec<_> = (0..4).map(|_| Client::connect(url.port())).collect();
     let mut passes = 0;
-    while host.manager.handler().connected < 50 {
+    while host.manager.handler().connected < 4 {
         host.pass();
         passes += 1;
     }
-    assert!(host.manager.sessions().stats().accept_holds.times <= 10);
-    assert!(passes < 200, "it was busy: {passes} passes for 50 connections");
+    assert!((1..=2).contains(&host.manager.sessions().stats().accept_holds.times));
+    assert!(passes < 20, "it was busy: {passes} passes for 4 connections");
     while host.manager.next_deadline().is_some() {
         host.pass();
     }
