@@ -1,6 +1,6 @@
 //! TCP as the operating system gives it.
 
-use std::io::{self, ErrorKind, IoSlice, Read as _, Write as _};
+use std::io::{self, ErrorKind, IoSlice};
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -31,9 +31,9 @@ pub(crate) struct Keepalive {
 }
 
 #[inline]
-pub(super) fn read(stream: &mut TcpStream, buffer: &mut [u8], until_end: bool) -> Read {
+pub(super) fn read(stream: &TcpStream, buffer: &mut [u8], until_end: bool) -> Read {
     loop {
-        return match stream.read(buffer) {
+        return match system::receive(stream, buffer) {
             Ok(0) => Read::EndOfStream,
             Ok(count) => {
                 let drained = SHORT_MEANS_DONE && !until_end && count < buffer.len();
@@ -47,13 +47,13 @@ pub(super) fn read(stream: &mut TcpStream, buffer: &mut [u8], until_end: bool) -
 }
 
 #[inline]
-pub(super) fn write(stream: &mut TcpStream, bytes: &[u8]) -> Write {
-    write_with(bytes.len(), || (&*stream).write(bytes))
+pub(super) fn write(stream: &TcpStream, bytes: &[u8]) -> Write {
+    write_with(bytes.len(), || system::send(stream, bytes))
 }
 
-pub(super) fn write_vectored(stream: &mut TcpStream, slices: &[IoSlice<'_>]) -> Write {
+pub(super) fn write_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> Write {
     let given = slices.iter().map(|slice| slice.len()).sum();
-    let socket = SockRef::from(&*stream);
+    let socket = SockRef::from(stream);
     write_with(given, || socket.send_vectored_with_flags(slices, NO_SIGNAL))
 }
 
@@ -85,5 +85,45 @@ pub(super) fn set_keepalive(stream: &TcpStream, keepalive: Keepalive) {
     let parameters = parameters.with_retries(keepalive.probes);
     if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&parameters) {
         log::debug!("the system refused a keepalive: {error}");
+    }
+}
+
+/// The two calls that every message takes, straight to the kernel: around each of them the C
+/// library makes the thread cancellable and not cancellable again, which are two atomic exchanges
+/// as soon as the process has a second thread.
+#[cfg(target_os = "linux")]
+mod system {
+    use std::io;
+
+    use mio::net::TcpStream;
+    use rustix::net::{RecvFlags, SendFlags};
+
+    #[inline]
+    pub(super) fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        let (count, _) = rustix::net::recv(stream, buffer, RecvFlags::empty())?;
+        Ok(count)
+    }
+
+    #[inline]
+    pub(super) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?)
+    }
+}
+
+/// The same by the standard library.
+#[cfg(not(target_os = "linux"))]
+mod system {
+    use std::io::{self, Read as _, Write as _};
+
+    use mio::net::TcpStream;
+
+    #[inline]
+    pub(super) fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
+        stream.read(buffer)
+    }
+
+    #[inline]
+    pub(super) fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+        stream.write(bytes)
     }
 }
