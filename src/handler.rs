@@ -125,16 +125,31 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 /// none does it costs nothing: there is only the landing pad.
 #[inline]
 pub(crate) fn named<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
-    let on_panic = OnPanic(callback);
+    let naming = Naming::begin(callback);
     let result = run();
-    std::mem::forget(on_panic);
+    naming.end();
     result
 }
 
-/// Is dropped by a panic alone.
-struct OnPanic(&'static str);
+/// The same in two halves, for a callback that is run for each message: what a closure borrows
+/// would be written down for it every time.
+#[must_use]
+pub(crate) struct Naming(&'static str);
 
-impl Drop for OnPanic {
+impl Naming {
+    #[inline]
+    pub(crate) fn begin(callback: &'static str) -> Self {
+        Self(callback)
+    }
+
+    #[inline]
+    pub(crate) fn end(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Naming {
+    /// Only a panic comes here.
     #[cold]
     fn drop(&mut self) {
         log::error!("{} panicked: its manager can only be dropped now", self.0);

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 
 use crate::codec::handshake::{HeadReader, Progress};
 use crate::codec::request::{HeaderSlots, Request};
-use crate::codec::{Event, websocket};
-use crate::handler::{Context, Handler, named};
+use crate::codec::{CodecError, Event, websocket};
+use crate::handler::{Context, Handler, Naming, named};
 use crate::id::SessionKey;
 use crate::message::Message;
 use crate::session::{Decision, ListenerId, Socket};
 use crate::sessions::{
-    Expired, HandshakeFailure, Lifecycle, Posted, Reading, Sessions, Unfinished, Verdict,
+    Expired, HandshakeFailure, Heard, Lifecycle, Posted, Reading, Sessions, Unfinished, Verdict,
 };
 use crate::transport::{Read, Transport};
 
@@ -147,17 +147,22 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             self.take_up(key, unread);
         }
         let mut budget = READ_BUDGET;
-        while self.sessions.may_read(key) {
+        loop {
             if budget == 0 {
-                self.sessions.carry(key);
+                if self.sessions.may_read(key) {
+                    self.sessions.carry(key);
+                }
                 return;
             }
             let most = self.buffer.len().min(budget);
-            let Some(most) = self.sessions.grant_read(key, most) else { return };
-            match self.sessions.read(key, &mut self.buffer[..most]) {
-                Read::Bytes { count, .. } => {
+            let Some(read) = self.sessions.read(key, &mut self.buffer[..most]) else { return };
+            match read {
+                Read::Bytes { count, drained } => {
                     budget -= count;
                     self.handle_bytes(key, count);
+                    if drained {
+                        return;
+                    }
                 }
                 Read::Drained => return,
                 Read::EndOfStream => {
@@ -360,39 +365,61 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             if METERED && self.sessions.must_wait(key) {
                 return input.len();
             }
-            let Some((event, open)) = self.sessions.decode::<METERED>(key, &mut input) else {
-                return 0;
-            };
-            match event {
-                Ok(Event::Message(message)) if open => self.deliver(key, message),
-                Ok(Event::Assembled(message)) if open => self.deliver(key, message.as_message()),
-                Ok(Event::Ping(payload)) if open => {
-                    let pong = websocket::pong(&payload);
-                    // A peer that sends pings and does not read gets no further pongs.
-                    self.sessions.send_control(key, pong.as_slice());
-                }
-                // Nothing follows this side's close frame, and a pong has no answer.
-                Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong) => {}
-                Ok(Event::Close { code, reason }) => {
-                    self.sessions.end_by_peer(key, code, reason);
-                    return 0;
-                }
-                Err(error) => {
-                    if open {
-                        self.sessions.end_by_codec(key, &error);
-                    } else {
-                        self.sessions.finish(key, Socket::Linger);
+            match self.sessions.decode::<METERED>(key, &mut input) {
+                // Apart, so that of each it is known what it is.
+                Some(Heard::Text(text)) => self.deliver(key, Message::Text(text)),
+                Some(Heard::Binary(bytes)) => self.deliver(key, Message::Binary(bytes)),
+                Some(Heard::Other { event, is_open }) => {
+                    if !self.handle_event(key, event, is_open) {
+                        return 0;
                     }
-                    return 0;
                 }
+                None => return 0,
             }
         }
     }
 
-    #[inline]
+    /// Acts on what a session says that is no message in one piece, and says whether it may say
+    /// more.
+    #[inline(never)]
+    fn handle_event(
+        &mut self,
+        key: SessionKey,
+        event: Result<Event<'_>, CodecError>,
+        is_open: bool,
+    ) -> bool {
+        match event {
+            Ok(Event::Message(message)) if is_open => self.deliver(key, message),
+            Ok(Event::Assembled(message)) if is_open => self.deliver(key, message.as_message()),
+            Ok(Event::Ping(payload)) if is_open => {
+                let pong = websocket::pong(&payload);
+                // A peer that sends pings and does not read gets no further pongs.
+                self.sessions.send_control(key, pong.as_slice());
+            }
+            // Nothing follows this side's close frame, and a pong has no answer.
+            Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong) => {}
+            Ok(Event::Close { code, reason }) => {
+                self.sessions.end_by_peer(key, code, reason);
+                return false;
+            }
+            Err(error) if is_open => {
+                self.sessions.end_by_codec(key, &error);
+                return false;
+            }
+            Err(_) => {
+                self.sessions.finish(key, Socket::Linger);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Hands a message to the host.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a message is handed on in memory, not in registers")]
     fn deliver(&mut self, key: SessionKey, message: Message<'_>) {
-        named("on_message", || {
-            self.handler.on_message(&mut Context::new(self.sessions, key), message);
-        });
+        let naming = Naming::begin("on_message");
+        self.handler.on_message(&mut Context::new(self.sessions, key), message);
+        naming.end();
     }
 }

@@ -34,6 +34,17 @@ impl<'m> Envelope<'m> {
         [self.head.as_slice(), &self.body, self.tail.as_slice()]
     }
 
+    /// Appends what goes onto the wire, which is faster than to copy the parts one by one: of the
+    /// head, which is short, the whole array is copied first.
+    #[inline]
+    pub(crate) fn append_to(&self, bytes: &mut Vec<u8>) {
+        let end = bytes.len() + usize::from(self.head.len);
+        bytes.extend_from_slice(&self.head.bytes);
+        bytes.truncate(end);
+        bytes.extend_from_slice(&self.body);
+        bytes.extend(self.tail);
+    }
+
     /// How many bytes go onto the wire.
     #[inline]
     #[must_use]

@@ -25,6 +25,9 @@ pub enum Event<'a> {
     },
 }
 
+// It is handed on by several functions, for each message.
+const _: () = assert!(size_of::<Event<'_>>() <= 40);
+
 /// Whether a payload is text or any bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayloadKind {
@@ -70,13 +73,10 @@ fn text(payload: &[u8]) -> Result<&str, CodecError> {
     simdutf8::basic::from_utf8(payload).map_err(|_| CodecError::InvalidUtf8)
 }
 
-/// The payload of a ping or a pong, held inline: at most [`ControlPayload::MAX_LEN`] bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ControlPayload {
-    len: u8,
-    // Zero beyond `len`.
-    bytes: [u8; Self::MAX_LEN],
-}
+/// The payload of a ping or a pong: at most [`ControlPayload::MAX_LEN`] bytes. An empty one owns no
+/// memory.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct ControlPayload(Vec<u8>);
 
 impl ControlPayload {
     /// What a control frame can carry (RFC 6455, section 5.5).
@@ -92,26 +92,16 @@ impl ControlPayload {
     /// The payload's bytes.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
+        &self.0
     }
 
     /// Appends `more`; false, and nothing is appended, if there is no room for it.
     pub(super) fn push(&mut self, more: &[u8]) -> bool {
-        let (start, end) = (usize::from(self.len), usize::from(self.len) + more.len());
-        match (u8::try_from(end), self.bytes.get_mut(start..end)) {
-            (Ok(len), Some(room)) => {
-                room.copy_from_slice(more);
-                self.len = len;
-                true
-            }
-            _ => false,
+        let fits = self.0.len() + more.len() <= Self::MAX_LEN;
+        if fits {
+            self.0.extend_from_slice(more);
         }
-    }
-}
-
-impl Default for ControlPayload {
-    fn default() -> Self {
-        Self { len: 0, bytes: [0; Self::MAX_LEN] }
+        fits
     }
 }
 

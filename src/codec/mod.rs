@@ -65,7 +65,8 @@ impl Codec {
     ///
     /// What the peer did wrong, at the first byte by which it can be known. The stream cannot be
     /// read on after an error, nor after [`Event::Close`]: the caller drops the rest.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "for each message it is one of few calls")]
     pub fn decode<'a>(
         &mut self,
         input: &mut &'a mut [u8],

@@ -32,17 +32,15 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Copies one frame of `wire` bytes, given in parts.
-    #[inline]
-    pub(super) fn push(&mut self, parts: &[&[u8]], wire: usize, payload: usize, kind: FrameKind) {
-        self.bytes.reserve(wire);
-        for part in parts {
-            self.bytes.extend_from_slice(part);
-        }
+    /// Takes in one frame of `wire` bytes, and gives what they are to be appended to.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what the caller knows of its frame counts")]
+    pub(super) fn append(&mut self, wire: usize, payload: usize, kind: FrameKind) -> &mut Vec<u8> {
         // Made here of numbers: to read a struct back that was just written, a processor waits.
         let frame = Frame { wire: narrow(wire), payload: narrow(payload), kind };
         self.frames.push(frame);
         self.waiting.add(frame);
+        &mut self.bytes
     }
 
     #[inline]

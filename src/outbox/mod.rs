@@ -99,6 +99,7 @@ impl Chunk {
         }
     }
 
+    #[inline]
     fn waiting(&self, run: &Run) -> Departed {
         match self {
             Self::Shared { payload, .. } => Departed { messages: 1, payload: u64::from(*payload) },
@@ -164,19 +165,38 @@ impl Outbox {
     }
 
     /// Queues one frame, given in parts, by copying it. `payload` is the size of its message.
-    #[inline]
     pub fn push(&mut self, pool: &mut Pool, parts: &[&[u8]], payload: usize, kind: FrameKind) {
-        let wire = parts.iter().map(|part| part.len()).sum::<usize>();
-        self.queued += wire;
-        if let Some(Chunk::Copied(buffer)) = self.last_mut()
-            && buffer.len() + wire <= BUFFER_TARGET
-        {
-            buffer.push(parts, wire, payload, kind);
-            return;
+        let wire = parts.iter().map(|part| part.len()).sum();
+        let bytes = self.append(pool, wire, payload, kind);
+        bytes.reserve(wire);
+        for part in parts {
+            bytes.extend_from_slice(part);
         }
-        let mut buffer = pool.take();
-        buffer.push(parts, wire, payload, kind);
-        self.append(|| Chunk::Copied(buffer));
+    }
+
+    /// Queues one frame of `wire` bytes, and gives what the caller appends these bytes to: at
+    /// once, and no more nor less. `payload` is the size of its message.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what the caller knows of its frame counts")]
+    pub(crate) fn append(
+        &mut self,
+        pool: &mut Pool,
+        wire: usize,
+        payload: usize,
+        kind: FrameKind,
+    ) -> &mut Vec<u8> {
+        self.queued += wire;
+        let is_joined = match self.last_mut() {
+            Some(Chunk::Copied(buffer)) => buffer.len() + wire <= BUFFER_TARGET,
+            _ => false,
+        };
+        if !is_joined {
+            self.push_chunk(|| Chunk::Copied(pool.take()));
+        }
+        let Some(Chunk::Copied(buffer)) = self.last_mut() else {
+            unreachable!("the last chunk is the one just looked at or just appended");
+        };
+        buffer.append(wire, payload, kind)
     }
 
     /// Queues one message, encoded already, that other outboxes share.
@@ -186,7 +206,7 @@ impl Outbox {
         }
         self.queued += bytes.len();
         let (bytes, payload) = (bytes.clone(), narrow(payload));
-        self.append(|| Chunk::Shared { bytes, written: 0, payload });
+        self.push_chunk(|| Chunk::Shared { bytes, written: 0, payload });
     }
 
     /// Queues one message that stands in the pool's run. Costs a few additions when it follows the
@@ -202,7 +222,7 @@ impl Outbox {
             return;
         }
         let RunFrame { start, end, index } = frame;
-        self.append(|| Chunk::Run { start, end, first: index, last: index + 1 });
+        self.push_chunk(|| Chunk::Run { start, end, first: index, last: index + 1 });
     }
 
     /// The bytes to write next, as far as they are contiguous.
@@ -238,6 +258,15 @@ impl Outbox {
     pub fn advance(&mut self, pool: &mut Pool, mut count: usize) -> Departed {
         let mut departed = Departed::default();
         self.queued = self.queued.checked_sub(count).expect("a socket takes only what it is given");
+        if self.queued == 0
+            && self.tail.is_none()
+            && let Some(chunk) = &self.head
+        {
+            // Nearly always: all there was is written, whatever it began with.
+            departed = chunk.waiting(&pool.run);
+            self.pop_head(pool);
+            return departed;
+        }
         while count > 0 {
             let head = self.head.as_mut().expect("queued bytes stand in a chunk");
             let left = head.remaining(&pool.run).len();
@@ -319,7 +348,7 @@ impl Outbox {
         for chunk in chunks {
             match chunk {
                 Chunk::Copied(buffer) if buffer.remaining().is_empty() => pool.give_back(buffer),
-                chunk => self.append(|| chunk),
+                chunk => self.push_chunk(|| chunk),
             }
         }
         dropped
@@ -366,7 +395,7 @@ impl Outbox {
     }
 
     #[inline]
-    fn append(&mut self, chunk: impl FnOnce() -> Chunk) {
+    fn push_chunk(&mut self, chunk: impl FnOnce() -> Chunk) {
         if self.head.is_none() {
             // Built in place: to move what was just written in parts, a processor has to wait.
             self.head = Some(chunk());
@@ -395,7 +424,7 @@ fn copy_run(chunk: &mut Chunk, pool: &mut Pool) {
     let Chunk::Run { first, last, .. } = *chunk else { return };
     let mut buffer = pool.take();
     for (bytes, payload) in pool.run.frames(first, last) {
-        buffer.push(&[bytes], bytes.len(), payload, FrameKind::Message);
+        buffer.append(bytes.len(), payload, FrameKind::Message).extend_from_slice(bytes);
     }
     *chunk = Chunk::Copied(buffer);
 }

@@ -22,10 +22,11 @@ impl Sessions {
     /// How much of `most` may be read from a connection at once; nothing if it has to wait for
     /// that, and is woken then.
     #[inline]
-    pub(crate) fn grant_read(&mut self, key: SessionKey, most: usize) -> Option<usize> {
-        if !self.is_metered(key) {
-            return Some(most);
-        }
+    pub(super) fn grant_read(&mut self, key: SessionKey, most: usize) -> Option<usize> {
+        if self.is_metered(key) { self.grant_metered(key, most) } else { Some(most) }
+    }
+
+    fn grant_metered(&mut self, key: SessionKey, most: usize) -> Option<usize> {
         let (now, slot) = (self.now, key.slot());
         let Some(rates) = &mut self.rates else { return Some(most) };
         if rates.policy == RatePolicy::Close {

@@ -49,7 +49,7 @@ pub(crate) use arrival::Verdict;
 pub(crate) use expire::Expired;
 pub(crate) use handshake::{Posted, Unfinished};
 pub(crate) use lifecycle::Lifecycle;
-pub(crate) use reading::Reading;
+pub(crate) use reading::{Heard, Reading};
 pub(crate) use table::Source;
 
 use accept_rate::AcceptRate;

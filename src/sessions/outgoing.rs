@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 
 use super::table::{Connection, Readiness, Stage};
 use crate::close::Traffic;
-use crate::codec::Wire;
+use crate::codec::{Codec, Envelope, Wire, websocket};
 use crate::config::{Config, SlowConsumer};
 use crate::error::Error;
 use crate::id::SessionKey;
@@ -94,8 +94,45 @@ impl Outgoing {
 
     /// Queues a message for one session, which is open, by copying it. A large one is written
     /// first, and only what the socket does not take is copied.
-    #[inline]
-    pub(crate) fn push(
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what the caller knows of the message counts")]
+    pub(crate) fn push<'m>(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        message: impl Into<Message<'m>> + Copy,
+    ) -> Push {
+        match connection.open_session().map(|session| &session.codec) {
+            // Nearly all messages: what is in their envelopes is known here.
+            Some(Codec::WebSocket(_)) if message.into().len() < WRITE_THROUGH => {
+                self.push_envelope(key, connection, &websocket::encode(message.into()))
+            }
+            Some(_) => self.push_any(key, connection, message.into()),
+            None => Push::Refused(Error::SessionNotFound),
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is known of a short message's envelope counts")]
+    fn push_envelope(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        envelope: &Envelope<'_>,
+    ) -> Push {
+        let (wire, payload) = (envelope.len(), envelope.payload_len());
+        let (outbox, readiness) = match self.outbox_with_room(key, connection, wire) {
+            Ok(found) => found,
+            Err(push) => return push,
+        };
+        envelope.append_to(outbox.append(&mut self.pool, wire, payload, FrameKind::Message));
+        self.note_queued(key, readiness, outbox, wire)
+    }
+
+    /// Queues any message. A large one is written before anything of it is queued, unless
+    /// something waits already.
+    #[inline(never)]
+    fn push_any(
         &mut self,
         key: SessionKey,
         connection: &mut Connection,
@@ -108,8 +145,7 @@ impl Outgoing {
             Ok(envelope) => envelope,
             Err(error) => return self.refuse(error),
         };
-        let (parts, wire) = (envelope.parts(), envelope.len());
-        let payload = envelope.payload_len();
+        let (parts, wire, payload) = (envelope.parts(), envelope.len(), envelope.payload_len());
         let goes_through = wire >= WRITE_THROUGH
             && wire <= self.limit
             && session.outbox.is_empty()
@@ -128,9 +164,7 @@ impl Outgoing {
                 Err(error) => return Push::Failed(error),
             }
         }
-        self.queue(key, connection, wire, |outbox, pool| {
-            outbox.push(pool, &parts, payload, FrameKind::Message);
-        })
+        self.push_envelope(key, connection, &envelope)
     }
 
     /// Queues what a socket did not take of a message for an empty outbox. Nothing can refuse it
@@ -173,9 +207,13 @@ impl Outgoing {
         connection: &mut Connection,
         wire: &Wire,
     ) -> Push {
-        self.queue(key, connection, wire.bytes().len(), |outbox, pool| {
-            outbox.push_shared(pool, wire.bytes(), wire.payload_len());
-        })
+        let bytes = wire.bytes();
+        let (outbox, readiness) = match self.outbox_with_room(key, connection, bytes.len()) {
+            Ok(found) => found,
+            Err(push) => return push,
+        };
+        outbox.push_shared(&mut self.pool, bytes, wire.payload_len());
+        self.note_queued(key, readiness, outbox, bytes.len())
     }
 
     /// Queues a message for one of many sessions that stands in the pool's run.
@@ -186,41 +224,57 @@ impl Outgoing {
         connection: &mut Connection,
         frame: RunFrame,
     ) -> Push {
-        self.queue(key, connection, frame.len(), |outbox, _| outbox.push_run(frame))
+        let (outbox, readiness) = match self.outbox_with_room(key, connection, frame.len()) {
+            Ok(found) => found,
+            Err(push) => return push,
+        };
+        outbox.push_run(frame);
+        self.note_queued(key, readiness, outbox, frame.len())
     }
 
-    /// Queues `wire` bytes for a session, if it is open and its outbox takes them.
-    #[inline]
-    fn queue(
+    /// The outbox of a session, if it takes `wire` bytes more, and where to note that it has some.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "an answer of this size is not handed over for free")]
+    fn outbox_with_room<'c>(
         &mut self,
         key: SessionKey,
-        connection: &mut Connection,
+        connection: &'c mut Connection,
         wire: usize,
-        push: impl FnOnce(&mut Outbox, &mut Pool),
-    ) -> Push {
-        let room = match &connection.stage {
-            Stage::Session(session) => {
-                wire <= self.limit
-                    && session.outbox.has_room(wire, self.limit)
-                    && self.has_total_room(wire)
-            }
-            _ => return Push::Refused(Error::SessionNotFound),
+    ) -> Result<(&'c mut Outbox, &'c mut Readiness), Push> {
+        let Stage::Session(session) = &connection.stage else {
+            return Err(Push::Refused(Error::SessionNotFound));
         };
-        if !room {
+        let has_room = wire <= self.limit
+            && session.outbox.has_room(wire, self.limit)
+            && self.has_total_room(wire);
+        if !has_room {
             match self.find_room(connection, wire) {
                 Push::Queued => {}
                 other => {
                     self.mark_if_emptied(key, connection);
-                    return other;
+                    return Err(other);
                 }
             }
         }
-        let Stage::Session(session) = &mut connection.stage else {
-            return Push::Refused(Error::SessionNotFound);
-        };
-        push(&mut session.outbox, &mut self.pool);
+        match connection {
+            Connection { stage: Stage::Session(session), readiness, .. } => {
+                Ok((&mut session.outbox, readiness))
+            }
+            _ => Err(Push::Refused(Error::SessionNotFound)),
+        }
+    }
+
+    /// Counts `wire` bytes that were queued.
+    #[inline]
+    fn note_queued(
+        &mut self,
+        key: SessionKey,
+        readiness: &mut Readiness,
+        outbox: &Outbox,
+        wire: usize,
+    ) -> Push {
         self.queued += wire;
-        self.mark(key, &mut connection.readiness, &session.outbox);
+        self.mark(key, readiness, outbox);
         Push::Queued
     }
 
@@ -368,7 +422,8 @@ fn write_through(connection: &mut Connection, parts: &[&[u8]; 3]) -> io::Result<
     }
 }
 
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "two callers, and an answer of several parts")]
 fn write_out(
     transport: &mut Transport,
     readiness: &mut Readiness,

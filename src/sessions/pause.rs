@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::Sessions;
-use super::table::Stage;
+use super::table::{Connection, Stage};
 use crate::error::Result;
 use crate::id::{SessionKey, SessionRef};
 use crate::session::Due;
@@ -116,7 +116,12 @@ impl Sessions {
     /// all the same: no message comes of it.
     #[inline]
     pub(crate) fn is_paused(&self, key: SessionKey) -> bool {
-        let Some(connection) = self.table.get(key) else { return false };
+        self.table.get(key).is_some_and(|connection| self.is_held(connection))
+    }
+
+    /// The same of a connection that was looked up already.
+    #[inline]
+    pub(super) fn is_held(&self, connection: &Connection) -> bool {
         let readiness = &connection.readiness;
         if self.paused.is_none() && !readiness.paused && !readiness.delayed {
             return false;

@@ -2,9 +2,10 @@
 
 use super::Sessions;
 use super::rates::Rate;
-use super::table::Stage;
+use super::table::{Connection, Stage};
 use crate::codec::{CodecError, Event};
 use crate::id::SessionKey;
+use crate::message::Message;
 use crate::session::{Awaits, Session};
 use crate::transport::Read;
 
@@ -19,6 +20,16 @@ pub(crate) enum Reading {
     Lingering,
     /// Nobody, and it is left in the socket.
     Nothing,
+}
+
+/// What a session says.
+pub(crate) enum Heard<'a> {
+    /// What nearly all of them say: a message in one piece, of an open session, and counted.
+    Text(&'a str),
+    /// The same in bytes.
+    Binary(&'a [u8]),
+    /// Anything else. A message of an open session was counted.
+    Other { event: Result<Event<'a>, CodecError>, is_open: bool },
 }
 
 impl Sessions {
@@ -52,40 +63,41 @@ impl Sessions {
     }
 
     /// Whether there may be something to read, and somebody to read it for.
-    #[inline]
     pub(crate) fn may_read(&self, key: SessionKey) -> bool {
-        let Some(connection) = self.table.get(key) else { return false };
+        self.table.get(key).is_some_and(|connection| self.is_readable(connection))
+    }
+
+    #[inline]
+    fn is_readable(&self, connection: &Connection) -> bool {
         connection.readiness.readable
-            && self.reading(key) != Reading::Nothing
-            && !self.is_paused(key)
+            && reading(connection) != Reading::Nothing
+            && !self.is_held(connection)
     }
 
     /// What a connection's input is for.
     #[inline]
     pub(crate) fn reading(&self, key: SessionKey) -> Reading {
-        let Some(connection) = self.table.get(key) else { return Reading::Nothing };
-        match &connection.stage {
-            Stage::Session(session) if is_read(session) => Reading::Session,
-            Stage::Handshake(handshake) if handshake.may_go_on() => Reading::Handshake,
-            // What comes behind a parked request stays in the socket.
-            Stage::Session(_) | Stage::Handshake(_) => Reading::Nothing,
-            Stage::Lingering(_) => Reading::Lingering,
-        }
+        self.table.get(key).map_or(Reading::Nothing, reading)
     }
 
-    /// Reads once, and notes whether the socket is drained by that.
+    /// Reads once, and notes whether the socket is drained by that. None when there is nothing to
+    /// read, or it is not to be read for now.
     #[inline]
-    pub(crate) fn read(&mut self, key: SessionKey, buffer: &mut [u8]) -> Read {
-        let Some(connection) = self.table.get_mut(key) else { return Read::Drained };
-        let read = connection.transport.read(buffer, connection.readiness.until_end);
+    pub(crate) fn read(&mut self, key: SessionKey, buffer: &mut [u8]) -> Option<Read> {
+        if !self.is_readable(self.table.get(key)?) {
+            return None;
+        }
+        let most = self.grant_read(key, buffer.len())?;
+        let connection = self.table.get_mut(key)?;
+        let read = connection.transport.read(&mut buffer[..most], connection.readiness.until_end);
         connection.readiness.readable = matches!(read, Read::Bytes { drained: false, .. });
-        read
+        Some(read)
     }
 
     /// Takes bytes that were read before they could be heard, unless reads are paused.
     #[inline]
     pub(crate) fn take_unread(&mut self, key: SessionKey) -> Option<Vec<u8>> {
-        if self.is_paused(key) {
+        if self.is_held(self.table.get(key)?) {
             return None;
         }
         match &mut self.table.get_mut(key)?.stage {
@@ -104,48 +116,64 @@ impl Sessions {
         }
     }
 
-    /// Takes the next event off the front of a session's input, and whether the session is open;
-    /// a message of an open one is counted. None when the input is used up, or nobody reads it.
+    /// Takes what a session says next off the front of its input. None when the input is used up,
+    /// or nobody reads it.
     ///
     /// Only where the session is `METERED`, messages are counted against their limit.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "for each message it is one of few calls")]
     #[expect(clippy::mut_mut, reason = "the input is used up from the front")]
     pub(crate) fn decode<'a, const METERED: bool>(
         &mut self,
         key: SessionKey,
         input: &mut &'a mut [u8],
-    ) -> Option<(Result<Event<'a>, CodecError>, bool)> {
+    ) -> Option<Heard<'a>> {
         let session = self.table.get_mut(key)?.session_mut()?;
         if !is_read(session) {
             return None;
         }
         let event = session.codec.decode(input).transpose()?;
-        let open = session.is_open();
-        if open {
-            if METERED
-                && let Some(rates) = &mut self.rates
-                && counts(&event)
-                && !rates.take_message(key.slot(), self.now)
-            {
-                self.end_over_rate(key, Rate::Messages);
-                return None;
-            }
-            let payload = match &event {
-                Ok(Event::Message(message)) => message.len(),
-                Ok(Event::Assembled(message)) => message.as_message().len(),
-                _ => return Some((event, open)),
-            };
-            session.record_message(payload);
-            self.counters.received.messages += 1;
-            self.counters.received.bytes += payload as u64;
+        let is_open = session.is_open();
+        if METERED
+            && is_open
+            && let Some(rates) = &mut self.rates
+            && counts(&event)
+            && !rates.take_message(key.slot(), self.now)
+        {
+            self.end_over_rate(key, Rate::Messages);
+            return None;
         }
-        Some((event, open))
+        let payload = match &event {
+            Ok(Event::Message(message)) if is_open => message.len(),
+            Ok(Event::Assembled(message)) if is_open => message.as_message().len(),
+            _ => return Some(Heard::Other { event, is_open }),
+        };
+        session.record_message(payload);
+        self.counters.received.messages += 1;
+        self.counters.received.bytes += payload as u64;
+        match event {
+            Ok(Event::Message(Message::Text(text))) => Some(Heard::Text(text)),
+            Ok(Event::Message(Message::Binary(bytes))) => Some(Heard::Binary(bytes)),
+            event => Some(Heard::Other { event, is_open }),
+        }
     }
 }
 
 /// Whether an event is a message to the limit on their rate: a ping is, for it is answered.
 fn counts(event: &Result<Event<'_>, CodecError>) -> bool {
     matches!(event, Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_)))
+}
+
+/// What a connection's input is for.
+#[inline]
+fn reading(connection: &Connection) -> Reading {
+    match &connection.stage {
+        Stage::Session(session) if is_read(session) => Reading::Session,
+        Stage::Handshake(handshake) if handshake.may_go_on() => Reading::Handshake,
+        // What comes behind a parked request stays in the socket.
+        Stage::Session(_) | Stage::Handshake(_) => Reading::Nothing,
+        Stage::Lingering(_) => Reading::Lingering,
+    }
 }
 
 /// Whether a session's input still means anything: it is open, or its close frame is awaited.

@@ -39,14 +39,32 @@ impl Sessions {
             SessionRef::Key(key) => key,
             SessionRef::Id(id) => self.table.find(id).ok_or_else(|| self.not_found())?,
         };
+        // From here on in two kinds, which are handed on in registers. A message is handed on in
+        // memory, and a processor waits when it reads back whole what was just written in pieces.
+        match message.into() {
+            Message::Text(text) => self.send_text(key, text),
+            Message::Binary(bytes) => self.send_binary(key, bytes),
+        }
+    }
+
+    #[inline(never)]
+    fn send_text(&mut self, key: SessionKey, text: &str) -> Result<()> {
+        self.send(key, text)
+    }
+
+    #[inline(never)]
+    fn send_binary(&mut self, key: SessionKey, bytes: &[u8]) -> Result<()> {
+        self.send(key, bytes)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "each caller knows what kind of message it is")]
+    fn send<'m>(&mut self, key: SessionKey, message: impl Into<Message<'m>> + Copy) -> Result<()> {
         let Some(connection) = self.table.get_mut(key) else { return Err(self.not_found()) };
-        let message = message.into();
-        let push = match self.outgoing.push(key, connection, message) {
-            // Once more, by the way that makes room in all outboxes together.
-            Push::Crowded => return self.send_encoded(key, &mut Encoded::new(message)),
-            push => push,
-        };
-        self.settle_push(key, push)
+        match self.outgoing.push(key, connection, message) {
+            Push::Queued => Ok(()),
+            push => self.settle_failure(key, push, message.into()),
+        }
     }
 
     /// Sends a message to every open session. It is encoded once for each wire format in use,
@@ -164,7 +182,16 @@ impl Sessions {
         delivery
     }
 
-    #[inline]
+    /// Settles what became of a message for one session that was not queued.
+    #[cold]
+    fn settle_failure(&mut self, key: SessionKey, push: Push, message: Message<'_>) -> Result<()> {
+        match push {
+            // Once more, by the way that makes room in all outboxes together.
+            Push::Crowded => self.send_encoded(key, &mut Encoded::new(message)),
+            push => self.settle_push(key, push),
+        }
+    }
+
     fn settle_push(&mut self, key: SessionKey, push: Push) -> Result<()> {
         match push {
             Push::Queued => Ok(()),

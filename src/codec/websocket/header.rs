@@ -115,6 +115,22 @@ impl Header {
 }
 
 /// "The minimal number of bytes MUST be used to encode the length."
+/// The header of a client's frame with a payload of at most 125 bytes.
+pub(super) const SHORT_HEADER: usize = 6;
+
+/// What a frame carries and how much of it, if these first two bytes are those of a whole message
+/// of at most 125 bytes, masked. None says nothing but that they are not.
+#[inline]
+pub(super) fn short_message(first: u8, second: u8) -> Option<(PayloadKind, usize)> {
+    let kind = match first {
+        0x81 => PayloadKind::Text,
+        0x82 => PayloadKind::Binary,
+        _ => return None,
+    };
+    let len = second ^ MASKED;
+    (len < LENGTH_16).then_some((kind, usize::from(len)))
+}
+
 const NOT_MINIMAL: CodecError = CodecError::Protocol("a length in more bytes than it needs");
 
 #[inline]

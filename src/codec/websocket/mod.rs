@@ -45,8 +45,23 @@ impl WebSocket {
     /// # Errors
     ///
     /// What the peer did wrong.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "for each message it is one of few calls")]
     pub fn decode<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, CodecError> {
+        if self.partial.is_none()
+            && let Some((kind, payload)) = take_short_message(input, self.max)
+        {
+            return kind.message(payload).map(|message| Some(Event::Message(message)));
+        }
+        if input.is_empty() { Ok(None) } else { self.decode_any(input) }
+    }
+
+    /// The way of whatever is not a short message that is there as a whole.
+    #[inline(never)]
+    fn decode_any<'a>(
         &mut self,
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
@@ -81,9 +96,6 @@ impl WebSocket {
         &mut self,
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
-        if input.is_empty() {
-            return Ok(None);
-        }
         let partial = self.partial.get_or_insert_default();
         let event = partial.decode(input, self.max)?;
         if partial.is_finished() {
@@ -101,8 +113,22 @@ pub fn encode(message: Message<'_>) -> Envelope<'_> {
     Envelope::new(header::message_head(kind, message.len()), message.as_bytes(), None)
 }
 
-/// Takes a frame that is there as a whole off the input and unmasks its payload in place.
+/// Takes a whole message of at most 125 bytes off the input, if one stands at its front, and
+/// unmasks it in place: most messages are such, and for them [`Header::parse`] asks too much.
 #[inline]
+fn take_short_message<'a>(input: &mut &'a mut [u8], max: usize) -> Option<(PayloadKind, &'a [u8])> {
+    let &[first, second, a, b, c, d, ..] = &**input else { return None };
+    let (kind, len) = header::short_message(first, second)?;
+    if len > max || input.len() < header::SHORT_HEADER + len {
+        return None;
+    }
+    let (_, payload) =
+        take_front(input, header::SHORT_HEADER + len).split_at_mut(header::SHORT_HEADER);
+    apply_mask(payload, [a, b, c, d]);
+    Some((kind, payload))
+}
+
+/// Takes a frame that is there as a whole off the input and unmasks its payload in place.
 fn take_payload<'a>(input: &mut &'a mut [u8], header: &Header, header_len: usize) -> &'a [u8] {
     take_front(input, header_len);
     let payload = take_front(input, header.payload_len);

@@ -169,6 +169,12 @@ impl Gateway {
         }
     }
 
+    #[inline(never)]
+    fn tell_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        self.links.tell_message(context.id(), message);
+        self.links.hand_over_if_full(context.sessions());
+    }
+
     /// Hands over what was gathered in a tick. Says whether sessions are not to be read for now.
     #[must_use]
     pub(crate) fn end_tick(&mut self) -> bool {
@@ -206,17 +212,18 @@ impl Handler for Gateway {
         self.links.hand_over_if_full(context.sessions());
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a message is handed on in memory, not in registers")]
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         self.figures.count_message();
         if !self.links.is_empty() {
-            self.links.tell_message(context.id(), message);
-            self.links.hand_over_if_full(context.sessions());
+            self.tell_message(context, message);
         }
         match self.mode {
             Mode::Hub => drop(context.sessions().broadcast(message)),
             Mode::Echo => {
                 if let Err(error) = context.send(message) {
-                    log::debug!("session {}: {error}", context.id());
+                    note_unsent(context, &error);
                 }
             }
             Mode::Driver => {}
@@ -244,6 +251,11 @@ impl Handler for Gateway {
         self.links.tell(|journal| journal.disconnect(ended));
         self.links.hand_over_if_full(sessions);
     }
+}
+
+#[cold]
+fn note_unsent(context: &Context<'_>, error: &majordomo::Error) {
+    log::debug!("session {}: {error}", context.id());
 }
 
 /// What a stop means for so many sessions.
