@@ -95,8 +95,8 @@ pub(crate) enum Peer {
 }
 
 /// What a slot of the slab costs: kept small, because there are many. Sockets in memory may be larger
-/// than a real one.
-#[cfg(not(feature = "simulation"))]
+/// than a real one, and so are those of Windows.
+#[cfg(all(unix, not(feature = "simulation")))]
 const _: () = {
     #[expect(clippy::large_enum_variant, reason = "this is the layout of the slab's own entry")]
     enum Entry {
