@@ -12,13 +12,6 @@ use super::{Read, Write};
 /// the next edge is armed by it. Windows rearms only when an operation would block.
 const SHORT_MEANS_DONE: bool = cfg!(unix);
 
-/// A peer that is gone raises no SIGPIPE: the host may not be one that ignores it. The standard
-/// library sees to that where it writes from one place, not where it writes from several.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
-const NO_SIGNAL: std::ffi::c_int = 0;
-
 /// When the kernel tests whether a silent peer is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keepalive {
@@ -53,8 +46,7 @@ pub(super) fn write(stream: &TcpStream, bytes: &[u8]) -> Write {
 
 pub(super) fn write_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> Write {
     let given = slices.iter().map(|slice| slice.len()).sum();
-    let socket = SockRef::from(stream);
-    write_with(given, || socket.send_vectored_with_flags(slices, NO_SIGNAL))
+    write_with(given, || system::send_vectored(stream, slices))
 }
 
 #[inline]
@@ -88,15 +80,17 @@ pub(super) fn set_keepalive(stream: &TcpStream, keepalive: Keepalive) {
     }
 }
 
-/// The two calls that every message takes, straight to the kernel: around each of them the C
-/// library makes the thread cancellable and not cancellable again, which are two atomic exchanges
-/// as soon as the process has a second thread.
+/// The calls that every message takes, straight to the kernel: around each of them the C library
+/// makes the thread cancellable and not cancellable again, which are two atomic exchanges as soon
+/// as the process has a second thread.
+///
+/// A peer that is gone raises no SIGPIPE: the host may not be one that ignores it.
 #[cfg(target_os = "linux")]
 mod system {
-    use std::io;
+    use std::io::{self, IoSlice};
 
     use mio::net::TcpStream;
-    use rustix::net::{RecvFlags, SendFlags};
+    use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
     #[inline]
     pub(super) fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
@@ -108,14 +102,27 @@ mod system {
     pub(super) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(stream, bytes, SendFlags::NOSIGNAL)?)
     }
+
+    #[inline]
+    pub(super) fn send_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut nothing = SendAncillaryBuffer::default();
+        Ok(rustix::net::sendmsg(stream, slices, &mut nothing, SendFlags::NOSIGNAL)?)
+    }
 }
 
-/// The same by the standard library.
+/// The same by the standard library, which sees to SIGPIPE where it writes from one place, but not
+/// where it writes from several.
 #[cfg(not(target_os = "linux"))]
 mod system {
-    use std::io::{self, Read as _, Write as _};
+    use std::io::{self, IoSlice, Read as _, Write as _};
 
     use mio::net::TcpStream;
+    use socket2::SockRef;
+
+    #[cfg(all(unix, not(target_vendor = "apple")))]
+    const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
+    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+    const NO_SIGNAL: std::ffi::c_int = 0;
 
     #[inline]
     pub(super) fn receive(mut stream: &TcpStream, buffer: &mut [u8]) -> io::Result<usize> {
@@ -125,5 +132,10 @@ mod system {
     #[inline]
     pub(super) fn send(mut stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
         stream.write(bytes)
+    }
+
+    #[inline]
+    pub(super) fn send_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        SockRef::from(stream).send_vectored_with_flags(slices, NO_SIGNAL)
     }
 }
