@@ -211,7 +211,8 @@ impl Outbox {
 
     /// Queues one message that stands in the pool's run. Costs a few additions when it follows the
     /// one that was queued before.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "a frame is handed on in memory, not in registers")]
     pub fn push_run(&mut self, frame: RunFrame) {
         self.queued += frame.len();
         if let Some(Chunk::Run { end, last, .. }) = self.last_mut()
@@ -221,7 +222,11 @@ impl Outbox {
             *last += 1;
             return;
         }
-        let RunFrame { start, end, index } = frame;
+        self.begin_run(frame.start, frame.end, frame.index);
+    }
+
+    #[inline(never)]
+    fn begin_run(&mut self, start: u32, end: u32, index: u32) {
         self.push_chunk(|| Chunk::Run { start, end, first: index, last: index + 1 });
     }
 

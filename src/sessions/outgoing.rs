@@ -217,7 +217,8 @@ impl Outgoing {
     }
 
     /// Queues a message for one of many sessions that stands in the pool's run.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "its one caller is a loop over all sessions")]
     pub(crate) fn push_run(
         &mut self,
         key: SessionKey,
@@ -359,6 +360,7 @@ impl Outgoing {
         self.record_dropped(session, dropped);
     }
 
+    #[cold]
     pub(super) fn refuse(&mut self, error: Error) -> Push {
         self.totals.refused += 1;
         Push::Refused(error)

@@ -2,7 +2,7 @@
 
 use super::Sessions;
 use super::outgoing::Push;
-use crate::codec::Encoded;
+use crate::codec::{Codec, Encoded};
 use crate::error::{Error, Result};
 use crate::id::{SessionKey, SessionRef};
 use crate::message::Message;
@@ -122,10 +122,7 @@ impl Sessions {
                 }
                 push => push,
             },
-            Err(error) => {
-                self.outgoing.totals.refused += 1;
-                Push::Refused(error)
-            }
+            Err(error) => self.outgoing.refuse(error),
         };
         self.settle_push(key, push)
     }
@@ -147,29 +144,28 @@ impl Sessions {
             if !wanted(key, session) {
                 continue;
             }
-            let frame = if session.is_websocket() {
-                *run.get_or_insert_with(|| {
+            let frame = match &session.codec {
+                Codec::WebSocket(_) => *run.get_or_insert_with(|| {
                     let wire = encoded.wire(&session.codec).ok()?;
                     self.outgoing.pool.add_to_run(wire.bytes(), wire.payload_len())
-                })
-            } else {
-                None
+                }),
+                Codec::Raw(_) => None,
             };
-            let push = match (frame, encoded.wire(&session.codec)) {
-                (Some(frame), _) => self.outgoing.push_run(key, connection, frame),
-                (None, Ok(wire)) => self.outgoing.push_shared(key, connection, wire),
-                (None, Err(error)) => {
-                    self.outgoing.totals.refused += 1;
-                    Push::Refused(error)
+            let push = match frame {
+                Some(frame) => self.outgoing.push_run(key, connection, frame),
+                None => match encoded.wire(&session.codec) {
+                    Ok(wire) => self.outgoing.push_shared(key, connection, wire),
+                    Err(error) => self.outgoing.refuse(error),
+                },
+            };
+            match push {
+                Push::Queued => delivery.queued += 1,
+                Push::Crowded => crowded.push(key),
+                Push::Refused(_) => delivery.refused += 1,
+                Push::SlowConsumer | Push::Failed(_) => {
+                    delivery.refused += 1;
+                    lost.push((key, push));
                 }
-            };
-            if let Push::Crowded = push {
-                crowded.push(key);
-                continue;
-            }
-            delivery.count(matches!(push, Push::Queued));
-            if matches!(push, Push::SlowConsumer | Push::Failed(_)) {
-                lost.push((key, push));
             }
         }
         for (key, push) in lost {
