@@ -245,10 +245,9 @@ impl Outgoing {
         let Stage::Session(session) = &connection.stage else {
             return Err(Push::Refused(Error::SessionNotFound));
         };
-        let has_room = wire <= self.limit
-            && session.outbox.has_room(wire, self.limit)
-            && self.has_total_room(wire);
-        if !has_room {
+        // Under the limit altogether, and so by itself as well.
+        let has_room = session.outbox.queued_bytes() + wire <= self.limit;
+        if !has_room || !self.has_total_room(wire) {
             match self.find_room(connection, wire) {
                 Push::Queued => {}
                 other => {

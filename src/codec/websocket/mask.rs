@@ -1,19 +1,32 @@
 //! Masking: the same operation hides and shows (RFC 6455, section 5.3).
 
+/// What the compiler makes two vector instructions of.
+const BLOCK: usize = 32;
+
 /// Applies `mask` to `bytes`, the first of which stands at a multiple of four in its payload.
-///
-/// Plain words of eight bytes: the compiler makes vector instructions of them.
 #[inline]
 pub(super) fn apply_mask(bytes: &mut [u8], mask: [u8; 4]) {
     let half = u64::from(u32::from_ne_bytes(mask));
     let wide = half << 32 | half;
-    let (words, rest) = bytes.as_chunks_mut();
+    let (blocks, rest) = bytes.as_chunks_mut::<BLOCK>();
+    for block in blocks {
+        let (words, _) = block.as_chunks_mut();
+        for word in words {
+            xor(word, wide);
+        }
+    }
+    let (words, rest) = rest.as_chunks_mut();
     for word in words {
-        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
+        xor(word, wide);
     }
     for (byte, mask) in rest.iter_mut().zip(wide.to_ne_bytes()) {
         *byte ^= mask;
     }
+}
+
+#[inline]
+fn xor(word: &mut [u8; 8], mask: u64) {
+    *word = (u64::from_ne_bytes(*word) ^ mask).to_ne_bytes();
 }
 
 #[cfg(test)]

@@ -115,7 +115,8 @@ pub fn encode(message: Message<'_>) -> Envelope<'_> {
 
 /// Takes a whole message of at most 125 bytes off the input, if one stands at its front, and
 /// unmasks it in place: most messages are such, and for them [`Header::parse`] asks too much.
-#[inline]
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "for each message it is one of few calls")]
 fn take_short_message<'a>(input: &mut &'a mut [u8], max: usize) -> Option<(PayloadKind, &'a [u8])> {
     let &[first, second, a, b, c, d, ..] = &**input else { return None };
     let (kind, len) = header::short_message(first, second)?;
