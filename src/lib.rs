@@ -45,7 +45,8 @@
 //! 3. Handle the events: read sessions, mark the writable; then accept. Both have a budget.
 //! 4. Do what other threads have posted, a bounded batch.
 //! 5. Act on the timers that are due: pings, timeouts, the end of a close handshake.
-//! 6. Write, once for each session that has something to send.
+//! 6. Write, once for each session that has something to send. (What answers a session while no
+//!    other has anything to send was written in 3, when the session had been read.)
 //! 7. Tell the host who has ended; what it sends then goes back to 6, until nothing is left.
 //!
 //! # HTTP beside the sessions

@@ -59,6 +59,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
         if readable || until_end {
             self.read(key);
+            self.sessions.flush_alone(key);
         }
     }
 

@@ -38,6 +38,37 @@ fn a_broadcast_reaches_every_open_session_in_its_own_format() {
 }
 
 #[test]
+fn an_answer_leaves_at_once_unless_others_have_something_to_send_as_well() {
+    let mut house = House::new();
+    let mut clients = ["a", "b", "c"].map(|id| house.join(id));
+    // Each notes what had left when its message came.
+    house.handler().on_message(|context, message, notes| {
+        let sessions = context.sessions();
+        let sent = |id| sessions.get_session(id).expect("open").sent().messages;
+        notes.push(format!("{:?}", ["a", "b", "c"].map(sent)));
+        match message.as_text() {
+            Some("to all") => drop(sessions.broadcast("for all")),
+            _ => context.send("for one").expect("open"),
+        }
+    });
+    let mut say = |words: [&str; 3]| {
+        for (client, word) in clients.iter().zip(words) {
+            client.send(&wire::text(word));
+        }
+        house.settle();
+        let mut sent = house.notes();
+        sent.retain(|note| note.starts_with('['));
+        (sent.join(" "), clients.each_mut().map(|client| client.frames().len()))
+    };
+    let said = say(["to me", "to me", "to me"]);
+    assert_eq!(said, ("[0, 0, 0] [1, 0, 0] [1, 1, 0]".to_owned(), [1, 1, 1]));
+    let said = say(["to all", "to me", "to me"]);
+    assert_eq!(said, ("[1, 1, 1] [1, 1, 1] [1, 1, 1]".to_owned(), [1, 2, 2]));
+    let said = say(["to me", "to all", "to me"]);
+    assert_eq!(said, ("[2, 3, 3] [3, 3, 3] [3, 3, 3]".to_owned(), [2, 1, 2]));
+}
+
+#[test]
 fn a_predicate_chooses_the_recipients() {
     let mut house = House::new();
     let mut clients = ["a", "b", "c"].map(|id| house.join(id));

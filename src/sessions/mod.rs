@@ -63,8 +63,8 @@ use table::{Stage, Table};
 /// All sessions of one manager.
 ///
 /// A callback may call anything here, also remove its own session or all of them: sends only
-/// queue, removals only mark, and nothing re-enters the handler. What is sent leaves at the end of
-/// the tick, in one write for each session.
+/// queue, removals only mark, and nothing re-enters the handler. What is sent leaves by the end of
+/// the tick, in one write for each session; see [`Sessions::send_to`].
 ///
 /// Whatever takes a session takes its id or its [`SessionKey`].
 ///
@@ -320,6 +320,18 @@ impl Sessions {
         self.outgoing.exhausted = false;
         // Every outbox that pointed into the run was marked.
         self.outgoing.pool.end_run();
+    }
+
+    /// Writes what one connection has to send, if no other has anything and nothing is left to
+    /// tell, by which it might be sent more. What answers are made of is still in the cache then.
+    /// Where others have something to send as well, more may come for it in this tick, and all of
+    /// it leaves at the end in one write.
+    #[inline]
+    pub(crate) fn flush_alone(&mut self, key: SessionKey) {
+        if self.outgoing.flush == [key] && self.lifecycle.is_empty() {
+            self.outgoing.flush.clear();
+            self.flush_connection(key);
+        }
     }
 
     /// Writes what one connection has to send.

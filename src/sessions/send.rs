@@ -21,8 +21,9 @@ pub struct Delivery {
 
 impl Sessions {
     /// Sends a message to one session. It leaves at the end of the tick, together with what else
-    /// goes to that session; one of 8 KiB or more for which nothing has to wait leaves at once,
-    /// which saves copying it.
+    /// goes to that session. Two kinds leave before: what answers a session while no other has
+    /// anything to send, as soon as all that was read from it was heard; and a message of 8 KiB or
+    /// more for which nothing has to wait, at once, which saves copying it.
     ///
     /// # Errors
     ///
