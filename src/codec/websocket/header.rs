@@ -114,23 +114,27 @@ impl Header {
     }
 }
 
-/// "The minimal number of bytes MUST be used to encode the length."
-/// The header of a client's frame with a payload of at most 125 bytes.
+/// The length of a client's header before a payload of at most 125 bytes.
 pub(super) const SHORT_HEADER: usize = 6;
 
-/// What a frame carries and how much of it, if these first two bytes are those of a whole message
-/// of at most 125 bytes, masked. None says nothing but that they are not.
+/// The first byte of a message in one frame.
+const WHOLE_TEXT: u8 = FINAL | 1;
+const WHOLE_BINARY: u8 = FINAL | 2;
+
+/// What a frame carries and how much of it, if its first two bytes are those of a whole message of
+/// at most 125 bytes, masked. None says nothing but that they are not.
 #[inline]
 pub(super) fn short_message(first: u8, second: u8) -> Option<(PayloadKind, usize)> {
     let kind = match first {
-        0x81 => PayloadKind::Text,
-        0x82 => PayloadKind::Binary,
+        WHOLE_TEXT => PayloadKind::Text,
+        WHOLE_BINARY => PayloadKind::Binary,
         _ => return None,
     };
     let len = second ^ MASKED;
     (len < LENGTH_16).then_some((kind, usize::from(len)))
 }
 
+/// "The minimal number of bytes MUST be used to encode the length."
 const NOT_MINIMAL: CodecError = CodecError::Protocol("a length in more bytes than it needs");
 
 #[inline]
