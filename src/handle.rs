@@ -65,21 +65,26 @@ impl From<SessionKey> for SessionName {
 
 type Closure<H> = Box<dyn FnOnce(&mut H, &mut Sessions) + Send>;
 
-/// One thing for the loop to do.
+/// One thing for the loop to do. What is large is boxed, as a closure is: a queue's memory is taken
+/// and written to when it is made, so each place counts from the start, whether it is ever used.
 enum Work<H: ?Sized> {
     Run(Closure<H>),
-    Broadcast(OwnedMessage),
-    SendTo(SessionName, OwnedMessage),
-    Decide(Ticket, Decision),
-    Stop(StopOptions),
+    Broadcast(Box<OwnedMessage>),
+    SendTo(Box<(SessionName, OwnedMessage)>),
+    Decide(Box<(Ticket, Decision)>),
+    Stop(Box<StopOptions>),
 }
+
+// A default queue has 1024 places: a word more in each is 8 KiB more for every manager.
+const _: () = assert!(size_of::<Work<()>>() <= 24);
 
 impl<H: ?Sized> Work<H> {
     /// The bytes of payload that it brings into the loop.
     fn payload(&self) -> usize {
         match self {
-            Self::Broadcast(message) | Self::SendTo(_, message) => message.as_message().len(),
-            Self::Run(_) | Self::Decide(..) | Self::Stop(_) => 0,
+            Self::Broadcast(message) => message.as_message().len(),
+            Self::SendTo(sent) => sent.1.as_message().len(),
+            Self::Run(_) | Self::Decide(_) | Self::Stop(_) => 0,
         }
     }
 
@@ -87,20 +92,22 @@ impl<H: ?Sized> Work<H> {
         match self {
             Self::Run(closure) => named("a posted closure", || closure(handler, sessions)),
             Self::Broadcast(message) => {
-                sessions.broadcast(&message);
+                sessions.broadcast(&*message);
             }
-            Self::SendTo(name, message) => {
+            Self::SendTo(sent) => {
+                let (name, message) = *sent;
                 if let Err(error) = sessions.send_to(&name, &message) {
                     log::debug!("a message that another thread sent is lost: {error}");
                 }
             }
-            Self::Decide(ticket, decision) => {
+            Self::Decide(decided) => {
+                let (ticket, decision) = *decided;
                 if let Err(error) = sessions.decide(ticket, decision) {
                     log::debug!("a request that was decided is gone: {error}");
                 }
             }
             // A loop that has stopped already is what was asked for.
-            Self::Stop(options) => drop(sessions.stop(options)),
+            Self::Stop(options) => drop(sessions.stop(*options)),
         }
     }
 }
@@ -284,7 +291,7 @@ impl<H: ?Sized + 'static> Handle<H> {
     ///
     /// [`Error::Stopped`]; [`Error::OnLoopThread`] when the queue is full.
     pub fn broadcast(&self, message: impl Into<OwnedMessage>) -> Result<()> {
-        self.queue(Work::Broadcast(message.into()))
+        self.queue(Work::Broadcast(Box::new(message.into())))
     }
 
     /// The same without waiting.
@@ -293,7 +300,7 @@ impl<H: ?Sized + 'static> Handle<H> {
     ///
     /// [`Error::Stopped`]; [`Error::QueueFull`].
     pub fn try_broadcast(&self, message: impl Into<OwnedMessage>) -> Result<()> {
-        self.try_queue(Work::Broadcast(message.into()))
+        self.try_queue(Work::Broadcast(Box::new(message.into())))
     }
 
     /// Queues a message for one session. Whether it is found, only [`Handle::call`] can tell.
@@ -306,7 +313,7 @@ impl<H: ?Sized + 'static> Handle<H> {
         session: impl Into<SessionName>,
         message: impl Into<OwnedMessage>,
     ) -> Result<()> {
-        self.queue(Work::SendTo(session.into(), message.into()))
+        self.queue(Work::SendTo(Box::new((session.into(), message.into()))))
     }
 
     /// The same without waiting.
@@ -319,7 +326,7 @@ impl<H: ?Sized + 'static> Handle<H> {
         session: impl Into<SessionName>,
         message: impl Into<OwnedMessage>,
     ) -> Result<()> {
-        self.try_queue(Work::SendTo(session.into(), message.into()))
+        self.try_queue(Work::SendTo(Box::new((session.into(), message.into()))))
     }
 
     /// Decides about a request that was deferred, as [`Sessions::decide`]. If it is gone by then,
@@ -329,7 +336,7 @@ impl<H: ?Sized + 'static> Handle<H> {
     ///
     /// [`Error::Stopped`]; [`Error::OnLoopThread`] when the queue is full.
     pub fn decide(&self, ticket: Ticket, decision: impl Into<Decision>) -> Result<()> {
-        self.queue(Work::Decide(ticket, decision.into()))
+        self.queue(Work::Decide(Box::new((ticket, decision.into()))))
     }
 
     /// Stops the manager, as [`Sessions::stop`], and does not wait for it.
@@ -338,7 +345,7 @@ impl<H: ?Sized + 'static> Handle<H> {
     ///
     /// [`Error::Stopped`]; [`Error::OnLoopThread`] when the queue is full.
     pub fn stop(&self, options: StopOptions) -> Result<()> {
-        self.queue(Work::Stop(options))
+        self.queue(Work::Stop(Box::new(options)))
     }
 
     fn ask<T, F>(&self, closure: F) -> Result<Receiver<T>>
