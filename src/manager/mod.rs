@@ -21,6 +21,12 @@ use accepting::Accepting;
 /// The most events that one poll harvests. More sessions than that are served in several ticks.
 const EVENT_BATCH: usize = 1024;
 
+/// The memory that is asked for as read buffer, of which [`READ_BUFFER`] bytes are used. So large a
+/// block an allocator takes from the system, as pages that are zero already and become resident
+/// only when something is read into them. A block of the buffer's size it has in stock, and fills
+/// with zeros: then all pages are resident, also in a loop that never reads that much at once.
+const READ_MEMORY: usize = 4 * READ_BUFFER;
+
 /// Owns the sockets and runs the loop.
 ///
 /// # Examples
@@ -105,7 +111,7 @@ impl<H: Handler + 'static> SessionManager<H> {
             accepting: Accepting::default(),
             sessions: Sessions::new(config, registry, Instant::now()),
             handler,
-            buffer: vec![0; READ_BUFFER].into(),
+            buffer: vec![0; READ_MEMORY].into(),
             handle,
             inbox: Some(inbox),
             shared,
@@ -236,7 +242,7 @@ impl<H: Handler + 'static> SessionManager<H> {
 
     fn tick(&mut self) {
         let Self { events, accepting, sessions, handler, buffer, inbox, shared, .. } = self;
-        let mut tick = Tick { sessions, handler, buffer };
+        let mut tick = Tick { sessions, handler, buffer: &mut buffer[..READ_BUFFER] };
         tick.begin();
         let mut harvested = 0;
         for event in &*events {
