@@ -5,6 +5,8 @@ use std::time::Duration;
 use majordomo::OwnedMessage;
 use serde::Deserialize;
 
+use super::trail;
+
 /// The text of a command, without white space around it.
 ///
 /// # Errors
@@ -27,12 +29,13 @@ pub(crate) fn object<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, String>
     if !text.starts_with('{') {
         return Err("not a JSON object".to_owned());
     }
-    serde_json::from_str(text).map_err(|error| describe::<T>(text, &error))
+    serde_json::from_str(text).map_err(|error| describe(text, &error))
 }
 
 /// `serde_json` counts lines, of which there is most often one, repeats the names of fields as they
 /// are, which need not be one line, and does not say which of them has a wrong value.
-fn describe<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) -> String {
+#[cold]
+fn describe(text: &str, error: &serde_json::Error) -> String {
     let place = format!(" at line {} column {}", error.line(), error.column());
     let mut detail = error.to_string();
     if error.line() == 1
@@ -40,14 +43,21 @@ fn describe<'a, T: Deserialize<'a>>(text: &'a str, error: &serde_json::Error) ->
     {
         detail = format!("{what}, at column {}", error.column());
     }
-    if detail.starts_with("invalid ") && error.is_data() {
-        // To remember the way to each value has its cost, so it is done only now.
-        let mut again = serde_json::Deserializer::from_str(text);
-        if let Err(error) = serde_path_to_error::deserialize::<_, T>(&mut again) {
-            detail = format!("{}: {detail}", error.path());
-        }
+    if detail.starts_with("invalid ")
+        && error.is_data()
+        && let Some(read) = read_until(text, error)
+    {
+        detail = format!("{}: {detail}", trail::to_end_of(read));
     }
     detail.replace(char::is_control, "?")
+}
+
+/// What was read until an error in a value was seen. Lines and columns count from 1, and columns
+/// are bytes.
+fn read_until<'a>(text: &'a str, error: &serde_json::Error) -> Option<&'a str> {
+    let earlier = text.split_inclusive('\n').take(error.line().checked_sub(1)?);
+    let before_line: usize = earlier.map(str::len).sum();
+    text.get(..before_line + error.column())
 }
 
 /// A message from its two fields, of which there has to be one.

@@ -4,6 +4,7 @@
 mod command;
 pub(crate) mod fields;
 mod journal;
+mod trail;
 
 pub(crate) use self::command::{Command, Recipients, Request, Stop, parse};
 pub(crate) use self::journal::{Ended, Journal, error_name};
