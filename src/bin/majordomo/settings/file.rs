@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::io;
 
-use toml::{Table, Value};
+use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::table::{self, SETTINGS};
 use super::{Given, Refusal, Source};
@@ -23,14 +23,15 @@ pub(super) fn load(
 }
 
 fn parse(path: &str, text: &str) -> Result<Vec<Given>, Refusal> {
-    let table: Table = toml::from_str(text).map_err(|error| {
+    let table = DeTable::parse(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let why = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
         Refusal(format!("{path}: line {line}: {why}"))
     })?;
     let mut given = Vec::new();
-    for (key, value) in table {
+    for (key, value) in table.into_inner() {
+        let (key, value) = (key.into_inner(), value.into_inner());
         let Some(position) = table::position(&key) else {
             let meant = key.replace('_', "-");
             let hint = match table::position(&meant) {
@@ -42,8 +43,8 @@ fn parse(path: &str, text: &str) -> Result<Vec<Given>, Refusal> {
         let source = Source::File(path.to_owned());
         let setting = &SETTINGS[position];
         let values = match value {
-            Value::Array(items) if setting.is_repeatable() => {
-                items.into_iter().map(text_of).collect()
+            DeValue::Array(items) if setting.is_repeatable() => {
+                items.into_iter().map(|item| text_of(item.into_inner())).collect()
             }
             single => text_of(single).map(|text| vec![text]),
         };
@@ -58,16 +59,22 @@ fn parse(path: &str, text: &str) -> Result<Vec<Given>, Refusal> {
 }
 
 /// The text for which a value stands, or what it is instead.
-fn text_of(value: Value) -> Result<String, &'static str> {
+fn text_of(value: DeValue<'_>) -> Result<String, &'static str> {
     match value {
-        Value::String(text) => Ok(text),
-        Value::Integer(number) => Ok(number.to_string()),
-        Value::Boolean(yes) => Ok(yes.to_string()),
-        Value::Float(_) => Err("a float"),
-        Value::Datetime(_) => Err("a date"),
-        Value::Array(_) => Err("an array"),
-        Value::Table(_) => Err("a table"),
+        DeValue::String(text) => Ok(text.into_owned()),
+        DeValue::Integer(number) => decimal(&number).ok_or("a number beyond 64 bits"),
+        DeValue::Boolean(yes) => Ok(yes.to_string()),
+        DeValue::Float(_) => Err("a float"),
+        DeValue::Datetime(_) => Err("a date"),
+        DeValue::Array(_) => Err("an array"),
+        DeValue::Table(_) => Err("a table"),
     }
+}
+
+/// A number as flags have it, whatever its base and signs here.
+fn decimal(number: &DeInteger<'_>) -> Option<String> {
+    let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
+    Some(number.to_string())
 }
 
 #[cfg(test)]
@@ -80,7 +87,7 @@ mod tests {
 
     #[test]
     fn numbers_booleans_and_arrays_stand_for_their_text() {
-        let text = "max-outbox = 65536\nstdio = true\nlisten = ['ws://a:1', 'tcp://b:2']\n\
+        let text = "max-outbox = 65536\nmax-sessions = 0x1_0\nstdio = true\nlisten = ['ws://a:1', 'tcp://b:2']\n\
                     origin = 'https://a'\n";
         let mut given = parse("gateway.toml", text).expect("good");
         given.sort_by_key(|given| given.position);
@@ -93,6 +100,7 @@ mod tests {
                 ("stdio", vec!["true".to_owned()]),
                 ("origin", vec!["https://a".to_owned()]),
                 ("max-outbox", vec!["65536".to_owned()]),
+                ("max-sessions", vec!["16".to_owned()]),
             ]
         );
     }
@@ -112,6 +120,12 @@ mod tests {
             refusal("mode = ['hub']"),
             "gateway.toml: mode: an array is not allowed here, only a string"
         );
+        for number in ["9223372036854775808", "0x1_0000_0000_0000_0000"] {
+            assert_eq!(
+                refusal(&format!("max-outbox = {number}")),
+                "gateway.toml: max-outbox: a number beyond 64 bits is not allowed here, only a string"
+            );
+        }
         assert_eq!(
             refusal("[listen]\nurl = 'ws://a:1'"),
             "gateway.toml: listen: a table is not allowed here, only a string or an array of them"
