@@ -11,12 +11,14 @@ use super::ticks::Histogram;
 /// A value, and what tells it apart from others of its family: names and values of labels.
 pub(super) type Sample<'a, const N: usize> = ([(&'a str, &'a str); N], f64);
 
-/// All figures of one scrape, in order.
+/// All figures of one scrape, in order. What is not generic is kept out of line: it is called from
+/// many places, each of which would have its own copy.
 #[derive(Debug, Default)]
 pub(super) struct Families(Vec<MetricFamily>);
 
 impl Families {
     /// A count that only rises.
+    #[inline(never)]
     pub(super) fn counter(&mut self, name: &str, help: &str, value: f64) {
         self.counters(name, help, [([], value)]);
     }
@@ -28,17 +30,12 @@ impl Families {
         help: &str,
         samples: impl IntoIterator<Item = Sample<'a, N>>,
     ) {
-        let metrics = samples.into_iter().map(|(labels, value)| {
-            let mut counter = Counter::default();
-            counter.set_value(value);
-            let mut metric = labelled(&labels);
-            metric.set_counter(counter);
-            metric
-        });
+        let metrics = samples.into_iter().map(|(labels, value)| counter(&labels, value));
         self.push(MetricType::COUNTER, name, help, metrics.collect());
     }
 
     /// A figure that rises and falls.
+    #[inline(never)]
     pub(super) fn gauge(&mut self, name: &str, help: &str, value: f64) {
         self.gauges(name, help, [([], value)]);
     }
@@ -50,13 +47,7 @@ impl Families {
         help: &str,
         samples: impl IntoIterator<Item = Sample<'a, N>>,
     ) {
-        let metrics = samples.into_iter().map(|(labels, value)| {
-            let mut gauge = Gauge::default();
-            gauge.set_value(value);
-            let mut metric = labelled(&labels);
-            metric.set_gauge(gauge);
-            metric
-        });
+        let metrics = samples.into_iter().map(|(labels, value)| gauge(&labels, value));
         self.push(MetricType::GAUGE, name, help, metrics.collect());
     }
 
@@ -85,6 +76,7 @@ impl Families {
 
     /// A family that has no sample at the moment is left out, with its name: the format knows no
     /// empty one.
+    #[inline(never)]
     fn push(&mut self, kind: MetricType, name: &str, help: &str, metrics: Vec<Metric>) {
         if metrics.is_empty() {
             return;
@@ -103,6 +95,24 @@ impl Families {
         TextEncoder.encode(&self.0, &mut text).expect("each family has a name and a metric");
         String::from_utf8(text).expect("it is made of text")
     }
+}
+
+#[inline(never)]
+fn counter(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    let mut metric = labelled(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+#[inline(never)]
+fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = labelled(labels);
+    metric.set_gauge(gauge);
+    metric
 }
 
 fn labelled(labels: &[(&str, &str)]) -> Metric {
