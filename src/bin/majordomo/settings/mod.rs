@@ -7,6 +7,7 @@
 mod args;
 mod environment;
 mod file;
+mod help;
 mod table;
 pub(crate) mod value;
 

@@ -194,6 +194,28 @@ fn what_is_no_flag_is_one_line() {
         "MAJORDOMO_STOP_CODE: \"1005\" is not one of 1001, 1012"
     );
     assert_eq!(refused(&["--config"], &[]), "--config: needs <FILE>");
+    assert_eq!(refused(&["--config", "--stdio"], &[]), "--config: needs <FILE>");
+    assert!(refused(&["--config=--stdio"], &[]).contains("cannot read \"--stdio\""));
+    for given in ["-", "-é", "a\nb", "-\n"] {
+        assert_eq!(refused(&[given], &[]), format!("{given:?} is no flag (--help lists them)"));
+    }
+    assert_eq!(refused(&["--", "--stdio"], &[]), "\"--stdio\" is no flag (--help lists them)");
+    assert_eq!(refused(&["--hel"], &[]), "\"--hel\" is no flag (did you mean --help?)");
+    assert_eq!(
+        refused(&["--max-session=5"], &[]),
+        "\"--max-session\" is no flag (did you mean --max-sessions?)"
+    );
+    assert_eq!(
+        refused(&["--help=\n"], &[]),
+        "unexpected value '\\n' for '--help' found; no more were expected"
+    );
+}
+
+#[test]
+fn a_switch_takes_only_a_value_that_is_tied_to_it() {
+    assert!(loaded(&["--stdio"], &[]).settings.stdio);
+    assert!(!loaded(&["--stdio", "--stdio=false"], &[]).settings.stdio);
+    assert_eq!(refused(&["--stdio", "true"], &[]), "\"true\" is no flag (--help lists them)");
 }
 
 #[test]
