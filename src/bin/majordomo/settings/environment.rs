@@ -1,7 +1,6 @@
 //! The environment: `MAJORDOMO_` and the flag's name in capitals. An empty variable counts as one
 //! that is not set; lists have commas.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 
 use super::table::{SETTINGS, VARIABLE_PREFIX};
@@ -22,11 +21,14 @@ pub(super) struct Environment {
 pub(super) fn parse(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Environment, Refusal> {
-    let mut ours: BTreeMap<OsString, OsString> = variables
+    let mut ours: Vec<(OsString, OsString)> = variables
         .into_iter()
         .filter(|(name, _)| name.as_encoded_bytes().starts_with(VARIABLE_PREFIX.as_bytes()))
         .collect();
-    let mut take = |name: &str| ours.remove(OsStr::new(name)).filter(|text| !text.is_empty());
+    let mut take = |name: &str| {
+        let at = ours.iter().position(|(ours, _)| ours.as_os_str() == OsStr::new(name))?;
+        Some(ours.remove(at).1).filter(|text| !text.is_empty())
+    };
 
     let config = take(CONFIG);
     let mut given = Vec::new();
@@ -42,6 +44,6 @@ pub(super) fn parse(
         };
         given.push(Given { position, source, values });
     }
-    let unknown = ours.into_keys().map(|name| name.to_string_lossy().into_owned()).collect();
+    let unknown = ours.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
     Ok(Environment { config, given, unknown })
 }

@@ -279,12 +279,12 @@ impl Loaded {
             let values = vec![setting.default?.to_owned()];
             Some(Given { position, source: Source::Default, values })
         });
-        loaded.apply(defaults).expect("every default in the table is a good value");
+        loaded.apply(defaults.collect()).expect("every default in the table is a good value");
         loaded
     }
 
     /// Puts what one source has over what is there.
-    fn apply(&mut self, given: impl IntoIterator<Item = Given>) -> Result<(), Refusal> {
+    fn apply(&mut self, given: Vec<Given>) -> Result<(), Refusal> {
         for Given { position, source, values } in given {
             let setting = &SETTINGS[position];
             setting
