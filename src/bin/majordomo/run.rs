@@ -92,9 +92,11 @@ fn link_driver(manager: &mut SessionManager<Gateway>) -> Result<()> {
     manager.handler().add_link(LinkId::Stdio, Box::new(output));
     let handle = manager.handle();
     // The queue is bounded: while it is full, commands wait in the driver's pipe.
-    stdio::spawn_reader(io::stdin(), move |incoming| {
+    stdio::spawn_reader(io::stdin(), move |commands| {
         let posted = handle.post(move |gateway, sessions| {
-            gateway.handle_incoming(sessions, LinkId::Stdio, incoming);
+            for incoming in commands {
+                gateway.handle_incoming(sessions, LinkId::Stdio, incoming);
+            }
         });
         match posted {
             Ok(()) => ControlFlow::Continue(()),

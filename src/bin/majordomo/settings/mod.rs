@@ -25,6 +25,10 @@ use majordomo::{
 use self::table::{SETTINGS, Setting};
 use self::value::{AdminUrl, IdSource};
 
+/// The places in the queue of the loop. They take memory from the start, and few are enough: what
+/// drivers say comes many commands at a time, and each request to the admin plane takes one.
+const HANDLE_QUEUE: usize = 64;
+
 /// All settings, checked one by one and against each other.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Settings {
@@ -117,6 +121,7 @@ impl Settings {
             max_sessions_per_address: self.max_sessions_per_address,
             max_accept_rate: self.max_accept_rate,
             duplicate_id: self.duplicate_id,
+            handle_queue: HANDLE_QUEUE,
             ..Config::default()
         }
     }

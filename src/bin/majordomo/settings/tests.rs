@@ -200,6 +200,7 @@ fn what_is_no_flag_is_one_line() {
         assert_eq!(refused(&[given], &[]), format!("{given:?} is no flag (--help lists them)"));
     }
     assert_eq!(refused(&["--", "--stdio"], &[]), "\"--stdio\" is no flag (--help lists them)");
+    assert_eq!(refused(&["--max"], &[]), "\"--max\" is no flag (did you mean --max-outbox?)");
     assert_eq!(refused(&["--hel"], &[]), "\"--hel\" is no flag (did you mean --help?)");
     assert_eq!(
         refused(&["--max-session=5"], &[]),
@@ -208,6 +209,17 @@ fn what_is_no_flag_is_one_line() {
     assert_eq!(
         refused(&["--help=\n"], &[]),
         "unexpected value '\\n' for '--help' found; no more were expected"
+    );
+}
+
+#[test]
+fn the_last_value_of_a_flag_counts_and_is_the_one_that_is_told() {
+    let refusal =
+        refused(&["--heartbeat-timeout", "soon", "--heartbeat-timeout=20s", "--config="], &[]);
+    assert!(refusal.starts_with("--config: cannot read \"\": "), "{refusal}");
+    assert_eq!(
+        refused(&["--heartbeat-timeout", "5s", "--heartbeat-timeout=20s"], &[]),
+        "--heartbeat-timeout: \"20s\" is not longer than heartbeat-interval (default): \"30s\""
     );
 }
 

@@ -1,6 +1,7 @@
 //! Reads commands, line by line, until the input ends.
 
 use std::io::{self, BufRead, BufReader, Read};
+use std::mem;
 use std::ops::ControlFlow;
 use std::thread;
 
@@ -15,46 +16,59 @@ const MAX_LINE: usize = 64 << 20;
 /// What the line's buffer may keep from one line to the next; a larger one is given back.
 const KEPT_CAPACITY: usize = 256 << 10;
 
-/// Reads commands on a thread of its own. `take` may block: what the driver writes meanwhile
-/// waits in its pipe. The thread ends with the input or when `take` says so; it is not waited for,
-/// since nothing but the driver can wake it from a read.
+/// The most commands that are handed over at a time. The loop does them all at once, so it is also
+/// how long sessions may have to wait for their turn.
+const BATCH: usize = 32;
+
+/// Reads commands on a thread of its own, and hands over those that are there together, in their
+/// order. `take` may block: what the driver writes meanwhile waits in its pipe. The thread ends
+/// with the input or when `take` says so; it is not waited for, since nothing but the driver can
+/// wake it from a read.
 ///
 /// # Errors
 ///
 /// When the system has no thread to give.
 pub(crate) fn spawn_reader(
     from: impl Read + Send + 'static,
-    take: impl FnMut(Incoming) -> ControlFlow<()> + Send + 'static,
+    take: impl FnMut(Vec<Incoming>) -> ControlFlow<()> + Send + 'static,
 ) -> io::Result<()> {
     let thread = thread::Builder::new().name("driver-input".to_owned());
     thread.spawn(move || read_commands(from, take)).map(drop)
 }
 
 /// Reads commands until the input ends or `take` says that it wants no more.
-pub(crate) fn read_commands(from: impl Read, mut take: impl FnMut(Incoming) -> ControlFlow<()>) {
+pub(crate) fn read_commands(
+    from: impl Read,
+    mut take: impl FnMut(Vec<Incoming>) -> ControlFlow<()>,
+) {
     let mut lines = Lines { from: BufReader::with_capacity(64 << 10, from), line: Vec::new() };
     let mut number = 0;
+    let mut batch = Vec::new();
     loop {
+        // Nothing waits here for what has yet to come.
+        if !batch.is_empty()
+            && (batch.len() == BATCH || !lines.is_one_there())
+            && take(mem::take(&mut batch)).is_break()
+        {
+            return;
+        }
         let parsed = match lines.next() {
             Ok(Next::Line(line)) => protocol::parse(line),
             Ok(Next::TooLong) => Err(format!("longer than {MAX_LINE} bytes")),
             Ok(Next::End) => {
-                let _ = take(Incoming::End(None));
+                let _ = take(vec![Incoming::End(None)]);
                 return;
             }
             Err(error) => {
-                let _ = take(Incoming::End(Some(error.kind())));
+                let _ = take(vec![Incoming::End(Some(error.kind()))]);
                 return;
             }
         };
         number += 1;
-        let incoming = match parsed {
-            Ok(None) => continue,
-            Ok(Some(request)) => Incoming::Request(request),
-            Err(detail) => Incoming::Bad { line: number, detail },
-        };
-        if take(incoming).is_break() {
-            return;
+        match parsed {
+            Ok(None) => {}
+            Ok(Some(request)) => batch.push(Incoming::Request(request)),
+            Err(detail) => batch.push(Incoming::Bad { line: number, detail }),
         }
     }
 }
@@ -75,6 +89,11 @@ enum Next<'a> {
 }
 
 impl<R: Read> Lines<R> {
+    /// Whether the next line was read already, all of it.
+    fn is_one_there(&self) -> bool {
+        memchr::memchr(b'\n', self.from.buffer()).is_some()
+    }
+
     fn next(&mut self) -> io::Result<Next<'_>> {
         self.line.clear();
         self.line.shrink_to(KEPT_CAPACITY);
@@ -106,8 +125,10 @@ impl<R: Read> Lines<R> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
     use std::collections::VecDeque;
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -117,8 +138,9 @@ mod tests {
     /// What `read_commands` makes of an input.
     fn all(from: impl Read) -> Vec<Incoming> {
         let mut all = Vec::new();
-        read_commands(from, |incoming| {
-            all.push(incoming);
+        read_commands(from, |batch| {
+            assert!((1..=BATCH).contains(&batch.len()), "{}", batch.len());
+            all.extend(batch);
             ControlFlow::Continue(())
         });
         all
@@ -196,28 +218,60 @@ mod tests {
     }
 
     #[test]
+    fn commands_that_are_there_together_are_handed_over_together_and_none_waits_for_more() {
+        let line = b"{\"command\":\"stats\"}\n";
+        // Before each read that may have to wait, all before it has been handed over.
+        let half = [line, b"\n".as_slice(), &line[..5]].concat();
+        let pieces = [line.repeat(2 * BATCH + 3), half, line[5..].to_vec()];
+        let handed_over = RefCell::new(Vec::new());
+        let mut expected = VecDeque::from([0, 2 * BATCH + 3, 2 * BATCH + 4, 2 * BATCH + 5]);
+        let mut pieces = Pieces(pieces.map(Some).into());
+        let reads = Watched(|buffer: &mut [u8]| {
+            let before: usize = handed_over.borrow().iter().sum();
+            assert_eq!(Some(before), expected.pop_front());
+            pieces.read(buffer)
+        });
+        read_commands(reads, |batch| {
+            handed_over.borrow_mut().push(batch.len());
+            ControlFlow::Continue(())
+        });
+        assert_eq!(handed_over.take(), [BATCH, BATCH, 3, 1, 1, 1]);
+    }
+
+    /// Says when it is read.
+    struct Watched<F>(F);
+
+    impl<F: FnMut(&mut [u8]) -> io::Result<usize>> Read for Watched<F> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            (self.0)(buffer)
+        }
+    }
+
+    #[test]
     fn reading_ends_when_nobody_wants_more() {
-        let (mut seen, input) = (0, b"{}\n{}\n{}\n");
-        read_commands(&input[..], |_| {
-            seen += 1;
+        let (mut seen, input) = (0, b"{}\n".repeat(3 * BATCH));
+        read_commands(&*input, |batch| {
+            seen += batch.len();
             ControlFlow::Break(())
         });
-        assert_eq!(seen, 1);
+        assert_eq!(seen, BATCH);
     }
 
     #[test]
     fn a_thread_reads_from_a_pipe() {
         let (reader, mut writer) = io::pipe().expect("a pipe");
         let (tell, told) = mpsc::channel();
-        spawn_reader(reader, move |incoming| match tell.send(incoming) {
+        spawn_reader(reader, move |batch| match tell.send(batch) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         })
         .expect("a thread");
         io::Write::write_all(&mut writer, b"{\"command\":\"stats\"}\n").expect("written");
-        assert_eq!(told.recv(), Ok(stats()));
+        // Longer than anything here takes, unless it hangs.
+        let long = Duration::from_secs(30);
+        assert_eq!(told.recv_timeout(long), Ok(vec![stats()]));
         drop(writer);
-        assert_eq!(told.recv(), Ok(Incoming::End(None)));
+        assert_eq!(told.recv_timeout(long), Ok(vec![Incoming::End(None)]));
         assert!(told.recv().is_err(), "nothing comes after the end");
     }
 
