@@ -166,10 +166,14 @@ fn an_id_costs_nothing_to_be_without() {
 #[derive(Clone, Debug)]
 enum Step {
     Insert(i64),
+    /// So many with the same deadline, or with one of a few beside each other.
+    InsertCrowd(i64, u32, u32),
     InsertIdle,
     Reschedule(prop::sample::Index, i64),
     Unschedule(prop::sample::Index),
     Remove(prop::sample::Index),
+    /// Takes the deadlines of as many as that away, beginning anywhere.
+    Disperse(prop::sample::Index, usize),
     /// Moves the time on and pops all that expired; each is answered by the next of the answers.
     Advance(u64, Vec<Answer>),
     /// Sleeps until the wheel's next deadline, as a loop does.
@@ -218,10 +222,13 @@ fn schedules() -> impl Strategy<Value = Vec<Step>> {
     let any = any::<prop::sample::Index>;
     let step = prop_oneof![
         6 => offsets().prop_map(Step::Insert),
+        1 => (offsets(), 1..80_u32, 1..4_u32)
+            .prop_map(|(offset, count, apart)| Step::InsertCrowd(offset, count, apart)),
         1 => Just(Step::InsertIdle),
         3 => (any(), offsets()).prop_map(|(which, offset)| Step::Reschedule(which, offset)),
         1 => any().prop_map(Step::Unschedule),
         1 => any().prop_map(Step::Remove),
+        1 => (any(), 1..80_usize).prop_map(|(which, count)| Step::Disperse(which, count)),
         4 => (distances(), answers()).prop_map(|(by, answers)| Step::Advance(by, answers)),
         4 => answers().prop_map(Step::Sleep),
     ];
@@ -263,6 +270,13 @@ impl Pair {
                 let id = self.wheel.insert(self.next_key, at);
                 self.add(id, Some(millis));
             }
+            Step::InsertCrowd(offset, count, apart) => {
+                for number in 0..count {
+                    let (at, millis) = self.at(offset + i64::from(number % apart) * 1_000);
+                    let id = self.wheel.insert(self.next_key, at);
+                    self.add(id, Some(millis));
+                }
+            }
             Step::InsertIdle => {
                 let id = self.wheel.insert_idle(self.next_key);
                 self.add(id, None);
@@ -284,6 +298,13 @@ impl Pair {
                 if let Some((key, id)) = self.pick(which) {
                     assert_eq!(self.wheel.remove(id), key);
                     self.model.remove(&key);
+                }
+            }
+            Step::Disperse(which, count) => {
+                let first = which.index(self.model.len().max(1));
+                for (id, deadline) in self.model.values_mut().skip(first).step_by(2).take(count) {
+                    self.wheel.unschedule(*id);
+                    self.taken += usize::from(deadline.take().is_some());
                 }
             }
             Step::Advance(by, answers) => {

@@ -1,14 +1,23 @@
 //! What happens when a deadline on the wheel has passed.
 
+use std::hint::black_box;
+
 use super::Sessions;
 use super::handshake::Step;
 use super::lifecycle::Lifecycle;
 use super::stats::HandshakeFailure;
-use super::table::Stage;
+use super::table::{Connection, Stage};
 use crate::close::{Cause, CloseCode, Initiator};
 use crate::codec::{ControlPayload, websocket};
 use crate::id::SessionKey;
 use crate::session::{Due, Ending, Socket, State};
+
+/// How many sessions are fetched at once: with all that a heartbeat needs of them they are to stay
+/// in a core's first-level cache until they have had it.
+const FETCH_AHEAD: usize = 32;
+
+/// How far apart the slots of neighbours are at most.
+const NEIGHBOURS: usize = 4;
 
 /// What the tick has to do for a deadline that has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +33,29 @@ impl Sessions {
     /// Takes the next connection whose deadline has passed, and does what is due for it.
     pub(crate) fn expire_next(&mut self) -> Option<Expired> {
         let key = self.wheel.pop_expired(self.now)?;
+        self.fetched = match self.fetched.checked_sub(1) {
+            Some(rest) => rest,
+            None => self.fetch_expiring(key),
+        };
         Some(self.expire(key))
+    }
+
+    /// Has the processor fetch what the next heartbeats need, and says how many. Where the
+    /// sessions are anywhere in memory, it waits once for many of them, rather than for one after
+    /// the other. Neighbours it fetches by itself, while it still does something else.
+    fn fetch_expiring(&self, key: SessionKey) -> usize {
+        let (mut fetched, mut last) = (0, key.slot());
+        for key in self.wheel.expiring().take(FETCH_AHEAD) {
+            if key.slot().abs_diff(last) > NEIGHBOURS
+                && let Some(session) = self.table.get(key).and_then(Connection::session)
+            {
+                // From each of the cache lines something.
+                black_box((session.queued_bytes(), session.state(), session.last_active()));
+            }
+            last = key.slot();
+            fetched += 1;
+        }
+        fetched
     }
 
     fn expire(&mut self, key: SessionKey) -> Expired {

@@ -101,6 +101,8 @@ pub struct Sessions {
     /// Since when all reads are paused.
     paused: Option<Instant>,
     life: Life,
+    /// How many of those that expire next were looked at already.
+    fetched: usize,
 }
 
 /// What a host does.
@@ -213,6 +215,7 @@ impl Sessions {
             failed_handshakes: stats::HandshakeFailures::default(),
             paused: None,
             life: Life::Running,
+            fetched: 0,
         }
     }
 
