@@ -4,7 +4,7 @@
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
-use super::{Session, State};
+use super::{Session, State, nanos};
 use crate::config::Config;
 
 /// What is due for a session.
@@ -30,52 +30,70 @@ impl Session {
     /// What is due at `now`. The caller does it, notes it with the functions below, and asks again
     /// until nothing is. `turn` is when it is told to go, where the manager drains.
     pub(crate) fn due(&self, now: Instant, config: &Config, turn: Option<Instant>) -> Due {
-        let mut next: Option<Instant> = None;
-        let mut wait_for = |at: Instant| {
-            next = Some(next.map_or(at, |earlier| earlier.min(at)));
+        self.due_after(self.since_connected(now), config, turn)
+    }
+
+    /// The same at a time in nanoseconds after it connected: two of those are compared in one
+    /// step, and two `Instant`s in several.
+    #[inline]
+    pub(crate) fn due_after(&self, now: u64, config: &Config, turn: Option<Instant>) -> Due {
+        let mut next = u64::MAX;
+        let mut wait_for = |at: u64| {
+            next = next.min(at);
             now >= at
         };
         // First, so that also one that is given up in the same moment gets its close frame.
-        if turn.is_some_and(&mut wait_for) {
+        if let Some(turn) = turn
+            && wait_for(self.since_connected(turn))
+        {
             return Due::Farewell;
         }
-        if !config.idle_timeout.is_zero() && wait_for(self.last_message() + config.idle_timeout) {
+        let idle_timeout = nanos(config.idle_timeout);
+        if idle_timeout > 0 && wait_for(self.last_message.saturating_add(idle_timeout)) {
             return Due::IdleTimeout;
         }
         // Over raw TCP there is no ping: the kernel's keepalive does this work.
         if self.is_websocket() {
-            let (interval, timeout) = (config.heartbeat_interval, config.heartbeat_timeout);
-            if let Some(at) = self.timeout_at(interval, timeout)
+            let interval = nanos(config.heartbeat_interval);
+            if let Some(at) = self.timeout_at(interval, nanos(config.heartbeat_timeout))
                 && wait_for(at)
             {
                 return Due::HeartbeatTimeout;
             }
-            if !interval.is_zero() {
+            if interval > 0 {
                 match self.pinged {
-                    None if wait_for(self.last_active() + interval) => return Due::Ping,
-                    Some(_) if !self.inactive && wait_for(self.pinged_at() + interval) => {
+                    None if wait_for(self.last_active.saturating_add(interval)) => {
+                        return Due::Ping;
+                    }
+                    Some(pinged)
+                        if !self.inactive && wait_for(pinged.get().saturating_add(interval)) =>
+                    {
                         return Due::Inactive;
                     }
                     _ => {}
                 }
             }
         }
-        next.map_or(Due::Never, Due::At)
+        if next == u64::MAX {
+            return Due::Never;
+        }
+        Due::At(self.connected() + Duration::from_nanos(next))
     }
 
     /// When its silence becomes too long. While a ping is outstanding, it has had at least
     /// `timeout - interval` to answer, counted from when the ping was really sent: a loop that
     /// was itself stopped meanwhile must not blame the peer.
-    fn timeout_at(&self, interval: Duration, timeout: Duration) -> Option<Instant> {
-        if timeout.is_zero() {
+    fn timeout_at(&self, interval: u64, timeout: u64) -> Option<u64> {
+        if timeout == 0 {
             return None;
         }
-        let at = self.last_active() + timeout;
-        if interval.is_zero() {
+        let at = self.last_active.saturating_add(timeout);
+        if interval == 0 {
             return Some(at);
         }
         // Without a ping there is no timeout yet: the ping is due first.
-        self.pinged.map(|_| at.max(self.pinged_at() + timeout.saturating_sub(interval)))
+        let rest = timeout.saturating_sub(interval);
+        self.pinged.map(|pinged| at.max(pinged.get().saturating_add(rest)))
     }
 
     /// Whether it owes the answer to a ping and is not said to be inactive yet.
@@ -83,12 +101,9 @@ impl Session {
         self.pinged.is_some() && !self.inactive
     }
 
-    fn pinged_at(&self) -> Instant {
-        self.connected() + Duration::from_nanos(self.pinged.map_or(0, NonZeroU64::get))
-    }
-
-    pub(crate) fn record_ping(&mut self, now: Instant) {
-        self.pinged = NonZeroU64::new(self.since_connected(now).max(1));
+    /// Notes that it was sent a ping, so many nanoseconds after it connected.
+    pub(crate) fn record_ping(&mut self, now: u64) {
+        self.pinged = NonZeroU64::new(now.max(1));
     }
 
     pub(crate) fn record_inactive(&mut self) {
@@ -106,8 +121,7 @@ impl Session {
     /// Takes the time from `since` to `now` out of its clocks: its reads were paused, and it is
     /// not to blame for that silence.
     pub(crate) fn forgive(&mut self, since: Instant, now: Instant) {
-        let paused = now.saturating_duration_since(since.max(self.connected()));
-        let nanos = u64::try_from(paused.as_nanos()).unwrap_or(u64::MAX);
+        let nanos = nanos(now.saturating_duration_since(since.max(self.connected())));
         self.last_active = self.last_active.saturating_add(nanos);
         self.last_message = self.last_message.saturating_add(nanos);
         self.pinged = self.pinged.map(|at| at.saturating_add(nanos));

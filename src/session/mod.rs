@@ -351,10 +351,10 @@ impl Session {
         self.dropped += messages;
     }
 
-    /// Nanoseconds from admission to `now`: 584 years fit.
+    /// Nanoseconds from admission to `now`.
     #[inline]
-    fn since_connected(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.connected).as_nanos()).unwrap_or(u64::MAX)
+    pub(crate) fn since_connected(&self, now: Instant) -> u64 {
+        nanos(now.saturating_duration_since(self.connected))
     }
 
     pub(crate) fn into_disconnect(mut self, now: Instant) -> Disconnect {
@@ -367,4 +367,11 @@ impl Session {
         let duration = now.saturating_duration_since(self.connected);
         Disconnect { session: self, cause, code, reason, initiator, duration }
     }
+}
+
+/// A duration in nanoseconds: 584 years fit, and what is longer never ends.
+#[inline]
+fn nanos(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(duration.subsec_nanos().into())
 }

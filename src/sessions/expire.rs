@@ -117,26 +117,31 @@ impl Sessions {
 
     /// Does what is due for an open session, until nothing is, and sets its timer to the next.
     fn attend(&mut self, key: SessionKey, for_good: bool) -> Expired {
-        let now = self.now;
+        let (now, turn) = (self.now, self.life.turn(key));
         loop {
             let Some(connection) = self.table.get_mut(key) else { return Expired::Done };
             let Stage::Session(session) = &mut connection.stage else { return Expired::Done };
             if !session.is_open() {
                 return Expired::Done;
             }
-            match session.due(now, &self.config, self.life.turn(key)) {
+            let since = session.since_connected(now);
+            let mut due = session.due_after(since, &self.config, turn);
+            if due == Due::Ping {
+                session.record_ping(since);
+                due = session.due_after(since, &self.config, turn);
+                // Without room for a ping, the peer has enough to answer for already.
+                let ping = websocket::ping(&ControlPayload::default());
+                self.outgoing.push_control(key, connection, ping.as_slice());
+            }
+            match due {
                 Due::At(at) => {
                     self.wheel.reschedule(connection.timer, at);
                     return Expired::Done;
                 }
                 Due::Never => return Expired::Done,
+                // Once it was sent, none is due.
+                Due::Ping => {}
                 Due::Farewell => self.bid_farewell(key),
-                Due::Ping => {
-                    session.record_ping(now);
-                    let ping = websocket::ping(&ControlPayload::default());
-                    // Without room for a ping, the peer has enough to answer for already.
-                    self.outgoing.push_control(key, connection, ping.as_slice());
-                }
                 Due::Inactive => self.turn_inactive(key),
                 Due::HeartbeatTimeout | Due::IdleTimeout if !for_good => {
                     return Expired::LastChance(key);
