@@ -294,3 +294,31 @@ fn a_callback_on_a_state_change_may_close_the_session() {
     house.advance(seconds(5));
     assert_eq!(house.notes(), ["a turns inactive", "a ends removed -"]);
 }
+
+#[test]
+fn a_ping_that_many_share_reaches_each_whole_in_its_place_and_counts_as_no_message() {
+    let mut house = House::new();
+    let [mut free, mut busy, mut full, mut narrow] =
+        ["free", "busy", "full", "narrow"].map(|id| house.join(id));
+    house.advance(almost(30));
+    full.set_window(0);
+    narrow.set_window(1);
+    house.sessions().send_to("busy", "before").expect("room");
+    house.sleep_through(MILLISECOND);
+    assert_eq!(free.frames(), ["ping"]);
+    assert_eq!(busy.frames(), ["text before", "ping"]);
+    assert!(full.frames().is_empty() && narrow.frames().is_empty());
+    // What was not written stays what it was, whatever the next tick sends to all.
+    house.sessions().broadcast("after");
+    house.settle();
+    full.set_window(100);
+    narrow.set_window(100);
+    house.settle();
+    for mut client in [free, busy] {
+        assert_eq!(client.frames(), ["text after"]);
+    }
+    for mut client in [full, narrow] {
+        assert_eq!(client.frames(), ["ping", "text after"]);
+    }
+    assert_eq!(house.stats().sent.messages, 5);
+}

@@ -116,6 +116,11 @@ enum Step {
         length: usize,
         head: usize,
     },
+    /// The same for a control frame, which may be the same as the last.
+    Control {
+        length: usize,
+        again: bool,
+    },
     /// The end of a tick: whoever still points into the run takes a copy.
     EndRun,
     /// Of what is queued, so many 1/1000.
@@ -153,6 +158,8 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         6 => (length(), 0_usize..14).prop_map(|(length, head)| Step::Shared { length, head }),
         6 => (length(), 0_usize..14).prop_map(|(length, head)| Step::Run { length, head }),
+        3 => (1_usize..127, any::<bool>())
+            .prop_map(|(length, again)| Step::Control { length, again }),
         2 => Just(Step::EndRun),
         3 => (0_usize..1000).prop_map(Step::Advance),
         1 => Just(Step::Advance(1000)),
@@ -171,6 +178,8 @@ struct Pair {
     models: [Model; 2],
     pool: Pool,
     counter: u8,
+    /// The last control frame that was shared.
+    control: Vec<u8>,
 }
 
 impl Pair {
@@ -218,6 +227,17 @@ impl Pair {
                     let bytes = bytes.clone();
                     self.models[at].0.push_back(Frame { bytes, written: 0, payload, kind });
                 }
+            }
+            Step::Control { length, again } => {
+                if !again || self.control.is_empty() {
+                    self.control = self.frame(length);
+                }
+                let bytes = self.control.clone();
+                let Some(frame) = self.pool.share_control(&bytes) else { return };
+                assert_eq!(self.pool.share_control(&bytes), Some(frame), "it stands there once");
+                self.outboxes[at].push_run(frame);
+                let kind = FrameKind::Control;
+                self.models[at].0.push_back(Frame { bytes, written: 0, payload: 0, kind });
             }
             Step::EndRun => {
                 for outbox in &mut self.outboxes {

@@ -209,7 +209,7 @@ impl Outbox {
         self.push_chunk(|| Chunk::Shared { bytes, written: 0, payload });
     }
 
-    /// Queues one message that stands in the pool's run. Costs a few additions when it follows the
+    /// Queues one frame that stands in the pool's run. Costs a few additions when it follows the
     /// one that was queued before.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a frame is handed on in memory, not in registers")]
@@ -261,17 +261,22 @@ impl Outbox {
     /// When `count` is more than [`Outbox::queued_bytes`].
     #[inline]
     pub fn advance(&mut self, pool: &mut Pool, mut count: usize) -> Departed {
-        let mut departed = Departed::default();
-        self.queued = self.queued.checked_sub(count).expect("a socket takes only what it is given");
-        if self.queued == 0
+        if count == self.queued
             && self.tail.is_none()
             && let Some(chunk) = &self.head
         {
             // Nearly always: all there was is written, whatever it began with.
-            departed = chunk.waiting(&pool.run);
-            self.pop_head(pool);
+            let departed = chunk.waiting(&pool.run);
+            self.queued = 0;
+            if let Chunk::Run { .. } = chunk {
+                self.head = None;
+            } else {
+                self.pop_head(pool);
+            }
             return departed;
         }
+        let mut departed = Departed::default();
+        self.queued = self.queued.checked_sub(count).expect("a socket takes only what it is given");
         while count > 0 {
             let head = self.head.as_mut().expect("queued bytes stand in a chunk");
             let left = head.remaining(&pool.run).len();
@@ -428,8 +433,8 @@ impl Outbox {
 fn copy_run(chunk: &mut Chunk, pool: &mut Pool) {
     let Chunk::Run { first, last, .. } = *chunk else { return };
     let mut buffer = pool.take();
-    for (bytes, payload) in pool.run.frames(first, last) {
-        buffer.append(bytes.len(), payload, FrameKind::Message).extend_from_slice(bytes);
+    for (bytes, payload, kind) in pool.run.frames(first, last) {
+        buffer.append(bytes.len(), payload, kind).extend_from_slice(bytes);
     }
     *chunk = Chunk::Copied(buffer);
 }

@@ -1,8 +1,8 @@
 //! What all outboxes of a loop share: buffers that none of them needs at the moment, and the run
 //! of small frames that many of them are about to send.
 
-use super::Departed;
 use super::buffer::{Buffer, narrow};
+use super::{Departed, FrameKind};
 
 /// Buffers that have grown larger than this are freed rather than pooled.
 const POOLED_CAPACITY: usize = 64 * 1024;
@@ -22,13 +22,16 @@ const RUN_LIMIT: usize = 64 * 1024;
 pub(super) struct Run {
     pub(super) bytes: Vec<u8>,
     frames: Vec<RunEnd>,
+    /// The last control frame in it.
+    control: Option<RunFrame>,
 }
 
-/// Where a frame of a run ends, and the payloads up to there.
-#[derive(Clone, Copy, Debug)]
+/// Where a frame of a run ends, and what messages there are up to there.
+#[derive(Clone, Copy, Debug, Default)]
 struct RunEnd {
     wire: u32,
     payload: u32,
+    messages: u32,
 }
 
 /// A frame of the pool's run.
@@ -52,25 +55,49 @@ impl RunFrame {
 impl Run {
     /// What the frames from `first` up to `last` come to.
     pub(super) fn departed(&self, first: u32, last: u32) -> Departed {
-        let payload_before = |index: u32| match index.checked_sub(1) {
-            Some(before) => self.frames[before as usize].payload,
-            None => 0,
-        };
+        let (before, end) = (self.end_before(first), self.end_before(last));
         Departed {
-            messages: u64::from(last - first),
-            payload: u64::from(payload_before(last) - payload_before(first)),
+            messages: u64::from(end.messages - before.messages),
+            payload: u64::from(end.payload - before.payload),
         }
     }
 
-    /// The frames from `first` up to `last`: the bytes of each and the size of its message.
-    pub(super) fn frames(&self, first: u32, last: u32) -> impl Iterator<Item = (&[u8], usize)> {
-        (first as usize..last as usize).map(|index| {
-            let before = index.checked_sub(1).map(|before| self.frames[before]);
-            let before = before.unwrap_or(RunEnd { wire: 0, payload: 0 });
-            let end = self.frames[index];
+    /// The frames from `first` up to `last`: the bytes of each, the size of its message, and what
+    /// kind it is.
+    pub(super) fn frames(
+        &self,
+        first: u32,
+        last: u32,
+    ) -> impl Iterator<Item = (&[u8], usize, FrameKind)> {
+        (first..last).map(|index| {
+            let (before, end) = (self.end_before(index), self.frames[index as usize]);
             let bytes = &self.bytes[before.wire as usize..end.wire as usize];
-            (bytes, (end.payload - before.payload) as usize)
+            let is_message = end.messages > before.messages;
+            let kind = if is_message { FrameKind::Message } else { FrameKind::Control };
+            (bytes, (end.payload - before.payload) as usize, kind)
         })
+    }
+
+    /// Where the frames before this one end.
+    #[inline]
+    fn end_before(&self, index: u32) -> RunEnd {
+        index.checked_sub(1).map_or(RunEnd::default(), |before| self.frames[before as usize])
+    }
+
+    fn add(&mut self, frame: &[u8], message: Option<usize>) -> Option<RunFrame> {
+        if frame.len() > super::COPY_LIMIT || self.bytes.len() + frame.len() > RUN_LIMIT {
+            return None;
+        }
+        let index = narrow(self.frames.len());
+        let before = self.end_before(index);
+        self.bytes.extend_from_slice(frame);
+        let end = RunEnd {
+            wire: narrow(self.bytes.len()),
+            payload: before.payload + message.map_or(0, narrow),
+            messages: before.messages + u32::from(message.is_some()),
+        };
+        self.frames.push(end);
+        Some(RunFrame { start: before.wire, end: end.wire, index })
     }
 }
 
@@ -102,20 +129,24 @@ impl Pool {
         self.run.bytes.len()
     }
 
-    /// Puts a frame into the run, for any number of outboxes to take by
+    /// Puts a message's frame into the run, for any number of outboxes to take by
     /// [`Outbox::push_run`](super::Outbox::push_run). `None` when it has no room there.
     pub fn add_to_run(&mut self, frame: &[u8], payload: usize) -> Option<RunFrame> {
+        self.run.add(frame, Some(payload))
+    }
+
+    /// The same for a control frame. One that is equal to the last stands there once.
+    #[inline]
+    pub fn share_control(&mut self, frame: &[u8]) -> Option<RunFrame> {
         let run = &mut self.run;
-        if frame.len() > super::COPY_LIMIT || run.bytes.len() + frame.len() > RUN_LIMIT {
-            return None;
+        let same =
+            run.control.filter(|last| run.bytes[last.start as usize..last.end as usize] == *frame);
+        if same.is_some() {
+            return same;
         }
-        let start = narrow(run.bytes.len());
-        let index = narrow(run.frames.len());
-        let payload_before = run.frames.last().map_or(0, |last| last.payload);
-        run.bytes.extend_from_slice(frame);
-        let end = narrow(run.bytes.len());
-        run.frames.push(RunEnd { wire: end, payload: payload_before + narrow(payload) });
-        Some(RunFrame { start, end, index })
+        let added = run.add(frame, None)?;
+        run.control = Some(added);
+        Some(added)
     }
 
     /// Empties the run. No outbox may point into it any more: each was written out, or given a
@@ -123,6 +154,7 @@ impl Pool {
     pub fn end_run(&mut self) {
         self.run.bytes.clear();
         self.run.frames.clear();
+        self.run.control = None;
     }
 
     #[inline]

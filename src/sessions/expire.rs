@@ -8,7 +8,6 @@ use super::lifecycle::Lifecycle;
 use super::stats::HandshakeFailure;
 use super::table::{Connection, Stage};
 use crate::close::{Cause, CloseCode, Initiator};
-use crate::codec::{ControlPayload, websocket};
 use crate::id::SessionKey;
 use crate::session::{Due, Ending, Socket, State};
 
@@ -130,8 +129,7 @@ impl Sessions {
                 session.record_ping(since);
                 due = session.due_after(since, &self.config, turn);
                 // Without room for a ping, the peer has enough to answer for already.
-                let ping = websocket::ping(&ControlPayload::default());
-                self.outgoing.push_control(key, connection, ping.as_slice());
+                self.outgoing.push_ping(key, connection);
             }
             match due {
                 Due::At(at) => {

@@ -294,6 +294,21 @@ impl Outgoing {
         room
     }
 
+    /// Queues an empty ping, which is the same for all sessions, if the outbox's reserve has room.
+    pub(crate) fn push_ping(&mut self, key: SessionKey, connection: &mut Connection) {
+        let ping = &websocket::EMPTY_PING;
+        let Stage::Session(session) = &mut connection.stage else { return };
+        // Behind other frames it is copied, so that all of them stand in one piece.
+        let frame = if session.outbox.is_empty() { self.pool.share_control(ping) } else { None };
+        let Some(frame) = frame else {
+            self.push_control(key, connection, ping);
+            return;
+        };
+        session.outbox.push_run(frame);
+        self.queued += frame.len();
+        self.mark(key, &mut connection.readiness, &session.outbox);
+    }
+
     /// Queues what is the protocol's own, and passes the limits that are meant for messages.
     pub(crate) fn push_exempt(&mut self, outbox: &mut Outbox, bytes: &[u8]) {
         outbox.push(&mut self.pool, &[bytes], 0, FrameKind::Control);

@@ -40,6 +40,9 @@ impl std::fmt::Debug for ControlFrame {
     }
 }
 
+/// What [`ping`] gives without a payload.
+pub const EMPTY_PING: [u8; 2] = control_head(Control::Ping, 0);
+
 /// A ping.
 #[must_use]
 pub fn ping(payload: &ControlPayload) -> ControlFrame {

@@ -191,7 +191,7 @@ pub(super) fn message_head(kind: PayloadKind, len: usize) -> Head {
 }
 
 /// The head of a control frame from a server.
-pub(super) fn control_head(control: Control, len: u8) -> [u8; 2] {
+pub(super) const fn control_head(control: Control, len: u8) -> [u8; 2] {
     [FINAL | control as u8, len]
 }
 

@@ -14,7 +14,7 @@ mod mask;
 mod partial;
 mod text;
 
-pub use control::{ControlFrame, close, close_empty, ping, pong};
+pub use control::{ControlFrame, EMPTY_PING, close, close_empty, ping, pong};
 
 use self::header::{Header, Opcode};
 use self::mask::apply_mask;
