@@ -26,7 +26,13 @@ const ROUNDS: u64 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How many of them there are.
-const BYSTANDERS: usize = 2;
+pub(crate) const BYSTANDERS: usize = 2;
+
+/// The longest of what they say, in bytes: more than a segment takes.
+const LONGEST: usize = 1801;
+
+/// What may wait for one of them: an answer with its header.
+pub(crate) const LONGEST_ANSWER: usize = LONGEST + 4;
 
 /// Guests who come and go before the attack.
 const GUESTS: usize = 10;
@@ -276,7 +282,7 @@ impl Bystander {
         let (stay, stays) = mpsc::channel();
         let thread = thread::spawn(move || {
             for round in 0_usize.. {
-                let width = 1 + round % 10 * 200;
+                let width = LONGEST - round % 10 * 200;
                 talk(Some(&format!("{round:0width$}")));
                 *made.0.lock().expect("nobody panics with it") += 1;
                 made.1.notify_all();
