@@ -250,6 +250,10 @@ impl<K: Copy> TimerWheel<K> {
         let mut taken = self.slots.take(slot);
         self.elapsed = min;
         while let Some(batch) = self.slots.next_batch(&mut taken) {
+            if let [index] = *batch.members() {
+                self.move_to_slot(index, self.entries[index as usize].deadline);
+                continue;
+            }
             // All are looked up before any of them is moved: they are anywhere in memory, and
             // a processor waits for many at once if nothing stands between.
             let mut deadlines = [0; Batch::MOST];
@@ -257,12 +261,18 @@ impl<K: Copy> TimerWheel<K> {
                 *deadline = self.entries[*index as usize].deadline;
             }
             for (deadline, index) in deadlines.into_iter().zip(batch.members()) {
-                let slot = SlotId::of(deadline, min);
-                let position = self.slots.push(slot, deadline, *index);
-                let entry = &mut self.entries[*index as usize];
-                (entry.position, entry.place) = (position, Place::Slot(slot));
+                self.move_to_slot(*index, deadline);
             }
         }
+    }
+
+    /// Puts an entry that has left its slot into the one where its deadline belongs now.
+    #[inline]
+    fn move_to_slot(&mut self, index: u32, deadline: u64) {
+        let slot = SlotId::of(deadline, self.elapsed);
+        let position = self.slots.push(slot, deadline, index);
+        let entry = &mut self.entries[index as usize];
+        (entry.position, entry.place) = (position, Place::Slot(slot));
     }
 
     /// Puts an entry that is nowhere to where its deadline belongs.
