@@ -73,7 +73,7 @@
 //!
 //! # Costs
 //!
-//! - A session: 288 bytes in the table and 32 in the timer wheel, its id, and a few bytes of index.
+//! - A session: 288 bytes in the table and 28 in the timer wheel, its id, and a few bytes of index.
 //!   Metadata, data of the host's own, kept headers and a subprotocol share one more allocation,
 //!   made when the first of them is used. An idle session owns no buffer.
 //! - A message that arrives whole is neither copied nor allocated: it is lent to
