@@ -125,7 +125,10 @@ impl Outgoing {
             Ok(found) => found,
             Err(push) => return push,
         };
-        envelope.append_to(outbox.append(&mut self.pool, wire, payload, FrameKind::Message));
+        let bytes = outbox.append(&mut self.pool, wire, payload, FrameKind::Message);
+        let end = bytes.len() + wire;
+        envelope.append_to(bytes);
+        debug_assert_eq!(bytes.len(), end, "an outbox that counts wrong is never empty");
         self.note_queued(key, readiness, outbox, wire)
     }
 
