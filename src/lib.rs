@@ -140,15 +140,13 @@ mod manager;
 mod message;
 mod session;
 mod sessions;
-#[cfg(feature = "simulation")]
 #[doc(hidden)]
-pub mod simulation;
+pub mod testing;
 mod tick;
 mod transport;
 
 pub use close::{Cause, CloseCode, CloseReason, Initiator, Traffic};
-pub use codec::request::Request;
-pub use codec::response::Response;
+pub use codec::http::{RequestHead, Response};
 pub use codec::{ByteOrder, CustomFraming, Framing, PrefixWidth};
 pub use config::{Config, DuplicateId, RatePolicy, SlowConsumer};
 pub use error::{Error, Result};

@@ -4,11 +4,11 @@ mod common;
 
 use common::http::{answer, answering, deferring, get, kept, post, request};
 use common::simulation::{House, almost, seconds};
-use majordomo::codec::handshake::Refusal;
+use majordomo::codec::http::RequestError;
 use majordomo::{Config, HandshakeFailure};
 
 /// How many requests were refused for this.
-fn refused(house: &mut House, refusal: Refusal) -> u64 {
+fn refused(house: &mut House, refusal: RequestError) -> u64 {
     house.stats().failed_handshakes.get(HandshakeFailure::Request(refusal))
 }
 
@@ -77,18 +77,18 @@ fn a_body_may_be_as_long_as_the_limit_and_a_longer_one_is_refused_at_its_head() 
         assert!(client.is_dropped());
     }
     assert!(house.notes().is_empty(), "nobody was asked");
-    assert_eq!(refused(&mut house, Refusal::BodyTooLarge), 2);
+    assert_eq!(refused(&mut house, RequestError::BodyTooLarge), 2);
 }
 
 #[test]
 fn a_body_whose_length_is_not_told_is_refused_and_so_is_one_with_two() {
-    let cases: [(&[&str], u16, Refusal); 6] = [
-        (&["Transfer-Encoding: chunked"], 411, Refusal::LengthRequired),
-        (&["Transfer-Encoding: gzip, chunked"], 411, Refusal::LengthRequired),
-        (&["Content-Length: 5", "Content-Length: 5"], 400, Refusal::AmbiguousLength),
-        (&["Content-Length: 5", "Content-Length: 9"], 400, Refusal::AmbiguousLength),
-        (&["Content-Length: 5", "Transfer-Encoding: chunked"], 400, Refusal::AmbiguousLength),
-        (&["Transfer-Encoding: chunked, gzip"], 400, Refusal::AmbiguousLength),
+    let cases: [(&[&str], u16, RequestError); 6] = [
+        (&["Transfer-Encoding: chunked"], 411, RequestError::LengthRequired),
+        (&["Transfer-Encoding: gzip, chunked"], 411, RequestError::LengthRequired),
+        (&["Content-Length: 5", "Content-Length: 5"], 400, RequestError::AmbiguousLength),
+        (&["Content-Length: 5", "Content-Length: 9"], 400, RequestError::AmbiguousLength),
+        (&["Content-Length: 5", "Transfer-Encoding: chunked"], 400, RequestError::AmbiguousLength),
+        (&["Transfer-Encoding: chunked, gzip"], 400, RequestError::AmbiguousLength),
     ];
     for (headers, status, refusal) in cases {
         let mut house = answering(kept());
@@ -162,7 +162,7 @@ fn an_expectation_that_nobody_knows_is_refused() {
         assert_eq!(client.answers(), ["417 close the expectation is not known"], "{expectation}");
         assert!(client.is_ended());
     }
-    assert_eq!(refused(&mut house, Refusal::UnknownExpectation), 3);
+    assert_eq!(refused(&mut house, RequestError::UnknownExpectation), 3);
     assert!(house.notes().is_empty());
 }
 

@@ -393,16 +393,16 @@ proptest! {
             let sender = codec();
             let mut encoded = Encoded::new(as_message(&message));
             match (sender.encode(as_message(&message)), encoded.wire(&sender)) {
-                (Ok(envelope), Ok(wire)) => {
-                    let frame = envelope.parts().concat();
+                (Ok(frame), Ok(wire)) => {
+                    let frame = frame.parts().concat();
                     prop_assert_eq!(&frame, wire.bytes());
-                    prop_assert_eq!(frame.len(), envelope.len());
-                    prop_assert_eq!(wire.payload_len(), envelope.payload_len());
+                    prop_assert_eq!(frame.len(), frame.len());
+                    prop_assert_eq!(wire.payload_len(), frame.payload_len());
                     stream.extend(frame);
                     said.push(as_it_arrives(&framing, message));
                 }
                 (Err(_), Err(_)) => {}
-                (envelope, wire) => panic!("{envelope:?} but {wire:?}"),
+                (frame, wire) => panic!("{frame:?} but {wire:?}"),
             }
         }
         let heard = hear_in_any_reads(codec, &stream, &lengths);

@@ -4,7 +4,7 @@ mod common;
 
 use common::simulation::{House, seconds};
 use common::wire;
-use majordomo::simulation::Heard;
+use majordomo::testing::Heard;
 use majordomo::{Config, SessionKey};
 
 /// The length of an unmasked frame around "hello".
@@ -15,7 +15,7 @@ fn crowded(count: usize) -> (House, Vec<SessionKey>) {
     let mut house = House::with(Config { heartbeat_timeout: seconds(600), ..Config::default() });
     let listener = house.websocket;
     let upgrade = wire::upgrade("/", &[]);
-    let join = |_| house.join_crowd(listener, &upgrade).expect("it connects");
+    let join = |_| house.add_member(listener, &upgrade).expect("it connects");
     let keys = (0..count).map(join).collect();
     assert_eq!(house.sessions().client_count(), count);
     (house, keys)
@@ -23,9 +23,9 @@ fn crowded(count: usize) -> (House, Vec<SessionKey>) {
 
 /// What the crowd is sent meanwhile.
 fn heard(house: &mut House, act: impl FnOnce(&mut House)) -> Heard {
-    let before = house.heard_by_crowd();
+    let before = house.population_traffic();
     act(house);
-    let now = house.heard_by_crowd();
+    let now = house.population_traffic();
     Heard { writes: now.writes - before.writes, bytes: now.bytes - before.bytes }
 }
 
@@ -44,7 +44,7 @@ fn a_broadcast_reaches_each_of_many_once_whoever_has_left_between_them() {
             // From the front and from the back in turn, so that the slots have gaps and an end.
             let leaving = if left % 2 == 0 { left / 2 } else { count - 1 - left / 2 };
             if let Some(key) = keys.get(leaving).filter(|_| left < count) {
-                house.speak_in_crowd(*key, &wire::close(1000, ""));
+                house.member_sends(*key, &wire::close(1000, ""));
                 house.advance(seconds(6));
             }
         }
@@ -56,7 +56,7 @@ fn a_crowd_is_asked_for_a_sign_of_life_and_its_answer_counts() {
     let (mut house, keys) = crowded(3);
     let pinged = heard(&mut house, |house| house.advance(seconds(30)));
     assert_eq!(pinged, Heard { writes: 3, bytes: 3 * 2 });
-    house.speak_in_crowd(keys[1], &wire::pong(""));
+    house.member_sends(keys[1], &wire::pong(""));
     house.advance(seconds(30));
     let inactive = house.stats().sessions.inactive;
     assert_eq!(inactive, 2, "all but the one that answered");

@@ -1,7 +1,7 @@
-//! Request heads arrive in any pieces, followed by anything, and from anyone.
+//! RequestHead heads arrive in any pieces, followed by anything, and from anyone.
 
-use majordomo::codec::handshake::{HeadReader, Progress, Refusal};
-use majordomo::codec::request::{HeaderSlots, Request, RequestKind};
+use majordomo::codec::http::{HeadProgress, HeadReader, RequestError};
+use majordomo::codec::http::{HeaderSlots, RequestHead, RequestKind};
 use proptest::prelude::*;
 
 /// A limit small enough that generated heads also pass it.
@@ -15,9 +15,9 @@ const UPGRADE: &[u8] = b"GET /chat?id=a HTTP/1.1\r\nHost: a\r\nUpgrade: websocke
 /// and with the bytes that were not taken.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Refused(Refusal),
+    Refused(RequestError),
     Unfinished,
-    Whole { head: Vec<u8>, is_upgrade: Result<bool, Refusal>, trailing: Vec<u8> },
+    Whole { head: Vec<u8>, is_upgrade: Result<bool, RequestError>, trailing: Vec<u8> },
 }
 
 /// Feeds the input in reads that end at the cuts, as a connection would.
@@ -49,9 +49,9 @@ fn feed(input: &[u8], cuts: &[usize]) -> Outcome {
 }
 
 /// Whether the head is of an upgrade. Everything that can be asked is asked.
-fn read(head: &[u8]) -> Result<bool, Refusal> {
+fn read(head: &[u8]) -> Result<bool, RequestError> {
     let mut slots = HeaderSlots::new();
-    let request = Request::parse(head, &mut slots)?;
+    let request = RequestHead::parse(head, &mut slots)?;
     let _ = (request.path(), request.query_value("id"), request.origin());
     request.headers().iter().for_each(|field| assert!(!field.name().is_empty()));
     request.subprotocols().for_each(|each| assert!(!each.is_empty()));
@@ -122,7 +122,7 @@ proptest! {
                 prop_assert_eq!([head, trailing].concat(), input);
             }
             Outcome::Unfinished => prop_assert!(end.is_none() && input.len() < MAX_HEAD),
-            Outcome::Refused(Refusal::HeadTooLarge) => {
+            Outcome::Refused(RequestError::HeadTooLarge) => {
                 prop_assert!(end.is_none_or(|end| end > MAX_HEAD));
             }
             Outcome::Refused(_) => {}
@@ -153,22 +153,22 @@ fn heads_that_could_smuggle_are_refused() {
         b"GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Key: a\r\n\r\n";
     let repeated_length =
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
-    let smuggled: [(&[u8], Refusal); 15] = [
-        (b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", Refusal::Malformed),
-        (b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\nHost: a\n\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Refusal::DuplicateHeader),
-        (repeated_key, Refusal::DuplicateHeader),
-        (repeated_length, Refusal::AmbiguousLength),
-        (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::NotHttp),
+    let smuggled: [(&[u8], RequestError); 15] = [
+        (b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", RequestError::Malformed),
+        (b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\nHost: a\n\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", RequestError::DuplicateHeader),
+        (repeated_key, RequestError::DuplicateHeader),
+        (repeated_length, RequestError::AmbiguousLength),
+        (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", RequestError::NotHttp),
     ];
     for (head, expected) in smuggled {
         let refusal = match feed(head, &[]) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use common::simulation::{House, farewell, seconds};
 use common::wire;
-use majordomo::simulation::Simulation;
+use majordomo::testing::Simulation;
 use majordomo::{Config, Context, Error, Handler, Message, State, StopOptions};
 
 #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use majordomo::simulation::{MemoryPeer, Simulation};
+use majordomo::testing::{MemoryPeer, Simulation};
 use majordomo::{CloseReason, Config, ListenUrl, ListenerId, SessionKey, Stats};
 
 use super::recorder::Recorder;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use majordomo::outbox::CONTROL_RESERVE;
-use majordomo::simulation::Footprint;
+use majordomo::testing::Footprint;
 use majordomo::{Session, Sessions, State};
 
 use crate::client::{Client, Phase, Request, Said};

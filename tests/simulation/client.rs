@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use majordomo::simulation::MemoryPeer;
+use majordomo::testing::MemoryPeer;
 use majordomo::{Cause, Config, Message, Traffic};
 
 use crate::format::Format;

@@ -53,20 +53,17 @@ fn comes_back(framing: &Framing, said: &Said, lengths: &[usize]) {
     let sender = codec();
     let mut encoded = Encoded::new(message);
     let frame = match (sender.encode(message), encoded.wire(&sender)) {
-        (Ok(envelope), Ok(wire)) => {
-            let frame = envelope.parts().concat();
-            assert_eq!((frame.len(), &frame[..]), (envelope.len(), &wire.bytes()[..]));
-            assert_eq!(
-                (envelope.payload_len(), wire.payload_len()),
-                (message.len(), message.len())
-            );
+        (Ok(frame), Ok(wire)) => {
+            let frame = frame.parts().concat();
+            assert_eq!((frame.len(), &frame[..]), (frame.len(), &wire.bytes()[..]));
+            assert_eq!((frame.payload_len(), wire.payload_len()), (message.len(), message.len()));
             frame
         }
         (Err(Error::Unframeable { .. }), Err(Error::Unframeable { .. })) => {
             assert!(!model::can_carry(framing, message), "{framing:?} {message:?}");
             return;
         }
-        (envelope, wire) => panic!("{envelope:?}, and to many {wire:?}"),
+        (frame, wire) => panic!("{frame:?}, and to many {wire:?}"),
     };
     assert!(model::can_carry(framing, message), "{framing:?} {message:?}");
     // This one has to see the next frame begin.

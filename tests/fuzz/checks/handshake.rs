@@ -1,9 +1,11 @@
-//! Request heads: any bytes, however they are cut, against a plain reading of the same head, and
+//! RequestHead heads: any bytes, however they are cut, against a plain reading of the same head, and
 //! the answers to them.
 
-use majordomo::codec::handshake::{DEFAULT_MAX_HEAD, HeadReader, MAX_HEADERS, Progress, Refusal};
-use majordomo::codec::request::{Expectation, HeaderSlots, HttpVersion, Request, RequestKind};
-use majordomo::codec::response::{Response, write_upgrade};
+use majordomo::codec::http::{
+    DEFAULT_MAX_HEAD, HeadProgress, HeadReader, MAX_HEADERS, RequestError,
+};
+use majordomo::codec::http::{Expectation, HeaderSlots, HttpVersion, RequestHead, RequestKind};
+use majordomo::codec::http::{Response, write_upgrade};
 
 use super::stream::{choices, reads};
 
@@ -11,9 +13,9 @@ use super::stream::{choices, reads};
 #[derive(Debug, PartialEq)]
 struct Outcome {
     /// The heads that ended, and what they ask for.
-    heads: Vec<(Vec<u8>, Result<Asked, Refusal>)>,
+    heads: Vec<(Vec<u8>, Result<Asked, RequestError>)>,
     /// What is left of the stream behind the last of them.
-    end: Result<usize, Refusal>,
+    end: Result<usize, RequestError>,
 }
 
 /// What a request asks for.
@@ -45,7 +47,7 @@ pub fn check(data: &[u8]) {
     }
     match at_once.end {
         Ok(left) => assert!(left == rest.len() && left < max && find_end(rest).is_none()),
-        Err(Refusal::HeadTooLarge) => {
+        Err(RequestError::HeadTooLarge) => {
             assert!(rest.len() >= max && find_end(rest).is_none_or(|end| end > max));
         }
         Err(refusal) => answers(&Response::from(refusal), refusal.status()),
@@ -53,7 +55,7 @@ pub fn check(data: &[u8]) {
 
     // Nobody gives it what is no whole head; but a panic would be worse than an answer.
     let mut slots = HeaderSlots::new();
-    let _ = Request::parse(stream, &mut slots);
+    let _ = RequestHead::parse(stream, &mut slots);
 }
 
 fn find_end(stream: &[u8]) -> Option<usize> {
@@ -90,9 +92,9 @@ fn feed(stream: &[u8], lengths: &[usize], max: usize) -> Outcome {
 }
 
 /// What the head asks for. Everything that can be asked of it is asked.
-fn ask(head: &[u8]) -> Result<Asked, Refusal> {
+fn ask(head: &[u8]) -> Result<Asked, RequestError> {
     let mut slots = HeaderSlots::new();
-    let request = Request::parse(head, &mut slots)?;
+    let request = RequestHead::parse(head, &mut slots)?;
     let _ = (request.origin(), request.query_value("id"), request.has_body());
     assert!(request.path().starts_with('/') || request.path() == "*");
     assert!(
@@ -139,7 +141,7 @@ fn obeys(head: &[u8], asked: &Asked) {
         .collect();
 
     let mut slots = HeaderSlots::new();
-    let request = Request::parse(head, &mut slots).expect("it was not refused before");
+    let request = RequestHead::parse(head, &mut slots).expect("it was not refused before");
     assert_eq!((request.method().as_bytes(), request.target().as_bytes()), (method, target));
     let spelled: &[u8] =
         if request.version() == HttpVersion::Http11 { b"HTTP/1.1" } else { b"HTTP/1.0" };
