@@ -157,8 +157,8 @@ pub use manager::{SessionManager, Turn};
 pub use message::{Message, OwnedMessage};
 pub use session::{Admission, Decision, Disconnect, ListenerId, Session, State};
 pub use sessions::{
-    Accepted, Arrival, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Holds, Phase,
-    RateLimited, Refused, SessionCounts, Sessions, Stats, StopOptions, Ticket,
+    Accepted, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Holds, Phase,
+    RateLimited, Refused, Request, SessionCounts, Sessions, Stats, StopOptions, Ticket,
 };
 pub use transport::{ListenUrl, Protocol};
 

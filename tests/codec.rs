@@ -5,7 +5,8 @@ use std::io::{self, Cursor, Read, Write};
 use std::sync::Arc;
 
 use majordomo::codec::{
-    Codec, CodecError, CustomFraming, Encoded, Event, Frame, Framing, PayloadKind, Progress,
+    Codec, CodecError, CustomFraming, Encoded, Event, FrameProgress, FrameSpan, Framing,
+    PayloadKind,
 };
 use majordomo::{CloseCode, Message, OwnedMessage};
 use proptest::collection::vec;
@@ -314,7 +315,7 @@ impl Write for OneWay {
 struct ContentLength;
 
 impl CustomFraming for ContentLength {
-    fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError> {
+    fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError> {
         const NAME: &[u8] = b"Content-Length: ";
         let named = input.len().min(NAME.len());
         if input[..named] != NAME[..named] {
@@ -325,7 +326,7 @@ impl CustomFraming for ContentLength {
             return if input.len() > 30 {
                 Err(CodecError::Protocol("an endless length"))
             } else {
-                Ok(Progress::Incomplete)
+                Ok(FrameProgress::Incomplete)
             };
         };
         let len =
@@ -335,10 +336,10 @@ impl CustomFraming for ContentLength {
         };
         let (start, end) = (head + 1, (head + 1).saturating_add(len));
         if end > input.len() {
-            return Ok(Progress::Incomplete);
+            return Ok(FrameProgress::Incomplete);
         }
         let kind = PayloadKind::Binary;
-        Ok(Progress::Frame(Frame { payload: start..end, kind, consumed: end }))
+        Ok(FrameProgress::Frame(FrameSpan { payload: start..end, kind, consumed: end }))
     }
 
     fn encode(&self, message: Message<'_>, frame: &mut Vec<u8>) -> Result<(), &'static str> {
@@ -392,13 +393,13 @@ proptest! {
         for message in messages {
             let sender = codec();
             let mut encoded = Encoded::new(as_message(&message));
-            match (sender.encode(as_message(&message)), encoded.wire(&sender)) {
-                (Ok(frame), Ok(wire)) => {
-                    let frame = frame.parts().concat();
-                    prop_assert_eq!(&frame, wire.bytes());
-                    prop_assert_eq!(frame.len(), frame.len());
-                    prop_assert_eq!(wire.payload_len(), frame.payload_len());
-                    stream.extend(frame);
+            match (sender.encode(as_message(&message)), encoded.frame(&sender)) {
+                (Ok(frame), Ok(shared)) => {
+                    let bytes = frame.parts().concat();
+                    prop_assert_eq!(&bytes, shared.bytes());
+                    prop_assert_eq!(bytes.len(), frame.len());
+                    prop_assert_eq!(shared.payload_len(), frame.payload_len());
+                    stream.extend(bytes);
                     said.push(as_it_arrives(&framing, message));
                 }
                 (Err(_), Err(_)) => {}

@@ -1,4 +1,4 @@
-//! RequestHead heads arrive in any pieces, followed by anything, and from anyone.
+//! Request heads arrive in any pieces, followed by anything, and from anyone.
 
 use majordomo::codec::http::{HeadProgress, HeadReader, RequestError};
 use majordomo::codec::http::{HeaderSlots, RequestHead, RequestKind};
@@ -34,12 +34,12 @@ fn feed(input: &[u8], cuts: &[usize]) -> Outcome {
                 assert_eq!(reader.buffered(), 0);
                 return Outcome::Refused(refusal);
             }
-            Ok(Progress::Partial) => {
+            Ok(HeadProgress::Partial) => {
                 start = end;
                 assert_eq!(reader.buffered(), start);
                 assert!(start < MAX_HEAD);
             }
-            Ok(Progress::Complete { head, consumed }) => {
+            Ok(HeadProgress::Complete { head, consumed }) => {
                 let trailing = input[start + consumed..].to_vec();
                 return Outcome::Whole { head: head.to_vec(), is_upgrade: read(head), trailing };
             }

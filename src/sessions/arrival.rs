@@ -29,7 +29,7 @@ pub struct Ticket {
 
 /// A request as the host sees it: [`RequestHead`], and where it came from.
 #[derive(Debug)]
-pub struct Arrival<'a> {
+pub struct Request<'a> {
     request: &'a RequestHead<'a>,
     body: &'a [u8],
     ticket: Ticket,
@@ -37,7 +37,7 @@ pub struct Arrival<'a> {
     listener: ListenerId,
 }
 
-impl<'a> Arrival<'a> {
+impl<'a> Request<'a> {
     /// The body, which is whole; empty without one. Where [`Config::max_body`] is zero it is not
     /// read, and this is empty as well.
     ///
@@ -66,7 +66,7 @@ impl<'a> Arrival<'a> {
     }
 }
 
-impl<'a> Deref for Arrival<'a> {
+impl<'a> Deref for Request<'a> {
     type Target = RequestHead<'a>;
 
     fn deref(&self) -> &RequestHead<'a> {
@@ -156,11 +156,11 @@ impl Sessions {
         key: SessionKey,
         request: &'a RequestHead<'a>,
         body: &'a [u8],
-    ) -> Option<Arrival<'a>> {
+    ) -> Option<Request<'a>> {
         let Stage::Handshake(handshake) = &self.table.get(key)?.stage else { return None };
         let ticket = Ticket { key, number: handshake.request_number() };
         let (remote, listener) = (handshake.remote, handshake.listener);
-        Some(Arrival { request, body, ticket, remote, listener })
+        Some(Request { request, body, ticket, remote, listener })
     }
 
     /// Does what the host decided about a request.

@@ -36,7 +36,7 @@ use crate::transport::{ListenUrl, Register};
 
 pub use accept_rate::Holds;
 pub use admit::{Accepted, Refused};
-pub use arrival::{Arrival, Ticket};
+pub use arrival::{Request, Ticket};
 pub use footprint::Footprint;
 pub use rates::RateLimited;
 pub use send::Delivery;

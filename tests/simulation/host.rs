@@ -3,8 +3,8 @@
 
 use fastrand::Rng;
 use majordomo::{
-    Admission, Arrival, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler,
-    Message, Session, SessionId, Sessions, State, Ticket,
+    Admission, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler, Message,
+    Request, Session, SessionId, Sessions, State, Ticket,
 };
 
 use crate::client::{Client, End, Phase, Request, Said};
@@ -245,7 +245,7 @@ impl Client {
 }
 
 impl Handler for Host {
-    fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
         self.called();
         let number = number_at(request.remote_addr());
         trace!(self, "on_request of client {number}");

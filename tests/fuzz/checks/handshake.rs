@@ -74,12 +74,12 @@ fn feed(stream: &[u8], lengths: &[usize], max: usize) -> Outcome {
                     assert_eq!(reader.buffered(), 0);
                     return Outcome { heads, end: Err(refusal) };
                 }
-                Ok(Progress::Partial) => {
+                Ok(HeadProgress::Partial) => {
                     left += read.len();
                     assert_eq!(reader.buffered(), left);
                     break;
                 }
-                Ok(Progress::Complete { head, consumed }) => {
+                Ok(HeadProgress::Complete { head, consumed }) => {
                     assert_eq!(head.len(), left + consumed);
                     heads.push((head.to_vec(), ask(head)));
                     (read, left) = (&read[consumed..], 0);
