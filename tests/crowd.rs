@@ -4,7 +4,7 @@ mod common;
 
 use common::simulation::{House, seconds};
 use common::wire;
-use majordomo::testing::Heard;
+use majordomo::testing::PopulationTraffic;
 use majordomo::{Config, SessionKey};
 
 /// The length of an unmasked frame around "hello".
@@ -22,11 +22,11 @@ fn crowded(count: usize) -> (House, Vec<SessionKey>) {
 }
 
 /// What the crowd is sent meanwhile.
-fn heard(house: &mut House, act: impl FnOnce(&mut House)) -> Heard {
+fn heard(house: &mut House, act: impl FnOnce(&mut House)) -> PopulationTraffic {
     let before = house.population_traffic();
     act(house);
     let now = house.population_traffic();
-    Heard { writes: now.writes - before.writes, bytes: now.bytes - before.bytes }
+    PopulationTraffic { writes: now.writes - before.writes, bytes: now.bytes - before.bytes }
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_broadcast_reaches_each_of_many_once_whoever_has_left_between_them() {
                 assert_eq!((delivery.queued as u64, delivery.refused), (remaining, 0));
                 house.settle();
             });
-            assert_eq!(sent, Heard { writes: remaining, bytes: remaining * FRAME });
+            assert_eq!(sent, PopulationTraffic { writes: remaining, bytes: remaining * FRAME });
             // From the front and from the back in turn, so that the slots have gaps and an end.
             let leaving = if left % 2 == 0 { left / 2 } else { count - 1 - left / 2 };
             if let Some(key) = keys.get(leaving).filter(|_| left < count) {
@@ -55,7 +55,7 @@ fn a_broadcast_reaches_each_of_many_once_whoever_has_left_between_them() {
 fn a_crowd_is_asked_for_a_sign_of_life_and_its_answer_counts() {
     let (mut house, keys) = crowded(3);
     let pinged = heard(&mut house, |house| house.advance(seconds(30)));
-    assert_eq!(pinged, Heard { writes: 3, bytes: 3 * 2 });
+    assert_eq!(pinged, PopulationTraffic { writes: 3, bytes: 3 * 2 });
     house.member_sends(keys[1], &wire::pong(""));
     house.advance(seconds(30));
     let inactive = house.stats().sessions.inactive;
@@ -73,5 +73,5 @@ fn several_frames_for_one_of_a_crowd_leave_in_one_write() {
         house.sessions().broadcast("hello");
         house.settle();
     });
-    assert_eq!(sent, Heard { writes: 40, bytes: (2 * 40 + 10) * FRAME });
+    assert_eq!(sent, PopulationTraffic { writes: 40, bytes: (2 * 40 + 10) * FRAME });
 }

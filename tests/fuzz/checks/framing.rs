@@ -52,7 +52,7 @@ fn comes_back(framing: &Framing, said: &Said, lengths: &[usize]) {
     let is_until = matches!(framing, Framing::Custom(custom) if custom.max_overhead() == 1);
     let sender = codec();
     let mut encoded = Encoded::new(message);
-    let frame = match (sender.encode(message), encoded.wire(&sender)) {
+    let frame = match (sender.encode(message), encoded.frame(&sender)) {
         (Ok(frame), Ok(wire)) => {
             let frame = frame.parts().concat();
             assert_eq!((frame.len(), &frame[..]), (frame.len(), &wire.bytes()[..]));

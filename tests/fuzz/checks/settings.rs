@@ -7,7 +7,7 @@ use std::io;
 
 use toml::{Table, Value};
 
-use super::gateway_settings::{Loaded, Request, RequestError, load};
+use super::gateway_settings::{Loaded, Refusal, Request, load};
 
 /// The bytes are the file.
 pub fn check(file: &[u8]) {
@@ -67,7 +67,7 @@ fn load_from(
     flags: &[String],
     variables: &BTreeMap<String, String>,
     file: &[u8],
-) -> Result<Loaded, RequestError> {
+) -> Result<Loaded, Refusal> {
     let args = ["majordomo"].into_iter().chain(flags.iter().map(String::as_str));
     let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
     let read = |_: &_| {
@@ -101,7 +101,7 @@ fn texts(value: Value) -> Option<Vec<String>> {
 }
 
 /// Two sources come to the same settings, or to refusals.
-fn same(one: &Result<Loaded, RequestError>, other: &Result<Loaded, RequestError>) {
+fn same(one: &Result<Loaded, Refusal>, other: &Result<Loaded, Refusal>) {
     match (one, other) {
         (Ok(one), Ok(other)) => assert_eq!(one.settings, other.settings),
         (Err(one), Err(other)) => {
@@ -112,7 +112,7 @@ fn same(one: &Result<Loaded, RequestError>, other: &Result<Loaded, RequestError>
     }
 }
 
-fn assert_is_one_line(refusal: &RequestError) {
+fn assert_is_one_line(refusal: &Refusal) {
     let text = refusal.to_string();
     assert!(!text.contains(char::is_control), "{text:?} is more than one line of text");
 }
