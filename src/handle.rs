@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
+use crate::connection::{Decision, Ticket};
 use crate::error::{Error, Result};
-use crate::handler::{Handler, named};
+use crate::handler::{Handler, guarded};
 use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::message::OwnedMessage;
-use crate::session::Decision;
-use crate::sessions::{Sessions, StopOptions, Ticket};
+use crate::sessions::{Sessions, StopOptions};
 use crate::tick::Tick;
 
 /// The most work that one tick takes from other threads, in number of items ..
@@ -90,7 +90,7 @@ impl<H: ?Sized> Work<H> {
 
     fn perform(self, handler: &mut H, sessions: &mut Sessions) {
         match self {
-            Self::Run(closure) => named("a posted closure", || closure(handler, sessions)),
+            Self::Run(closure) => guarded("a posted closure", || closure(handler, sessions)),
             Self::Broadcast(message) => {
                 sessions.broadcast(&*message);
             }
@@ -129,8 +129,8 @@ impl Shared {
         Arc::new(Self { wake, woken: AtomicBool::new(false), loop_thread: AtomicU64::new(0) })
     }
 
-    /// Notes that this thread runs the loop.
-    pub(crate) fn enter(&self) {
+    /// Records that this thread runs the loop.
+    pub(crate) fn record_loop_thread(&self) {
         self.loop_thread.store(thread_number(), Ordering::Relaxed);
     }
 

@@ -1,11 +1,11 @@
 //! What a host does about its sessions, and what it is given to do it with.
 
 use crate::close::CloseReason;
+use crate::connection::{Decision, Disconnect, Request, Session, State};
 use crate::error::{Error, Result};
 use crate::id::SessionKey;
 use crate::message::Message;
-use crate::session::{Decision, Disconnect, Session, State};
-use crate::sessions::{Delivery, Request, Sessions};
+use crate::sessions::{Delivery, Sessions};
 
 /// The host's callbacks. Only [`Handler::on_message`] has no default.
 ///
@@ -124,19 +124,19 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 /// Runs a callback. If it panics, says in the log which one it was, while the panic goes on. Where
 /// none does it costs nothing: there is only the landing pad.
 #[inline]
-pub(crate) fn named<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
-    let naming = Naming::begin(callback);
+pub(crate) fn guarded<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
+    let guard = CallbackGuard::begin(callback);
     let result = run();
-    naming.end();
+    guard.end();
     result
 }
 
 /// The same in two halves, for a callback that is run for each message: what a closure borrows
 /// would be written down for it every time.
 #[must_use]
-pub(crate) struct Naming(&'static str);
+pub(crate) struct CallbackGuard(&'static str);
 
-impl Naming {
+impl CallbackGuard {
     #[inline]
     pub(crate) fn begin(callback: &'static str) -> Self {
         Self(callback)
@@ -148,7 +148,7 @@ impl Naming {
     }
 }
 
-impl Drop for Naming {
+impl Drop for CallbackGuard {
     /// Only a panic comes here.
     #[cold]
     fn drop(&mut self) {

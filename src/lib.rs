@@ -66,7 +66,7 @@
 //! | [`timer_wheel`], [`outbox`] | deadlines by key; a bounded write queue | sessions, clocks, sockets |
 //! | [`codec`] | bytes in, messages out, and back | sockets, clocks |
 //! | transport | reads, writes, and who says "drained" | protocols |
-//! | [`Session`] | what is known about one peer | sockets; reads no clock |
+//! | connection | one socket and what is spoken on it: [`Session`] | tables; reads no clock |
 //! | [`Sessions`] | the table, and all that a host does to it | the handler |
 //! | [`Handler`], [`Context`], the tick | callbacks, and one turn: readiness and the time go in | the poll, the clock |
 //! | [`Handle`], [`SessionManager`] | other threads; the only owner of poll and clock | |
@@ -132,13 +132,13 @@ pub mod timer_wheel;
 
 mod close;
 mod config;
+mod connection;
 mod error;
 mod handle;
 mod handler;
 mod id;
 mod manager;
 mod message;
-mod session;
 mod sessions;
 #[doc(hidden)]
 pub mod testing;
@@ -149,16 +149,18 @@ pub use close::{Cause, CloseCode, CloseReason, Initiator, Traffic};
 pub use codec::http::{RequestHead, Response};
 pub use codec::{ByteOrder, CustomFraming, Framing, PrefixWidth};
 pub use config::{Config, DuplicateId, RatePolicy, SlowConsumer};
+pub use connection::{
+    Admission, Decision, Disconnect, HandshakeFailure, ListenerId, Request, Session, State, Ticket,
+};
 pub use error::{Error, Result};
 pub use handle::{Handle, SessionName};
 pub use handler::{Context, Handler};
 pub use id::{SessionId, SessionKey, SessionRef};
 pub use manager::{SessionManager, Turn};
 pub use message::{Message, OwnedMessage};
-pub use session::{Admission, Decision, Disconnect, ListenerId, Session, State};
 pub use sessions::{
-    Accepted, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Holds, Phase,
-    RateLimited, Refused, Request, SessionCounts, Sessions, Stats, StopOptions, Ticket,
+    Accepted, Delivery, Disconnects, HandshakeFailures, Holds, Phase, RateLimited, Refused,
+    SessionCounts, Sessions, Stats, StopOptions,
 };
 pub use transport::{ListenUrl, Protocol};
 

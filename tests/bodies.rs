@@ -184,10 +184,10 @@ fn head_body_and_decision_together_have_the_handshake_timeout() {
     assert!(!slow.is_dropped() && undecided.bytes().is_empty());
     house.advance(seconds(1));
     assert!(slow.is_dropped(), "each byte came in time, but not all of them");
-    assert_eq!(undecided.answers(), ["503 close the host did not decide in time"]);
+    assert_eq!(undecided.answers(), ["503 close the server did not decide in time"]);
     let failed = house.stats().failed_handshakes;
     assert_eq!(failed.get(HandshakeFailure::TimedOut), 1);
-    assert_eq!(failed.get(HandshakeFailure::HostTimedOut), 1);
+    assert_eq!(failed.get(HandshakeFailure::ApplicationTimedOut), 1);
     assert_eq!(failed.total(), 2);
 }
 

@@ -265,7 +265,7 @@ fn a_request_that_nobody_decides_is_given_up_with_those_behind_it() {
     house.advance(almost(10));
     assert!(client.bytes().is_empty());
     house.advance(seconds(1));
-    assert_eq!(client.answers(), ["503 close the host did not decide in time"]);
+    assert_eq!(client.answers(), ["503 close the server did not decide in time"]);
     assert!(client.is_ended());
     assert_eq!(told.try_iter().count(), 1, "nobody was asked about the last one");
 }

@@ -89,7 +89,7 @@ fn a_subprotocol_that_was_not_offered_is_the_hosts_mistake_and_answered_500() {
     let mut client = house.dial();
     house.hear(&client, &wire::upgrade("/", &["Sec-WebSocket-Protocol: chat"]));
     assert_eq!(client.status(), 500);
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::HostError), 1);
+    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::ApplicationError), 1);
     assert!(house.notes().is_empty());
 }
 

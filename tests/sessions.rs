@@ -334,7 +334,7 @@ fn a_refusal_by_the_host_is_counted_as_one() {
     house.hear(&client, &wire::upgrade("/", &[]));
     assert_eq!(client.status(), 403);
     assert_eq!(client.text(), "no");
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::RefusedByHost), 1);
+    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::RefusedByApplication), 1);
     assert_eq!(house.stats().other_connections, 1, "its socket lingers");
     house.advance(seconds(5));
     assert_eq!(house.stats().other_connections, 0);

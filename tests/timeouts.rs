@@ -119,7 +119,7 @@ fn a_decision_that_comes_too_late_is_answered_503() {
     house.advance(MILLISECOND);
     assert_eq!(client.status(), 503);
     assert!(client.is_ended());
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::HostTimedOut), 1);
+    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::ApplicationTimedOut), 1);
     let ticket = told.recv().expect("it was asked");
     let late = house.sessions().decide(ticket, Decision::admit());
     assert!(matches!(late, Err(Error::SessionNotFound)), "{late:?}");

@@ -3,9 +3,9 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
+use crate::connection::ListenerId;
 use crate::error::Error;
-use crate::handler::{Handler, named};
-use crate::session::ListenerId;
+use crate::handler::{Handler, guarded};
 use crate::sessions::Sessions;
 use crate::tick::Tick;
 use crate::transport::{Listener, Stream};
@@ -94,7 +94,7 @@ impl Accepting {
     /// Accepts what waits, within the budget.
     pub(super) fn accept<H: Handler>(&mut self, tick: &mut Tick<'_, H>) {
         if !tick.sessions.accepts() {
-            tick.sessions.forget_hold();
+            tick.sessions.clear_hold();
             return;
         }
         let was_exhausted = self.exhausted;
@@ -107,7 +107,7 @@ impl Accepting {
         }
         for _ in 0..ACCEPT_BUDGET {
             let Some(number) = self.next_listener() else {
-                tick.sessions.forget_hold();
+                tick.sessions.clear_hold();
                 return;
             };
             if tick.sessions.next_accept().is_some() {
@@ -119,7 +119,7 @@ impl Accepting {
                 if was_exhausted.is_none() {
                     self.report(number, error, tick);
                 }
-                tick.sessions.forget_hold();
+                tick.sessions.clear_hold();
                 self.exhausted = Some(Exhausted {
                     retry_at: tick.sessions.now() + RETRY_AFTER,
                     connections: tick.sessions.connection_count(),
@@ -164,7 +164,7 @@ impl Accepting {
         let error = Error::Accept { url, source };
         log::error!("{error}; those who are connected are served on");
         tick.dispatch();
-        named("on_error", || tick.handler.on_error(tick.sessions, &error));
+        guarded("on_error", || tick.handler.on_error(tick.sessions, &error));
     }
 }
 
@@ -182,40 +182,41 @@ mod tests {
     }
 
     /// Notes nothing: it is never called.
-    struct Nobody;
+    struct Silent;
 
-    impl Handler for Nobody {
+    impl Handler for Silent {
         fn on_message(
             &mut self,
             _: &mut crate::handler::Context<'_>,
             _: crate::message::Message<'_>,
         ) {
-            unreachable!("nobody says anything");
+            unreachable!("no session sends anything");
         }
     }
 
     /// Real listeners, and a clock that the test turns.
-    struct House {
+    struct Fixture {
         accepting: Accepting,
         sessions: Sessions,
         clients: Vec<std::net::TcpStream>,
     }
 
-    impl House {
+    impl Fixture {
         fn new(per_second: u32, listeners: usize) -> Self {
             let max_accept_rate = std::num::NonZeroU32::new(per_second);
             let config = Config { max_accept_rate, ..Config::default() };
             let poll = mio::Poll::new().expect("a poll");
             let registry = Box::new(poll.registry().try_clone().expect("a registry"));
             let sessions = Sessions::new(config, registry, Instant::now());
-            let mut house = Self { accepting: Accepting::default(), sessions, clients: Vec::new() };
+            let mut fixture =
+                Self { accepting: Accepting::default(), sessions, clients: Vec::new() };
             for _ in 0..listeners {
                 let url: crate::transport::ListenUrl = "ws://127.0.0.1:0".parse().expect("a URL");
                 let listener = Listener::open(url).expect("a port");
-                house.sessions.add_listener(listener.url().clone()).expect("few");
-                house.accepting.add(listener);
+                fixture.sessions.add_listener(listener.url().clone()).expect("few");
+                fixture.accepting.add(listener);
             }
-            house
+            fixture
         }
 
         /// So many clients come to a listener. The poll tells of it once.
@@ -232,7 +233,7 @@ mod tests {
             self.sessions.set_now(self.sessions.now() + wait);
             let mut buffer = [0; 16];
             let mut tick =
-                Tick { sessions: &mut self.sessions, handler: &mut Nobody, buffer: &mut buffer };
+                Tick { sessions: &mut self.sessions, handler: &mut Silent, buffer: &mut buffer };
             self.accepting.accept(&mut tick);
             self.sessions.connection_count() - before
         }
@@ -250,65 +251,71 @@ mod tests {
 
     #[test]
     fn beyond_the_rate_connections_wait_and_the_loop_wakes_for_the_next_without_an_event() {
-        let (mut house, tenth) = (House::new(10, 1), Duration::from_millis(100));
-        house.come(0, 13);
-        assert!(house.accepting.has_work(&house.sessions));
-        assert_eq!(house.accept_after(Duration::ZERO), 10, "one second's worth at once");
+        let (mut fixture, tenth) = (Fixture::new(10, 1), Duration::from_millis(100));
+        fixture.come(0, 13);
+        assert!(fixture.accepting.has_work(&fixture.sessions));
+        assert_eq!(fixture.accept_after(Duration::ZERO), 10, "one second's worth at once");
         // Nothing to do now, and no event will tell of those who wait.
-        assert!(!house.accepting.has_work(&house.sessions), "or the loop would be busy");
-        assert_eq!(house.retry_in(), Some(tenth));
-        assert_eq!(house.accept_after(tenth / 2), 0);
-        assert_eq!(house.retry_in(), Some(tenth / 2));
-        assert_eq!(house.accept_after(tenth / 2), 1);
-        assert_eq!(house.holds(), (1, tenth));
-        assert_eq!(house.accept_after(tenth * 5), 2);
-        assert_eq!(house.holds(), (2, tenth * 6));
+        assert!(!fixture.accepting.has_work(&fixture.sessions), "or the loop would be busy");
+        assert_eq!(fixture.retry_in(), Some(tenth));
+        assert_eq!(fixture.accept_after(tenth / 2), 0);
+        assert_eq!(fixture.retry_in(), Some(tenth / 2));
+        assert_eq!(fixture.accept_after(tenth / 2), 1);
+        assert_eq!(fixture.holds(), (1, tenth));
+        assert_eq!(fixture.accept_after(tenth * 5), 2);
+        assert_eq!(fixture.holds(), (2, tenth * 6));
         // All are in: nothing is left to wake for, and who finds nobody waiting has held up nobody.
-        assert_eq!((house.retry_in(), house.accepting.has_work(&house.sessions)), (None, false));
-        assert_eq!(house.accept_after(Duration::from_secs(1)), 0);
-        house.come(0, 1);
-        assert_eq!(house.accept_after(Duration::ZERO), 1);
-        assert_eq!(house.holds(), (2, tenth * 6));
+        assert_eq!(
+            (fixture.retry_in(), fixture.accepting.has_work(&fixture.sessions)),
+            (None, false)
+        );
+        assert_eq!(fixture.accept_after(Duration::from_secs(1)), 0);
+        fixture.come(0, 1);
+        assert_eq!(fixture.accept_after(Duration::ZERO), 1);
+        assert_eq!(fixture.holds(), (2, tenth * 6));
     }
 
     #[test]
     fn a_last_token_leads_to_one_look_later_and_then_to_sleep() {
-        let mut house = House::new(1, 1);
-        house.come(0, 1);
-        assert_eq!(house.accept_after(Duration::ZERO), 1);
+        let mut fixture = Fixture::new(1, 1);
+        fixture.come(0, 1);
+        assert_eq!(fixture.accept_after(Duration::ZERO), 1);
         // Whether another waits, nobody has seen.
-        assert_eq!(house.retry_in(), Some(Duration::from_secs(1)));
-        assert_eq!(house.accept_after(Duration::from_secs(1)), 0);
-        assert_eq!(house.retry_in(), None);
-        assert_eq!(house.holds(), (0, Duration::ZERO));
+        assert_eq!(fixture.retry_in(), Some(Duration::from_secs(1)));
+        assert_eq!(fixture.accept_after(Duration::from_secs(1)), 0);
+        assert_eq!(fixture.retry_in(), None);
+        assert_eq!(fixture.holds(), (0, Duration::ZERO));
     }
 
     #[test]
     fn a_flood_at_one_listener_does_not_keep_the_others_out() {
-        let mut house = House::new(4, 3);
-        house.come(0, 40);
-        house.come(2, 3);
-        assert_eq!(house.accept_after(Duration::ZERO), 4);
-        assert_eq!(house.accept_after(Duration::from_millis(500)), 2);
-        assert!(house.accepting.listeners[0].waiting);
+        let mut fixture = Fixture::new(4, 3);
+        fixture.come(0, 40);
+        fixture.come(2, 3);
+        assert_eq!(fixture.accept_after(Duration::ZERO), 4);
+        assert_eq!(fixture.accept_after(Duration::from_millis(500)), 2);
+        assert!(fixture.accepting.listeners[0].waiting);
         // Three of six were of the other listener, and it is seen that no more wait there.
-        assert_eq!(house.accept_after(Duration::from_millis(250)), 1);
-        assert_eq!(house.accept_after(Duration::from_millis(250)), 1);
-        assert!(!house.accepting.listeners[2].waiting);
+        assert_eq!(fixture.accept_after(Duration::from_millis(250)), 1);
+        assert_eq!(fixture.accept_after(Duration::from_millis(250)), 1);
+        assert!(!fixture.accepting.listeners[2].waiting);
     }
 
     #[test]
     fn a_pause_of_reads_is_no_wait_for_the_rate() {
-        let mut house = House::new(1, 1);
-        house.come(0, 2);
-        assert_eq!(house.accept_after(Duration::ZERO), 1);
-        house.sessions.pause_all_reads();
-        assert_eq!(house.accept_after(Duration::from_secs(9)), 0);
-        assert_eq!((house.retry_in(), house.accepting.has_work(&house.sessions)), (None, false));
-        house.sessions.resume_all_reads();
-        assert!(house.accepting.has_work(&house.sessions));
-        assert_eq!(house.accept_after(Duration::ZERO), 1);
-        assert_eq!(house.holds(), (0, Duration::ZERO));
+        let mut fixture = Fixture::new(1, 1);
+        fixture.come(0, 2);
+        assert_eq!(fixture.accept_after(Duration::ZERO), 1);
+        fixture.sessions.pause_all_reads();
+        assert_eq!(fixture.accept_after(Duration::from_secs(9)), 0);
+        assert_eq!(
+            (fixture.retry_in(), fixture.accepting.has_work(&fixture.sessions)),
+            (None, false)
+        );
+        fixture.sessions.resume_all_reads();
+        assert!(fixture.accepting.has_work(&fixture.sessions));
+        assert_eq!(fixture.accept_after(Duration::ZERO), 1);
+        assert_eq!(fixture.holds(), (0, Duration::ZERO));
     }
 
     #[test]
@@ -320,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_wakes_to_accept_while_reads_are_paused() {
+    fn nothing_wakes_to_accept_while_reads_are_paused() {
         let (accepting, mut sessions) = exhausted();
         sessions.pause_all_reads();
         assert_eq!(accepting.retry_at(&sessions), None);

@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::handle::{self, Handle, Inbox, Shared};
 use crate::handler::Handler;
-use crate::sessions::{Sessions, Source};
-use crate::tick::{READ_BUFFER, Readiness, Tick};
+use crate::sessions::{EventSource, Sessions};
+use crate::tick::{READ_BUFFER, Readiness, Tick, TickInput};
 use crate::transport::{ListenUrl, Listener};
 
 use accepting::Accepting;
@@ -98,7 +98,7 @@ impl<H: Handler + 'static> SessionManager<H> {
     pub fn new(config: Config, handler: H) -> Result<Self> {
         config.validate()?;
         let poll = Poll::new()?;
-        let waker = Waker::new(poll.registry(), Source::Waker.token())?;
+        let waker = Waker::new(poll.registry(), EventSource::Waker.token())?;
         let shared = Shared::new(Box::new(move || {
             if let Err(error) = waker.wake() {
                 log::error!("cannot wake the loop: {error}");
@@ -142,7 +142,7 @@ impl<H: Handler + 'static> SessionManager<H> {
         let mut listener = Listener::open(url)?;
         let url = listener.url().clone();
         let id = self.sessions.add_listener(url.clone())?;
-        let token = Source::Listener(usize::from(id.0)).token();
+        let token = EventSource::Listener(usize::from(id.0)).token();
         self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
         self.accepting.add(listener);
         Ok(url)
@@ -189,7 +189,7 @@ impl<H: Handler + 'static> SessionManager<H> {
         if self.sessions.is_stopped() {
             return Err(Error::Stopped);
         }
-        self.shared.enter();
+        self.shared.record_loop_thread();
         self.poll_events(max_wait)?;
         let started = Instant::now();
         self.sessions.set_now(started);
@@ -241,14 +241,29 @@ impl<H: Handler + 'static> SessionManager<H> {
     }
 
     fn tick(&mut self) {
-        let Self { events, accepting, sessions, handler, buffer, inbox, shared, .. } = self;
-        let mut tick = Tick { sessions, handler, buffer: &mut buffer[..READ_BUFFER] };
-        tick.begin();
+        let Self { events, accepting, sessions, handler, buffer, inbox, shared, left, .. } = self;
+        let mut input = PollInput { events, accepting, inbox: inbox.as_ref(), shared, left };
+        Tick { sessions, handler, buffer: &mut buffer[..READ_BUFFER] }.run(&mut input);
+    }
+}
+
+/// What a poll brings into a tick.
+struct PollInput<'a, H> {
+    events: &'a Events,
+    accepting: &'a mut Accepting,
+    inbox: Option<&'a Inbox<H>>,
+    shared: &'a Shared,
+    left: &'a mut Left,
+}
+
+impl<H: Handler> TickInput<H> for PollInput<'_, H> {
+    #[inline]
+    fn events(&mut self, tick: &mut Tick<'_, H>) {
         let mut harvested = 0;
-        for event in &*events {
+        for event in self.events {
             harvested += 1;
-            match Source::of(event.token()) {
-                Source::Connection(key) => {
+            match EventSource::of(event.token()) {
+                EventSource::Connection(key) => {
                     let readiness = Readiness {
                         readable: event.is_readable(),
                         writable: event.is_writable(),
@@ -258,20 +273,24 @@ impl<H: Handler + 'static> SessionManager<H> {
                     };
                     tick.handle_readiness(key, readiness);
                 }
-                Source::Listener(number) => accepting.mark(number),
-                // The queue is looked at below, whoever woke the loop.
-                Source::Waker => {}
+                EventSource::Listener(number) => self.accepting.mark(number),
+                // The queue is looked at in any case.
+                EventSource::Waker => {}
             }
         }
         self.left.events = harvested >= EVENT_BATCH;
-        accepting.accept(&mut tick);
-        if (shared.take_wake() || self.left.posted)
-            && let Some(inbox) = inbox
+    }
+
+    fn accept(&mut self, tick: &mut Tick<'_, H>) {
+        self.accepting.accept(tick);
+    }
+
+    fn posted(&mut self, tick: &mut Tick<'_, H>) {
+        if (self.shared.take_wake() || self.left.posted)
+            && let Some(inbox) = self.inbox
         {
-            self.left.posted = inbox.perform(&mut tick);
+            self.left.posted = inbox.perform(tick);
         }
-        tick.handle_timeouts();
-        tick.finish();
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) struct FrameSize {
     pub(super) kind: FrameKind,
 }
 
-/// FrameSize sizes are kept in 32 bits; the largest outbox that a config allows is 1 GiB.
+/// Frame sizes are kept in 32 bits; the largest outbox that a config allows is 1 GiB.
 pub(super) fn narrow(size: usize) -> u32 {
     u32::try_from(size).expect("no frame is larger than 4 GiB")
 }

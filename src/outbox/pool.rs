@@ -124,7 +124,7 @@ impl Pool {
     }
 
     /// The bytes that stand in the batch.
-    pub(crate) fn run_bytes(&self) -> usize {
+    pub(crate) fn batch_bytes(&self) -> usize {
         self.batch.bytes.len()
     }
 

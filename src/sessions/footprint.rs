@@ -1,4 +1,4 @@
-//! What the table holds inside, for simulations to compare with what should be there.
+//! How much the table and the lists hold, for simulations to compare with what should be there.
 
 use super::Sessions;
 
@@ -11,7 +11,7 @@ pub struct Footprint {
     pub ids: usize,
     /// Entries of the timer wheel, with a deadline or without.
     pub timers: usize,
-    /// Entries in the lists of what a tick has to do: to be read on, to be flushed, to be told.
+    /// Entries in the lists of what a tick has to do: to be read on, to be flushed, to be reported.
     pub listed: usize,
     /// Bytes in the run of frames that outboxes share within a tick.
     pub run: usize,
@@ -19,18 +19,16 @@ pub struct Footprint {
     pub waiting: usize,
 }
 
-impl Sessions {
-    pub(crate) fn footprint(&self) -> Footprint {
-        Footprint {
-            connections: self.table.len(),
-            ids: self.table.id_count(),
-            timers: self.wheel.len(),
-            listed: self.carried.len()
-                + self.outgoing.flush.len()
-                + self.lifecycle.len()
-                + self.drained.len(),
-            run: self.outgoing.pool.run_bytes(),
-            waiting: self.count_queued(),
+impl Footprint {
+    pub(crate) fn of(sessions: &Sessions) -> Self {
+        let Sessions { table, liveness, delivery, notices, carried, .. } = sessions;
+        Self {
+            connections: table.len(),
+            ids: table.id_count(),
+            timers: liveness.timers(),
+            listed: carried.len() + delivery.marked_count() + notices.len(),
+            run: delivery.batch_bytes(),
+            waiting: table.count_queued(),
         }
     }
 }

@@ -1,62 +1,55 @@
-//! The table of all sessions, and everything that a host does to them. Knows nothing of the
-//! handler: what happens here is queued, and the tick tells the handler.
+//! All connections of one manager, and everything that an application does to its sessions. Knows
+//! nothing of the handler: what happens is queued as notices, and the tick hands them over.
+//!
+//! [`admission`], [`delivery`], [`liveness`] and [`shutdown`] are four parts with private state;
+//! none knows another. A change of a connection is a step ([`Sessions::step`]), which keeps the
+//! parts' accounts and carries out what the step leaves to be done.
 
-mod accept_rate;
-mod addresses;
-mod admit;
-mod arrival;
-mod end;
+mod accept;
+mod admission;
+mod close;
+mod delivery;
 mod expire;
 mod footprint;
-mod handshake;
-mod lifecycle;
-mod metering;
-mod outgoing;
+mod liveness;
+mod notices;
 mod pause;
-mod rates;
-mod reading;
-mod relief;
+mod receive;
 mod requests;
 mod send;
+mod shutdown;
 mod stats;
 mod stop;
-mod stopping;
 mod table;
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
-use crate::close::{Cause, CloseReason};
 use crate::config::Config;
+use crate::connection::{Connection, Due, Effects, Kind, ListenerId, Session, StepContext};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, SessionKey, SessionRef};
-use crate::session::{Awaits, ListenerId, Session};
-use crate::timer_wheel::TimerWheel;
 use crate::transport::{ListenUrl, Register};
 
-pub use accept_rate::Holds;
-pub use admit::{Accepted, Refused};
-pub use arrival::{Request, Ticket};
+pub use admission::{Accepted, HandshakeFailures, Holds, Refused};
+pub use delivery::Delivery;
 pub use footprint::Footprint;
-pub use rates::RateLimited;
-pub use send::Delivery;
-pub use stats::{Disconnects, HandshakeFailure, HandshakeFailures, SessionCounts, Stats};
-pub use stopping::{Phase, StopOptions};
+pub use liveness::RateLimited;
+pub use shutdown::{Phase, StopOptions};
+pub use stats::{Disconnects, SessionCounts, Stats};
 
-pub(crate) use arrival::Verdict;
 pub(crate) use expire::Expired;
-pub(crate) use handshake::{Posted, Unfinished};
-pub(crate) use lifecycle::Lifecycle;
-pub(crate) use reading::{Heard, Reading};
-pub(crate) use table::Source;
+pub(crate) use notices::Notice;
+pub(crate) use receive::{Decoded, Received};
+pub(crate) use requests::HeadOutcome;
+pub(crate) use table::EventSource;
 
-use accept_rate::AcceptRate;
-use addresses::Addresses;
-use lifecycle::Counters;
-use outgoing::{Flushed, Outgoing};
-use rates::Rates;
-use stopping::Life;
-use table::{Stage, Table};
+use admission::AdmissionControl;
+use delivery::{DeliveryQueue, Flushed};
+use liveness::Liveness;
+use notices::Notices;
+use shutdown::Shutdown;
+use stats::Counters;
+use table::Table;
 
 /// All sessions of one manager.
 ///
@@ -78,32 +71,19 @@ use table::{Stage, Table};
 #[derive(Debug)]
 pub struct Sessions {
     config: Config,
-    table: Table,
-    outgoing: Outgoing,
-    /// None where no rate is limited.
-    rates: Option<Box<Rates>>,
-    wheel: TimerWheel<SessionKey>,
-    registry: Box<dyn Register>,
-    listeners: Vec<ListenUrl>,
     now: Instant,
-    /// Those that are to be read on in the next tick, each once.
-    carried: Vec<SessionKey>,
-    lifecycle: VecDeque<Lifecycle>,
-    /// Those whose outbox emptied in this tick: told in the next one, so that a host that refills
-    /// an outbox whenever it drains cannot hold the tick for ever.
-    drained: Vec<SessionKey>,
+    table: Table,
+    admission: AdmissionControl,
+    delivery: DeliveryQueue,
+    liveness: Liveness,
+    shutdown: Shutdown,
+    notices: Notices,
     counters: Counters,
-    accept_rate: AcceptRate,
-    addresses: Addresses,
-    failed_handshakes: stats::HandshakeFailures,
-    /// Since when all reads are paused.
-    paused: Option<Instant>,
-    life: Life,
-    /// How many of those that expire next were looked at already.
-    fetched: usize,
+    /// The connections to be read in the next tick, each once.
+    carried: Vec<SessionKey>,
 }
 
-/// What a host does.
+/// Finding sessions, and figures about them.
 impl Sessions {
     /// The open session of this id or key. O(1).
     #[must_use]
@@ -143,46 +123,21 @@ impl Sessions {
         self.table.iter().filter_map(|(key, connection)| Some((key, connection.open_session()?)))
     }
 
-    /// Closes a session with 1000, cause [`Cause::Removed`]. Over raw TCP its stream is ended.
-    ///
-    /// What is queued for it still leaves. From now on the session is not found; the peer's close
-    /// frame is awaited up to [`Config::close_timeout`], then `on_disconnect` runs.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::SessionNotFound`]; [`Error::Stopped`].
-    pub fn remove_session<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
-        self.close_session(session, &CloseReason::default())
-    }
-
-    /// The same with a code and a reason for the peer.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::SessionNotFound`]; [`Error::Stopped`].
-    pub fn close_session<'a>(
-        &mut self,
-        session: impl Into<SessionRef<'a>>,
-        reason: &CloseReason,
-    ) -> Result<()> {
-        if self.is_stopping() && !self.is_draining() {
-            return Err(Error::Stopped);
-        }
-        let key = self.find(session.into())?;
-        let deadline = self.now + self.config.close_timeout;
-        self.show_out(key, Cause::Removed, reason, deadline);
-        Ok(())
+    /// Figures as of now. O(1).
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::collect(self)
     }
 
     /// The listeners, by [`ListenerId`]; their ports are the actual ones.
     pub fn listeners(&self) -> impl Iterator<Item = (ListenerId, &ListenUrl)> {
-        (0..).map(ListenerId).zip(&self.listeners)
+        self.admission.listeners()
     }
 
     /// The listener of this id.
     #[must_use]
     pub fn listener(&self, id: ListenerId) -> Option<&ListenUrl> {
-        self.listeners.get(usize::from(id.0))
+        self.admission.listener(id)
     }
 
     /// The settings in force.
@@ -190,40 +145,46 @@ impl Sessions {
     pub fn config(&self) -> &Config {
         &self.config
     }
+
+    /// Whether [`Sessions::stop`] was called.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.shutdown.is_stopping()
+    }
+
+    /// How far the manager is on its way to its end. An application that answers `/ready` does so
+    /// by this: it is to get no more clients unless this is [`Phase::Running`].
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.shutdown.phase()
+    }
+
+    /// Whether all reads are paused.
+    #[must_use]
+    pub fn are_reads_paused(&self) -> bool {
+        self.liveness.is_all_paused()
+    }
 }
 
-/// What the tick and the manager do.
+/// What the tick and the manager call.
 impl Sessions {
     pub(crate) fn new(config: Config, registry: Box<dyn Register>, now: Instant) -> Self {
         Self {
-            outgoing: Outgoing::new(&config),
-            accept_rate: AcceptRate::new(config.max_accept_rate, now),
-            addresses: Addresses::new(config.max_sessions_per_address),
-            rates: Rates::new(&config, now),
-            config,
             table: Table::default(),
-            wheel: TimerWheel::new(now),
-            registry,
-            listeners: Vec::new(),
-            now,
-            carried: Vec::new(),
-            lifecycle: VecDeque::new(),
-            drained: Vec::new(),
+            admission: AdmissionControl::new(&config, registry, now),
+            delivery: DeliveryQueue::new(&config),
+            liveness: Liveness::new(&config, now),
+            shutdown: Shutdown::new(),
+            notices: Notices::default(),
             counters: Counters::default(),
-            failed_handshakes: stats::HandshakeFailures::default(),
-            paused: None,
-            life: Life::Running,
-            fetched: 0,
+            carried: Vec::new(),
+            config,
+            now,
         }
     }
 
     pub(crate) fn add_listener(&mut self, url: ListenUrl) -> Result<ListenerId> {
-        let number = u16::try_from(self.listeners.len()).map_err(|_| Error::InvalidUrl {
-            given: url.to_string(),
-            reason: "a manager has at most 65,536 listeners".into(),
-        })?;
-        self.listeners.push(url);
-        Ok(ListenerId(number))
+        self.admission.add_listener(url)
     }
 
     pub(crate) fn set_now(&mut self, now: Instant) {
@@ -238,6 +199,10 @@ impl Sessions {
         if self.is_stopping() { Err(Error::Stopped) } else { Ok(()) }
     }
 
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.shutdown.is_stopped()
+    }
+
     /// Whether there is a connection of this key, a session or not.
     pub(crate) fn has_connection(&self, key: SessionKey) -> bool {
         self.table.get(key).is_some()
@@ -248,11 +213,7 @@ impl Sessions {
         self.table.len()
     }
 
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.phase() == Phase::Stopped
-    }
-
-    /// The session behind a key, open or closing, until it is reaped.
+    /// The session of a key, open or closing, until it is removed.
     #[inline]
     pub(crate) fn any_session(&self, key: SessionKey) -> Option<&Session> {
         self.table.get(key)?.session()
@@ -261,6 +222,211 @@ impl Sessions {
     #[inline]
     pub(crate) fn any_session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.table.get_mut(key)?.session_mut()
+    }
+
+    /// The next notice for the handler.
+    #[inline]
+    pub(crate) fn next_notice(&mut self) -> Option<Notice> {
+        self.notices.pop()
+    }
+
+    /// Queues the notices that the last tick has put off.
+    pub(crate) fn release_drained(&mut self) {
+        self.notices.release_drained();
+    }
+
+    /// Takes the list of connections to be read in this tick.
+    pub(crate) fn take_carried(&mut self) -> Vec<SessionKey> {
+        let carried = std::mem::take(&mut self.carried);
+        for key in &carried {
+            if let Some(connection) = self.table.get_mut(*key) {
+                connection.flags.carried = false;
+            }
+        }
+        carried
+    }
+
+    /// Whether a poll must not sleep: something waits that no event announces.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.carried.is_empty()
+            || self.delivery.marked_count() > 0
+            || self.notices.has_work()
+            || (self.is_stopping() && !self.is_stopped() && self.table.is_empty())
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        [self.liveness.next_deadline(), self.shutdown.deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether new connections are accepted now: also where reads are paused, if it is to refuse
+    /// them.
+    pub(crate) fn accepts(&self) -> bool {
+        !self.liveness.is_all_paused() || self.is_stopping()
+    }
+
+    /// When the next connection may be accepted, if not now.
+    pub(crate) fn next_accept(&self) -> Option<Instant> {
+        self.admission.next_accept(self.now)
+    }
+
+    /// Records that connections may be waiting, and that the rate allows none now.
+    pub(crate) fn hold_accepting(&mut self) {
+        self.admission.hold_accepting(self.now);
+    }
+
+    /// Records that none waits, or that another reason keeps them waiting.
+    pub(crate) fn clear_hold(&mut self) {
+        self.admission.clear_hold();
+    }
+
+    /// How much the table and the lists hold.
+    pub(crate) fn footprint(&self) -> Footprint {
+        Footprint::of(self)
+    }
+
+    /// Compares the accounts that are kept with what is there, counted one by one.
+    ///
+    /// # Panics
+    ///
+    /// When they differ. Costs O(n).
+    pub(crate) fn audit(&self) {
+        self.admission.audit(self.table.iter().map(|(_, connection)| {
+            let kind = connection.kind();
+            (connection.address(), kind)
+        }));
+        if !self.shutdown.is_draining() {
+            // No session waits for its moment, and a million need not be gone through to see that.
+            return;
+        }
+        for (key, connection) in self.table.iter() {
+            if let Some(moment) = self.shutdown.drain_at(key)
+                && let Some(session) = connection.open_session()
+            {
+                // The wheel counts in milliseconds, and rounds up.
+                let latest = moment.max(self.now) + Config::MIN_TIMEOUT;
+                let due = self.liveness.scheduled(connection.timer());
+                assert!(due.is_some_and(|due| due < latest), "the drain of {}", session.id());
+            }
+        }
+    }
+}
+
+/// Steps.
+impl Sessions {
+    /// Takes one step on a connection, keeps the accounts, and carries out what the step leaves to
+    /// be done. Nothing happens if the connection is gone.
+    fn step(
+        &mut self,
+        key: SessionKey,
+        act: impl FnOnce(&mut Connection, &mut StepContext<'_>) -> Effects,
+    ) {
+        self.step_with(key, |connection, context| ((), act(connection, context)));
+    }
+
+    /// The same for a step that gives something. `None` if the connection is gone.
+    fn step_with<T>(
+        &mut self,
+        key: SessionKey,
+        act: impl FnOnce(&mut Connection, &mut StepContext<'_>) -> (T, Effects),
+    ) -> Option<T> {
+        let connection = self.table.get_mut(key)?;
+        let (kind, queued) = (connection.kind(), connection.outbox().queued_bytes());
+        let mut context = StepContext {
+            now: self.now,
+            config: &self.config,
+            pool: self.delivery.pool(),
+            stop_deadline: self.shutdown.deadline(),
+        };
+        let (given, effects) = act(connection, &mut context);
+        let (address, after) = (connection.address(), connection.kind());
+        self.delivery.account(queued, connection.outbox().queued_bytes());
+        self.counters.change(Some(kind), Some(after));
+        self.admission.change(address, Some(kind), Some(after));
+        if (kind, after) == (Kind::Http, Kind::Lingering) && !self.admission.may_linger(address) {
+            // Too many sockets of its address linger. What its socket does not take at once is
+            // lost.
+            let _: Flushed = self.delivery.flush(connection);
+            self.carry_out(key, Effects { failure: effects.failure, ..Effects::REMOVE });
+        } else {
+            self.carry_out(key, effects);
+        }
+        Some(given)
+    }
+
+    fn carry_out(&mut self, key: SessionKey, effects: Effects) {
+        let Effects { flush, read_on, reschedule, drained, state, ended, failure, remove } =
+            effects;
+        if let Some(failure) = failure {
+            self.admission.count_failure(failure);
+        }
+        if remove {
+            self.remove(key);
+            return;
+        }
+        if reschedule {
+            self.reschedule(key);
+        }
+        if flush {
+            self.delivery.mark(key, self.table.expect(key));
+        }
+        if read_on {
+            self.carry(key);
+        }
+        if drained {
+            self.notices.push_drained(key);
+        }
+        if let Some(state) = state {
+            self.notices.push(Notice::State(key, state));
+        }
+        if ended {
+            self.notices.push(Notice::Disconnect(key));
+        }
+    }
+
+    /// Removes a connection that is no session, and drops its socket.
+    fn remove(&mut self, key: SessionKey) {
+        if let Some(mut connection) = self.take_out(key) {
+            self.delivery.discard(&mut connection);
+        }
+    }
+
+    /// Takes a connection out of the table, and off all that counts or times it.
+    fn take_out(&mut self, key: SessionKey) -> Option<Connection> {
+        let connection = self.table.remove(key)?;
+        self.liveness.remove(connection.timer());
+        self.counters.change(Some(connection.kind()), None);
+        self.admission.change(connection.address(), Some(connection.kind()), None);
+        Some(connection)
+    }
+
+    /// Has a connection read in the next tick, although no event asks for it.
+    fn carry(&mut self, key: SessionKey) {
+        let connection = self.table.expect(key);
+        if !connection.flags.carried {
+            connection.flags.carried = true;
+            self.carried.push(key);
+        }
+    }
+
+    /// What is due for a connection now.
+    #[inline]
+    fn due(&self, key: SessionKey, connection: &Connection) -> Due {
+        let drain_at = self.shutdown.drain_at(key);
+        connection.due(self.now, &self.config, self.is_paused(connection), drain_at)
+    }
+
+    /// Sets a connection's timer to what is due next.
+    fn reschedule(&mut self, key: SessionKey) {
+        let Some(connection) = self.table.get(key) else { return };
+        let (timer, due) = (connection.timer(), self.due(key, connection));
+        self.liveness.schedule(timer, due, self.now);
+    }
+
+    /// Whether nothing may be read from a connection for now.
+    #[inline]
+    fn is_paused(&self, connection: &Connection) -> bool {
+        connection.is_paused(self.liveness.is_all_paused(), self.shutdown.is_stopping())
     }
 
     fn find(&self, session: SessionRef<'_>) -> Result<SessionKey> {
@@ -273,110 +439,7 @@ impl Sessions {
         if self.is_stopped() { Error::Stopped } else { Error::SessionNotFound }
     }
 
-    /// Has a connection read on in the next tick, although no event will ask for it.
-    pub(crate) fn carry(&mut self, key: SessionKey) {
-        if let Some(connection) = self.table.get_mut(key)
-            && !connection.readiness.in_carry
-        {
-            connection.readiness.in_carry = true;
-            self.carried.push(key);
-        }
-    }
-
-    /// Takes the list of those to be read on.
-    pub(crate) fn take_carried(&mut self) -> Vec<SessionKey> {
-        let carried = std::mem::take(&mut self.carried);
-        for key in &carried {
-            if let Some(connection) = self.table.get_mut(*key) {
-                connection.readiness.in_carry = false;
-            }
-        }
-        carried
-    }
-
-    /// Whether a poll must not sleep: something waits that no event will tell of.
-    pub(crate) fn has_work(&self) -> bool {
-        !self.carried.is_empty()
-            || !self.outgoing.flush.is_empty()
-            || !self.lifecycle.is_empty()
-            || !self.drained.is_empty()
-            || (self.is_stopping() && !self.is_stopped() && self.table.is_empty())
-    }
-
-    /// When the next timer is due.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        [self.wheel.next_deadline(), self.stop_deadline()].into_iter().flatten().min()
-    }
-
-    /// Writes what every marked connection has to send, once each.
-    pub(crate) fn flush(&mut self) {
-        let mut next = 0;
-        // A session that ends by this may be marked again: the list grows behind us.
-        while let Some(&key) = self.outgoing.flush.get(next) {
-            next += 1;
-            self.flush_connection(key);
-        }
-        self.outgoing.flush.clear();
-        self.outgoing.exhausted = false;
-        // Every outbox that pointed into the run was marked.
-        self.outgoing.pool.clear_batch();
-    }
-
-    /// Writes what one connection has to send, if no other has anything and nothing is left to
-    /// tell, by which it might be sent more. What answers are made of is still in the cache then.
-    /// Where others have something to send as well, more may come for it in this tick, and all of
-    /// it leaves at the end in one write.
-    #[inline]
-    pub(crate) fn flush_alone(&mut self, key: SessionKey) {
-        if self.outgoing.flush == [key] && self.lifecycle.is_empty() {
-            self.outgoing.flush.clear();
-            self.flush_connection(key);
-        }
-    }
-
-    /// Writes what one connection has to send.
-    #[inline]
-    pub(crate) fn flush_connection(&mut self, key: SessionKey) {
-        let Some(connection) = self.table.get_mut(key) else { return };
-        connection.readiness.in_flush = false;
-        match self.outgoing.flush(connection) {
-            Flushed::Empty => {
-                if connection.readiness.past_half {
-                    connection.readiness.past_half = false;
-                    if connection.open_session().is_some() {
-                        self.drained.push(key);
-                    }
-                }
-                match &connection.stage {
-                    Stage::Session(session) if !session.is_open() => self.flushed_closing(key),
-                    Stage::Lingering(_) => self.linger_flushed(key),
-                    Stage::Handshake(_) => self.answers_flushed(key),
-                    Stage::Session(_) => {}
-                }
-            }
-            Flushed::Blocked => {}
-            Flushed::Failed(error) => self.end_by_error(key, &error),
-        }
-    }
-
-    /// A closing session's outbox is empty: over raw TCP that is what it waited for.
-    fn flushed_closing(&mut self, key: SessionKey) {
-        if let Some(ending) = self.any_session(key).and_then(Session::ending)
-            && let Awaits::Flush(_) = ending.awaits
-        {
-            let socket = ending.socket;
-            self.finish(key, socket);
-        }
-    }
-
-    /// Takes the next thing that the handler has not been told.
-    #[inline]
-    pub(crate) fn next_lifecycle(&mut self) -> Option<Lifecycle> {
-        self.lifecycle.pop_front()
-    }
-
-    /// Queues what drained in the last tick to be told.
-    pub(crate) fn take_drained(&mut self) {
-        self.lifecycle.extend(self.drained.drain(..).map(Lifecycle::Drain));
+    fn is_draining(&self) -> bool {
+        self.shutdown.is_draining()
     }
 }

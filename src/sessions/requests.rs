@@ -1,188 +1,315 @@
-//! What a connection that speaks HTTP goes through, from one request to the next.
-
-use std::time::{Duration, Instant};
+//! Requests: what the application is asked about them, and how they are answered.
 
 use super::Sessions;
-use super::handshake::{Handshake, Posted, Step, Unfinished};
-use super::stats::HandshakeFailure;
-use super::table::Stage;
-use crate::codec::http::BodyReader;
-use crate::codec::http::HeadReader;
-use crate::codec::http::{CONTINUE, Response};
-use crate::codec::http::{Expectation, RequestHead};
-use crate::config::Config;
-use crate::id::SessionKey;
+use crate::close::{Cause, CloseCode};
+use crate::codec::Codec;
+use crate::codec::http::{
+    self, Expectation, HeaderSlots, RequestError, RequestHead, RequestKind, Upgrade,
+};
+use crate::config::DuplicateId;
+use crate::connection::{
+    Admission, Connection, Decision, Effects, HandshakeFailure, HttpConnection, Request,
+    RequestStep, Session, Stage, StepContext, Ticket, UnfinishedRequest, is_head,
+};
+use crate::error::{Error, Result};
+use crate::id::{SessionId, SessionKey};
+use crate::outbox::FrameKind;
+use crate::transport::Keepalive;
 
-/// What the tick does.
+/// What is to be done about a whole head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeadOutcome {
+    /// The application is to decide, once so many bytes of a body are there.
+    Ask {
+        /// How many.
+        body: usize,
+    },
+    /// It was answered.
+    Answered,
+}
+
+/// Deciding about requests that were deferred.
 impl Sessions {
-    /// Takes what the next bytes of a connection belong to out of the table. None if none of them
-    /// may be looked at for now.
-    pub(crate) fn take_unfinished(&mut self, key: SessionKey) -> Option<Unfinished> {
-        let handshake = self.handshake_mut(key)?;
-        let (unfinished, begins) = handshake.take_unfinished()?;
-        let (is_first, is_last) = (handshake.request_number() == 0, handshake.is_out_of_budget());
-        if begins && !is_first {
-            self.give_time(key, self.config.handshake_timeout);
+    /// Decides about a request that [`Decision::Defer`] has deferred.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`](crate::Error::SessionNotFound) when no request is deferred under
+    /// this ticket: it was decided already, or the handshake timeout was faster.
+    /// [`Error::Stopped`](crate::Error::Stopped).
+    ///
+    /// A peer that has gone meanwhile is not noticed while its request is deferred: if it is
+    /// admitted, its session ends at once.
+    pub fn decide(&mut self, ticket: Ticket, decision: Decision) -> Result<()> {
+        let Ticket { key, number } = ticket;
+        let http = self.table.get_mut(key).and_then(|connection| connection.http_mut());
+        let deferred = match http.filter(|http| http.request_number() == number) {
+            Some(http) if matches!(decision, Decision::Defer) => {
+                let is_deferred = matches!(http.step, RequestStep::Deferred(_));
+                return if is_deferred { Ok(()) } else { Err(self.not_found()) };
+            }
+            Some(http) => http.take_deferred(),
+            None => None,
+        };
+        let Some(head) = deferred else { return Err(self.not_found()) };
+        let mut slots = HeaderSlots::new();
+        match RequestHead::parse(&head, &mut slots) {
+            Ok(request) => self.settle_request(key, &request, decision),
+            Err(error) => self.refuse(key, error.into()),
         }
-        if begins && is_last {
-            // What follows is looked at in the next tick.
+        if self.has_connection(key) {
             self.carry(key);
         }
-        Some(unfinished)
+        Ok(())
+    }
+}
+
+/// What the tick does about requests.
+impl Sessions {
+    /// Takes what the next bytes of a connection belong to out of the table. `None` if none of them
+    /// may be processed for now.
+    pub(crate) fn take_unfinished(&mut self, key: SessionKey) -> Option<UnfinishedRequest> {
+        self.step_with(key, |connection, context| match connection.take_unfinished(context) {
+            Some((unfinished, effects)) => (Some(unfinished), effects),
+            None => (None, Effects::NONE),
+        })?
     }
 
     /// Puts it back.
-    pub(crate) fn put_unfinished(&mut self, key: SessionKey, unfinished: Unfinished) {
-        if let Some(handshake) = self.handshake_mut(key) {
-            handshake.step = Step::Reading(unfinished);
-        }
+    pub(crate) fn put_unfinished(&mut self, key: SessionKey, unfinished: UnfinishedRequest) {
+        self.table.expect(key).expect_http().step = RequestStep::Reading(unfinished);
     }
 
-    /// Reads the body of a request, of which these bytes came with its head.
+    /// Waits for the body of a request, of which the bytes `begun` came with its head.
     pub(crate) fn await_body(
         &mut self,
         key: SessionKey,
-        (request, head): (&RequestHead<'_>, &[u8]),
+        request: (&RequestHead<'_>, &[u8]),
         length: usize,
         begun: &[u8],
     ) {
-        let Some(connection) = self.table.get_mut(key) else { return };
-        let Stage::Handshake(handshake) = &mut connection.stage else { return };
-        let mut body = BodyReader::new(length);
-        body.take(begun);
-        let posted = Posted { head: head.into(), body };
-        handshake.step = Step::Reading(Unfinished::Body(posted));
-        // "A server MAY omit sending a 100 (Continue) response if it has already received some or
-        // all of the content for the corresponding request" (RFC 9110, section 10.1.1).
-        if begun.is_empty() && request.expectation() == Expectation::Continue {
-            self.outgoing.push_exempt(&mut handshake.outbox, CONTINUE);
-            self.outgoing.mark(key, &mut connection.readiness, &handshake.outbox);
+        self.step(key, |connection, context| {
+            connection.await_body(request, length, begun, context)
+        });
+    }
+
+    /// Looks at the head of a request, and answers it if the application need not be asked.
+    pub(crate) fn examine(&mut self, key: SessionKey, request: &RequestHead<'_>) -> HeadOutcome {
+        let listener = self.table.expect(key).expect_http().listener;
+        let body = match request.kind() {
+            Err(error) => Err(error.into()),
+            // The application may answer a client that asks whether it is ready.
+            Ok(RequestKind::Plain) if self.is_draining() => self.check_body(request),
+            Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
+            Ok(RequestKind::Plain) => self.check_body(request),
+            Ok(RequestKind::Upgrade(_)) if !self.admission.serves(listener, request.path()) => {
+                Err(HandshakeFailure::NotFound)
+            }
+            // Where a newcomer replaces the session of its id, there may be room at the limit for
+            // it: that is known once its id is.
+            Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => {
+                Ok(0)
+            }
+            Ok(RequestKind::Upgrade(_)) => self.check_capacity().map(|()| 0),
+        };
+        match body {
+            Ok(body) => HeadOutcome::Ask { body },
+            Err(failure) => {
+                self.answer_failure(key, failure, is_head(request));
+                HeadOutcome::Answered
+            }
         }
     }
 
-    /// The peer has ended its side. It may still read the answers to what it asked before.
-    pub(crate) fn end_of_requests(&mut self, key: SessionKey) {
-        let Some(handshake) = self.handshake_mut(key) else { return };
-        if handshake.outbox.is_empty() {
-            return self.abandon(key, HandshakeFailure::ConnectionLost);
-        }
-        if !handshake.is_between_requests() {
-            self.failed_handshakes.count(HandshakeFailure::ConnectionLost);
-        }
-        self.linger_with(key, &[]);
-        self.linger_ended(key);
-    }
-
-    /// Drops a connection that is no session. A handshake has failed by that, unless all that it
-    /// asked was answered.
-    pub(crate) fn abandon(&mut self, key: SessionKey, failure: HandshakeFailure) {
-        if self.handshake_mut(key).is_some_and(|handshake| !handshake.is_between_requests()) {
-            self.failed_handshakes.count(failure);
-        }
-        self.drop_connection(key);
-    }
-}
-
-impl Sessions {
-    /// Answers a request. The connection is kept for the next one where that `may` be.
-    pub(super) fn respond(
+    /// A request that the application is to decide about.
+    pub(crate) fn request<'a>(
         &mut self,
         key: SessionKey,
-        response: &Response,
+        head: &'a RequestHead<'a>,
+        body: &'a [u8],
+    ) -> Request<'a> {
+        let http = self.table.expect(key).expect_http();
+        let ticket = Ticket { key, number: http.request_number() };
+        let (remote, listener) = (http.remote, http.listener);
+        Request { head, body, ticket, remote, listener }
+    }
+
+    /// Does what the application decided about a request. The callback that decided may have ended
+    /// the connection.
+    pub(crate) fn settle_request(
+        &mut self,
+        key: SessionKey,
         request: &RequestHead<'_>,
-        may: bool,
+        decision: Decision,
     ) {
-        // A body that was not read would be taken for the next request.
-        let is_read = self.config.max_body > 0 || !request.has_body();
-        let is_kept = may
-            && is_read
-            && request.is_persistent()
-            && self.config.keep_alive.is_some()
-            && !self.is_stopping();
-        if !is_kept {
-            return self.respond_last(key, response, is_head(request));
-        }
-        let mut bytes = Vec::new();
-        response.write_kept_to(is_head(request), &mut bytes);
-        let next = HeadReader::new(self.config.max_head_size);
-        let Some(connection) = self.table.get_mut(key) else { return };
-        let Stage::Handshake(handshake) = &mut connection.stage else { return };
-        self.outgoing.push_exempt(&mut handshake.outbox, &bytes);
-        self.outgoing.mark(key, &mut connection.readiness, &handshake.outbox);
-        handshake.expect_next(next);
-        // As long as a last answer has that lingers. The wait for the next request begins behind it.
-        self.give_time(key, self.config.close_timeout);
-    }
-
-    /// Answers a request, and closes its connection.
-    pub(super) fn respond_last(&mut self, key: SessionKey, response: &Response, head_only: bool) {
-        let mut bytes = Vec::new();
-        response.write_to(head_only, &mut bytes);
-        self.linger_with(key, &bytes);
-    }
-
-    /// All answers have left for the socket: the next request is taken, or waited for.
-    pub(super) fn answers_flushed(&mut self, key: SessionKey) {
-        let Some(connection) = self.table.get_mut(key) else { return };
-        let Stage::Handshake(handshake) = &mut connection.stage else { return };
-        if handshake.is_between_requests() {
-            let waits = handshake.has_unread() || connection.readiness.readable;
-            if let Some(keep_alive) = self.config.keep_alive {
-                self.give_time(key, keep_alive);
+        let Some(http) = self.table.get(key).and_then(Connection::http) else { return };
+        let listener = http.listener;
+        match (decision, request.kind()) {
+            (_, Err(error)) => self.answer_failure(key, error.into(), is_head(request)),
+            (Decision::Respond(response), Ok(kind)) => {
+                let is_plain = matches!(kind, RequestKind::Plain);
+                if !is_plain {
+                    self.admission.count_failure(HandshakeFailure::RefusedByApplication);
+                }
+                self.step(key, |connection, context| {
+                    connection.respond(&response, request, is_plain, context)
+                });
             }
-            if waits {
-                self.carry(key);
+            (Decision::Admit(_), Ok(RequestKind::Plain)) => {
+                let failure = if self.is_stopping() {
+                    HandshakeFailure::Stopping
+                } else if self.admission.serves(listener, request.path()) {
+                    RequestError::UpgradeRequired.into()
+                } else {
+                    HandshakeFailure::NotFound
+                };
+                self.answer_failure(key, failure, is_head(request));
+            }
+            (Decision::Admit(admission), Ok(RequestKind::Upgrade(upgrade))) => {
+                if let Err(failure) = self.admit(key, request, &upgrade, admission) {
+                    self.answer_failure(key, failure, is_head(request));
+                }
+            }
+            (Decision::Defer, Ok(_)) => {}
+        }
+    }
+
+    /// Keeps a request until the application has decided. The callback that deferred it may have
+    /// ended the connection.
+    pub(crate) fn defer(&mut self, key: SessionKey, head: Vec<u8>) {
+        let connection = self.table.get_mut(key);
+        let Some(http) = connection.and_then(|connection| connection.http_mut()) else { return };
+        http.step = RequestStep::Deferred(head);
+        if self.is_stopping() {
+            self.refuse(key, HandshakeFailure::Stopping);
+        }
+    }
+
+    /// Answers a request that is not admitted, for a reason of this side's.
+    pub(crate) fn refuse(&mut self, key: SessionKey, failure: HandshakeFailure) {
+        let http = self.table.get(key).and_then(Connection::http);
+        if let Some(head_only) = http.map(HttpConnection::is_head_request) {
+            self.answer_failure(key, failure, head_only);
+        }
+    }
+
+    /// Checks whether one more session may be admitted.
+    pub(super) fn check_capacity(&self) -> std::result::Result<(), HandshakeFailure> {
+        if self.is_stopping() {
+            return Err(HandshakeFailure::Stopping);
+        }
+        match self.config.max_sessions {
+            Some(max) if self.counters.open() >= max => Err(HandshakeFailure::TooManySessions),
+            _ => Ok(()),
+        }
+    }
+
+    /// Turns a connection into an open session, whose id is free.
+    pub(super) fn open(
+        &mut self,
+        key: SessionKey,
+        make: impl FnOnce(&mut Connection, &mut StepContext<'_>) -> Session,
+    ) {
+        self.step(key, |connection, context| {
+            let session = make(connection, context);
+            let config = context.config;
+            let (interval, timeout) = (config.heartbeat_interval, config.heartbeat_timeout);
+            if !session.is_websocket()
+                && let Some(keepalive) = Keepalive::for_heartbeat(interval, timeout)
+            {
+                connection.stream.set_keepalive(keepalive);
+            }
+            let flush = !session.outbox.is_empty();
+            connection.stage = Stage::Session(session);
+            Effects { flush, reschedule: true, ..Effects::NONE }
+        });
+        self.liveness.begin_session(key, self.now);
+        self.table.insert_id(key);
+        self.notices.push(super::Notice::Connect(key));
+    }
+
+    fn answer_failure(&mut self, key: SessionKey, failure: HandshakeFailure, head_only: bool) {
+        let http = self.table.expect(key).expect_http();
+        log::debug!("request from {} refused: {}", http.remote, failure.as_str());
+        self.admission.count_failure(failure);
+        let Some(mut response) = failure.response() else { return self.remove(key) };
+        if failure == HandshakeFailure::Stopping
+            && let Some(seconds) = self.shutdown.retry_after(key, self.now)
+        {
+            let with_header = response.with_header("Retry-After", &seconds.to_string());
+            response = with_header.expect("a number can stand in a header");
+        }
+        self.step(key, |connection, context| {
+            connection.respond_last(&response, head_only, context)
+        });
+    }
+
+    /// Admits a WebSocket session.
+    fn admit(
+        &mut self,
+        key: SessionKey,
+        request: &RequestHead<'_>,
+        upgrade: &Upgrade<'_>,
+        admission: Admission,
+    ) -> std::result::Result<(), HandshakeFailure> {
+        if self.is_stopping() {
+            return Err(HandshakeFailure::Stopping);
+        }
+        let Admission { id, metadata, data, subprotocol, headers } = admission;
+        let invalid = |error: Error| {
+            log::error!("the application's admission cannot be carried out: {error}");
+            HandshakeFailure::ApplicationError
+        };
+        let mut answer = Vec::new();
+        http::write_upgrade(upgrade, subprotocol.as_deref(), &headers, &mut answer)
+            .map_err(invalid)?;
+        let id = id.map_or_else(SessionId::generate, Ok).map_err(invalid)?;
+        match (self.key_of(&id), self.config.duplicate_id) {
+            (None, _) => self.check_capacity()?,
+            (Some(_), DuplicateId::Reject) => return Err(HandshakeFailure::DuplicateId),
+            (Some(older), DuplicateId::Replace) => {
+                self.close(older, Cause::Replaced, &CloseCode::POLICY_VIOLATION.into(), None);
             }
         }
-    }
-
-    /// What a stop does to a connection that speaks HTTP. A request that is under way is answered
-    /// 503. Where none is, it is read once more, because one may stand in the socket.
-    pub(super) fn refuse_stopping(&mut self, key: SessionKey, deadline: Instant) {
-        let now = self.now;
-        let Some(connection) = self.table.get_mut(key) else { return };
-        let Stage::Handshake(handshake) = &mut connection.stage else { return };
-        match &handshake.step {
-            // It is the host that stops, in the callback that is to answer this request.
-            Step::Asked => return,
-            Step::Reading(_) if handshake.is_at_start() => {}
-            Step::Reading(_) | Step::Parked(_) => {
-                return self.refuse(key, HandshakeFailure::Stopping);
+        self.free_id(&id);
+        self.open(key, |connection, context| {
+            let http = connection.expect_http();
+            let (remote, listener) = (http.remote, http.listener);
+            let (outbox, unread) = http.take_remains();
+            let codec = Codec::websocket(context.config.max_message_size);
+            let mut session = Session::new(id, remote, Some(listener), codec, context.now);
+            session.set_target(request.target());
+            session.set_subprotocol(subprotocol);
+            session.set_application_data(metadata, data);
+            if context.config.keep_headers {
+                session.set_headers(request.headers().iter().map(|h| (h.name(), h.as_bytes())));
             }
-        }
-        if !handshake.outbox.is_empty() && !handshake.has_unread() {
-            // It has what it asked for once that is written.
-            return self.linger_with(key, &[]);
-        }
-        handshake.deadline = handshake.deadline.min(deadline);
-        if handshake.is_idle() && handshake.is_between_requests() {
-            handshake.deadline = handshake.deadline.min(now + Config::MIN_TIMEOUT);
-        }
-        self.wheel.reschedule(connection.timer, handshake.deadline);
-        // The stop waits for it as long as this says that there may be something to read: that is
-        // at least until what was read before is answered.
-        connection.readiness.readable = true;
-        self.carry(key);
+            session.outbox = outbox;
+            session.set_unread(unread);
+            session.outbox.push(context.pool, &[&answer], 0, FrameKind::Control);
+            session
+        });
+        Ok(())
     }
 
-    pub(super) fn handshake_mut(&mut self, key: SessionKey) -> Option<&mut Handshake> {
-        match &mut self.table.get_mut(key)?.stage {
-            Stage::Handshake(handshake) => Some(handshake),
-            _ => None,
+    /// How many bytes of an ordinary request's body are to be awaited.
+    fn check_body(
+        &self,
+        request: &RequestHead<'_>,
+    ) -> std::result::Result<usize, HandshakeFailure> {
+        let max = self.config.max_body;
+        if max == 0 {
+            // What follows the head is discarded, and the connection closed.
+            return Ok(0);
         }
+        // "A server MAY reject a request that contains a message body but not a Content-Length by
+        // responding with 411 (Length Required)." (RFC 9112, section 6.3)
+        let length = request.body_length().ok_or(RequestError::LengthRequired)?;
+        let length = usize::try_from(length).ok().filter(|length| *length <= max);
+        let length = length.ok_or(RequestError::BodyTooLarge)?;
+        if request.expectation() == Expectation::Unknown {
+            return Err(RequestError::UnknownExpectation.into());
+        }
+        Ok(length)
     }
-
-    /// Gives a connection up so much later.
-    fn give_time(&mut self, key: SessionKey, wait: Duration) {
-        let deadline = self.deadline_in(wait);
-        let Some(connection) = self.table.get_mut(key) else { return };
-        let Stage::Handshake(handshake) = &mut connection.stage else { return };
-        (handshake.deadline, handshake.since) = (deadline, self.now);
-        self.wheel.reschedule(connection.timer, deadline);
-    }
-}
-
-/// "The server MUST NOT send content in the response" to such a one (RFC 9110, 9.3.2).
-pub(super) fn is_head(request: &RequestHead<'_>) -> bool {
-    request.method() == "HEAD"
 }

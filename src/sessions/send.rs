@@ -1,29 +1,20 @@
 //! Sending: to one, to many, to all.
 
 use super::Sessions;
-use super::outgoing::Push;
-use crate::codec::{Codec, Encoded};
+use super::delivery::{Delivery, Flushed, SendOutcome};
+use crate::codec::Encoded;
+use crate::config::SlowConsumer;
+use crate::connection::{Connection, Session, Stage};
 use crate::error::{Error, Result};
 use crate::id::{SessionKey, SessionRef};
 use crate::message::Message;
-use crate::outbox::BatchFrame;
-use crate::session::Session;
 
-/// What became of a message that was sent to several sessions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Delivery {
-    /// The sessions that it was queued for.
-    pub queued: usize,
-    /// The sessions that did not take it: not found, an outbox that is full, or a framing that
-    /// cannot carry it.
-    pub refused: usize,
-}
-
+/// Sending messages.
 impl Sessions {
     /// Sends a message to one session. It leaves at the end of the tick, together with what else
-    /// goes to that session. Two kinds leave before: what answers a session while no other has
-    /// anything to send, as soon as all that was read from it was heard; and a message of 8 KiB or
-    /// more for which nothing has to wait, at once, which saves copying it.
+    /// goes to that session. Two kinds leave before: an answer to a session while no other has
+    /// anything to send, as soon as all that was read from it was processed; and a message of
+    /// 8 KiB or more for which nothing has to wait, at once, which saves copying it.
     ///
     /// # Errors
     ///
@@ -62,9 +53,9 @@ impl Sessions {
     #[expect(clippy::inline_always, reason = "each caller knows what kind of message it is")]
     fn send<'m>(&mut self, key: SessionKey, message: impl Into<Message<'m>> + Copy) -> Result<()> {
         let Some(connection) = self.table.get_mut(key) else { return Err(self.not_found()) };
-        match self.outgoing.push(key, connection, message) {
-            Push::Queued => Ok(()),
-            push => self.settle_failure(key, push, message.into()),
+        match self.delivery.send(key, connection, message) {
+            SendOutcome::Queued => Ok(()),
+            outcome => self.settle_failure(key, outcome, message.into()),
         }
     }
 
@@ -111,96 +102,77 @@ impl Sessions {
         delivery
     }
 
-    fn send_encoded(&mut self, key: SessionKey, encoded: &mut Encoded<'_>) -> Result<()> {
-        let Some(connection) = self.table.get_mut(key) else { return Err(Error::SessionNotFound) };
-        let Some(session) = connection.open_session() else { return Err(Error::SessionNotFound) };
-        let push = match encoded.frame(&session.codec) {
-            Ok(wire) => match self.outgoing.push_shared(key, connection, wire) {
-                Push::Crowded => {
-                    self.push_crowded(key, wire.bytes().len(), |outgoing, connection| {
-                        outgoing.push_shared(key, connection, wire)
-                    })
-                }
-                push => push,
-            },
-            Err(error) => self.outgoing.refuse(error),
-        };
-        self.settle_push(key, push)
-    }
-
     fn deliver(
         &mut self,
         message: Message<'_>,
-        mut wanted: impl FnMut(SessionKey, &Session) -> bool,
+        wanted: impl FnMut(SessionKey, &Session) -> bool,
     ) -> Delivery {
-        let mut delivery = Delivery::default();
         let mut encoded = Encoded::new(message);
-        // Ending a session needs the whole table, and so does making room in all outboxes
-        // together: both wait until the round is over.
-        let (mut lost, mut crowded) = (Vec::new(), Vec::new());
-        // Asked for at most once; none means that the run has no room for this frame.
-        let mut run: Option<Option<BatchFrame>> = None;
-        for (key, connection) in self.table.iter_mut() {
-            let Some(session) = connection.open_session() else { continue };
-            if !wanted(key, session) {
-                continue;
-            }
-            let frame = match &session.codec {
-                Codec::WebSocket(_) => *run.get_or_insert_with(|| {
-                    let wire = encoded.frame(&session.codec).ok()?;
-                    self.outgoing.pool.add_to_batch(wire.bytes(), wire.payload_len())
-                }),
-                Codec::Raw(_) => None,
-            };
-            let push = match frame {
-                Some(frame) => self.outgoing.push_batched(key, connection, frame),
-                None => match encoded.frame(&session.codec) {
-                    Ok(wire) => self.outgoing.push_shared(key, connection, wire),
-                    Err(error) => self.outgoing.refuse(error),
-                },
-            };
-            match push {
-                Push::Queued => delivery.queued += 1,
-                Push::Crowded => crowded.push(key),
-                Push::Refused(_) => delivery.refused += 1,
-                Push::SlowConsumer | Push::Failed(_) => {
-                    delivery.refused += 1;
-                    lost.push((key, push));
-                }
-            }
+        let done = self.delivery.broadcast(&mut self.table, &mut encoded, wanted);
+        let mut delivery = done.delivery;
+        for (key, outcome) in done.failed {
+            // The session is closed for it; the delivery has counted that.
+            let _ = self.settle(key, outcome);
         }
-        for (key, push) in lost {
-            // The session is lost; the delivery has counted that.
-            let _ = self.settle_push(key, push);
-        }
-        for key in crowded {
+        for key in done.without_room {
             delivery.count(self.send_encoded(key, &mut encoded).is_ok());
         }
         delivery
     }
 
+    fn send_encoded(&mut self, key: SessionKey, encoded: &mut Encoded<'_>) -> Result<()> {
+        let connection = self.table.get_mut(key);
+        let Some(connection) = connection.filter(|c| c.open_session().is_some()) else {
+            return Err(Error::SessionNotFound);
+        };
+        let outcome = match encoded.frame(&connection.expect_session().codec) {
+            Ok(frame) => match self.delivery.send_shared(key, connection, frame) {
+                SendOutcome::TotalFull => {
+                    // Once more, after all outboxes together have given up something.
+                    let may_send = self.make_total_room(key, frame.bytes().len());
+                    let open = self.table.get_mut(key).filter(|c| c.open_session().is_some());
+                    let sent = open
+                        .filter(|_| may_send)
+                        .map(|connection| self.delivery.send_shared(key, connection, frame));
+                    match sent {
+                        None | Some(SendOutcome::TotalFull) => {
+                            self.delivery.refuse(Error::OutboxFull)
+                        }
+                        Some(outcome) => outcome,
+                    }
+                }
+                outcome => outcome,
+            },
+            Err(error) => self.delivery.refuse(error),
+        };
+        self.settle(key, outcome)
+    }
+
     /// Settles what became of a message for one session that was not queued.
     #[cold]
-    fn settle_failure(&mut self, key: SessionKey, push: Push, message: Message<'_>) -> Result<()> {
-        match push {
-            // Once more, by the way that makes room in all outboxes together.
-            Push::Crowded => self.send_encoded(key, &mut Encoded::new(message)),
-            push => self.settle_push(key, push),
+    fn settle_failure(
+        &mut self,
+        key: SessionKey,
+        outcome: SendOutcome,
+        message: Message<'_>,
+    ) -> Result<()> {
+        match outcome {
+            SendOutcome::TotalFull => self.send_encoded(key, &mut Encoded::new(message)),
+            outcome => self.settle(key, outcome),
         }
     }
 
-    fn settle_push(&mut self, key: SessionKey, push: Push) -> Result<()> {
-        match push {
-            Push::Queued => Ok(()),
-            Push::Refused(error) => Err(error),
-            // Whoever pushes answers this itself.
-            Push::Crowded => Err(Error::OutboxFull),
-            Push::SlowConsumer => {
-                self.end_slow(key);
+    fn settle(&mut self, key: SessionKey, outcome: SendOutcome) -> Result<()> {
+        match outcome {
+            SendOutcome::Queued => Ok(()),
+            SendOutcome::Refused(error) => Err(error),
+            SendOutcome::TotalFull => unreachable!("the callers make room and send once more"),
+            SendOutcome::SlowConsumer => {
+                self.step(key, Connection::on_slow_consumer);
                 Err(Error::OutboxFull)
             }
-            Push::Failed(error) => {
-                self.end_by_error(key, &error);
+            SendOutcome::Broken(error) => {
+                self.step(key, |connection, context| connection.on_io_error(&error, context));
                 Err(Error::SessionNotFound)
             }
         }
@@ -208,17 +180,100 @@ impl Sessions {
 
     /// Sends a control frame to a session, if its outbox's reserve has room.
     pub(crate) fn send_control(&mut self, key: SessionKey, frame: &[u8]) -> bool {
-        let Some(connection) = self.table.get_mut(key) else { return false };
-        self.outgoing.push_control(key, connection, frame)
+        let connection = self.table.expect(key);
+        self.delivery.queue_control(key, connection, frame)
     }
 }
 
-impl Delivery {
-    fn count(&mut self, queued: bool) {
-        if queued {
-            self.queued += 1;
-        } else {
-            self.refused += 1;
+/// Flushing outboxes, and making room in all of them together.
+impl Sessions {
+    /// Writes what every marked connection has to send, once each.
+    pub(crate) fn flush(&mut self) {
+        let mut place = 0;
+        // A session that ends by this may be marked again: the list grows behind this place.
+        while let Some(key) = self.delivery.marked(place) {
+            place += 1;
+            self.flush_connection(key);
         }
+        self.delivery.end_flush();
+    }
+
+    /// Writes what one connection has to send, if no other has anything and nothing is left to
+    /// notify, by which it might be sent more. What answers are made of is still in the cache then.
+    /// Where others have something to send as well, more may come for it in this tick, and all of
+    /// it leaves at the end in one write.
+    #[inline]
+    pub(crate) fn flush_alone(&mut self, key: SessionKey) {
+        if self.notices.is_empty() && self.delivery.take_only(key) {
+            self.flush_connection(key);
+        }
+    }
+
+    /// Writes what one connection has to send.
+    #[inline]
+    fn flush_connection(&mut self, key: SessionKey) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        connection.flags.in_flush = false;
+        match self.delivery.flush(connection) {
+            Flushed::Empty => {
+                if connection.flags.past_half || connection.open_session().is_none() {
+                    self.step(key, Connection::on_flushed);
+                }
+            }
+            Flushed::Blocked => {}
+            Flushed::Broken(error) => {
+                self.step(key, |connection, context| connection.on_io_error(&error, context));
+            }
+        }
+    }
+
+    /// Writes what sockets take. If that is not enough, the fullest outboxes are reduced, or their
+    /// sessions closed, as the slow-consumer policy says. Says whether the session of this key may
+    /// be sent `wire` bytes more.
+    #[cold]
+    fn make_total_room(&mut self, key: SessionKey, wire: usize) -> bool {
+        // An earlier message of the same round may have found that nothing more can be dropped.
+        if self.delivery.is_exhausted() {
+            return false;
+        }
+        self.flush();
+        if self.delivery.has_total_room(wire) {
+            return true;
+        }
+        let eviction = self.delivery.begin_eviction(&self.table, wire);
+        if self.delivery.policy() == SlowConsumer::Close {
+            for (_, fullest) in &eviction.fullest {
+                if self.delivery.is_relieved(&eviction) {
+                    break;
+                }
+                self.evict(*fullest);
+            }
+            return self.delivery.has_total_room(wire);
+        }
+        let level = eviction.level();
+        let mut is_among_them = false;
+        for (_, fullest) in eviction.fullest.iter().take_while(|(size, _)| *size > level) {
+            is_among_them |= *fullest == key;
+            let connection = self.table.expect(*fullest);
+            if let Stage::Session(_) = connection.stage {
+                self.delivery.reduce(*fullest, connection, level);
+            } else {
+                // What it had to send was counted as lost when its session ended.
+                self.remove(*fullest);
+            }
+        }
+        self.delivery.end_eviction(&eviction);
+        let is_refused = is_among_them && self.delivery.policy() == SlowConsumer::DropNewest;
+        !is_refused && self.delivery.has_total_room(wire)
+    }
+
+    /// Ends a connection for what waits in its outbox, and frees that at once.
+    fn evict(&mut self, key: SessionKey) {
+        if self.table.expect(key).session().is_none() {
+            self.remove(key);
+            return;
+        }
+        self.step(key, Connection::on_slow_consumer);
+        self.delivery.drop_all(self.table.expect(key).expect_session());
     }
 }

@@ -1,12 +1,12 @@
-//! What the table counts, as a value.
+//! What is counted, and how it is shown.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::Sessions;
-use super::accept_rate::Holds;
-use super::rates::RateLimited;
+use super::admission::{HandshakeFailures, Holds};
+use super::liveness::RateLimited;
 use crate::close::{Cause, Traffic};
-use crate::codec::http::RequestError;
+use crate::connection::Kind;
 
 /// Figures of a manager, as of one moment. Counts go up from its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -62,118 +62,6 @@ pub struct SessionCounts {
     pub raw: usize,
 }
 
-/// Why a connection never became a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum HandshakeFailure {
-    /// The request was refused by HTTP's or WebSocket's rules.
-    Request(RequestError),
-    /// The listener does not serve the path: 404.
-    NotFound,
-    /// The id that was asked for is taken: 409.
-    DuplicateId,
-    /// The host refused it, with a status of its own.
-    RefusedByHost,
-    /// The host chose what the handshake cannot carry: 500.
-    HostError,
-    /// As many sessions are open as the config allows: 503.
-    TooManySessions,
-    /// Its address has as many connections as the config allows: 429.
-    TooManySessionsPerAddress,
-    /// The manager is stopping: 503.
-    Stopping,
-    /// The host did not decide within the handshake timeout: 503.
-    HostTimedOut,
-    /// The request was not complete within the handshake timeout.
-    TimedOut,
-    /// The connection ended first.
-    ConnectionLost,
-}
-
-/// The failures that are not a refusal of the request itself.
-const OTHERS: [HandshakeFailure; 10] = [
-    HandshakeFailure::NotFound,
-    HandshakeFailure::DuplicateId,
-    HandshakeFailure::RefusedByHost,
-    HandshakeFailure::HostError,
-    HandshakeFailure::TooManySessions,
-    HandshakeFailure::TooManySessionsPerAddress,
-    HandshakeFailure::Stopping,
-    HandshakeFailure::HostTimedOut,
-    HandshakeFailure::TimedOut,
-    HandshakeFailure::ConnectionLost,
-];
-
-impl HandshakeFailure {
-    /// All of them.
-    pub fn all() -> impl Iterator<Item = Self> {
-        RequestError::ALL.into_iter().map(Self::Request).chain(OTHERS)
-    }
-
-    /// The failure in `snake_case`, as logs and protocols spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Request(refusal) => refusal.as_str(),
-            Self::NotFound => "not_found",
-            Self::DuplicateId => "duplicate_id",
-            Self::RefusedByHost => "refused_by_host",
-            Self::HostError => "host_error",
-            Self::TooManySessions => "too_many_sessions",
-            Self::TooManySessionsPerAddress => "too_many_sessions_per_address",
-            Self::Stopping => "stopping",
-            Self::HostTimedOut => "host_timed_out",
-            Self::TimedOut => "timed_out",
-            Self::ConnectionLost => "connection_lost",
-        }
-    }
-
-    fn index(self) -> usize {
-        match self {
-            Self::Request(refusal) => refusal as usize,
-            other => {
-                let position = OTHERS.iter().position(|candidate| *candidate == other);
-                RequestError::ALL.len() + position.unwrap_or_default()
-            }
-        }
-    }
-}
-
-impl From<RequestError> for HandshakeFailure {
-    fn from(refusal: RequestError) -> Self {
-        Self::Request(refusal)
-    }
-}
-
-/// Failed handshakes by reason.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HandshakeFailures([u64; RequestError::ALL.len() + OTHERS.len()]);
-
-impl HandshakeFailures {
-    /// How many failed for this reason.
-    #[must_use]
-    pub fn get(&self, failure: HandshakeFailure) -> u64 {
-        self.0[failure.index()]
-    }
-
-    /// How many failed.
-    #[must_use]
-    pub fn total(&self) -> u64 {
-        self.0.iter().sum()
-    }
-
-    pub(super) fn count(&mut self, failure: HandshakeFailure) {
-        self.0[failure.index()] += 1;
-    }
-}
-
-impl Serialize for HandshakeFailures {
-    /// A map of those reasons that occurred.
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let all = HandshakeFailure::all().map(|failure| (failure.as_str(), self.get(failure)));
-        to.collect_map(all.filter(|(_, count)| *count > 0))
-    }
-}
-
 /// Ended sessions by cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Disconnects([u64; Cause::ALL.len()]);
@@ -203,51 +91,96 @@ impl Serialize for Disconnects {
     }
 }
 
-impl Sessions {
-    /// Figures as of now. O(1).
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        let counters = &self.counters;
-        let sessions = SessionCounts {
-            active: counters.open() - counters.inactive,
-            inactive: counters.inactive,
-            closing: counters.closing,
-            websocket: counters.websocket,
-            raw: counters.raw,
-        };
-        let totals = self.outgoing.totals;
-        debug_assert_eq!(self.outgoing.queued, self.count_queued(), "the account is exact");
-        Stats {
-            sessions,
-            other_connections: self.table.len() - counters.open() - counters.closing,
-            accepted: counters.accepted,
-            accept_holds: self.accept_rate.holds,
-            failed_handshakes: self.failed_handshakes.clone(),
+impl Stats {
+    /// Figures as of now.
+    pub(super) fn collect(sessions: &Sessions) -> Self {
+        let Sessions { counters, delivery, admission, liveness, table, .. } = sessions;
+        debug_assert_eq!(delivery.queued(), table.count_queued(), "the account is exact");
+        let totals = delivery.totals();
+        Self {
+            sessions: SessionCounts {
+                active: counters.open() - counters.inactive,
+                inactive: counters.inactive,
+                closing: counters.closing,
+                websocket: counters.websocket,
+                raw: counters.raw,
+            },
+            other_connections: table.len() - counters.open() - counters.closing,
+            accepted: admission.accepted(),
+            accept_holds: admission.holds(),
+            failed_handshakes: admission.failures().clone(),
             disconnects: Disconnects(counters.disconnects),
             received: counters.received,
             sent: totals.sent,
             dropped: totals.dropped,
             refused: totals.refused,
-            queued_bytes: self.outgoing.queued,
+            queued_bytes: delivery.queued(),
             total_outbox_full: totals.total_outbox_full,
-            rate_limited: self.rates.as_ref().map(|rates| rates.met).unwrap_or_default(),
+            rate_limited: liveness.rate_limited(),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What is counted of all connections: how many there are now, and what there was.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    websocket: usize,
+    raw: usize,
+    inactive: usize,
+    closing: usize,
+    disconnects: [u64; Cause::ALL.len()],
+    received: Traffic,
+}
 
-    #[test]
-    fn every_failure_has_a_counter_and_a_name_of_its_own() {
-        let mut failures = HandshakeFailures::default();
-        for failure in HandshakeFailure::all() {
-            failures.count(failure);
+impl Counters {
+    /// Counts that a connection changes from one kind to another, comes or goes.
+    pub(super) fn change(&mut self, before: Option<Kind>, after: Option<Kind>) {
+        if before == after {
+            return;
         }
-        assert!(failures.0.iter().all(|count| *count == 1));
-        let names: std::collections::HashSet<_> =
-            HandshakeFailure::all().map(HandshakeFailure::as_str).collect();
-        assert_eq!(names.len(), failures.0.len());
+        if let Some(after) = after {
+            self.count(after, |count| *count += 1);
+        }
+        if let Some(before) = before {
+            self.count(before, |count| *count -= 1);
+        }
+    }
+
+    fn count(&mut self, kind: Kind, change: impl Fn(&mut usize)) {
+        match kind {
+            Kind::Open { websocket, inactive } => {
+                change(if websocket { &mut self.websocket } else { &mut self.raw });
+                if inactive {
+                    change(&mut self.inactive);
+                }
+            }
+            Kind::Closing => change(&mut self.closing),
+            Kind::Http | Kind::Lingering => {}
+        }
+    }
+
+    pub(super) fn count_disconnect(&mut self, cause: Cause) {
+        self.disconnects[cause as usize] += 1;
+    }
+
+    /// A session that was inactive is active again.
+    pub(super) fn end_inactivity(&mut self) {
+        self.inactive -= 1;
+    }
+
+    #[inline]
+    pub(super) fn count_message(&mut self, payload: usize) {
+        self.received.messages += 1;
+        self.received.bytes += payload as u64;
+    }
+
+    /// How many sessions are open.
+    pub(super) fn open(&self) -> usize {
+        self.websocket + self.raw
+    }
+
+    /// How many sessions are open or closing.
+    pub(super) fn sessions(&self) -> usize {
+        self.open() + self.closing
     }
 }

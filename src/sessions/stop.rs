@@ -1,57 +1,47 @@
-//! Stopping: everybody is told, those who answer are waited for, and then there is nothing left.
-
-use std::time::Instant;
+//! Stopping: every session is closed, those that answer are waited for, and then nothing is left.
 
 use super::Sessions;
-use super::lifecycle::Lifecycle;
-use super::stats::HandshakeFailure;
-use super::stopping::{Life, Phase, StopOptions, Stopping};
-use super::table::{Connection, Peer, Stage};
-use crate::close::Cause;
-use crate::config::Config;
-use crate::error::{Error, Result};
+use super::notices::Notice;
+use super::shutdown::StopOptions;
+use crate::connection::{HandshakeFailure, SocketFate, Stage};
+use crate::error::Result;
 use crate::id::SessionKey;
-use crate::session::Socket;
 
+/// Stopping.
 impl Sessions {
-    /// Stops the manager: newcomers are refused, every session is closed, close handshakes are
-    /// awaited up to the grace, the rest are dropped, `on_disconnect` runs for each, and then
+    /// Stops the manager: new connections are refused, every session is closed, close handshakes
+    /// are awaited up to the grace, the rest are dropped, `on_disconnect` runs for each, and then
     /// [`SessionManager::run`](crate::SessionManager::run) returns. Costs O(n).
     ///
-    /// Clients that are all told to go at one instant all come back at one instant. With a
-    /// [`drain_window`](StopOptions::drain_window) each session is told at a moment of its own,
-    /// drawn at random; until then it exchanges messages as ever, is found and counted, and its
-    /// heartbeats go on. A session that is paused has its turn as well. The grace counts from each
-    /// session's own turn, so the whole stop takes at most window and grace together, and less
-    /// where the sessions are gone before.
+    /// Clients that are all closed at one instant all reconnect at one instant. With a
+    /// [`drain_window`](StopOptions::drain_window) each session is closed at its own moment, drawn
+    /// at random; until then it exchanges messages as ever, is found and counted, and its
+    /// heartbeats go on. A session that is paused is closed at its moment as well. The grace counts
+    /// from each session's own moment, so the whole stop takes at most window and grace together,
+    /// and less where the sessions are gone before.
     ///
     /// From the start of it, with or without a window, [`Sessions::phase`] says so,
-    /// [`Handler::on_stopping`](crate::Handler::on_stopping) is told, and newcomers are counted as
-    /// [`HandshakeFailure::Stopping`]: raw connections are dropped, [`Sessions::add_session`]
-    /// refuses, and upgrades, also those that are parked or under way, are answered 503 with a
-    /// `Retry-After`. That is at least one second, and at least the rest of the window; where the
-    /// code is 1012, the rest of the stop, for only then another server can be there. A window's
-    /// length more is drawn at random, so that those who are refused do not return together either.
-    /// An HTTP connection that was kept after an answer is closed at once where it waits for its
-    /// next request, and otherwise with its next answer.
+    /// [`Handler::on_stopping`](crate::Handler::on_stopping) is called, and new connections are
+    /// counted as [`HandshakeFailure::Stopping`]: raw ones are dropped, [`Sessions::add_session`]
+    /// refuses, and upgrades, also those that are deferred or under way, are answered 503 with a
+    /// `Retry-After`. That is at least one second, and at least the rest of the window; with code
+    /// 1012 the rest of the stop, for only then another server can be there. A random part of a
+    /// window's length is added, so that those who are refused do not return together either. An
+    /// HTTP connection that was kept after an answer is closed at once if it waits for its next
+    /// request, and otherwise with its next answer.
     ///
-    /// Called again while it stops, it can only shorten what is left of window and grace: those who
-    /// wait for their turn keep their order and stand closer together, or are told at once. Code
-    /// and reason stay those of the first call.
+    /// Called again while it stops, it can only shorten what is left of window and grace: sessions
+    /// that wait for their moment keep their order and stand closer together, or are closed at
+    /// once. Code and reason stay those of the first call.
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] when it has stopped already.
+    /// [`Error::Stopped`](crate::Error::Stopped) when it has stopped already.
     pub fn stop(&mut self, options: StopOptions) -> Result<()> {
-        match &mut self.life {
-            Life::Running => {
-                self.life = Life::Stopping(Stopping::new(options, self.now));
-                self.lifecycle.push_back(Lifecycle::Stopping);
-            }
-            Life::Stopping(stopping) => stopping.hurry(&options, self.now),
-            Life::Stopped => return Err(Error::Stopped),
+        if self.shutdown.stop(options, self.now)? {
+            self.notices.push(Notice::Stopping);
         }
-        self.end_drain_of_nobody();
+        self.end_drain_without_sessions();
         if !self.is_draining() {
             // Stopping must be able to read the close frames that it waits for.
             self.resume_all_reads();
@@ -63,133 +53,71 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether [`Sessions::stop`] was called.
-    #[must_use]
-    pub fn is_stopping(&self) -> bool {
-        self.phase() != Phase::Running
-    }
-
-    /// How far the manager is on its way to its end. A host that answers `/ready` does so by this:
-    /// it is to get no more clients unless this is [`Phase::Running`].
-    #[must_use]
-    pub fn phase(&self) -> Phase {
-        self.life.phase()
-    }
-
-    /// Whether the manager stops, and open sessions wait for their turn.
-    pub(super) fn is_draining(&self) -> bool {
-        self.phase() == Phase::Draining
-    }
-
-    /// When a session is told to go, or now if that is due, it begins to close.
-    pub(super) fn bid_farewell(&mut self, key: SessionKey) {
-        let Some(stopping) = self.life.stopping() else { return };
-        let (farewell, deadline) = (stopping.farewell().clone(), stopping.answer_by(self.now));
-        self.show_out(key, Cause::Stopped, &farewell, deadline);
-    }
-
-    /// A paused session's clocks stand still, but its turn comes all the same.
-    pub(super) fn await_turn(&mut self, key: SessionKey) {
-        let Some(turn) = self.life.turn(key) else { return };
-        if turn <= self.now {
-            self.bid_farewell(key);
-        } else if let Some(connection) = self.table.get(key)
-            && self.wheel.deadline(connection.timer).is_none_or(|earlier| turn < earlier)
-        {
-            // What is set for before is the end of a delay.
-            self.wheel.reschedule(connection.timer, turn);
+    /// Ends what the grace, or the last session's end, leaves nothing to wait for. When nothing is
+    /// left at all, the manager has stopped.
+    pub(crate) fn finish_stopping(&mut self) {
+        self.end_drain_without_sessions();
+        let Some(deadline) = self.shutdown.deadline() else { return };
+        if self.now >= deadline || self.has_nothing_to_wait_for() {
+            let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
+            for key in keys {
+                self.step(key, |connection, _| match connection.stage {
+                    Stage::Session(_) => connection.finish(SocketFate::Drop),
+                    _ => connection.abandon(HandshakeFailure::Stopping),
+                });
+            }
+        }
+        if self.table.is_empty() && self.notices.is_empty() {
+            self.shutdown.finish();
         }
     }
 
-    /// The last session that waited for its turn has gone, perhaps before the window's end.
-    fn end_drain_of_nobody(&mut self) {
-        if self.counters.open() == 0
-            && let Life::Stopping(stopping) = &mut self.life
-            && stopping.end_drain(self.now)
-        {
+    /// The last session that waited for its moment has gone, perhaps before the window's end.
+    fn end_drain_without_sessions(&mut self) {
+        if self.counters.open() == 0 && self.shutdown.end_drain(self.now) {
             self.resume_all_reads();
         }
     }
 
-    /// Ends what the grace, or the last session's end, leaves nothing to wait for; when nothing is
-    /// left at all, the manager has stopped.
-    pub(crate) fn finish_stopping(&mut self) {
-        self.end_drain_of_nobody();
-        let Some(deadline) = self.stop_deadline() else { return };
-        if self.now >= deadline || self.is_all_said() {
-            let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
-            for key in keys {
-                if self.any_session(key).is_some() {
-                    self.finish(key, Socket::Drop);
-                } else {
-                    self.abandon(key, HandshakeFailure::Stopping);
-                }
-            }
-        }
-        if self.table.is_empty() && self.lifecycle.is_empty() {
-            self.life = Life::Stopped;
-        }
-    }
-
-    /// Whether no session is left, and nobody who was told something and might say more: dropping
-    /// that one's socket could destroy what it was told. A connection that has said nothing, or
+    /// Whether no session is left, and no peer that was sent something and might send more:
+    /// dropping its socket could destroy what it was sent. A connection that has sent nothing, or
     /// not finished a request, holds up no stop.
-    fn is_all_said(&self) -> bool {
-        let is_silent = |connection: &Connection| match &connection.stage {
-            Stage::Session(_) => false,
-            Stage::Lingering(lingering) => {
-                lingering.outbox.is_empty() && lingering.peer != Peer::MaySpeak
-            }
-            Stage::Handshake(_) => !connection.readiness.readable,
-        };
-        self.counters.open() + self.counters.closing == 0
-            && self.table.iter().all(|(_, connection)| is_silent(connection))
+    fn has_nothing_to_wait_for(&self) -> bool {
+        self.counters.sessions() == 0
+            && self.table.iter().all(|(_, connection)| match &connection.stage {
+                Stage::Session(_) => false,
+                Stage::Lingering(lingering) => lingering.is_done(),
+                Stage::Http(_) => !connection.flags.readable,
+            })
     }
 
     /// What stopping does to one connection.
     fn stop_connection(&mut self, key: SessionKey) {
-        let Some(stopping) = self.life.stopping() else { return };
-        let Some(connection) = self.table.get(key) else { return };
-        let deadline = match &connection.stage {
-            Stage::Session(session) if session.is_open() => match self.life.turn(key) {
-                Some(turn) => turn,
-                None => return self.bid_farewell(key),
-            },
-            Stage::Session(_) => stopping.answer_by(self.now),
-            Stage::Lingering(_) => stopping.deadline(),
-            Stage::Handshake(_) => return self.refuse_stopping(key, stopping.deadline()),
-        };
-        let earlier = self.wheel.deadline(connection.timer);
-        if earlier.is_none_or(|earlier| deadline < earlier) {
-            self.wheel.reschedule(connection.timer, deadline);
-        }
-    }
-
-    /// Checks that no session's turn to be told to go is forgotten: its timer is set for that, or
-    /// for something before.
-    ///
-    /// # Panics
-    ///
-    /// When one would be told later, or never. Costs O(n) while the manager drains.
-    pub(crate) fn audit_turns(&self) {
-        if !self.is_draining() {
-            // Nobody has a turn, and a million sessions are not gone through to learn that.
-            return;
-        }
-        for (key, connection) in self.table.iter() {
-            if let Some(turn) = self.life.turn(key)
-                && let Some(session) = connection.open_session()
-            {
-                // The wheel counts in milliseconds, and rounds up.
-                let latest = turn.max(self.now) + Config::MIN_TIMEOUT;
-                let due = self.wheel.deadline(connection.timer);
-                assert!(due.is_some_and(|due| due < latest), "the turn of {}", session.id());
+        let deadline = self.shutdown.deadline().expect("a stop is under way");
+        let answer_by = self.shutdown.answer_by(self.now).expect("a stop is under way");
+        match &self.table.expect(key).stage {
+            Stage::Session(session) if session.is_open() => {
+                if self.is_draining() {
+                    self.reschedule(key);
+                } else {
+                    self.close_for_stop(key);
+                }
+            }
+            Stage::Session(_) => {
+                self.step(key, |connection, _| connection.shorten_close(answer_by))
+            }
+            Stage::Lingering(_) => {
+                self.step(key, |connection, _| connection.shorten_linger(deadline));
+            }
+            Stage::Http(_) => {
+                let is_stopped = self.step_with(key, |connection, context| {
+                    let effects = connection.stop_http(deadline, context);
+                    (effects.is_some(), effects.unwrap_or_default())
+                });
+                if is_stopped == Some(false) {
+                    self.refuse(key, HandshakeFailure::Stopping);
+                }
             }
         }
-    }
-
-    /// When stopping ends at the latest.
-    pub(super) fn stop_deadline(&self) -> Option<Instant> {
-        self.life.stopping().map(Stopping::deadline)
     }
 }

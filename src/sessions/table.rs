@@ -2,16 +2,13 @@
 //! and an id belong together.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 
 use hashbrown::HashTable;
 use mio::Token;
 use slab::Slab;
 
-use super::handshake::Handshake;
+use crate::connection::{Connection, Session, Stage};
 use crate::id::{SessionId, SessionKey, SessionRef};
-use crate::outbox::Outbox;
-use crate::session::Session;
 use crate::timer_wheel::TimerId;
 use crate::transport::Stream;
 
@@ -25,107 +22,18 @@ const RESERVED_SLOT: u32 = u32::MAX >> (32 - SLOT_BITS);
 #[expect(clippy::cast_possible_truncation, reason = "the shift leaves at most 32 bits")]
 const GENERATION_MASK: u32 = (usize::MAX >> SLOT_BITS) as u32;
 
-/// What the socket was last said to be, and what was put off for it.
-#[derive(Clone, Copy, Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent flags, one for each list or edge")]
-pub(crate) struct Readiness {
-    /// An edge came, and nothing has drained the socket since.
-    pub(crate) readable: bool,
-    /// Nothing has filled the socket since the last edge.
-    pub(crate) writable: bool,
-    /// Behind the data an end or an error waits, for which no edge will come.
-    pub(crate) until_end: bool,
-    /// It stands in the list of those to be flushed.
-    pub(crate) in_flush: bool,
-    /// It stands in the list of those to be read on in the next tick.
-    pub(crate) in_carry: bool,
-    /// Its outbox filled past half and has not been empty since.
-    pub(crate) past_half: bool,
-    /// The host wants nothing read from it for now.
-    pub(crate) paused: bool,
-    /// It has said all that it may for now; its timer wakes it.
-    pub(crate) delayed: bool,
-}
-
-/// One socket and what is spoken on it. In this order, what a flush needs shares cache lines with
-/// the front of the session.
-#[derive(Debug)]
-#[repr(C)]
-pub(crate) struct Connection {
-    pub(crate) readiness: Readiness,
-    generation: u32,
-    pub(crate) timer: TimerId,
-    pub(crate) transport: Stream,
-    pub(crate) stage: Stage,
-}
-
-/// How far a connection has come.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "nearly all connections are sessions")]
-pub(crate) enum Stage {
-    /// It is no session, and makes requests.
-    Handshake(Box<Handshake>),
-    /// It is a session: open, closing, or ended and not yet reaped.
-    Session(Session),
-    /// It is no session any more; only its socket remains.
-    Lingering(Box<Lingering>),
-}
-
-/// A socket whose session or request is over.
-#[derive(Debug)]
-pub(crate) struct Lingering {
-    /// The peer's.
-    pub(crate) address: IpAddr,
-    /// What is still to be written; when it is empty, the writing side is shut down.
-    pub(crate) outbox: Outbox,
-    /// How many more bytes of input are read and thrown away.
-    pub(crate) budget: usize,
-    pub(crate) peer: Peer,
-}
-
-/// What a lingering socket's peer may still do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Peer {
-    /// Send more.
-    MaySpeak,
-    /// End its side: its close frame came, which nothing may follow (RFC 6455, section 5.5.1).
-    SaidGoodBye,
-    /// Nothing: it has ended its side. When all is written, nothing is left to wait for.
-    Ended,
-}
-
-/// What a slot of the slab costs: kept small, because there are many. Sockets in memory may be larger
-/// than a real one, and so are those of Windows.
-#[cfg(all(unix, not(debug_assertions)))]
+/// What a slot of the slab costs: kept small, because there are many. In a build with debug
+/// assertions `mio` adds 8 bytes to a socket; those do not count.
+#[cfg(unix)]
 const _: () = {
     #[expect(clippy::large_enum_variant, reason = "this is the layout of the slab's own entry")]
-    enum Entry {
+    enum SlabEntry {
         _Vacant(usize),
         _Occupied(Connection),
     }
-    assert!(size_of::<Entry>() <= 288, "a session costs more than 288 bytes of the slab");
+    const SIZE: usize = size_of::<SlabEntry>() - (size_of::<Stream>() - 16);
+    assert!(SIZE <= 288, "a session costs more than 288 bytes of the slab");
 };
-
-impl Connection {
-    pub(crate) fn session(&self) -> Option<&Session> {
-        match &self.stage {
-            Stage::Session(session) => Some(session),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
-        match &mut self.stage {
-            Stage::Session(session) => Some(session),
-            _ => None,
-        }
-    }
-
-    /// The session, unless it is closing.
-    pub(crate) fn open_session(&self) -> Option<&Session> {
-        self.session().filter(|session| session.is_open())
-    }
-}
 
 /// Connections by slot, and sessions by id.
 #[derive(Debug, Default)]
@@ -146,26 +54,29 @@ impl Table {
         SessionKey::new(slot, self.generations)
     }
 
-    pub(crate) fn insert(&mut self, transport: Stream, timer: TimerId, stage: Stage) -> SessionKey {
+    pub(crate) fn insert(&mut self, stream: Stream, timer: TimerId, stage: Stage) -> SessionKey {
         let key = self.next_key();
         self.generations = (self.generations + 1) & GENERATION_MASK;
-        // A fresh socket can be written to; whether it can be read, the first edge tells.
-        let readiness = Readiness { writable: true, ..Readiness::default() };
-        let generation = key.generation();
-        self.connections.insert(Connection { readiness, generation, timer, transport, stage });
+        self.connections.insert(Connection::new(stream, key.generation(), timer, stage));
         key
     }
 
     #[inline]
     pub(crate) fn get(&self, key: SessionKey) -> Option<&Connection> {
         let connection = self.connections.get(key.slot())?;
-        (connection.generation == key.generation()).then_some(connection)
+        (connection.generation() == key.generation()).then_some(connection)
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(key.slot())?;
-        (connection.generation == key.generation()).then_some(connection)
+        (connection.generation() == key.generation()).then_some(connection)
+    }
+
+    /// The connection of a key that the caller knows to be in the table.
+    #[inline]
+    pub(crate) fn expect(&mut self, key: SessionKey) -> &mut Connection {
+        self.get_mut(key).expect("the caller has seen it in the table")
     }
 
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Connection> {
@@ -179,6 +90,11 @@ impl Table {
 
     pub(crate) fn len(&self) -> usize {
         self.connections.len()
+    }
+
+    /// What waits in all outboxes, counted one by one. Costs O(n).
+    pub(crate) fn count_queued(&self) -> usize {
+        self.iter().map(|(_, connection)| connection.outbox().queued_bytes()).sum()
     }
 
     /// How many ids the index knows.
@@ -200,7 +116,7 @@ impl Table {
     pub(crate) fn find(&self, id: &str) -> Option<SessionKey> {
         let slot = *self.index.find(self.hasher.hash_one(id), |slot| self.id_of(*slot) == id)?;
         let connection = self.connections.get(slot as usize)?;
-        Some(SessionKey::new(slot, connection.generation))
+        Some(SessionKey::new(slot, connection.generation()))
     }
 
     /// The open session of either name.
@@ -213,16 +129,16 @@ impl Table {
         self.get(key)?.open_session().map(|_| key)
     }
 
-    /// Enters a session under its id, which must be free.
-    pub(crate) fn enter(&mut self, key: SessionKey) {
+    /// Inserts a session into the index under its id, which must be free.
+    pub(crate) fn insert_id(&mut self, key: SessionKey) {
         let Self { connections, index, hasher, .. } = self;
         let hash = |slot: u32| hasher.hash_one(id_at(connections, slot));
         let slot = u32::try_from(key.slot()).expect("a key is made of a slot of 32 bits");
         index.insert_unique(hash(slot), slot, |slot| hash(*slot));
     }
 
-    /// Strikes a session out of the index, so that its id is free.
-    pub(crate) fn strike(&mut self, key: SessionKey) {
+    /// Removes a session from the index, so that its id is free.
+    pub(crate) fn remove_id(&mut self, key: SessionKey) {
         let slot = u32::try_from(key.slot()).expect("a key is made of a slot of 32 bits");
         let hash = self.hasher.hash_one(self.id_of(slot));
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
@@ -242,12 +158,12 @@ fn id_at(connections: &Slab<Connection>, slot: u32) -> &str {
 
 fn key_of(slot: usize, connection: &Connection) -> SessionKey {
     // Slots are below RESERVED_SLOT, which `next_key` asserts.
-    SessionKey::new(u32::try_from(slot).unwrap_or(RESERVED_SLOT), connection.generation)
+    SessionKey::new(u32::try_from(slot).unwrap_or(RESERVED_SLOT), connection.generation())
 }
 
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum EventSource {
     /// A connection, which may be gone.
     Connection(SessionKey),
     /// The listener of this number.
@@ -259,7 +175,7 @@ pub(crate) enum Source {
 /// The generation that the waker has in the reserved slot.
 const WAKER: u32 = GENERATION_MASK;
 
-impl Source {
+impl EventSource {
     pub(crate) fn token(self) -> Token {
         let (slot, generation) = match self {
             Self::Connection(key) => (key.slot(), key.generation()),
@@ -292,13 +208,13 @@ mod tests {
     #[test]
     fn a_token_says_what_it_is_about() {
         for source in [
-            Source::Waker,
-            Source::Listener(0),
-            Source::Listener(7),
-            Source::Connection(SessionKey::new(0, 0)),
-            Source::Connection(SessionKey::new(RESERVED_SLOT - 1, GENERATION_MASK)),
+            EventSource::Waker,
+            EventSource::Listener(0),
+            EventSource::Listener(7),
+            EventSource::Connection(SessionKey::new(0, 0)),
+            EventSource::Connection(SessionKey::new(RESERVED_SLOT - 1, GENERATION_MASK)),
         ] {
-            assert_eq!(Source::of(source.token()), source);
+            assert_eq!(EventSource::of(source.token()), source);
         }
     }
 }

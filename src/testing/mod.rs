@@ -12,13 +12,13 @@ use std::time::{Duration, Instant};
 use mio::Token;
 
 use crate::config::Config;
+use crate::connection::ListenerId;
 use crate::error::Result;
 use crate::handle::{self, Handle, Inbox, Shared};
 use crate::handler::Handler;
 use crate::id::SessionKey;
-use crate::session::ListenerId;
 use crate::sessions::Sessions;
-use crate::tick::{READ_BUFFER, Readiness, Tick};
+use crate::tick::{READ_BUFFER, Readiness, Tick, TickInput};
 use crate::transport::population::Population;
 use crate::transport::{ListenUrl, Register, Stream, memory};
 
@@ -123,26 +123,22 @@ impl<H: Handler + 'static> Simulation<H> {
     ) -> io::Result<MemoryPeer> {
         let (socket, peer, watch) = memory::pair();
         self.backlog.push_back((Stream::Memory(Box::new(socket)), remote, watch, listener));
-        self.accept()?;
+        self.accept();
         Ok(peer)
     }
 
-    fn accept(&mut self) -> io::Result<()> {
+    fn accept(&mut self) {
         self.sessions.set_now(self.now);
-        // Nobody is held up where nobody waits.
         while self.sessions.accepts() && !self.backlog.is_empty() {
             if self.sessions.next_accept().is_some() {
                 self.sessions.hold_accepting();
-                return Ok(());
+                return;
             }
-            let Some((transport, remote, watch, listener)) = self.backlog.pop_front() else {
-                break;
-            };
-            let key = self.tick_on(|tick| tick.handle_accepted(transport, remote, listener))?;
+            let Some((stream, remote, watch, listener)) = self.backlog.pop_front() else { break };
+            let key = self.accept_one(stream, remote, listener);
             self.connections.extend(key.map(|key| (key, watch)));
         }
-        self.sessions.forget_hold();
-        Ok(())
+        self.sessions.clear_hold();
     }
 
     /// Runs ticks until no work is left.
@@ -174,26 +170,17 @@ impl<H: Handler + 'static> Simulation<H> {
     ///
     /// # Panics
     ///
-    /// When a socket in memory cannot be accepted, which it always can.
+    /// When an account that the sessions keep differs from what is there.
     pub fn tick(&mut self) {
-        self.accept().expect("nobody refuses a socket in memory");
-        let connections = std::mem::take(&mut self.connections);
+        self.accept();
+        self.sessions.set_now(self.now);
         let is_posted = self.shared.take_wake() || self.posted_left;
-        self.posted_left = self.tick_on_inbox(|tick, inbox| {
-            tick.begin();
-            for (key, watch) in connections.iter().filter(|(_, watch)| watch.has_edges()) {
-                let Edges { readable, writable, until_end } = watch.take_edges();
-                tick.handle_readiness(*key, Readiness { readable, writable, until_end });
-            }
-            let posted_left = is_posted && inbox.perform(tick);
-            tick.handle_timeouts();
-            tick.finish();
-            posted_left
-        });
-        self.connections = connections;
+        let Self { sessions, handler, buffer, inbox, connections, .. } = self;
+        let mut input = MemoryInput { connections, inbox: is_posted.then_some(inbox), left: false };
+        Tick { sessions, handler, buffer }.run(&mut input);
+        self.posted_left = input.left;
         self.connections.retain(|(key, _)| self.sessions.has_connection(*key));
-        self.sessions.audit_addresses();
-        self.sessions.audit_turns();
+        self.sessions.audit();
     }
 
     /// Turns the clock on by `step`, stopping at each deadline on the way, as a loop would.
@@ -267,13 +254,41 @@ impl<H: Handler + 'static> Simulation<H> {
         self.sessions.is_stopped()
     }
 
-    fn tick_on<T>(&mut self, turn: impl FnOnce(&mut Tick<'_, H>) -> T) -> T {
-        self.tick_on_inbox(|tick, _| turn(tick))
+    fn accept_one(
+        &mut self,
+        stream: Stream,
+        remote: SocketAddr,
+        listener: ListenerId,
+    ) -> Option<SessionKey> {
+        self.sessions.set_now(self.now);
+        let Self { sessions, handler, buffer, .. } = self;
+        let accepted = Tick { sessions, handler, buffer }.handle_accepted(stream, remote, listener);
+        accepted.expect("a socket in memory is watched without a system call")
+    }
+}
+
+/// What sockets in memory bring into a tick.
+struct MemoryInput<'a, H> {
+    connections: &'a [(SessionKey, Watch)],
+    /// The queue of posted work, if there may be some.
+    inbox: Option<&'a Inbox<H>>,
+    /// The batch of posted work was full.
+    left: bool,
+}
+
+impl<H: Handler> TickInput<H> for MemoryInput<'_, H> {
+    fn events(&mut self, tick: &mut Tick<'_, H>) {
+        for (key, watch) in self.connections.iter().filter(|(_, watch)| watch.has_edges()) {
+            let Edges { readable, writable, until_end } = watch.take_edges();
+            tick.handle_readiness(*key, Readiness { readable, writable, until_end });
+        }
     }
 
-    fn tick_on_inbox<T>(&mut self, turn: impl FnOnce(&mut Tick<'_, H>, &Inbox<H>) -> T) -> T {
-        self.sessions.set_now(self.now);
-        let Self { sessions, handler, buffer, inbox, .. } = self;
-        turn(&mut Tick { sessions, handler, buffer }, inbox)
+    fn accept(&mut self, _: &mut Tick<'_, H>) {
+        // The simulation accepts before the tick, and whenever a peer connects.
+    }
+
+    fn posted(&mut self, tick: &mut Tick<'_, H>) {
+        self.left = self.inbox.is_some_and(|inbox| inbox.perform(tick));
     }
 }

@@ -4,10 +4,10 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::Simulation;
+use crate::connection::ListenerId;
 use crate::handler::Handler;
 use crate::id::SessionKey;
-use crate::session::ListenerId;
-use crate::tick::Readiness;
+use crate::tick::{Readiness, Tick, TickInput};
 use crate::transport::Stream;
 
 /// What the clients of a population have been sent, all together.
@@ -28,9 +28,9 @@ impl<H: Handler + 'static> Simulation<H> {
     /// [`Config::max_sessions_per_address`](crate::Config::max_sessions_per_address) is reached:
     /// all of a population have one address.
     pub fn add_member(&mut self, listener: ListenerId, hello: &[u8]) -> io::Result<SessionKey> {
-        let transport = Stream::Population(self.population.socket());
+        let stream = Stream::Population(self.population.socket());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let key = self.tick_on(|tick| tick.handle_accepted(transport, remote, listener))?;
+        let key = self.accept_one(stream, remote, listener);
         let key = key.ok_or_else(|| io::Error::other("one address has too many sessions"))?;
         self.member_sends(key, hello);
         Ok(key)
@@ -40,11 +40,9 @@ impl<H: Handler + 'static> Simulation<H> {
     /// read in that tick is lost: at most 256 KiB, and nothing while reads are paused.
     pub fn member_sends(&mut self, key: SessionKey, bytes: &[u8]) {
         self.population.say(bytes);
-        self.tick_on(|tick| {
-            tick.begin();
-            tick.handle_readiness(key, Readiness { readable: true, ..Readiness::default() });
-            tick.finish();
-        });
+        self.sessions.set_now(self.now);
+        let Self { sessions, handler, buffer, .. } = self;
+        Tick { sessions, handler, buffer }.run(&mut ReadableMember(key));
         self.population.say(&[]);
     }
 
@@ -54,4 +52,17 @@ impl<H: Handler + 'static> Simulation<H> {
         let (writes, bytes) = self.population.heard();
         PopulationTraffic { writes, bytes }
     }
+}
+
+/// A member of the population that has something to read.
+struct ReadableMember(SessionKey);
+
+impl<H: Handler> TickInput<H> for ReadableMember {
+    fn events(&mut self, tick: &mut Tick<'_, H>) {
+        tick.handle_readiness(self.0, Readiness { readable: true, ..Readiness::default() });
+    }
+
+    fn accept(&mut self, _: &mut Tick<'_, H>) {}
+
+    fn posted(&mut self, _: &mut Tick<'_, H>) {}
 }

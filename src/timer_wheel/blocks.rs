@@ -127,23 +127,6 @@ impl Blocks {
         Some(batch)
     }
 
-    /// The members, in order.
-    pub(super) fn iter(&self, queue: &Queue) -> impl Iterator<Item = u32> {
-        let (mut block, mut offset, Queue { tail, end, .. }) = (queue.head, queue.first, *queue);
-        std::iter::from_fn(move || {
-            if block == NIL || (block == tail && offset == end) {
-                return None;
-            }
-            let Block { members, next, .. } = &self.blocks[block as usize];
-            let member = members[usize::from(offset)];
-            offset += 1;
-            if offset == MEMBERS && block != tail {
-                (block, offset) = (*next, 0);
-            }
-            Some(member)
-        })
-    }
-
     /// Gives the queue a block more.
     #[inline(never)]
     fn grow(&mut self, queue: &mut Queue) {
@@ -197,6 +180,26 @@ impl Blocks {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+
+    impl Blocks {
+        /// The members, in order.
+        fn iter(&self, queue: &Queue) -> impl Iterator<Item = u32> {
+            let (mut block, mut offset, Queue { tail, end, .. }) =
+                (queue.head, queue.first, *queue);
+            std::iter::from_fn(move || {
+                if block == NIL || (block == tail && offset == end) {
+                    return None;
+                }
+                let Block { members, next, .. } = &self.blocks[block as usize];
+                let member = members[usize::from(offset)];
+                offset += 1;
+                if offset == MEMBERS && block != tail {
+                    (block, offset) = (*next, 0);
+                }
+                Some(member)
+            })
+        }
+    }
 
     use proptest::prelude::*;
     use proptest::sample::Index;

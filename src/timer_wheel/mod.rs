@@ -196,15 +196,6 @@ impl<K: Copy> TimerWheel<K> {
         }
     }
 
-    /// The keys whose deadline is that of the last one that [`pop_expired`](Self::pop_expired)
-    /// returned: it returns them next, in this order, if nothing is scheduled before. Whoever has
-    /// much to look up for each may begin with all of them.
-    pub(crate) fn expiring(&self) -> impl Iterator<Item = K> {
-        let current = self.slots.current(self.elapsed);
-        let indices = current.into_iter().flat_map(|slot| self.slots.entries(slot));
-        indices.map(|index| self.entries[index as usize].key)
-    }
-
     /// How many entries there are, with a deadline or without.
     #[must_use]
     pub fn len(&self) -> usize {

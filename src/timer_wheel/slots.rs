@@ -152,11 +152,6 @@ impl Slots {
         (self.levels.first()?.occupied & 1 << id.index != 0).then_some(id)
     }
 
-    /// The entries of a slot, in the order in which [`Slots::pop`] takes them out.
-    pub(super) fn entries(&self, id: SlotId) -> impl Iterator<Item = u32> {
-        self.blocks.iter(&self.levels[usize::from(id.level)].slots[usize::from(id.index)].queue)
-    }
-
     /// The slot with the earliest deadline, or minimum, and what that is.
     #[inline]
     pub(super) fn earliest(&self, elapsed: u64) -> Option<(u64, SlotId)> {

@@ -12,6 +12,9 @@ use super::{Read, Write};
 /// the next edge is armed by it. Windows rearms only when an operation would block.
 const SHORT_MEANS_DONE: bool = cfg!(unix);
 
+/// How many keepalive probes may go unanswered, over the time between interval and timeout.
+const KEEPALIVE_PROBES: u32 = 3;
+
 /// When the kernel tests whether a silent peer is alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keepalive {
@@ -21,6 +24,23 @@ pub(crate) struct Keepalive {
     pub(crate) interval: Duration,
     /// How many unanswered probes end the connection.
     pub(crate) probes: u32,
+}
+
+impl Keepalive {
+    /// The probes that correspond to a heartbeat; `None` if it is off.
+    pub(crate) fn for_heartbeat(interval: Duration, timeout: Duration) -> Option<Self> {
+        if interval.is_zero() {
+            return None;
+        }
+        let rest = if timeout.is_zero() { interval } else { timeout.saturating_sub(interval) };
+        // The kernel counts in whole seconds, and Linux takes at most 32,767 of them.
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(32_767));
+        Some(Self {
+            idle: interval.clamp(least, most),
+            interval: (rest / KEEPALIVE_PROBES).clamp(least, most),
+            probes: KEEPALIVE_PROBES,
+        })
+    }
 }
 
 #[inline]

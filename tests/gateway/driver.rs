@@ -255,7 +255,7 @@ fn the_counters_are_told_when_asked_for() {
         json!({"active": 1, "inactive": 0, "closing": 0, "websocket": 0, "raw": 1})
     );
     assert_eq!(stats["accepted"], 3);
-    assert_eq!(stats["failed_handshakes"], json!({"refused_by_host": 1}));
+    assert_eq!(stats["failed_handshakes"], json!({"refused_by_application": 1}));
     assert_eq!(stats["received"], json!({"messages": 1, "bytes": 5}));
     assert_eq!(stats["disconnects"]["client_closed"], 1);
 }

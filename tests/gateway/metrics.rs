@@ -180,8 +180,12 @@ fn the_figures_tell_who_never_became_a_session() {
         std::io::copy(&mut stream, &mut std::io::sink()).expect("an answer and the end");
     }
     let figures = Figures::scrape(&gateway);
-    let reasons =
-        [("duplicate_id", 2), ("not_http", 1), ("refused_by_host", 1), ("upgrade_required", 1)];
+    let reasons = [
+        ("duplicate_id", 2),
+        ("not_http", 1),
+        ("refused_by_application", 1),
+        ("upgrade_required", 1),
+    ];
     assert_eq!(figures.by_label("handshake_failures_total"), reasons);
     assert_eq!((figures.of("accepted_total"), figures.of("connects_total")), (6, 1));
 }

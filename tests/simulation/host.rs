@@ -4,7 +4,7 @@
 use fastrand::Rng;
 use majordomo::{
     Admission, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler, Message,
-    Request, Session, SessionId, Sessions, State, Ticket,
+    Session, SessionId, Sessions, State, Ticket,
 };
 
 use crate::client::{Client, End, Phase, Request, Said};
@@ -245,7 +245,11 @@ impl Client {
 }
 
 impl Handler for Host {
-    fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
+    fn on_request(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &majordomo::Request<'_>,
+    ) -> Decision {
         self.called();
         let number = number_at(request.remote_addr());
         trace!(self, "on_request of client {number}");

@@ -3,7 +3,7 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::decoder::check_len;
+use super::check_len;
 use crate::codec::event::{CodecError, Event};
 use crate::codec::framing::{CustomFraming, FrameProgress};
 use crate::codec::input::take_front;
@@ -88,7 +88,7 @@ impl CustomDecoder {
 mod tests {
     use super::*;
     use crate::codec::framing::FramingDecoder;
-    use crate::codec::framing::decoder::testing::{read, text};
+    use crate::codec::framing::testing::{read, text};
     use crate::codec::{FrameSpan, Framing, PayloadKind};
     use crate::message::Message;
     use CodecError::{InvalidUtf8, MessageTooBig, Protocol};

@@ -124,9 +124,9 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::codec::framing::DecoderState;
     use crate::codec::framing::FramingDecoder;
-    use crate::codec::framing::decoder::DecoderState;
-    use crate::codec::framing::decoder::testing::{binary, framed, read};
+    use crate::codec::framing::testing::{binary, framed, read};
     use CodecError::{MessageTooBig, Protocol};
 
     fn memory(framed: &FramingDecoder) -> usize {

@@ -2,7 +2,7 @@
 
 use std::mem;
 
-use super::decoder::check_len;
+use super::check_len;
 use crate::codec::event::{CodecError, Event};
 use crate::codec::input::take_front;
 use crate::message::{Message, OwnedMessage};
@@ -65,8 +65,8 @@ fn without_cr(line: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::framing::decoder::DecoderState;
-    use crate::codec::framing::decoder::testing::{binary, framed, read, text};
+    use crate::codec::framing::DecoderState;
+    use crate::codec::framing::testing::{binary, framed, read, text};
     use CodecError::MessageTooBig;
 
     #[test]

@@ -1,312 +1,138 @@
-//! How messages are told apart on a raw TCP stream, and how they are put onto it.
+//! The receiving state of a raw TCP session: a stream cut into messages by its framing.
 
 mod custom;
-mod decoder;
+mod format;
 mod length;
 mod lines;
 
-use std::fmt;
-use std::ops::Range;
-use std::sync::Arc;
+use self::custom::CustomDecoder;
+use self::length::LengthDecoder;
+use self::lines::LinesDecoder;
+use crate::codec::event::{CodecError, Event};
 
-pub use self::decoder::FramingDecoder;
-use crate::codec::event::{CodecError, PayloadKind};
-use crate::codec::frame::{Frame, FrameHead};
-use crate::message::Message;
-use ByteOrder::{Big, Little};
-use PrefixWidth::{U8, U16, U32, U64};
+pub use self::format::{ByteOrder, CustomFraming, FrameProgress, FrameSpan, Framing, PrefixWidth};
 
-/// A framing of raw TCP.
-#[derive(Clone, Debug)]
-pub enum Framing {
-    /// A line for each message, ended by a line feed. A carriage return before it is removed.
-    /// A line of UTF-8 is text, any other binary.
-    ///
-    /// A message with a line feed in it is refused; so is one that ends in a carriage return,
-    /// which the receiver would take for a part of the line's end.
-    Lines,
-    /// A length before each message, which is binary.
-    LengthPrefix {
-        /// The length's own size.
-        width: PrefixWidth,
-        /// The order of the length's bytes.
-        order: ByteOrder,
-    },
-    /// A fixed header of four bytes before each message, which is binary: a start byte, a 16-bit
-    /// big-endian length, an end byte.
-    Header {
-        /// The header's first byte.
-        start: u8,
-        /// The header's last byte.
-        end: u8,
-    },
-    /// A framing of the host's own. It equals only its own clones.
-    Custom(Arc<dyn CustomFraming>),
+/// The receiving state of one raw TCP session.
+#[derive(Debug)]
+pub struct FramingDecoder {
+    framing: Framing,
+    state: DecoderState,
 }
 
-/// How many bytes a length prefix has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrefixWidth {
-    /// One: messages of up to 255 bytes.
-    U8,
-    /// Two: messages of up to 65,535 bytes.
-    U16,
-    /// Four: messages of up to 4 GiB less one byte.
-    U32,
-    /// Eight.
-    U64,
+/// What the framing remembers of a frame that is not complete.
+#[derive(Debug)]
+enum DecoderState {
+    /// Lines.
+    Lines(LinesDecoder),
+    /// A length, and as many bytes.
+    Length(LengthDecoder),
+    /// What the host's own framing leaves.
+    Custom(CustomDecoder),
 }
 
-impl PrefixWidth {
-    /// The width in bytes.
+impl FramingDecoder {
+    /// Takes messages of up to `max_message_size` bytes.
     #[must_use]
-    pub fn bytes(self) -> usize {
-        match self {
-            U8 => 1,
-            U16 => 2,
-            U32 => 4,
-            U64 => 8,
+    pub fn new(framing: Framing, max_message_size: usize) -> Self {
+        let max = max_message_size;
+        let state = match &framing {
+            Framing::Lines => DecoderState::Lines(LinesDecoder::new(max)),
+            Framing::LengthPrefix { width, order } => {
+                DecoderState::Length(LengthDecoder::new(None, *width, *order, None, max))
+            }
+            Framing::Header { start, end } => {
+                let (width, order) = (PrefixWidth::U16, ByteOrder::Big);
+                DecoderState::Length(LengthDecoder::new(
+                    Some(*start),
+                    width,
+                    order,
+                    Some(*end),
+                    max,
+                ))
+            }
+            Framing::Custom(custom) => {
+                DecoderState::Custom(CustomDecoder::new(custom.clone(), max))
+            }
+        };
+        Self { framing, state }
+    }
+
+    /// The framing.
+    #[must_use]
+    pub fn framing(&self) -> &Framing {
+        &self.framing
+    }
+
+    /// Takes bytes off the front of `input`: see [`Codec::decode`](super::Codec::decode).
+    ///
+    /// # Errors
+    ///
+    /// What the peer did wrong.
+    #[inline]
+    pub fn decode<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, CodecError> {
+        match &mut self.state {
+            DecoderState::Lines(lines) => lines.decode(input),
+            DecoderState::Length(length) => length.decode(input),
+            DecoderState::Custom(custom) => custom.decode(input),
+        }
+    }
+
+    /// Whether no frame is unfinished.
+    #[must_use]
+    pub fn is_at_boundary(&self) -> bool {
+        match &self.state {
+            DecoderState::Lines(lines) => lines.is_empty(),
+            DecoderState::Length(length) => length.is_empty(),
+            DecoderState::Custom(custom) => custom.is_empty(),
         }
     }
 }
 
-/// In which order the bytes of a length stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ByteOrder {
-    /// The most significant first: network byte order.
-    Big,
-    /// The least significant first.
-    Little,
+/// Checks a payload's length against the limit.
+fn check_len(len: usize, max: usize) -> Result<(), CodecError> {
+    if len > max { Err(CodecError::MessageTooBig { max }) } else { Ok(()) }
 }
-
-/// A framing of the host's own.
-///
-/// It keeps no state between calls: [`decode`](Self::decode) is a function of the bytes that have
-/// arrived since the last frame ended, so one value serves all sessions.
-pub trait CustomFraming: fmt::Debug + Send + Sync {
-    /// Looks for one frame at the front of `input`.
-    ///
-    /// `seen` bytes of the input were there in an earlier call, which found it incomplete: a
-    /// search for a delimiter need not begin before them. The input is never longer than the limit
-    /// for messages and [`max_overhead`](Self::max_overhead) together and one byte: with that, a
-    /// frame that is still incomplete is too big. Answers that make no sense (a payload
-    /// out of the range of what is consumed, nothing consumed, more consumed than there is) end
-    /// the session as [`CodecError::Protocol`].
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with the bytes, as soon as it can be known. The limit for messages is
-    /// checked by the caller.
-    fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError>;
-
-    /// Appends `message` as a frame to `frame`, which is empty. A frame has at least one byte.
-    ///
-    /// # Errors
-    ///
-    /// Why this framing cannot carry the message.
-    fn encode(&self, message: Message<'_>, frame: &mut Vec<u8>) -> Result<(), &'static str>;
-
-    /// The most bytes, 1024 by default, that a frame has beside its payload. What is incomplete
-    /// and larger than this and the limit for messages together is too big.
-    fn max_overhead(&self) -> usize {
-        1024
-    }
-}
-
-/// How far a [`CustomFraming`] came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FrameProgress {
-    /// The frame does not end within the input.
-    Incomplete,
-    /// A frame is complete.
-    Frame(FrameSpan),
-}
-
-/// A frame at the front of the bytes that a [`CustomFraming`] looked at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FrameSpan {
-    /// Where its payload stands.
-    pub payload: Range<usize>,
-    /// Whether it is text, which must then be UTF-8.
-    pub kind: PayloadKind,
-    /// The length of the whole frame.
-    pub consumed: usize,
-}
-
-impl FrameSpan {
-    /// Whether this can be a frame at the front of so many bytes.
-    pub(super) fn is_within(&self, len: usize) -> bool {
-        let Range { start, end } = self.payload;
-        self.consumed > 0 && start <= end && end <= self.consumed && self.consumed <= len
-    }
-}
-
-/// What `header` stands for: `$ len len #`.
-const NAMED_HEADER: Framing = Framing::Header { start: b'$', end: b'#' };
-
-/// The framings that a URL can name.
-const NAMED: [(&str, Framing); 9] = [
-    ("lines", Framing::Lines),
-    ("u8", Framing::LengthPrefix { width: U8, order: Big }),
-    ("u16", Framing::LengthPrefix { width: U16, order: Big }),
-    ("u32", Framing::LengthPrefix { width: U32, order: Big }),
-    ("u64", Framing::LengthPrefix { width: U64, order: Big }),
-    ("u16le", Framing::LengthPrefix { width: U16, order: Little }),
-    ("u32le", Framing::LengthPrefix { width: U32, order: Little }),
-    ("u64le", Framing::LengthPrefix { width: U64, order: Little }),
-    ("header", NAMED_HEADER),
-];
-
-impl Framing {
-    /// The names that [`Framing::from_name`] knows.
-    pub fn names() -> impl Iterator<Item = &'static str> {
-        NAMED.into_iter().map(|(name, _)| name)
-    }
-
-    /// The framing that a name stands for.
-    ///
-    /// `lines`; `u8`, `u16`, `u32`, `u64` for length prefixes in network byte order; `u16le`,
-    /// `u32le`, `u64le` for little-endian ones; `header` for a fixed header of `$`, 16-bit length, `#`.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        NAMED.into_iter().find(|(known, _)| *known == name).map(|(_, framing)| framing)
-    }
-
-    /// The name for [`Framing::from_name`]; none for a framing that it cannot name.
-    #[must_use]
-    pub fn name(&self) -> Option<&'static str> {
-        NAMED.iter().find(|(_, framing)| framing == self).map(|(name, _)| *name)
-    }
-
-    /// Wraps a message.
-    ///
-    /// # Errors
-    ///
-    /// Why this framing cannot carry it.
-    pub(super) fn encode<'m>(&self, message: Message<'m>) -> Result<Frame<'m>, &'static str> {
-        let payload = message.as_bytes();
-        match self {
-            Self::Lines => {
-                if memchr::memchr(b'\n', payload).is_some() {
-                    return Err("a line cannot hold a line feed");
-                }
-                if payload.ends_with(b"\r") {
-                    return Err("a carriage return at the end of a line would be lost");
-                }
-                Ok(Frame::new(FrameHead::default(), payload, Some(b'\n')))
-            }
-            Self::LengthPrefix { width, order } => {
-                let head = prefix(*width, *order, payload.len()).ok_or(TOO_LONG)?;
-                Ok(Frame::new(head, payload, None))
-            }
-            Self::Header { start, end } => {
-                let len = u16::try_from(payload.len()).map_err(|_| TOO_LONG)?;
-                let [high, low] = len.to_be_bytes();
-                let head = FrameHead::join([*start, high], [low, *end]);
-                Ok(Frame::new(head, payload, None))
-            }
-            Self::Custom(custom) => {
-                let mut frame = Vec::new();
-                custom.encode(message, &mut frame)?;
-                if frame.is_empty() {
-                    return Err("the framing wrote nothing for it");
-                }
-                Ok(Frame::from_frame(frame, payload.len()))
-            }
-        }
-    }
-}
-
-const TOO_LONG: &str = "the message is longer than the length before it can say";
-
-/// A length as a prefix, unless it does not fit.
-fn prefix(width: PrefixWidth, order: ByteOrder, len: usize) -> Option<FrameHead> {
-    macro_rules! bytes {
-        ($Int:ty) => {{
-            let len = <$Int>::try_from(len).ok()?;
-            FrameHead::join([], if order == Big { len.to_be_bytes() } else { len.to_le_bytes() })
-        }};
-    }
-    Some(match width {
-        U8 => bytes!(u8),
-        U16 => bytes!(u16),
-        U32 => bytes!(u32),
-        U64 => bytes!(u64),
-    })
-}
-
-impl PartialEq for Framing {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Lines, Self::Lines) => true,
-            (
-                Self::LengthPrefix { width, order },
-                Self::LengthPrefix { width: other_width, order: other_order },
-            ) => width == other_width && (order == other_order || *width == U8),
-            (Self::Header { start, end }, Self::Header { start: other_start, end: other_end }) => {
-                (start, end) == (other_start, other_end)
-            }
-            (Self::Custom(custom), Self::Custom(other)) => Arc::ptr_eq(custom, other),
-            _ => false,
-        }
-    }
-}
-
-impl Eq for Framing {}
 
 #[cfg(test)]
-mod tests {
+mod testing {
     use super::*;
+    use crate::message::OwnedMessage;
 
-    fn encode(name: &str, payload: &[u8]) -> Result<Vec<u8>, &'static str> {
-        let framing = Framing::from_name(name).unwrap();
-        let frame = framing.encode(Message::Binary(payload))?;
-        let bytes = frame.parts().concat();
-        assert_eq!((frame.len(), frame.payload_len()), (bytes.len(), payload.len()));
-        Ok(bytes)
+    pub(super) fn framed(name: &str, max: usize) -> FramingDecoder {
+        FramingDecoder::new(Framing::from_name(name).unwrap(), max)
     }
 
-    #[test]
-    fn each_name_names_one_framing() {
-        for (name, framing) in NAMED {
-            assert_eq!(Framing::from_name(name), Some(framing.clone()));
-            assert_eq!(framing.name(), Some(name));
-            assert_eq!(NAMED.iter().filter(|(_, other)| *other == framing).count(), 1);
+    /// Feeds the chunks; gives the messages up to the error, if one comes.
+    pub(super) fn read(
+        framed: &mut FramingDecoder,
+        chunks: &[&[u8]],
+    ) -> (Vec<OwnedMessage>, Result<(), CodecError>) {
+        let mut messages = Vec::new();
+        for chunk in chunks {
+            let mut chunk = chunk.to_vec();
+            let mut input = &mut chunk[..];
+            loop {
+                match framed.decode(&mut input) {
+                    Ok(Some(Event::Message(message))) => messages.push(message.to_owned()),
+                    Ok(Some(Event::Assembled(message))) => messages.push(message),
+                    Ok(Some(other)) => panic!("{other:?}"),
+                    Ok(None) => break,
+                    Err(error) => return (messages, Err(error)),
+                }
+            }
+            assert!(input.is_empty());
         }
-        assert_eq!(Framing::from_name("u24"), None);
-        assert_eq!(Framing::Header { start: b'<', end: b'>' }.name(), None);
+        (messages, Ok(()))
     }
 
-    #[test]
-    fn each_framing_wraps_as_it_says() {
-        let framed: [(_, &[u8]); 9] = [
-            ("lines", b"hi\n"),
-            ("u8", b"\x02hi"),
-            ("u16", b"\0\x02hi"),
-            ("u32", b"\0\0\0\x02hi"),
-            ("u64", b"\0\0\0\0\0\0\0\x02hi"),
-            ("u16le", b"\x02\0hi"),
-            ("u32le", b"\x02\0\0\0hi"),
-            ("u64le", b"\x02\0\0\0\0\0\0\0hi"),
-            ("header", b"$\0\x02#hi"),
-        ];
-        for (name, frame) in framed {
-            assert_eq!(encode(name, b"hi").as_deref(), Ok(frame), "{name}");
-        }
+    pub(super) fn text(text: &str) -> OwnedMessage {
+        OwnedMessage::from(text)
     }
 
-    #[test]
-    fn what_a_framing_cannot_carry_is_refused() {
-        assert!(encode("lines", b"a\nb").is_err());
-        assert!(encode("lines", b"\n").is_err());
-        assert!(encode("lines", b"a\r").is_err());
-        assert!(encode("lines", b"a\rb").is_ok());
-        assert!(encode("u8", &[0; 255]).is_ok());
-        assert!(encode("u8", &[0; 256]).is_err());
-        for name in ["u16", "u16le", "header"] {
-            assert!(encode(name, &vec![0; 65535]).is_ok());
-            assert!(encode(name, &vec![0; 65536]).is_err());
-        }
-        assert!(encode("u32", &vec![0; 65536]).is_ok());
+    pub(super) fn binary(bytes: &[u8]) -> OwnedMessage {
+        OwnedMessage::from(bytes)
     }
 }

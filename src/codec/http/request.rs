@@ -368,7 +368,7 @@ fn is_authority(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&b))
 }
 
-/// "A server MUST respond with a 400 (Bad RequestHead) status code to any HTTP/1.1 request message that
+/// "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that
 /// lacks a Host header field and to any request message that contains more than one Host header
 /// field line or a Host header field with an invalid field value" (RFC 9112, section 3.2).
 fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), RequestError> {

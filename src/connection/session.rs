@@ -1,8 +1,5 @@
-//! What is known about one session. Pure state: knows no socket, and reads no clock.
-
-mod admission;
-mod disconnect;
-mod heartbeat;
+//! One session: its state, its counters and the data attached to it. Knows no socket and reads no
+//! clock.
 
 use std::any::Any;
 use std::net::SocketAddr;
@@ -11,15 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use crate::close::{Cause, Initiator, Traffic};
+use super::{Awaits, Ending};
+use crate::close::Traffic;
 use crate::codec::Codec;
 use crate::id::SessionId;
 use crate::outbox::Outbox;
-
-pub use admission::{Admission, Decision};
-pub use disconnect::Disconnect;
-pub(crate) use disconnect::{Awaits, Ending, Socket};
-pub(crate) use heartbeat::Due;
 
 /// What kind of life a session leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -63,14 +56,14 @@ pub struct ListenerId(pub(crate) u16);
 pub struct Session {
     pub(crate) outbox: Outbox,
     sent: Traffic,
-    ending: Option<Box<Ending>>,
+    pub(super) ending: Option<Box<Ending>>,
     pub(crate) codec: Codec,
     connected: Instant,
     /// Times after `connected`, in nanoseconds: half the size of an `Instant`.
-    last_active: u64,
-    pinged: Option<NonZeroU64>,
-    last_message: u64,
-    inactive: bool,
+    pub(super) last_active: u64,
+    pub(super) pinged: Option<NonZeroU64>,
+    pub(super) last_message: u64,
+    pub(super) inactive: bool,
     listener: Option<ListenerId>,
     received: Traffic,
     dropped: u64,
@@ -90,7 +83,9 @@ struct Extras {
     headers: Vec<(Box<str>, Box<[u8]>)>,
     /// Since when its own reads are paused, or were when all are.
     paused: Option<Instant>,
-    /// What was read before it was a session, or before it may be heard.
+    /// When its rate delay ends.
+    delayed_until: Option<Instant>,
+    /// What was read and is not decoded yet.
     unread: Vec<u8>,
 }
 
@@ -262,7 +257,7 @@ impl Session {
     }
 }
 
-/// What the table does to a session.
+/// For the modules around it.
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
         self.ending.is_none()
@@ -295,8 +290,8 @@ impl Session {
         }
     }
 
-    /// Takes over what the host said when it admitted the session.
-    pub(crate) fn set_host_data(
+    /// Attaches what the application gave when it admitted the session.
+    pub(crate) fn set_application_data(
         &mut self,
         metadata: Option<Map<String, Value>>,
         data: Option<Box<dyn Any + Send>>,
@@ -308,7 +303,7 @@ impl Session {
         }
     }
 
-    /// Keeps bytes that were read before it could hear them, until the loop gets to it.
+    /// Keeps bytes that were read and are to be decoded later.
     pub(crate) fn set_unread(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.extras.get_or_insert_default().unread = bytes;
@@ -322,18 +317,43 @@ impl Session {
         (!unread.is_empty()).then(|| std::mem::take(unread))
     }
 
-    /// Notes since when its reads are paused; an earlier note stands.
+    /// Records since when its reads are paused. An earlier record stands.
     pub(crate) fn record_pause(&mut self, since: Instant) {
         let paused = &mut self.extras.get_or_insert_default().paused;
         *paused = Some(paused.map_or(since, |earlier| earlier.min(since)));
     }
 
-    /// Takes back that note.
+    /// Takes that record.
     pub(crate) fn take_pause(&mut self) -> Option<Instant> {
         self.extras.as_mut()?.paused.take()
     }
 
-    /// Counts a message. It came with the bytes of which [`Session::record_life`] was told.
+    /// Delays its reads until then, from `now` on.
+    pub(crate) fn record_delay(&mut self, now: Instant, until: Instant) {
+        self.record_pause(now);
+        self.extras.get_or_insert_default().delayed_until = Some(until);
+    }
+
+    /// When its rate delay ends, if it has one.
+    pub(crate) fn delayed_until(&self) -> Option<Instant> {
+        self.extras.as_ref()?.delayed_until
+    }
+
+    /// Whether bytes of it were read and are not decoded yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| !extras.unread.is_empty())
+    }
+
+    /// Whether its input is still decoded: it is open, or its close frame is awaited.
+    #[inline]
+    pub(crate) fn is_read(&self) -> bool {
+        match self.ending() {
+            None => true,
+            Some(ending) => matches!(ending.awaits, Awaits::PeerClose(_)),
+        }
+    }
+
+    /// Counts a message. It came with the bytes that [`Session::record_activity`] was called for.
     #[inline]
     pub(crate) fn record_message(&mut self, payload: usize) {
         self.received.messages += 1;
@@ -356,22 +376,11 @@ impl Session {
     pub(crate) fn since_connected(&self, now: Instant) -> u64 {
         nanos(now.saturating_duration_since(self.connected))
     }
-
-    pub(crate) fn into_disconnect(mut self, now: Instant) -> Disconnect {
-        // The ending stays with the session, whose state it is.
-        let ending = self
-            .ending
-            .get_or_insert_with(|| Ending::new(Cause::IoError, Initiator::Network).into());
-        let (cause, code, initiator) = (ending.cause, ending.code, ending.initiator);
-        let reason = std::mem::take(&mut ending.reason);
-        let duration = now.saturating_duration_since(self.connected);
-        Disconnect { session: self, cause, code, reason, initiator, duration }
-    }
 }
 
-/// A duration in nanoseconds: 584 years fit, and what is longer never ends.
+/// A duration in nanoseconds. It saturates at 584 years.
 #[inline]
-fn nanos(duration: Duration) -> u64 {
+pub(super) fn nanos(duration: Duration) -> u64 {
     let seconds = duration.as_secs().saturating_mul(1_000_000_000);
     seconds.saturating_add(duration.subsec_nanos().into())
 }

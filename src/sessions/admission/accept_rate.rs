@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-use super::Sessions;
-
 /// How often, and for how long, connections were kept waiting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Holds {
     /// How often.
     pub times: u64,
-    /// For how long in all, each time since the last connection before them was accepted. As JSON in whole milliseconds, under the name `duration_ms`.
+    /// For how long in all, each time since the connection before them was accepted. As JSON in
+    /// whole milliseconds, under the name `duration_ms`.
     #[serde(rename = "duration_ms", serialize_with = "whole_milliseconds")]
     pub duration: Duration,
 }
@@ -53,8 +52,8 @@ impl AcceptRate {
         Self { pace, held: None, holds: Holds::default() }
     }
 
-    /// When the next token is there; none if one is there now.
-    fn next(&self, now: Instant) -> Option<Instant> {
+    /// When the next token is there; `None` if one is there now.
+    pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let pace = self.pace.as_ref()?;
         // A clock that cannot count back as far has counted no token yet.
         pace.full_at.checked_sub(pace.slack).filter(|next| *next > now)
@@ -70,24 +69,15 @@ impl AcceptRate {
             self.holds.duration += now.saturating_duration_since(since);
         }
     }
-}
 
-/// What whoever accepts asks.
-impl Sessions {
-    /// When the next connection may be accepted, if not now.
-    pub(crate) fn next_accept(&self) -> Option<Instant> {
-        self.accept_rate.next(self.now)
+    /// Records that connections may be waiting, and that none may be accepted now.
+    pub(super) fn hold(&mut self, now: Instant) {
+        self.held.get_or_insert(now);
     }
 
-    /// Notes that connections may be waiting, and that none may be accepted now.
-    pub(crate) fn hold_accepting(&mut self) {
-        let now = self.now;
-        self.accept_rate.held.get_or_insert(now);
-    }
-
-    /// Notes that none waits, or that another reason keeps them waiting.
-    pub(crate) fn forget_hold(&mut self) {
-        self.accept_rate.held = None;
+    /// Records that none waits, or that another reason keeps them waiting.
+    pub(super) fn clear_hold(&mut self) {
+        self.held = None;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a host decides about a request.
+//! What the application decides about a request.
 
 use std::any::Any;
 use std::fmt;

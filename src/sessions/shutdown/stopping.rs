@@ -121,68 +121,34 @@ impl Phase {
     }
 }
 
-/// How far stopping has come.
-#[derive(Clone, Debug)]
-pub(super) enum Life {
-    Running,
-    Stopping(Stopping),
-    Stopped,
-}
-
-impl Life {
-    pub(super) fn phase(&self) -> Phase {
-        match self {
-            Self::Running => Phase::Running,
-            Self::Stopping(stopping) if stopping.drain.is_some() => Phase::Draining,
-            Self::Stopping(_) => Phase::Closing,
-            Self::Stopped => Phase::Stopped,
-        }
-    }
-
-    /// What goes on, while the manager stops.
-    pub(super) fn stopping(&self) -> Option<&Stopping> {
-        match self {
-            Self::Stopping(stopping) => Some(stopping),
-            Self::Running | Self::Stopped => None,
-        }
-    }
-
-    /// When an open session is told to go, if it is one of those that wait for their turn.
-    pub(super) fn turn(&self, key: SessionKey) -> Option<Instant> {
-        let stopping = self.stopping()?;
-        let window = stopping.drain?;
-        Some(window.turn(stopping.share(key)))
-    }
-}
-
 /// A stop that goes on.
 #[derive(Clone, Debug)]
 pub(super) struct Stopping {
     /// The window, while there are sessions that wait for their turn.
-    drain: Option<Window>,
+    pub(super) drain: Option<DrainWindow>,
     /// What the window was, for those who are asked to come back later.
     spread: Duration,
     seed: u64,
     grace: Duration,
-    farewell: CloseReason,
+    reason: CloseReason,
     deadline: Instant,
 }
 
 impl Stopping {
     /// A stop that begins now.
     pub(super) fn new(options: StopOptions, now: Instant) -> Self {
-        let StopOptions { grace, drain_window, close: farewell, seed } = options;
+        let StopOptions { grace, drain_window, close: reason, seed } = options;
         // A host may well say `Duration::MAX`, which no clock can count up to.
         let [grace, spread] = [grace, drain_window].map(|time| time.min(Config::MAX_TIMEOUT));
         // Without random bytes the turns are spread as evenly, if foreseeably.
         let seed = seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         let until = now + spread;
-        let drain = (!spread.is_zero()).then_some(Window { from: now, until });
-        Self { drain, spread, seed, grace, farewell, deadline: until + grace }
+        let drain = (!spread.is_zero()).then_some(DrainWindow { from: now, until });
+        Self { drain, spread, seed, grace, reason, deadline: until + grace }
     }
 
-    /// Somebody is in a greater hurry: nothing comes later by that.
-    pub(super) fn hurry(&mut self, options: &StopOptions, now: Instant) {
+    /// Shortens what is left. Nothing comes later by that.
+    pub(super) fn shorten_to(&mut self, options: &StopOptions, now: Instant) {
         self.grace = self.grace.min(options.grace);
         let mut rest = Duration::ZERO;
         if let Some(window) = &mut self.drain {
@@ -195,8 +161,8 @@ impl Stopping {
         self.deadline = self.deadline.min(now + rest + self.grace);
     }
 
-    /// Nobody waits for a turn any more: from here on it is a stop without a window. Says whether
-    /// it had one.
+    /// No session waits for its moment any more: from here on it is a stop without a window. Says
+    /// whether it had one.
     pub(super) fn end_drain(&mut self, now: Instant) -> bool {
         let had = self.drain.take().is_some();
         if had {
@@ -205,9 +171,9 @@ impl Stopping {
         had
     }
 
-    /// What close frames say.
-    pub(super) fn farewell(&self) -> &CloseReason {
-        &self.farewell
+    /// What close frames carry.
+    pub(super) fn reason(&self) -> &CloseReason {
+        &self.reason
     }
 
     /// When it is over at the latest.
@@ -224,7 +190,7 @@ impl Stopping {
     /// told to go any more, or, where this is a restart, once this server is gone. They as well
     /// are spread over a window, so that they do not return together.
     pub(super) fn retry_after(&self, key: SessionKey, now: Instant) -> u64 {
-        let restarts = self.farewell.code() == CloseCode::SERVICE_RESTART;
+        let restarts = self.reason.code() == CloseCode::SERVICE_RESTART;
         let told = self.drain.map_or(now, |window| window.until);
         let back = if restarts { self.deadline } else { told };
         let wait = back.saturating_duration_since(now) + part(self.spread, self.share(key));
@@ -234,7 +200,7 @@ impl Stopping {
 
     /// Which part of a window lies before a connection's moment, in parts of 2^64. Drawn from its
     /// key, so that nothing has to be kept for it.
-    fn share(&self, key: SessionKey) -> u64 {
+    pub(super) fn share(&self, key: SessionKey) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.seed, key).hash(&mut hasher);
         hasher.finish()
@@ -243,13 +209,13 @@ impl Stopping {
 
 /// The time over which sessions are told. Its beginning moves when it is shortened.
 #[derive(Clone, Copy, Debug)]
-struct Window {
+pub(super) struct DrainWindow {
     from: Instant,
     until: Instant,
 }
 
-impl Window {
-    fn turn(self, share: u64) -> Instant {
+impl DrainWindow {
+    pub(super) fn moment(self, share: u64) -> Instant {
         self.from + part((self.until - self.from).saturating_sub(RESOLUTION), share)
     }
 
@@ -303,8 +269,8 @@ mod tests {
             let options = StopOptions::new().with_drain_window(window);
             let stopping = Stopping::new(options, now);
             let drain = stopping.drain.expect("it has a window");
-            assert_eq!(drain.turn(0), now);
-            assert!(drain.turn(u64::MAX) <= now + window.saturating_sub(RESOLUTION));
+            assert_eq!(drain.moment(0), now);
+            assert!(drain.moment(u64::MAX) <= now + window.saturating_sub(RESOLUTION));
         }
     }
 
@@ -313,11 +279,11 @@ mod tests {
         let began = Instant::now();
         let mut stopping = Stopping::new(stop(100, 5).with_seed(1), began);
         let before: Vec<_> =
-            keys().map(|key| stopping.drain.expect("set").turn(stopping.share(key))).collect();
+            keys().map(|key| stopping.drain.expect("set").moment(stopping.share(key))).collect();
         let now = began + SECOND * 40;
-        stopping.hurry(&stop(6, 5), now);
+        stopping.shorten_to(&stop(6, 5), now);
         let after: Vec<_> =
-            keys().map(|key| stopping.drain.expect("set").turn(stopping.share(key))).collect();
+            keys().map(|key| stopping.drain.expect("set").moment(stopping.share(key))).collect();
         let waiting = before.iter().zip(&after).filter(|(turn, _)| **turn > now);
         let mut moved: Vec<_> = waiting.collect();
         moved.sort();
@@ -329,17 +295,17 @@ mod tests {
     }
 
     #[test]
-    fn hurrying_never_makes_anything_later() {
+    fn shorten_toing_never_makes_anything_later() {
         let now = Instant::now();
         let mut stopping = Stopping::new(stop(10, 5), now);
-        stopping.hurry(&stop(60, 60), now + SECOND);
+        stopping.shorten_to(&stop(60, 60), now + SECOND);
         assert_eq!(stopping.deadline(), now + SECOND * 15);
         assert_eq!(stopping.drain.expect("set").until, now + SECOND * 10);
         assert_eq!(stopping.answer_by(now + SECOND * 2), now + SECOND * 7);
-        stopping.hurry(&stop(0, 60), now + SECOND * 2);
+        stopping.shorten_to(&stop(0, 60), now + SECOND * 2);
         assert!(stopping.drain.is_none());
         assert_eq!(stopping.deadline(), now + SECOND * 7);
-        stopping.hurry(&stop(60, 1), now + SECOND * 3);
+        stopping.shorten_to(&stop(60, 1), now + SECOND * 3);
         assert_eq!(stopping.deadline(), now + SECOND * 4);
     }
 
@@ -369,7 +335,7 @@ mod tests {
         let now = Instant::now();
         let mut stopping = Stopping::new(longest.clone(), now);
         assert_eq!(stopping.deadline(), now + Config::MAX_TIMEOUT * 2);
-        stopping.hurry(&longest, now + SECOND);
+        stopping.shorten_to(&longest, now + SECOND);
         assert!(keys().all(|key| stopping.retry_after(key, now) > 0));
     }
 }

@@ -1,0 +1,345 @@
+//! A connection that speaks HTTP: before its upgrade, or for as long as it makes ordinary requests.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::{Connection, Effects, HandshakeFailure, ListenerId, StepContext};
+use crate::codec::http::{BodyReader, CONTINUE, Expectation, HeadReader, RequestHead, Response};
+use crate::config::Config;
+use crate::outbox::{FrameKind, Outbox};
+
+/// The most requests that one connection has answered in a tick. A request may cost the
+/// application far more than a message, and a read holds thousands of them. What is left is
+/// processed in the next tick, which does not sleep.
+const REQUEST_BUDGET: u8 = 16;
+
+/// While this many bytes of answers wait for the socket, no further request is read: a peer that
+/// sends requests and does not read the answers fills its own window, not this side's memory.
+const MAX_UNSENT_ANSWERS: usize = 64 * 1024;
+
+/// A connection that speaks HTTP.
+#[derive(Debug)]
+pub(crate) struct HttpConnection {
+    pub(crate) remote: SocketAddr,
+    pub(crate) listener: ListenerId,
+    pub(crate) step: RequestStep,
+    /// Answers on their way, for which the connection is kept.
+    pub(crate) outbox: Outbox,
+    /// What was read behind a request that is not answered yet: others, or the first frames. At
+    /// most one read, for nothing more is read meanwhile.
+    unread: Vec<u8>,
+    /// How many requests were answered.
+    answered: u64,
+    /// How many more it may begin in this tick.
+    budget: u8,
+    /// When it is closed, or refused.
+    pub(crate) deadline: Instant,
+    /// When that was set, or a pause was last excluded from it.
+    pub(crate) since: Instant,
+}
+
+/// How far a request has come.
+#[derive(Debug)]
+pub(crate) enum RequestStep {
+    /// It is read.
+    Reading(UnfinishedRequest),
+    /// The application is asked.
+    Asked,
+    /// The application has deferred its decision. It has seen the body; the answer depends on the
+    /// head, which is kept.
+    Deferred(Vec<u8>),
+}
+
+/// A request that is not whole.
+#[derive(Debug)]
+pub(crate) enum UnfinishedRequest {
+    /// Its head is read.
+    Head(HeadReader),
+    /// Its head is whole, and its body is awaited.
+    Body(PendingBody),
+}
+
+/// A request whose body is not whole.
+#[derive(Debug)]
+pub(crate) struct PendingBody {
+    pub(crate) head: Vec<u8>,
+    pub(crate) body: BodyReader,
+}
+
+impl HttpConnection {
+    /// A connection that is given up at `deadline`.
+    pub(crate) fn new(
+        remote: SocketAddr,
+        listener: ListenerId,
+        step: RequestStep,
+        now: Instant,
+        deadline: Instant,
+    ) -> Self {
+        let (outbox, unread) = (Outbox::default(), Vec::new());
+        let (answered, budget, since) = (0, REQUEST_BUDGET, now);
+        Self { remote, listener, step, outbox, unread, answered, budget, deadline, since }
+    }
+
+    /// The number of the request that is under way, or comes next.
+    pub(crate) fn request_number(&self) -> u64 {
+        self.answered
+    }
+
+    /// Whether nothing of the next request was processed.
+    pub(crate) fn is_at_start(&self) -> bool {
+        matches!(&self.step, RequestStep::Reading(UnfinishedRequest::Head(head)) if head.buffered() == 0)
+    }
+
+    /// Whether its last request was answered, and nothing of the next one was processed: no
+    /// handshake fails if it ends here.
+    pub(crate) fn is_between_requests(&self) -> bool {
+        self.answered > 0 && self.is_at_start()
+    }
+
+    /// Whether it waits for nothing but the peer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.is_at_start() && self.outbox.is_empty() && self.unread.is_empty()
+    }
+
+    /// Whether its next byte may be processed. Bytes that were read before come first.
+    pub(crate) fn may_go_on(&self) -> bool {
+        match &self.step {
+            RequestStep::Reading(_) if self.is_at_start() => {
+                self.budget > 0 && self.outbox.queued_bytes() < MAX_UNSENT_ANSWERS
+            }
+            RequestStep::Reading(_) => true,
+            RequestStep::Asked | RequestStep::Deferred(_) => false,
+        }
+    }
+
+    /// Begins a tick. Gives the bytes that were read before, if they may be processed now.
+    pub(crate) fn begin_reading(&mut self) -> Option<Vec<u8>> {
+        self.budget = REQUEST_BUDGET;
+        (self.may_go_on() && !self.unread.is_empty()).then(|| std::mem::take(&mut self.unread))
+    }
+
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    pub(crate) fn keep_unread(&mut self, bytes: Vec<u8>) {
+        // An idle connection owns no buffer.
+        self.unread = if bytes.is_empty() { Vec::new() } else { bytes };
+    }
+
+    /// What the session that it becomes takes over: its outbox, and bytes that were read.
+    pub(crate) fn take_remains(&mut self) -> (Outbox, Vec<u8>) {
+        (std::mem::take(&mut self.outbox), std::mem::take(&mut self.unread))
+    }
+
+    /// Takes what the next bytes belong to, and says whether a request begins with them. The caller
+    /// goes on from there.
+    fn take_next(&mut self) -> Option<(UnfinishedRequest, bool)> {
+        if !self.may_go_on() {
+            return None;
+        }
+        let begins = self.is_at_start();
+        match std::mem::replace(&mut self.step, RequestStep::Asked) {
+            RequestStep::Reading(unfinished) => {
+                self.budget -= u8::from(begins);
+                Some((unfinished, begins))
+            }
+            step => {
+                self.step = step;
+                None
+            }
+        }
+    }
+
+    /// Its request is answered, and the next one may come.
+    pub(crate) fn expect_next(&mut self, head: HeadReader) {
+        self.answered += 1;
+        self.step = RequestStep::Reading(UnfinishedRequest::Head(head));
+    }
+
+    /// Takes the head of the deferred request, which is about to be decided.
+    pub(crate) fn take_deferred(&mut self) -> Option<Vec<u8>> {
+        match std::mem::replace(&mut self.step, RequestStep::Asked) {
+            RequestStep::Deferred(head) => Some(head),
+            step => {
+                self.step = step;
+                None
+            }
+        }
+    }
+
+    /// Whether the request under way is one for a head alone.
+    pub(crate) fn is_head_request(&self) -> bool {
+        match &self.step {
+            RequestStep::Reading(UnfinishedRequest::Body(PendingBody { head, .. }))
+            | RequestStep::Deferred(head) => head.starts_with(b"HEAD "),
+            RequestStep::Reading(UnfinishedRequest::Head(_)) | RequestStep::Asked => false,
+        }
+    }
+}
+
+/// The steps of a connection that speaks HTTP.
+impl Connection {
+    /// Takes what the next bytes belong to. `None` if none of them may be processed for now.
+    pub(crate) fn take_unfinished(
+        &mut self,
+        context: &StepContext<'_>,
+    ) -> Option<(UnfinishedRequest, Effects)> {
+        let http = self.http_mut()?;
+        let (unfinished, begins) = http.take_next()?;
+        let mut effects = Effects::NONE;
+        if begins && http.request_number() > 0 {
+            effects = http.give_time(context.config.handshake_timeout, context);
+        }
+        // What follows the last one that a tick allows is processed in the next tick.
+        effects.read_on = begins && http.budget == 0;
+        Some((unfinished, effects))
+    }
+
+    /// Waits for the body of a request, of which the bytes `begun` came with its head.
+    pub(crate) fn await_body(
+        &mut self,
+        (request, head): (&RequestHead<'_>, &[u8]),
+        length: usize,
+        begun: &[u8],
+        context: &mut StepContext<'_>,
+    ) -> Effects {
+        let http = self.expect_http();
+        let mut body = BodyReader::new(length);
+        body.take(begun);
+        let pending = PendingBody { head: head.into(), body };
+        http.step = RequestStep::Reading(UnfinishedRequest::Body(pending));
+        // "A server MAY omit sending a 100 (Continue) response if it has already received some or
+        // all of the content for the corresponding request" (RFC 9110, section 10.1.1).
+        if begun.is_empty() && request.expectation() == Expectation::Continue {
+            http.outbox.push(context.pool, &[CONTINUE], 0, FrameKind::Control);
+            return Effects::FLUSH;
+        }
+        Effects::NONE
+    }
+
+    /// Answers an ordinary request. The connection is kept for the next one if `keep` allows it and
+    /// nothing speaks against it.
+    pub(crate) fn respond(
+        &mut self,
+        response: &Response,
+        request: &RequestHead<'_>,
+        keep: bool,
+        context: &mut StepContext<'_>,
+    ) -> Effects {
+        // A body that was not read would be taken for the next request.
+        let body_is_read = context.config.max_body > 0 || !request.has_body();
+        let is_kept = keep
+            && body_is_read
+            && request.is_persistent()
+            && context.config.keep_alive.is_some()
+            && !context.is_stopping();
+        if !is_kept {
+            return self.respond_last(response, is_head(request), context);
+        }
+        let mut bytes = Vec::new();
+        response.write_kept_to(is_head(request), &mut bytes);
+        let http = self.expect_http();
+        http.outbox.push(context.pool, &[&bytes], 0, FrameKind::Control);
+        http.expect_next(HeadReader::new(context.config.max_head_size));
+        // As long as a last answer has that lingers. The wait for the next request begins after it.
+        let effects = http.give_time(context.config.close_timeout, context);
+        Effects { flush: true, ..effects }
+    }
+
+    /// Answers a request and ends the connection. `head_only` leaves out the body.
+    pub(crate) fn respond_last(
+        &mut self,
+        response: &Response,
+        head_only: bool,
+        context: &mut StepContext<'_>,
+    ) -> Effects {
+        let mut bytes = Vec::new();
+        response.write_to(head_only, &mut bytes);
+        self.linger_after_http(&bytes, context)
+    }
+
+    /// All answers were written: the next request is read, or waited for.
+    pub(crate) fn on_answers_flushed(&mut self, context: &StepContext<'_>) -> Effects {
+        let readable = self.flags.readable;
+        let http = self.expect_http();
+        if !http.is_between_requests() {
+            return Effects::NONE;
+        }
+        let effects = match context.config.keep_alive {
+            Some(keep_alive) => http.give_time(keep_alive, context),
+            None => Effects::NONE,
+        };
+        Effects { read_on: readable || http.has_unread(), ..effects }
+    }
+
+    /// The peer has ended its side. It may still read the answers to its earlier requests.
+    pub(crate) fn on_end_of_requests(&mut self, context: &mut StepContext<'_>) -> Effects {
+        let http = self.expect_http();
+        if http.outbox.is_empty() {
+            return self.abandon(HandshakeFailure::ConnectionLost);
+        }
+        let failure = (!http.is_between_requests()).then_some(HandshakeFailure::ConnectionLost);
+        let lingering = self.linger_after_http(&[], context);
+        let ended = self.on_end_while_lingering();
+        Effects { failure, remove: ended.remove, ..lingering }
+    }
+
+    /// Drops a connection that is no session. A handshake has failed by that, unless each of its
+    /// requests was answered.
+    pub(crate) fn abandon(&mut self, failure: HandshakeFailure) -> Effects {
+        let between = self.http().is_some_and(HttpConnection::is_between_requests);
+        let is_http = self.http().is_some();
+        Effects { failure: (is_http && !between).then_some(failure), ..Effects::REMOVE }
+    }
+
+    /// What a stop does to a connection that speaks HTTP. `None`: its request is under way and is
+    /// to be refused. Where none is, it is read once more, because one may stand in the socket.
+    pub(crate) fn stop_http(
+        &mut self,
+        deadline: Instant,
+        context: &mut StepContext<'_>,
+    ) -> Option<Effects> {
+        let http = self.expect_http();
+        match &http.step {
+            // The application stops the manager in the callback that is to answer this request.
+            RequestStep::Asked => return Some(Effects::NONE),
+            RequestStep::Reading(_) if http.is_at_start() => {}
+            RequestStep::Reading(_) | RequestStep::Deferred(_) => return None,
+        }
+        if !http.outbox.is_empty() && !http.has_unread() {
+            // It has all its answers once they are written.
+            return Some(self.linger_after_http(&[], context));
+        }
+        http.deadline = http.deadline.min(deadline);
+        if http.is_idle() && http.is_between_requests() {
+            http.deadline = http.deadline.min(context.now + Config::MIN_TIMEOUT);
+        }
+        // The stop waits for it as long as this says that there may be something to read: at least
+        // until what was read before is answered.
+        self.flags.readable = true;
+        Some(Effects { reschedule: true, ..Effects::READ_ON })
+    }
+
+    /// Excludes a pause of all reads, since then, from its deadline.
+    pub(crate) fn exclude_pause_of_http(&mut self, since: Instant, now: Instant) -> Effects {
+        let http = self.expect_http();
+        let pause = now.saturating_duration_since(since.max(http.since));
+        http.deadline += pause;
+        http.since = now;
+        Effects { reschedule: true, ..Effects::READ_ON }
+    }
+}
+
+impl HttpConnection {
+    /// Moves its deadline to `wait` from now.
+    fn give_time(&mut self, wait: Duration, context: &StepContext<'_>) -> Effects {
+        (self.deadline, self.since) = (context.deadline_in(wait), context.now);
+        Effects::RESCHEDULE
+    }
+}
+
+/// "The server MUST NOT send content in the response" to a HEAD request (RFC 9110, 9.3.2).
+pub(crate) fn is_head(request: &RequestHead<'_>) -> bool {
+    request.method() == "HEAD"
+}

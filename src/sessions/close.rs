@@ -1,0 +1,103 @@
+//! Closing sessions, and taking those that have ended out of the table.
+
+use std::time::Instant;
+
+use super::Sessions;
+use super::delivery::Flushed;
+use crate::close::{Cause, CloseReason};
+use crate::connection::{Disconnect, SocketFate, Stage};
+use crate::error::{Error, Result};
+use crate::id::{SessionId, SessionKey, SessionRef};
+
+/// Closing sessions.
+impl Sessions {
+    /// Closes a session with 1000, cause [`Cause::Removed`]. Over raw TCP its stream is ended.
+    ///
+    /// What is queued for it still leaves. From now on the session is not found; the peer's close
+    /// frame is awaited up to [`Config::close_timeout`](crate::Config::close_timeout), then
+    /// `on_disconnect` runs.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`].
+    pub fn remove_session<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
+        self.close_session(session, &CloseReason::default())
+    }
+
+    /// The same with a code and a reason for the peer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`].
+    pub fn close_session<'a>(
+        &mut self,
+        session: impl Into<SessionRef<'a>>,
+        reason: &CloseReason,
+    ) -> Result<()> {
+        if self.is_stopping() && !self.is_draining() {
+            return Err(Error::Stopped);
+        }
+        let key = self.find(session.into())?;
+        let deadline = self.now + self.config.close_timeout;
+        self.close(key, Cause::Removed, reason, Some(deadline));
+        Ok(())
+    }
+
+    /// Closes a session with a close frame. With a deadline, its answer is awaited until then.
+    pub(super) fn close(
+        &mut self,
+        key: SessionKey,
+        cause: Cause,
+        reason: &CloseReason,
+        answer_by: Option<Instant>,
+    ) {
+        self.step(key, |connection, context| connection.close(cause, reason, answer_by, context));
+    }
+
+    /// Closes a session for the stop that is under way.
+    pub(super) fn close_for_stop(&mut self, key: SessionKey) {
+        let reason = self.shutdown.reason().expect("a stop is under way").clone();
+        self.close(key, Cause::Stopped, &reason, self.shutdown.answer_by(self.now));
+    }
+
+    /// Frees the id of a session that is closing: its `on_disconnect` runs before anything of the
+    /// session that takes the id.
+    pub(super) fn free_id(&mut self, id: &SessionId) {
+        if let Some(older) = self.table.find(id) {
+            self.step(older, |connection, _| {
+                let ending = connection.expect_session().ending();
+                let socket = ending.map_or(SocketFate::Drop, |ending| ending.socket);
+                connection.finish(socket)
+            });
+            self.table.remove_id(older);
+        }
+    }
+
+    /// Takes a session that has ended out of the table. Its socket lingers on in the same slot, or
+    /// is dropped. `None` if the session is gone.
+    pub(crate) fn remove_ended(&mut self, key: SessionKey) -> Option<Disconnect> {
+        let connection = self.table.get_mut(key)?;
+        let address = connection.address();
+        let may_linger = connection.session()?.ending()?.socket == SocketFate::Linger;
+        if may_linger {
+            // So that the counters that the application is given are the last ones. A socket that
+            // fails now is dropped when the next read or write finds out.
+            let _: Flushed = self.delivery.flush(connection);
+        }
+        self.table.remove_id(key);
+        self.delivery.count_waiting_as_dropped(self.table.expect(key).expect_session());
+        let session = if may_linger && self.admission.may_linger(address) {
+            self.step_with(key, |connection, context| connection.linger_after_session(context))?
+        } else {
+            let mut connection = self.take_out(key)?;
+            self.delivery.discard(&mut connection);
+            let Stage::Session(session) = connection.stage else {
+                unreachable!("it was a session just now");
+            };
+            session
+        };
+        let disconnect = session.into_disconnect(self.now);
+        self.counters.count_disconnect(disconnect.cause);
+        Some(disconnect)
+    }
+}

@@ -1,0 +1,68 @@
+//! What has happened to sessions and the handler has not been notified of: one queue, in the order
+//! in which it happened.
+
+use std::collections::VecDeque;
+
+use crate::connection::State;
+use crate::id::SessionKey;
+
+/// One thing that happened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Notice {
+    /// The manager begins to stop.
+    Stopping,
+    /// A session was admitted.
+    Connect(SessionKey),
+    /// A session has ended and is to be removed.
+    Disconnect(SessionKey),
+    /// A session became inactive, or active again.
+    State(SessionKey, State),
+    /// An outbox that had filled past half is empty again.
+    Drain(SessionKey),
+}
+
+/// The notices that wait for the handler.
+#[derive(Debug, Default)]
+pub(crate) struct Notices {
+    queue: VecDeque<Notice>,
+    /// The sessions whose outbox emptied in this tick. They are notified in the next one, so that
+    /// an application that refills an outbox whenever it drains cannot hold the tick for ever.
+    drained: Vec<SessionKey>,
+}
+
+impl Notices {
+    #[inline]
+    pub(crate) fn push(&mut self, notice: Notice) {
+        self.queue.push_back(notice);
+    }
+
+    #[inline]
+    pub(crate) fn pop(&mut self) -> Option<Notice> {
+        self.queue.pop_front()
+    }
+
+    /// Whether nothing waits to be notified in this tick.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn push_drained(&mut self, key: SessionKey) {
+        self.drained.push(key);
+    }
+
+    /// Queues what drained in the last tick.
+    pub(crate) fn release_drained(&mut self) {
+        self.queue.extend(self.drained.drain(..).map(Notice::Drain));
+    }
+
+    /// Whether the next tick has something to notify.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.queue.is_empty() || !self.drained.is_empty()
+    }
+
+    /// How many wait, those of the next tick included.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len() + self.drained.len()
+    }
+}

@@ -1,0 +1,279 @@
+//! Reading connections and decoding what sessions send.
+
+use std::io;
+
+use super::Sessions;
+use super::liveness::Rate;
+use crate::close::{Cause, CloseCode, CloseReason};
+use crate::codec::{CodecError, Event};
+use crate::connection::{Connection, Effects, HandshakeFailure, Input, State};
+use crate::id::SessionKey;
+use crate::message::Message;
+use crate::transport::Read;
+
+/// What reading a connection brought.
+#[derive(Debug)]
+pub(crate) enum Received {
+    /// Bytes for its session's codec. `metered`: they count against a rate limit.
+    Session { count: usize, drained: bool, metered: bool },
+    /// Bytes of requests.
+    Http { count: usize, drained: bool },
+    /// Bytes that were discarded.
+    Discarded { count: usize, drained: bool },
+    /// The peer will send nothing more.
+    EndOfStream,
+    /// The socket is broken.
+    Failed(io::Error),
+    /// Nothing for now.
+    Nothing,
+}
+
+/// What a session sent.
+pub(crate) enum Decoded<'a> {
+    /// A text message in one piece, of an open session, and counted.
+    Text(&'a str),
+    /// The same in bytes.
+    Binary(&'a [u8]),
+    /// Anything else. A message of an open session was counted.
+    Other { event: Result<Event<'a>, CodecError>, is_open: bool },
+}
+
+impl Sessions {
+    /// Records what the system said of a connection, and says whether it is to be read now: not if
+    /// it is gone, or in the list of those to be read in the next tick. A connection that can be
+    /// written again is marked for the flush.
+    #[inline]
+    pub(crate) fn record_readiness(
+        &mut self,
+        key: SessionKey,
+        readable: bool,
+        writable: bool,
+        until_end: bool,
+    ) -> bool {
+        let Some(connection) = self.table.get_mut(key) else { return false };
+        connection.flags.readable |= readable;
+        connection.flags.until_end |= until_end;
+        let is_carried = connection.flags.carried;
+        if writable && !connection.flags.writable {
+            connection.flags.writable = true;
+            if !connection.outbox().is_empty() {
+                self.delivery.mark(key, connection);
+            }
+        }
+        !is_carried
+    }
+
+    /// Begins to read a connection in a tick. Gives the bytes that were read before and are due
+    /// now.
+    #[inline]
+    pub(crate) fn begin_reading(&mut self, key: SessionKey) -> Option<Vec<u8>> {
+        let (all_paused, stopping) = (self.liveness.is_all_paused(), self.shutdown.is_stopping());
+        let connection = self.table.get_mut(key)?;
+        if connection.is_paused(all_paused, stopping) { None } else { connection.begin_reading() }
+    }
+
+    /// Reads a connection once, if it is to be read and there may be something to read.
+    #[inline]
+    pub(crate) fn receive(&mut self, key: SessionKey, buffer: &mut [u8]) -> Received {
+        let (all_paused, stopping) = (self.liveness.is_all_paused(), self.shutdown.is_stopping());
+        let Some(connection) = self.table.get_mut(key) else { return Received::Nothing };
+        let input = connection.input();
+        if !connection.flags.readable
+            || input == Input::Unread
+            || connection.is_paused(all_paused, stopping)
+        {
+            return Received::Nothing;
+        }
+        let metered = self.liveness.is_metered(connection);
+        let most = if metered {
+            match self.liveness.grant_read(key, buffer.len(), self.now) {
+                Ok(most) => most,
+                Err(rate) => {
+                    self.exceed_rate(key, rate);
+                    return Received::Nothing;
+                }
+            }
+        } else {
+            buffer.len()
+        };
+        let read = connection.stream.read(&mut buffer[..most], connection.flags.until_end);
+        connection.flags.readable = matches!(read, Read::Bytes { drained: false, .. });
+        match (read, input) {
+            (Read::Bytes { count, drained }, Input::Session) => {
+                if connection.expect_session().record_activity(self.now) {
+                    self.end_inactivity(key);
+                }
+                Received::Session { count, drained, metered }
+            }
+            (Read::Bytes { count, drained }, Input::Http) => Received::Http { count, drained },
+            (Read::Bytes { count, drained }, Input::Discard | Input::Unread) => {
+                self.step(key, |connection, _| connection.discard(count));
+                Received::Discarded { count, drained }
+            }
+            (Read::Drained, _) => Received::Nothing,
+            (Read::EndOfStream, _) => Received::EndOfStream,
+            (Read::Failed(error), _) => Received::Failed(error),
+        }
+    }
+
+    /// What a connection's input is for.
+    #[inline]
+    pub(crate) fn input(&self, key: SessionKey) -> Input {
+        self.table.get(key).map_or(Input::Unread, Connection::input)
+    }
+
+    /// Whether a rate is limited and this connection is an open session.
+    pub(crate) fn is_metered(&self, key: SessionKey) -> bool {
+        self.liveness.limits_rates()
+            && self.table.get(key).is_some_and(|connection| self.liveness.is_metered(connection))
+    }
+
+    /// Records that bytes came from a session, which were read before.
+    pub(crate) fn record_activity(&mut self, key: SessionKey) {
+        if self.table.expect(key).expect_session().record_activity(self.now) {
+            self.end_inactivity(key);
+        }
+    }
+
+    /// Has a connection read in the next tick, because its budget for this one is used up.
+    pub(crate) fn carry_rest(&mut self, key: SessionKey) {
+        let may_read = self.table.get(key).is_some_and(|connection| {
+            connection.flags.readable
+                && connection.input() != Input::Unread
+                && !self.is_paused(connection)
+        });
+        if may_read {
+            self.carry(key);
+        }
+    }
+
+    /// Keeps bytes that were read, and that are to be processed later. Those of a connection that
+    /// is gone are lost with it.
+    pub(crate) fn keep_unread(&mut self, key: SessionKey, bytes: Vec<u8>) {
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.keep_unread(bytes);
+        }
+    }
+
+    /// Decodes what a session sent next from the front of its input. `None` when the input is used
+    /// up, or the session is not read any more.
+    ///
+    /// Only where the session is `METERED`, messages are counted against their limit.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "for each message it is one of few calls")]
+    #[expect(clippy::mut_mut, reason = "the input is used up from the front")]
+    pub(crate) fn decode<'a, const METERED: bool>(
+        &mut self,
+        key: SessionKey,
+        input: &mut &'a mut [u8],
+    ) -> Option<Decoded<'a>> {
+        let session = self.table.get_mut(key)?.session_mut()?;
+        if !session.is_read() {
+            return None;
+        }
+        let event = session.codec.decode(input).transpose()?;
+        let is_open = session.is_open();
+        if METERED && is_open && counts(&event) && !self.liveness.take_message(key, self.now) {
+            self.exceed_rate(key, Rate::Messages);
+            return None;
+        }
+        let payload = match &event {
+            Ok(Event::Message(message)) if is_open => message.len(),
+            Ok(Event::Assembled(message)) if is_open => message.as_message().len(),
+            _ => return Some(Decoded::Other { event, is_open }),
+        };
+        session.record_message(payload);
+        self.counters.count_message(payload);
+        match event {
+            Ok(Event::Message(Message::Text(text))) => Some(Decoded::Text(text)),
+            Ok(Event::Message(Message::Binary(bytes))) => Some(Decoded::Binary(bytes)),
+            event => Some(Decoded::Other { event, is_open }),
+        }
+    }
+
+    /// Takes as many of `count` bytes as a metered session may send now.
+    pub(crate) fn take_bytes(&mut self, key: SessionKey, count: usize) -> usize {
+        self.liveness.take_bytes(key, count, self.now)
+    }
+
+    /// Whether the next message of a session has to wait for a token.
+    pub(crate) fn must_wait(&mut self, key: SessionKey) -> bool {
+        self.is_metered(key) && self.liveness.must_wait(key, self.now)
+    }
+
+    /// Messages have to wait, and with them `left` bytes that were counted already.
+    pub(crate) fn delay_messages(&mut self, key: SessionKey, left: usize) {
+        self.liveness.give_back_bytes(key, left);
+        self.exceed_rate(key, Rate::Messages);
+    }
+
+    /// More bytes came than a session may send now. Says whether they have to wait; otherwise it is
+    /// closed for them.
+    pub(crate) fn exceed_bytes(&mut self, key: SessionKey) -> bool {
+        self.exceed_rate(key, Rate::Bytes)
+    }
+
+    /// A session exceeded a limit: it is not read until it has tokens again, or it is closed. Says
+    /// whether it is delayed. Its silence does not count against it meanwhile.
+    fn exceed_rate(&mut self, key: SessionKey, rate: Rate) -> bool {
+        if let Some(until) = self.liveness.exceed(key, rate, self.now) {
+            self.step(key, |connection, context| connection.delay(until, context.now));
+            return true;
+        }
+        let code = CloseCode::POLICY_VIOLATION;
+        let reason = CloseReason::new(code.get(), self.liveness.exceeded_reason(rate))
+            .expect("a limit's number and unit fit into a close frame");
+        self.close(key, Cause::RateLimited, &reason, None);
+        false
+    }
+
+    /// A session that was inactive has sent something.
+    #[cold]
+    fn end_inactivity(&mut self, key: SessionKey) {
+        self.counters.end_inactivity();
+        // Its timer waits for the timeout, or for nothing; the next ping is due before.
+        let state = Some(State::Active);
+        self.carry_out(key, Effects { reschedule: true, state, ..Effects::NONE });
+    }
+
+    /// The peer's close frame came.
+    pub(crate) fn end_by_peer(
+        &mut self,
+        key: SessionKey,
+        code: Option<CloseCode>,
+        reason: Box<str>,
+    ) {
+        self.step(key, |connection, context| connection.on_close_frame(code, reason, context));
+    }
+
+    /// What the peer sent breaks the protocol or a limit. One that is closing already is not read
+    /// any more.
+    pub(crate) fn end_by_codec(&mut self, key: SessionKey, error: &CodecError) {
+        self.step(key, |connection, context| connection.on_codec_error(error, context));
+    }
+
+    /// The peer ended its stream. If a callback has just ended the reading of it, the end is left
+    /// for its lingering socket to find again: no event announces it twice.
+    pub(crate) fn end_of_stream(&mut self, key: SessionKey) {
+        match self.input(key) {
+            Input::Unread => {
+                self.record_readiness(key, true, false, true);
+            }
+            _ => self.step(key, Connection::on_end_of_stream),
+        }
+    }
+
+    /// A read failed.
+    pub(crate) fn end_by_error(&mut self, key: SessionKey, error: &io::Error) {
+        if self.input(key) == Input::Http {
+            self.step(key, |connection, _| connection.abandon(HandshakeFailure::ConnectionLost));
+        } else {
+            self.step(key, |connection, context| connection.on_io_error(error, context));
+        }
+    }
+}
+
+/// Whether an event counts against the limit on messages: a ping does, because it is answered.
+fn counts(event: &Result<Event<'_>, CodecError>) -> bool {
+    matches!(event, Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_)))
+}
