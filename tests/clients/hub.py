@@ -32,7 +32,7 @@ REASON = "bis bald, grüezi"
 
 
 class Hub:
-    """A gateway with a driver that listens in, and all clients connected to it."""
+    """A gateway with a backend that listens in, and all clients connected to it."""
 
     def __init__(self, program, webs, *flags):
         self.raws = [RawLines(), RawLengths()]
@@ -61,7 +61,7 @@ class Hub:
         self.ids[client] = self.gateway.event("connect")["session"]
 
     def spread(self, sender, message, send):
-        """Lets a client say something, and checks that all hear it, the driver and itself as well."""
+        """Lets a client say something, and checks that all hear it, the backend and itself as well."""
         said = sender.says(message)
         if said is None:
             return
@@ -72,12 +72,12 @@ class Hub:
         for client, heard in listening.items():
             same(client.received(), heard, f"{client} hears {sender}")
         event = self.gateway.event("message")
-        same(event["session"], self.ids[sender], f"the driver hears {sender}")
+        same(event["session"], self.ids[sender], f"the backend hears {sender}")
         told = {key: event[key] for key in ("text", "binary") if key in event}
-        same({"message": told}, self.webs[0].hears(said), f"the driver hears {sender}")
+        same({"message": told}, self.webs[0].hears(said), f"the backend hears {sender}")
 
     def gone(self, client, **how):
-        """Checks what the driver is told of a client's end."""
+        """Checks what the backend is told of a client's end."""
         event = self.gateway.event("disconnect")
         how["session"] = self.ids[client]
         same({key: event[key] for key in how}, how, f"the end of {client}")

@@ -84,15 +84,15 @@ class Gateway:
             raise RuntimeError(f"the gateway did not start:\n{self.log.tail()}")
 
     def event(self, name):
-        """The next thing that the driver is told, which has to be this event."""
+        """The next thing that the backend is told, which has to be this event."""
         while (event := json.loads(self.events.next() or "null")) and event["event"] == "state":
             pass  # Nobody here asks who is silent at the moment.
         if not event or event["event"] != name:
-            raise AssertionError(f"the driver is told {event}, where {name} should come")
+            raise AssertionError(f"the backend is told {event}, where {name} should come")
         return event
 
     def tell(self, **command):
-        """Gives a command, as the driver does."""
+        """Gives a command, as the backend does."""
         print(json.dumps(command), file=self.process.stdin, flush=True)
 
     def stop(self):

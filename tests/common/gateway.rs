@@ -1,4 +1,4 @@
-//! The built gateway as a process of its own, its driver, and clients for it.
+//! The built gateway as a process of its own, its backend, and clients for it.
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -108,13 +108,13 @@ impl Gateway {
         Self::spawn(&mut command(flags)).0
     }
 
-    /// The same with a driver. Its `ready` is not read yet.
-    pub(crate) fn with_driver(flags: &[&str]) -> (Self, Driver) {
+    /// The same with a backend. Its `ready` is not read yet.
+    pub(crate) fn with_backend(flags: &[&str]) -> (Self, Backend) {
         let (mut gateway, output) =
             Self::spawn(command(flags).arg("--stdio").stdin(Stdio::piped()));
         let input = gateway.child.stdin.take();
-        let driver = Driver { input, unread: Some(output), lines: None, seq: 0 };
-        (gateway, driver)
+        let backend = Backend { input, unread: Some(output), lines: None, seq: 0 };
+        (gateway, backend)
     }
 
     /// Starts what was prepared, and waits until it listens.
@@ -129,7 +129,7 @@ impl Gateway {
                 gateway.urls.push(url.to_owned());
             } else if let Some((_, url)) = line.split_once(" console on ") {
                 gateway.admin = Some(url.to_owned());
-            } else if line.contains(" open files") {
+            } else if line.contains("open file limit") {
                 return (gateway, output);
             }
         }
@@ -219,7 +219,7 @@ pub(crate) fn signal(child: &Child, name: &str) {
 
 /// The process at the other end of the gateway's standard streams.
 #[derive(Debug)]
-pub(crate) struct Driver {
+pub(crate) struct Backend {
     input: Option<ChildStdin>,
     /// Nobody reads it before the first line is asked for.
     unread: Option<ChildStdout>,
@@ -227,7 +227,7 @@ pub(crate) struct Driver {
     seq: u64,
 }
 
-impl Driver {
+impl Backend {
     /// Writes a command.
     pub(crate) fn tell(&mut self, command: &Value) {
         self.write(&command.to_string());

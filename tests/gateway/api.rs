@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 
 use crate::control::ADMIN;
-use crate::gateway::{Client, Driver, Gateway, LINES, RawClient, WS};
+use crate::gateway::{Backend, Client, Gateway, LINES, RawClient, WS};
 use crate::http::{Answer, Http};
 
-/// A gateway whose clients choose their ids, a driver that listens in, and a connection to its API.
-fn start(flags: &[&str]) -> (Gateway, Driver, Http) {
+/// A gateway whose clients choose their ids, a backend that listens in, and a connection to its API.
+fn start(flags: &[&str]) -> (Gateway, Backend, Http) {
     let flags: Vec<_> = flags.iter().copied().chain([ADMIN, "--session-id=query:id"]).collect();
-    let (gateway, mut driver) = Gateway::with_driver(&flags);
-    driver.event("ready");
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    backend.event("ready");
     let http = Http::connect(&gateway);
-    (gateway, driver, http)
+    (gateway, backend, http)
 }
 
 /// A client with this id, percent-encoded where it has to be.
-fn join(gateway: &Gateway, driver: &mut Driver, id: &str) -> Client {
+fn join(gateway: &Gateway, backend: &mut Backend, id: &str) -> Client {
     let client = Client::connect(&format!("{}/?id={id}", gateway.url()));
-    driver.event("connect");
+    backend.event("connect");
     client
 }
 
@@ -34,8 +34,8 @@ fn assert_error(answer: &Answer, status: u16, error: &str) {
 
 #[test]
 fn one_connection_does_all_that_can_be_asked_for() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
-    let [mut a, mut b] = ["a", "b"].map(|id| join(&gateway, &mut driver, id));
+    let (gateway, mut backend, mut http) = start(&[WS]);
+    let [mut a, mut b] = ["a", "b"].map(|id| join(&gateway, &mut backend, id));
 
     let list = http.ask("GET", "/api/sessions", None).json();
     assert_eq!(
@@ -71,19 +71,19 @@ fn one_connection_does_all_that_can_be_asked_for() {
     let noted = http.ask("PATCH", "/api/sessions/a/metadata", Some(r#"{"user":"u1","n":[2]}"#));
     assert_eq!((noted.status, &*noted.body, noted.field("content-length")), (204, &b""[..], None));
     let session = http.ask("GET", "/api/sessions/a", None);
-    let told = driver.ask(json!({"command": "session", "session": "a"}));
+    let told = backend.ask(json!({"command": "session", "session": "a"}));
     assert_eq!(session.status, 200);
     let (mut session, mut told) = (session.json(), told["session"].clone());
     for field in ["duration_ms", "silent_ms"] {
         assert!(session[field].take().is_u64() && told[field].take().is_u64(), "{field}");
     }
-    assert_eq!(session, told, "the same object as a driver gets");
+    assert_eq!(session, told, "the same object as a backend gets");
     assert_eq!(session["metadata"], json!({"user": "u1", "n": [2]}));
 
     let closed = http.ask("DELETE", "/api/sessions/a?code=4000&reason=gr%C3%BCezi+bye", None);
     assert_eq!((closed.status, &*closed.body), (204, &b""[..]));
     assert_eq!(a.close_code(), 4000);
-    let end = driver.event("disconnect");
+    let end = backend.event("disconnect");
     assert_eq!(
         (&end["session"], &end["cause"], &end["reason"]),
         (&json!("a"), &json!("removed"), &json!("gr\u{fc}ezi bye"))
@@ -98,17 +98,17 @@ fn one_connection_does_all_that_can_be_asked_for() {
 
     let stopped = http.ask("POST", "/api/stop", Some(r#"{"code":1012,"reason":"back soon"}"#));
     assert_eq!((stopped.status, stopped.json()), (202, json!({})));
-    assert_eq!(driver.event("stopping")["code"], 1012);
+    assert_eq!(backend.event("stopping")["code"], 1012);
     assert_eq!(b.close_code(), 1012);
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
 fn each_refusal_has_its_status_and_leaves_the_connection_as_it_was() {
-    let (gateway, mut driver, mut http) = start(&[WS, LINES, "--max-outbox=1MiB"]);
-    let _a = join(&gateway, &mut driver, "a");
+    let (gateway, mut backend, mut http) = start(&[WS, LINES, "--max-outbox=1MiB"]);
+    let _a = join(&gateway, &mut backend, "a");
     let _raw = RawClient::connect(&gateway.urls[1]);
-    let raw = driver.event("connect")["session"].as_str().expect("an id").to_owned();
+    let raw = backend.event("connect")["session"].as_str().expect("an id").to_owned();
     let to_raw = format!("/api/sessions/{raw}/messages");
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
     let long = format!("{{\"text\":\"{}\"}}", "x".repeat(2 << 20));
@@ -173,7 +173,7 @@ fn each_refusal_has_its_status_and_leaves_the_connection_as_it_was() {
 
 #[test]
 fn a_body_without_an_end_or_without_bounds_is_refused_before_it_comes() {
-    let (gateway, _driver, mut http) = start(&[WS]);
+    let (gateway, _backend, mut http) = start(&[WS]);
     http.tell("POST", "/api/broadcast", "Transfer-Encoding: chunked\r\n", None);
     assert_eq!(http.answer(false).status, 411);
     assert!(http.is_ended());
@@ -188,8 +188,8 @@ fn a_body_without_an_end_or_without_bounds_is_refused_before_it_comes() {
 #[test]
 fn a_session_that_does_not_read_is_told_of_as_such() {
     let flags = [WS, "--max-outbox=64KiB", "--slow-consumer=drop-newest"];
-    let (gateway, mut driver, mut http) = start(&flags);
-    let _slow = join(&gateway, &mut driver, "a");
+    let (gateway, mut backend, mut http) = start(&flags);
+    let _slow = join(&gateway, &mut backend, "a");
     let body = format!("{{\"text\":\"{}\"}}", "x".repeat(60 << 10));
     for _ in 0..1000 {
         let answer = http.ask("POST", "/api/sessions/a/messages", Some(&body));
@@ -203,8 +203,8 @@ fn a_session_that_does_not_read_is_told_of_as_such() {
 
 #[test]
 fn a_head_is_a_get_without_its_body() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
-    let _a = join(&gateway, &mut driver, "a");
+    let (gateway, mut backend, mut http) = start(&[WS]);
+    let _a = join(&gateway, &mut backend, "a");
     for target in ["/api/openapi.json", "/api/sessions?limit=0", "/api/sessions/nobody"] {
         let mut got = http.ask("GET", target, None);
         let head = http.ask("HEAD", target, None);
@@ -222,8 +222,8 @@ fn a_head_is_a_get_without_its_body() {
 
 #[test]
 fn requests_in_one_piece_are_answered_in_their_order() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
-    let mut a = join(&gateway, &mut driver, "a");
+    let (gateway, mut backend, mut http) = start(&[WS]);
+    let mut a = join(&gateway, &mut backend, "a");
     // Some are answered at once, some by the gateway's loop.
     for round in 0..50 {
         let text = json!({ "text": round.to_string() }).to_string();
@@ -249,7 +249,7 @@ fn requests_in_one_piece_are_answered_in_their_order() {
 
 #[test]
 fn any_id_can_stand_in_a_path() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
+    let (gateway, mut backend, mut http) = start(&[WS]);
     let ids = [
         ("a/b?c", "a%2Fb%3Fc"),
         ("100%", "100%25"),
@@ -258,7 +258,7 @@ fn any_id_can_stand_in_a_path() {
         ("\u{65e5}\u{672c}", "%e6%97%a5%e6%9c%ac"),
         ("messages", "messages"),
     ];
-    let mut clients: Vec<_> = ids.iter().map(|(_, it)| join(&gateway, &mut driver, it)).collect();
+    let mut clients: Vec<_> = ids.iter().map(|(_, it)| join(&gateway, &mut backend, it)).collect();
     for ((id, encoded), client) in ids.iter().zip(&mut clients) {
         let path = format!("/api/sessions/{encoded}");
         assert_eq!(http.ask("GET", &path, None).json()["id"], *id);
@@ -275,11 +275,11 @@ fn any_id_can_stand_in_a_path() {
 #[test]
 fn pages_of_1_000_sessions_miss_nobody_who_stays_while_others_leave() {
     const SESSIONS: usize = 1000;
-    let (gateway, mut driver, mut http) = start(&[LINES]);
+    let (gateway, mut backend, mut http) = start(&[LINES]);
     let _clients: Vec<_> = (0..SESSIONS).map(|_| RawClient::connect(gateway.url())).collect();
     let mut staying = BTreeSet::new();
     for _ in 0..SESSIONS {
-        let id = driver.event("connect")["session"].as_str().expect("an id").to_owned();
+        let id = backend.event("connect")["session"].as_str().expect("an id").to_owned();
         assert!(staying.insert(id));
     }
     let all = staying.clone();
@@ -315,11 +315,11 @@ fn pages_of_1_000_sessions_miss_nobody_who_stays_while_others_leave() {
 
 #[test]
 fn a_gateway_that_drains_is_served_on_and_one_that_closes_says_so() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
-    let mut a = join(&gateway, &mut driver, "a");
+    let (gateway, mut backend, mut http) = start(&[WS]);
+    let mut a = join(&gateway, &mut backend, "a");
     let window = r#"{"drain_ms":3600000,"grace_ms":3600000}"#;
     assert_eq!(http.ask("POST", "/api/stop", Some(window)).status, 202);
-    assert_eq!(driver.event("stopping")["drain_ms"], 3_600_000);
+    assert_eq!(backend.event("stopping")["drain_ms"], 3_600_000);
     assert_eq!(http.ask("GET", "/api/stats", None).json()["phase"], "draining");
     let sent = http.ask("POST", "/api/sessions/a/messages", Some(r#"{"text":"still"}"#));
     assert_eq!(sent.status, 200);
@@ -346,10 +346,10 @@ fn a_gateway_that_drains_is_served_on_and_one_that_closes_says_so() {
 #[test]
 fn a_stop_needs_no_body_and_no_length() {
     for body in [None, Some("")] {
-        let (gateway, mut driver, mut http) = start(&[WS]);
+        let (gateway, mut backend, mut http) = start(&[WS]);
         http.tell("POST", "/api/stop", "", body);
         assert_eq!(http.answer(false).status, 202);
-        driver.event("stopping");
+        backend.event("stopping");
         assert_eq!(gateway.wait().code, Some(0));
     }
 }

@@ -33,7 +33,7 @@ fn ask(gateway: &Gateway, method: &str, path: &str, fields: &[(&str, &str)]) -> 
     (head.to_owned(), body.to_owned())
 }
 
-fn control(gateway: &Gateway) -> String {
+fn control_url(gateway: &Gateway) -> String {
     gateway.admin.as_ref().expect("one").replace("http://", "ws://") + "control"
 }
 
@@ -59,7 +59,7 @@ fn without_a_token_no_page_from_elsewhere_gets_in() {
         assert_eq!(get(&gateway, "/health", &[foreign]).0, 200, "it tells nothing");
         let (name, value) = foreign;
         if name == "Origin" {
-            let refusal = Client::try_connect(&control(&gateway), &[(name, value)]);
+            let refusal = Client::try_connect(&control_url(&gateway), &[(name, value)]);
             assert_eq!(refusal.expect_err(value).status(), 403);
         }
     }
@@ -81,7 +81,7 @@ fn with_a_token_everything_but_health_needs_it() {
     let foreign = [("Authorization", right.as_str()), ("Origin", "http://example.org")];
     assert_eq!(get(&gateway, "/ready", &foreign).0, 200);
 
-    let url = control(&gateway);
+    let url = control_url(&gateway);
     assert_eq!(Client::try_connect(&url, &[]).expect_err("refused").status(), 401);
     Client::connect_with(&url, &[("Authorization", &right)]);
     // As browsers have to give it.
@@ -119,7 +119,7 @@ fn it_is_ready_until_it_drains_and_alive_to_the_end() {
     let clients: Vec<_> = (0..20).map(|_| Client::connect(gateway.url())).collect();
     assert_eq!(get(&gateway, "/ready", &[]), (200, "{\"status\":\"ready\"}\n".to_owned()));
     gateway.signal("TERM");
-    gateway.log.wait_for("stopping;");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     assert_eq!(get(&gateway, "/ready", &[]), (503, "{\"status\":\"stopping\"}\n".to_owned()));
     assert_eq!(get(&gateway, "/health", &[]), (200, "{\"status\":\"ok\"}\n".to_owned()));
     gateway.signal("TERM");

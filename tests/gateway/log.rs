@@ -33,8 +33,8 @@ fn nothing_that_a_client_sends_reaches_the_log_unescaped() {
     // What HTTP lets through in a target and in a field: no ASCII control, but others.
     let raw = "\u{9b}31m\u{202e}\u{2066}\u{200b}\u{2028}";
     let flags = [WS, LINES, "--session-id=query:id", "--origin=http://a", "--log=trace"];
-    let (gateway, mut driver) = Gateway::with_driver(&flags);
-    driver.event("ready");
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    backend.event("ready");
     let url = gateway.url();
 
     let upgrade = |target: &str, fields: &str| {
@@ -51,24 +51,24 @@ fn nothing_that_a_client_sends_reaches_the_log_unescaped() {
     assert_eq!(ask(url, &upgrade(HOSTILE, "")), "HTTP/1.1 400");
     assert_eq!(ask(url, HOSTILE.as_bytes()), "HTTP/1.1 400");
 
-    // A close reason, text, a target and a line may hold anything, and a driver may say it too.
+    // A close reason, text, a target and a line may hold anything, and a backend may say it too.
     let target = format!("/?id=a&x={id}");
     let mut client = Client::connect(&format!("{url}{target}"));
-    assert_eq!(driver.event("connect")["target"], target);
+    assert_eq!(backend.event("connect")["target"], target);
     client.send(HOSTILE);
-    assert_eq!(driver.event("message")["text"], HOSTILE);
+    assert_eq!(backend.event("message")["text"], HOSTILE);
     client.close(4000, HOSTILE);
-    assert_eq!(driver.event("disconnect")["reason"], HOSTILE);
+    assert_eq!(backend.event("disconnect")["reason"], HOSTILE);
     let accepted = ask(url, &upgrade(&format!("/{raw}?id=b"), ""));
     assert!(["HTTP/1.1 101", "HTTP/1.1 400"].contains(&&*accepted), "{accepted}");
     let mut lines = RawClient::connect(&gateway.urls[1]);
     lines.send(format!("{HOSTILE}\n").as_bytes());
     lines.send(b"\xFF\n");
-    driver.tell(&json!({"command": "send", "session": HOSTILE, "text": HOSTILE, "id": 1}));
-    driver.tell(&json!({"command": "close", "session": "a", "code": 1, "reason": HOSTILE}));
-    driver.write(&format!("no command: {}", HOSTILE.replace(['\r', '\n'], "")));
-    driver.tell(&json!({"command": "stop", "grace_ms": 0}));
-    while let Some(line) = driver.next() {
+    backend.tell(&json!({"command": "send", "session": HOSTILE, "text": HOSTILE, "id": 1}));
+    backend.tell(&json!({"command": "close", "session": "a", "code": 1, "reason": HOSTILE}));
+    backend.write(&format!("no command: {}", HOSTILE.replace(['\r', '\n'], "")));
+    backend.tell(&json!({"command": "stop", "grace_ms": 0}));
+    while let Some(line) = backend.next() {
         if line["event"] == "stopped" {
             break;
         }

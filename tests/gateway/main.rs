@@ -7,10 +7,10 @@ mod gateway;
 
 mod admission;
 mod api;
+mod backend;
 mod backlog;
 mod control;
 mod draining;
-mod driver;
 mod exhaustion;
 mod flooding;
 mod footprint;

@@ -1,4 +1,4 @@
-//! The figures: what clients and drivers did is told where a scraper asks.
+//! The figures: what clients and backends did is told where a scraper asks.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -6,7 +6,7 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::control::{ADMIN, Link};
+use crate::control::{ADMIN, ControlConnection};
 use crate::gateway::{Client, Gateway, LINES, RawClient, WS};
 use crate::guard::get;
 
@@ -61,9 +61,9 @@ fn join(gateway: &Gateway, id: &str) -> Client {
 }
 
 /// Waits for the next end of a session, which has this cause.
-fn ended(link: &mut Link, cause: &str) {
+fn ended(control: &mut ControlConnection, cause: &str) {
     loop {
-        let event = link.next();
+        let event = control.next();
         if event["event"] == "disconnect" {
             assert_eq!(event["cause"], cause, "{event}");
             return;
@@ -98,9 +98,9 @@ fn the_figures_tell_what_clients_did() {
     ];
     let gateway = Gateway::start(&flags);
     let before = Figures::scrape(&gateway);
-    assert_eq!(before.of("driver_links"), 0);
+    assert_eq!(before.of("backend_connections"), 0);
     assert_eq!(before.by_label("disconnects_total"), []);
-    let (mut link, ..) = Link::new(&gateway);
+    let (mut control, ..) = ControlConnection::new(&gateway);
 
     let mut web = join(&gateway, "web");
     for text in ["hello", "hi"] {
@@ -113,26 +113,26 @@ fn the_figures_tell_what_clients_did() {
 
     for _ in 0..3 {
         join(&gateway, "polite").close(4000, "bye");
-        ended(&mut link, "client_closed");
+        ended(&mut control, "client_closed");
     }
     for _ in 0..2 {
         drop(join(&gateway, "lost"));
-        ended(&mut link, "connection_lost");
+        ended(&mut control, "connection_lost");
     }
     let shown_out = join(&gateway, "shown");
-    link.tell(&json!({"command": "close", "session": "shown"}));
+    control.tell(&json!({"command": "close", "session": "shown"}));
     assert_eq!(shown_out.close_code(), 1000);
-    ended(&mut link, "removed");
+    ended(&mut control, "removed");
     let replaced = join(&gateway, "twice");
     let _twice = join(&gateway, "twice");
     assert_eq!(replaced.close_code(), 1008);
-    ended(&mut link, "replaced");
+    ended(&mut control, "replaced");
     stream(&gateway).write_all(&[UPGRADE, RESERVED_BIT].concat()).expect("sent");
-    ended(&mut link, "protocol_error");
+    ended(&mut control, "protocol_error");
     let mut loud = join(&gateway, "loud");
     loud.send("x".repeat((64 << 10) + 1));
     assert_eq!(loud.close_code(), 1009);
-    ended(&mut link, "message_too_big");
+    ended(&mut control, "message_too_big");
 
     let figures = Figures::scrape(&gateway);
     assert_eq!(figures.of(r#"sessions{state="active",protocol="websocket"}"#), 2);
@@ -190,14 +190,14 @@ fn the_figures_tell_who_never_became_a_session() {
 fn the_figures_tell_of_limits_that_were_met() {
     let flags = [WS, LINES, ADMIN, "--mode=echo", "--max-outbox=64KiB", "--max-message-size=64KiB"];
     let gateway = Gateway::start(&flags);
-    let (mut link, ..) = Link::new(&gateway);
+    let (mut control, ..) = ControlConnection::new(&gateway);
     // It says what it does not want to hear, until it is shown out.
     let address = gateway.urls[1].strip_prefix("tcp://").expect("raw TCP");
     let address = address.split('?').next().expect("an address");
     let mut deaf = TcpStream::connect(address).expect("it listens");
     let words = "x".repeat((64 << 10) - 1) + "\n";
     while deaf.write_all(words.as_bytes()).is_ok() {}
-    ended(&mut link, "slow_consumer");
+    ended(&mut control, "slow_consumer");
     let figures = Figures::scrape(&gateway);
     assert_eq!(figures.by_label("disconnects_total"), [("slow_consumer", 1)]);
     assert!(figures.of("dropped_messages_total") > 0);
@@ -223,25 +223,25 @@ fn the_figures_tell_of_limits_that_were_met() {
 }
 
 #[test]
-fn the_figures_tell_of_drivers_and_what_waits_for_them() {
-    let (gateway, mut stdio) = Gateway::with_driver(&[WS, ADMIN, "--log=debug"]);
-    let (link, ..) = Link::new(&gateway);
+fn the_figures_tell_of_backends_and_what_waits_for_them() {
+    let (gateway, mut stdio) = Gateway::with_backend(&[WS, ADMIN, "--log=debug"]);
+    let (control, ..) = ControlConnection::new(&gateway);
     let figures = Figures::scrape(&gateway);
-    assert_eq!(figures.of("driver_links"), 2);
+    assert_eq!(figures.of("backend_connections"), 2);
     for link in ["stdio", "control-1"] {
         assert!(
-            figures.find(&format!("driver_backlog_bytes{{link=\"{link}\"}}")).is_some(),
+            figures.find(&format!("backend_backlog_bytes{{link=\"{link}\"}}")).is_some(),
             "{link}"
         );
     }
     assert_eq!(figures.of("reads_paused"), 0);
 
-    drop(link);
-    gateway.log.wait_for("the driver at control-1 is gone");
+    drop(control);
+    gateway.log.wait_for("control connection control-1 closed: ");
     let figures = Figures::scrape(&gateway);
-    assert_eq!(figures.of("driver_links"), 1);
-    assert_eq!(figures.find("driver_backlog_bytes{link=\"control-1\"}"), None);
-    assert_eq!(figures.by_label("driver_links_closed_total"), [("connection_lost", 1)]);
+    assert_eq!(figures.of("backend_connections"), 1);
+    assert_eq!(figures.find("backend_backlog_bytes{link=\"control-1\"}"), None);
+    assert_eq!(figures.by_label("backend_connections_closed_total"), [("connection_lost", 1)]);
 
     // The other one reads nothing, and so no session is read.
     let mut flooding = Client::connect(gateway.url());
@@ -250,18 +250,18 @@ fn the_figures_tell_of_drivers_and_what_waits_for_them() {
             flooding.send("x".repeat(1 << 19));
         }
     });
-    gateway.log.wait_for("the driver at stdio is behind");
+    gateway.log.wait_for("reads paused: backend stdio");
     let figures = Figures::scrape(&gateway);
     assert_eq!(figures.of("reads_paused"), 1);
-    let backlog = figures.of("driver_backlog_bytes{link=\"stdio\"}");
+    let backlog = figures.of("backend_backlog_bytes{link=\"stdio\"}");
     assert!(backlog >= 7 << 20, "{backlog}");
     while stdio.next().is_some_and(|line| line["event"] != "disconnect") {}
     flood.join().expect("sent");
-    gateway.log.wait_for("the drivers have caught up");
+    gateway.log.wait_for("reads resumed");
     let figures = Figures::scrape(&gateway);
     assert_eq!(figures.of("reads_paused"), 0);
     // What it has read is taken off the account a moment later, a piece at a time.
-    assert!(figures.of("driver_backlog_bytes{link=\"stdio\"}") <= 64 << 10);
+    assert!(figures.of("backend_backlog_bytes{link=\"stdio\"}") <= 64 << 10);
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn the_figures_tell_that_it_stops() {
     let mut client = Client::connect(gateway.url());
     assert_eq!(Figures::scrape(&gateway).by_label("phase"), [("running", 1)]);
     gateway.signal("TERM");
-    gateway.log.wait_for("stopping");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     let refusal = Client::try_connect(gateway.url(), &[]).expect_err("it stops");
     assert_eq!(refusal.status(), 503);
     let figures = Figures::scrape(&gateway);

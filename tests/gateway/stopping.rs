@@ -23,7 +23,11 @@ fn a_signal_closes_every_session_with_1001_and_exits_with_0() {
         drop(raw);
         let exit = gateway.wait();
         assert_eq!(exit.code, Some(0), "{exit:?}");
-        assert!(exit.log[0].contains(&format!("SIG{name}: stopping")), "{exit:?}");
+        assert!(
+            exit.log[0]
+                .contains(&format!("shutting down (SIG{name}): 2 sessions have 5s to close")),
+            "{exit:?}"
+        );
         assert!(exit.log[exit.log.len() - 1].contains("stopped"), "{exit:?}");
     }
 }
@@ -34,11 +38,11 @@ fn a_second_signal_ends_it_at_once() {
     // A client that never answers the close frame.
     let _client = Client::connect(gateway.url());
     gateway.signal("TERM");
-    gateway.log.wait_for("SIGTERM: stopping");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     gateway.signal("TERM");
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    assert!(exit.log[0].contains("SIGTERM again: stopping at once"), "{exit:?}");
+    assert!(exit.log[0].contains("SIGTERM again: exiting at once"), "{exit:?}");
 }
 
 #[test]
@@ -54,7 +58,7 @@ fn newcomers_are_answered_503_while_it_stops() {
     let gateway = Gateway::start(&[WS, "--grace=1h", "--close-timeout=1h"]);
     let client = Client::connect(gateway.url());
     gateway.signal("TERM");
-    gateway.log.wait_for("SIGTERM: stopping");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     let refused = Client::try_connect(gateway.url(), &[]).expect_err("refused");
     assert_eq!(refused.status(), 503);
     assert_eq!(client.close_code(), 1001);
@@ -63,42 +67,42 @@ fn newcomers_are_answered_503_while_it_stops() {
 
 #[test]
 fn the_end_of_the_commands_is_a_graceful_stop() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS]);
-    driver.event("ready");
+    let (gateway, mut backend) = Gateway::with_backend(&[WS]);
+    backend.event("ready");
     let client = Client::connect(gateway.url());
-    driver.event("connect");
-    driver.close_input();
+    backend.event("connect");
+    backend.close_input();
     assert_eq!(client.close_code(), 1001);
-    let stopping = driver.event("stopping");
+    let stopping = backend.event("stopping");
     assert_eq!((&stopping["drain_ms"], &stopping["grace_ms"]), (&json!(0), &json!(5000)));
-    let end = driver.event("disconnect");
+    let end = backend.event("disconnect");
     assert_eq!((&end["cause"], &end["code"]), (&json!("stopped"), &json!(1001)));
-    driver.event("stopped");
-    assert!(driver.next().is_none(), "nothing comes after that");
+    backend.event("stopped");
+    assert!(backend.next().is_none(), "nothing comes after that");
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
-fn a_driver_stops_it_within_the_grace_that_it_gives() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--grace=1h", "--close-timeout=1h"]);
-    driver.event("ready");
+fn a_backend_stops_it_within_the_grace_that_it_gives() {
+    let (gateway, mut backend) = Gateway::with_backend(&[WS, "--grace=1h", "--close-timeout=1h"]);
+    backend.event("ready");
     // A client that never answers the close frame.
     let _client = Client::connect(gateway.url());
-    driver.event("connect");
-    let reply = driver.ask(json!({"command": "stop", "grace_ms": 10}));
+    backend.event("connect");
+    let reply = backend.ask(json!({"command": "stop", "grace_ms": 10}));
     assert_eq!(reply["ok"], true);
-    assert_eq!(driver.event("stopping")["grace_ms"], 10);
-    assert_eq!(driver.event("disconnect")["cause"], "stopped");
-    driver.event("stopped");
-    assert!(driver.next().is_none());
+    assert_eq!(backend.event("stopping")["grace_ms"], 10);
+    assert_eq!(backend.event("disconnect")["cause"], "stopped");
+    backend.event("stopped");
+    assert!(backend.next().is_none());
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0), "{exit:?}");
 }
 
 #[test]
-fn a_driver_that_closes_its_end_stops_it() {
-    let (gateway, driver) = Gateway::with_driver(&[WS, "--mode=echo"]);
-    let (_input, output) = driver.into_streams();
+fn a_backend_that_closes_its_end_stops_it() {
+    let (gateway, backend) = Gateway::with_backend(&[WS, "--mode=echo"]);
+    let (_input, output) = backend.into_streams();
     let mut output = BufReader::new(output);
     output.read_line(&mut String::new()).expect("ready");
     drop(output);
@@ -116,7 +120,7 @@ fn a_driver_that_closes_its_end_stops_it() {
     drop(client);
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    assert!(exit.log[0].contains("the driver does not read any more"), "{exit:?}");
+    assert!(exit.log[0].contains("cannot write events to the backend: "), "{exit:?}");
 }
 
 #[test]

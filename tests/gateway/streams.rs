@@ -1,4 +1,4 @@
-//! Standard streams that fail: a driver that dies in the middle of a line, an output that is full
+//! Standard streams that fail: a backend that dies in the middle of a line, an output that is full
 //! or closed, and SIGPIPE.
 
 use std::fs::File;
@@ -24,7 +24,7 @@ fn assert_stopped_for(exit: &Exit, why: &str) {
 }
 
 #[test]
-fn a_driver_that_dies_in_the_middle_of_a_line_stops_it_and_half_a_command_does_nothing() {
+fn a_backend_that_dies_in_the_middle_of_a_line_stops_it_and_half_a_command_does_nothing() {
     let half_lines = [
         r#"{"command":"broadcast","text":"half"#,
         r#"{"command":"close","session":"a","code":4000"#,
@@ -34,26 +34,26 @@ fn a_driver_that_dies_in_the_middle_of_a_line_stops_it_and_half_a_command_does_n
     for half in half_lines {
         // Not only at the borders of characters.
         let half = &half.as_bytes()[..half.len() - usize::from(!half.is_ascii())];
-        let (gateway, mut driver) = Gateway::with_driver(&[WS, "--session-id=query:id"]);
-        driver.event("ready");
+        let (gateway, mut backend) = Gateway::with_backend(&[WS, "--session-id=query:id"]);
+        backend.event("ready");
         let mut client = Client::connect(&format!("{}/?id=a", gateway.url()));
-        driver.event("connect");
-        driver.tell(&json!({"command": "send", "session": "a", "text": "whole"}));
-        driver.write_bytes(half);
+        backend.event("connect");
+        backend.tell(&json!({"command": "send", "session": "a", "text": "whole"}));
+        backend.write_bytes(half);
         assert_eq!(client.text(), "whole");
         // Both of its streams end, as those of a process that is killed.
-        drop(driver);
+        drop(backend);
         assert_eq!(client.close_code(), 1001, "nothing came between");
-        assert_stopped_for(&gateway.wait(), "stopping");
+        assert_stopped_for(&gateway.wait(), "shutting down (backend closed its ");
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_output_that_is_full_is_a_driver_that_is_gone() {
+fn an_output_that_is_full_is_a_backend_that_is_gone() {
     let gateway = redirected("> /dev/full", "--stdio --mode=echo");
-    // Already what a driver is told first finds no room.
-    assert_stopped_for(&gateway.wait(), "the driver does not read any more: No space left");
+    // Already what a backend is told first finds no room.
+    assert_stopped_for(&gateway.wait(), "cannot write events to the backend: No space left");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn an_output_that_is_closed_is_told_to_nobody_by_mistake() {
 }
 
 #[test]
-fn without_a_driver_no_stream_is_needed() {
+fn without_a_backend_no_stream_is_needed() {
     for redirect in ["<&- >&-", "< /dev/null > /dev/full"] {
         let gateway = redirected(redirect, "--mode=echo");
         let mut client = Client::connect(gateway.url());

@@ -1,4 +1,4 @@
-//! Many sessions, many messages, one driver.
+//! Many sessions, many messages, one backend.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::sync::{Arc, Barrier};
@@ -26,9 +26,9 @@ struct Event<'a> {
 }
 
 #[test]
-fn a_driver_echoes_100_000_messages_of_50_clients() {
-    let (gateway, driver) = Gateway::with_driver(&[WS]);
-    let (input, output) = driver.into_streams();
+fn a_backend_echoes_100_000_messages_of_50_clients() {
+    let (gateway, backend) = Gateway::with_backend(&[WS]);
+    let (input, output) = backend.into_streams();
     let all_done = Arc::new(Barrier::new(CLIENTS));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
@@ -49,7 +49,7 @@ fn a_driver_echoes_100_000_messages_of_50_clients() {
         })
         .collect();
 
-    // One thread that reads and writes by turns, as a simple driver does.
+    // One thread that reads and writes by turns, as a simple backend does.
     let mut input = BufWriter::new(input);
     let mut output = BufReader::new(output);
     let (mut line, mut seq, mut messages, mut open) = (String::new(), 0, 0, CLIENTS);

@@ -110,24 +110,24 @@ fn ten_thousand_requests_of_which_most_mean_nothing() {
 }
 
 #[test]
-fn drivers_that_talk_nonsense() {
+fn backends_that_talk_nonsense() {
     besiege(&[ADMIN], |siege| {
-        let mut links = visitors(siege, 20);
-        for link in &mut links {
+        let mut controls = visitors(siege, 20);
+        for control in &mut controls {
             let upgrade = wire::upgrade("/control?messages=off", &[]);
             let upgrade = String::from_utf8(upgrade).expect("ASCII");
-            assert!(link.send(upgrade.replace("Host: test", "Host: localhost").as_bytes()));
-            assert!(link.head().starts_with("HTTP/1.1 101 "));
+            assert!(control.send(upgrade.replace("Host: test", "Host: localhost").as_bytes()));
+            assert!(control.head().starts_with("HTTP/1.1 101 "));
             for _ in 0..500 {
-                assert!(link.send(&wire::text("{\"command\":\"nonsense\"}")));
+                assert!(control.send(&wire::text("{\"command\":\"nonsense\"}")));
             }
             // What else it is told comes between; the answers are counted.
             let mut answers = 0;
             while answers < 500 {
-                let told = link.frames(1);
+                let told = control.frames(1);
                 answers += told.iter().filter(|frame| frame.contains("bad_command")).count();
             }
         }
-        links
+        controls
     });
 }

@@ -65,8 +65,8 @@ pub(crate) fn besiege<T>(flags: &[&str], attack: impl FnOnce(&Siege) -> T) -> Va
 impl Siege {
     fn begin(flags: &[&str]) -> Self {
         let flags = [&[WS, LINES, "--mode=echo", "--grace=30s"], flags].concat();
-        let (gateway, driver) = Gateway::with_driver(&flags);
-        let (input, output) = driver.into_streams();
+        let (gateway, backend) = Gateway::with_backend(&flags);
+        let (input, output) = backend.into_streams();
         let desk = Mutex::new(Desk::open(input, output));
         let bystanders = vec![
             Bystander::websocket(Client::connect(gateway.url())),
@@ -194,7 +194,7 @@ pub(crate) struct Footprint {
     pub(crate) files: usize,
 }
 
-/// The driver, which asks for counters, and counts beginnings and ends.
+/// The backend, which asks for counters, and counts beginnings and ends.
 #[derive(Debug)]
 struct Desk {
     input: ChildStdin,
@@ -202,7 +202,7 @@ struct Desk {
     reader: JoinHandle<Told>,
 }
 
-/// How many sessions a driver was told of.
+/// How many sessions a backend was told of.
 #[derive(Debug, Default)]
 struct Told {
     connects: usize,
@@ -210,7 +210,7 @@ struct Told {
 }
 
 impl Desk {
-    /// Events are told as fast as they come, so that the backlog of a driver is none of the memory
+    /// Events are told as fast as they come, so that the backlog of a backend is none of the memory
     /// that is measured.
     fn open(input: ChildStdin, output: impl std::io::Read + Send + 'static) -> Self {
         let (tell, replies) = mpsc::channel();
