@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""An echo: starts the gateway, and sends each message back to the session that it came from.
+"""A backend over stdio: starts the gateway, and echoes each message to its session.
 
-    python3 examples/backend.py [FLAG...]      for instance --listen ws://127.0.0.1:9001
+    python3 examples/backend_stdio.py [FLAG...]      for example --listen ws://127.0.0.1:9001
 
-Ctrl-C stops both. MAJORDOMO names another gateway than target/release/majordomo.
+Ctrl-C stops both. MAJORDOMO is the path of the gateway, by default target/release/majordomo.
 """
 import json
 import os
@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 
-signal.signal(signal.SIGINT, signal.SIG_IGN)  # the gateway hears it too, and says when it is done
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # the gateway gets it too, and its output ends when it has stopped
 gateway = subprocess.Popen(
     [os.environ.pop("MAJORDOMO", "target/release/majordomo"), "--stdio", *sys.argv[1:]],
     stdin=subprocess.PIPE,
@@ -27,7 +27,7 @@ def command(**fields):
 seq = 0
 for line in gateway.stdout:
     event = json.loads(line)
-    if "reply" in event:  # only commands with an id, and bad ones, are answered
+    if "reply" in event:  # a command without an id gets a reply only if it is invalid
         print("backend:", event["error"], event["detail"], file=sys.stderr)
         continue
     seq += 1

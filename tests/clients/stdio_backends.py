@@ -1,4 +1,4 @@
-"""What the README promises of backends, with a client that this project did not write.
+"""Backends over stdio, with a client that this project did not write.
 
 Needs the `websockets` package and a release build of the gateway. Exits with 0 when all of it holds.
 """
@@ -25,7 +25,7 @@ def free_port():
 
 
 async def connect(url):
-    """Connects as soon as somebody listens."""
+    """Connects as soon as the port is open."""
     while True:
         try:
             return await websockets.connect(url)
@@ -34,7 +34,7 @@ async def connect(url):
 
 
 async def readme_backend():
-    """The README's backend works as pasted, but for its port."""
+    """The README's backend works as it is, apart from its port."""
     text = (ROOT / "README.md").read_text()
     script = re.search(r"```python\n(.*?)```", text, re.S)[1]
     port = free_port()
@@ -52,14 +52,14 @@ async def readme_backend():
         assert (await client.recv()).endswith(" is here")
         await client.send("hello")
         assert await client.recv() == "you said hello"
-        backend.kill()  # the gateway sees the end of its commands, and stops
+        backend.kill()  # the end of its commands stops the gateway
         await client.wait_closed()
         assert client.close_code == 1001, client.close_code
         backend.wait()
 
 
 async def echoing_backend(clients=50, messages=2000, window=20):
-    """examples/backend.py gives each of 100,000 messages back, in order, and misses no event."""
+    """examples/backend_stdio.py echoes 100,000 messages in order and misses no event."""
     port = free_port()
     url = f"ws://127.0.0.1:{port}"
     backend = subprocess.Popen(

@@ -1,4 +1,4 @@
-//! Who is let in, and under which name.
+//! Admission: origins, ids and limits.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::gateway::{Backend, Client, Gateway, LINES, LONG, RawClient, WS};
 
-/// The status of a refusal, and what it says.
+/// The status and the body of a refusal.
 fn refusal(url: &str, headers: &[(&str, &str)]) -> (u16, String) {
     let response = Client::try_connect(url, headers).expect_err("refused");
     let body = response.body().clone().unwrap_or_default();
@@ -32,7 +32,7 @@ fn a_listener_with_a_path_answers_others_404() {
 }
 
 #[test]
-fn a_plain_request_is_told_to_upgrade() {
+fn a_plain_request_is_answered_426() {
     let gateway = Gateway::start(&[WS, "--origin=https://example.org"]);
     let mut stream = TcpStream::connect(gateway.url().strip_prefix("ws://").expect("a scheme"))
         .expect("it listens");
@@ -55,12 +55,12 @@ fn a_page_of_another_origin_is_answered_403() {
         let (status, body) = refusal(url, &[("Origin", bad)]);
         assert_eq!((status, body), (403, format!("origin {bad:?} is not allowed\n")));
     }
-    // What is no browser names no origin.
+    // Clients that are not browsers send no origin.
     Client::connect(url);
 }
 
 #[test]
-fn without_a_list_of_origins_all_are_admitted() {
+fn without_a_list_of_origins_all_are_allowed() {
     let gateway = Gateway::start(&[WS]);
     Client::connect_with(gateway.url(), &[("Origin", "https://anywhere.net")]);
 }
@@ -110,7 +110,7 @@ fn ids_come_from_a_header() {
 }
 
 #[test]
-fn generated_ids_are_not_for_clients_to_choose() {
+fn clients_cannot_choose_generated_ids() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS]);
     backend.event("ready");
     let _one = Client::connect(&format!("{}/?id=a", gateway.url()));
@@ -133,7 +133,7 @@ fn a_taken_id_is_refused_by_default() {
 }
 
 #[test]
-fn a_taken_id_is_handed_over_where_that_is_asked_for() {
+fn a_taken_id_replaces_the_older_session_if_configured() {
     let flags = [WS, "--session-id=query:id", "--duplicate-id=replace"];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
     backend.event("ready");
@@ -145,12 +145,12 @@ fn a_taken_id_is_handed_over_where_that_is_asked_for() {
     assert_eq!((&end["cause"], &end["code"]), (&json!("replaced"), &json!(1008)));
     backend.event("connect");
     assert_eq!(first.close_code(), 1008);
-    backend.tell(&json!({"command": "send", "session": "a", "text": "to the second"}));
+    backend.send(&json!({"command": "send", "session": "a", "text": "to the second"}));
     assert_eq!(second.text(), "to the second");
 }
 
 #[test]
-fn sessions_beyond_the_limit_are_turned_away() {
+fn sessions_beyond_the_limit_are_refused() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, LINES, "--max-sessions=1"]);
     backend.event("ready");
     let first = Client::connect(gateway.url());
@@ -167,7 +167,7 @@ fn sessions_beyond_the_limit_are_turned_away() {
 }
 
 #[test]
-fn an_address_with_as_many_connections_as_are_allowed_is_answered_429() {
+fn an_address_at_its_connection_limit_is_answered_429() {
     let flags = [WS, LINES, "--max-sessions-per-address=2"];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
     backend.event("ready");
@@ -203,8 +203,8 @@ fn an_address_with_as_many_connections_as_are_allowed_is_answered_429() {
 }
 
 #[test]
-fn a_flood_from_one_address_holds_a_bounded_number_of_sockets_and_leaves_none_behind() {
-    // Nothing is given up for the time that it takes.
+fn a_flood_from_one_address_holds_a_bounded_number_of_sockets_for_a_bounded_time() {
+    // No timeout ends a connection.
     let patient = ["--handshake-timeout=1h", "--close-timeout=1h"];
     let flags = [WS, "--max-sessions-per-address=20", patient[0], patient[1]];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
@@ -217,12 +217,12 @@ fn a_flood_from_one_address_holds_a_bounded_number_of_sockets_and_leaves_none_be
         }
     };
     for round in 1..=3 {
-        let crowd: Vec<_> = (0..300).map(|_| TcpStream::connect(address)).collect();
+        let many: Vec<_> = (0..300).map(|_| TcpStream::connect(address)).collect();
         let stats = stats_when(&|stats| stats["accepted"] == round * 300);
         assert_eq!(stats["other_connections"], 40, "20 may become sessions, 20 read their answer");
         assert_eq!(stats["failed_handshakes"]["too_many_sessions_per_address"], 280 * round);
-        // Some see the end of their stream, some are reset: none keeps its place.
-        drop(crowd);
+        // Some get the end of the stream, some a reset: all are removed.
+        drop(many);
         stats_when(&|stats| stats["other_connections"] == 0);
     }
     let _all: Vec<_> = (0..20).map(|_| Client::connect(gateway.url())).collect();
@@ -230,14 +230,14 @@ fn a_flood_from_one_address_holds_a_bounded_number_of_sockets_and_leaves_none_be
 }
 
 #[test]
-fn connections_beyond_the_rate_wait_and_are_served_in_the_end() {
+fn connections_beyond_the_accept_rate_wait_and_are_served() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, "--max-accept-rate=10"]);
     backend.event("ready");
-    let crowd: Vec<_> = (0..12).map(|_| Client::connect(gateway.url())).collect();
+    let many: Vec<_> = (0..12).map(|_| Client::connect(gateway.url())).collect();
     (0..12).for_each(|_| drop(backend.event("connect")));
     let stats = backend.ask(json!({"command": "stats"}));
     let (accepted, holds) = (&stats["stats"]["accepted"], &stats["stats"]["accept_holds"]);
     assert_eq!(accepted, 12);
     assert!(holds["times"].as_u64() >= Some(1) && holds["duration_ms"].is_u64(), "{holds}");
-    drop(crowd);
+    drop(many);
 }

@@ -1,4 +1,4 @@
-//! The backend protocol, from end to end.
+//! The backend protocol over standard input and output.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -24,14 +24,14 @@ fn join(gateway: &Gateway, backend: &mut Backend, id: &str) -> Client {
     client
 }
 
-/// What a failed command is answered.
+/// Asserts that a reply reports this error.
 fn assert_failed(reply: &Value, error: &str) {
     assert_eq!((&reply["ok"], &reply["error"]), (&json!(false), &json!(error)), "{reply}");
     assert!(reply["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{reply}");
 }
 
 #[test]
-fn each_run_is_ready_once_with_an_epoch_of_its_own() {
+fn each_run_has_its_own_epoch() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, LINES]);
     let ready = backend.event("ready");
     assert_eq!(ready["listen"], json!(gateway.urls));
@@ -42,7 +42,7 @@ fn each_run_is_ready_once_with_an_epoch_of_its_own() {
 }
 
 #[test]
-fn a_session_is_told_from_its_beginning_to_its_end() {
+fn a_session_causes_events_from_connect_to_disconnect() {
     let (gateway, mut backend) = start(&[WS]);
     let mut client = Client::connect(&format!("{}/chat?id=a", gateway.url()));
     let mut connect = backend.event("connect");
@@ -82,7 +82,7 @@ fn a_tcp_session_has_no_target_and_no_close_code() {
     assert_eq!(backend.event("message")["text"], "text");
     assert_eq!(backend.event("message")["binary"], "/w==");
     let session = &connect["session"];
-    backend.tell(&json!({"command": "send", "session": session, "text": "a line"}));
+    backend.send(&json!({"command": "send", "session": session, "text": "a line"}));
     assert_eq!(client.line(), "a line");
     let refused = json!({"command": "send", "session": session, "text": "two\nlines"});
     assert_failed(&backend.ask(refused), "unframeable");
@@ -92,7 +92,7 @@ fn a_tcp_session_has_no_target_and_no_close_code() {
 }
 
 #[test]
-fn a_session_of_a_single_segment_is_told_from_its_beginning_to_its_end() {
+fn a_session_in_a_single_segment_causes_all_events() {
     let (gateway, mut backend) = start(&[WS]);
     let mut stream = TcpStream::connect(gateway.url().strip_prefix("ws://").expect("a scheme"))
         .expect("it listens");
@@ -106,7 +106,7 @@ fn a_session_of_a_single_segment_is_told_from_its_beginning_to_its_end() {
     assert_eq!(backend.event("message")["text"], "hi");
     assert_eq!(backend.event("disconnect")["cause"], "client_closed");
 
-    // The same without a message: it is closing before it was told of.
+    // The same without a message: the session is closing before its `connect` event.
     segment.truncate(segment.len() - 16);
     segment.extend(b"\x88\x82\0\0\0\0\x03\xe8");
     let mut stream =
@@ -125,7 +125,7 @@ fn a_lost_connection_has_no_close_code() {
 }
 
 #[test]
-fn messages_go_to_one_to_some_and_to_all_but_some() {
+fn messages_are_sent_to_one_to_some_and_to_all_except_some() {
     let (gateway, mut backend) = start(&[WS]);
     let [mut a, mut b, mut c] = ["a", "b", "c"].map(|id| join(&gateway, &mut backend, id));
 
@@ -140,10 +140,10 @@ fn messages_go_to_one_to_some_and_to_all_but_some() {
     assert_eq!(backend.ask(but_one)["queued"], 2);
     let but_two = json!({"command": "broadcast", "text": "to c", "except": ["b", "a", "x"]});
     assert_eq!(backend.ask(but_two)["queued"], 1);
-    let none = json!({"command": "send", "session": "x", "text": "to nobody"});
+    let none = json!({"command": "send", "session": "x", "text": "lost"});
     assert_failed(&backend.ask(none), "session_not_found");
 
-    backend.tell(&json!({"command": "broadcast", "text": "without a reply"}));
+    backend.send(&json!({"command": "broadcast", "text": "without a reply"}));
     let bytes = Message::binary(vec![0, 1, 2]);
     let expected = |texts: &[&str]| texts.iter().map(|text| Message::text(*text)).collect();
     let mut of_a: Vec<Message> = expected(&["to a", "to all", "without a reply"]);
@@ -182,13 +182,13 @@ fn a_backend_closes_a_session_with_its_code_and_reason() {
     }
     b.send("still here");
     backend.event("message");
-    backend.tell(&json!({"command": "close", "session": "b"}));
+    backend.send(&json!({"command": "close", "session": "b"}));
     assert_eq!(b.close_code(), 1000);
     backend.event("disconnect");
 }
 
 #[test]
-fn sessions_and_their_metadata_are_told_when_asked_for() {
+fn reports_on_sessions_contain_their_metadata() {
     let (gateway, mut backend) = start(&[WS, LINES]);
     let mut a = join(&gateway, &mut backend, "a");
     let metadata = json!({"command": "metadata", "session": "a", "set": {"user": "u1", "n": 1}});
@@ -236,7 +236,7 @@ fn sessions_and_their_metadata_are_told_when_asked_for() {
 }
 
 #[test]
-fn the_counters_are_told_when_asked_for() {
+fn stats_replies_with_the_counters() {
     let (gateway, mut backend) = start(&[WS, LINES]);
     let mut a = join(&gateway, &mut backend, "a");
     let _raw = RawClient::connect(&gateway.urls[1]);
@@ -261,7 +261,7 @@ fn the_counters_are_told_when_asked_for() {
 }
 
 #[test]
-fn a_line_that_is_no_command_is_told_with_its_number_and_changes_nothing() {
+fn an_invalid_line_is_reported_with_its_number_and_changes_nothing() {
     let (gateway, mut backend) = start(&[WS]);
     let mut a = join(&gateway, &mut backend, "a");
     let bad = [
@@ -288,21 +288,21 @@ fn a_line_that_is_no_command_is_told_with_its_number_and_changes_nothing() {
 }
 
 #[test]
-fn an_id_comes_back_as_it_was_given() {
+fn a_reply_has_the_id_of_its_command() {
     let (_gateway, mut backend) = start(&[WS]);
     for id in [json!(7), json!(-1.5), json!("x"), json!("\u{e4} \"quoted\""), json!(u64::MAX)] {
-        backend.tell(&json!({"command": "sessions", "id": id}));
+        backend.send(&json!({"command": "sessions", "id": id}));
         assert_eq!(backend.reply(id)["sessions"], json!([]));
     }
 }
 
 #[test]
-fn a_reply_comes_before_the_events_that_its_command_caused() {
+fn a_reply_precedes_the_events_that_its_command_causes() {
     let (gateway, mut backend) = start(&[LINES]);
     let clients: Vec<_> = (0..20)
         .map(|_| (RawClient::connect(gateway.url()), backend.event("connect")["session"].clone()))
         .collect();
-    // All in one piece, so that one tick does many of them: over raw TCP a close is done at once.
+    // In one write, so that one tick executes many of them: over raw TCP a close is done at once.
     let commands: Vec<String> = clients
         .iter()
         .map(|(_, id)| json!({"command": "close", "session": id, "id": id}).to_string())
@@ -317,7 +317,7 @@ fn a_reply_comes_before_the_events_that_its_command_caused() {
 }
 
 #[test]
-fn a_backend_hears_everything_in_the_other_modes_too() {
+fn a_backend_gets_all_events_in_the_other_modes_too() {
     for (mode, other_hears) in [("hub", "from a"), ("echo", "from b")] {
         let (gateway, mut backend) = start(&[WS, &format!("--mode={mode}")]);
         let [mut a, mut b] = ["a", "b"].map(|id| join(&gateway, &mut backend, id));
@@ -327,7 +327,7 @@ fn a_backend_hears_everything_in_the_other_modes_too() {
         b.send("from b");
         assert_eq!(backend.event("message")["text"], "from b");
         assert_eq!(b.text(), other_hears, "{mode}");
-        backend.tell(&json!({"command": "broadcast", "text": "from the backend"}));
+        backend.send(&json!({"command": "broadcast", "text": "from the backend"}));
         if mode == "hub" {
             assert_eq!((a.text(), b.text()), ("from b".into(), "from b".into()));
         }
@@ -338,11 +338,11 @@ fn a_backend_hears_everything_in_the_other_modes_too() {
 }
 
 #[test]
-fn in_backend_mode_messages_go_to_the_backend_alone() {
+fn in_backend_mode_messages_go_only_to_the_backend() {
     let (gateway, mut backend) = start(&[WS]);
     let [mut a, mut b] = ["a", "b"].map(|id| join(&gateway, &mut backend, id));
     a.send("for the backend");
     backend.event("message");
-    backend.tell(&json!({"command": "broadcast", "text": "first of all"}));
+    backend.send(&json!({"command": "broadcast", "text": "first of all"}));
     assert_eq!((a.text(), b.text()), ("first of all".into(), "first of all".into()));
 }

@@ -1,4 +1,4 @@
-//! A backend that does not keep up.
+//! Backends that do not read.
 
 use std::thread;
 
@@ -13,7 +13,7 @@ const FLOOD: usize = 32 << 20;
 const SIZE: usize = 16 << 10;
 
 #[test]
-fn a_backend_that_does_not_read_stalls_nothing_and_misses_nothing() {
+fn a_backend_that_pauses_reading_blocks_nothing_and_misses_no_event() {
     let flags = [WS, "--session-id=query:id", "--log=debug"];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
     let mut quiet = Client::connect(&format!("{}/?id=quiet", gateway.url()));
@@ -26,13 +26,13 @@ fn a_backend_that_does_not_read_stalls_nothing_and_misses_nothing() {
     });
     gateway.log.wait_for("reads paused: backend stdio");
 
-    // It hears and does what it is told all the same.
+    // Its commands are executed meanwhile.
     for number in 0..1000 {
-        backend.tell(&json!({"command": "send", "session": "quiet", "text": number.to_string()}));
+        backend.send(&json!({"command": "send", "session": "quiet", "text": number.to_string()}));
         assert_eq!(quiet.text(), number.to_string());
     }
-    assert!(!flood.is_finished(), "nobody takes the flood");
-    backend.tell(&json!({"command": "stats", "id": 1}));
+    assert!(!flood.is_finished(), "the flood is not read");
+    backend.send(&json!({"command": "stats", "id": 1}));
 
     backend.event("ready");
     backend.event("connect");
@@ -49,7 +49,7 @@ fn a_backend_that_does_not_read_stalls_nothing_and_misses_nothing() {
         assert_eq!(text.parse(), Ok(number), "in order");
         number += 1;
     }
-    assert!(paused, "the stats were told in the midst of it");
+    assert!(paused, "stats were read during the pause");
     gateway.log.wait_for("reads resumed");
     flood.join().expect("sent").close(1000, "");
     let end = backend.event("disconnect");
@@ -59,16 +59,16 @@ fn a_backend_that_does_not_read_stalls_nothing_and_misses_nothing() {
 }
 
 #[test]
-fn a_backend_that_reads_only_after_the_stop_misses_nothing() {
+fn a_backend_that_reads_only_after_the_stop_misses_no_event() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, "--grace=30s"]);
     let mut client = Client::connect(gateway.url());
     // More than a pipe holds.
     for number in 0..1000 {
         client.send(format!("{number:01000}"));
     }
-    backend.tell(&json!({"command": "stop"}));
+    backend.send(&json!({"command": "stop"}));
     backend.close_input();
-    // Whatever was not read before the stop is not told; what was, is.
+    // Messages that were not read before the stop cause no event.
     assert_eq!(client.close_code(), 1001);
     backend.event("ready");
     backend.event("connect");
@@ -90,7 +90,7 @@ fn a_backend_that_reads_only_after_the_stop_misses_nothing() {
 }
 
 #[test]
-fn a_backend_that_never_reads_does_not_hold_up_the_end_for_ever() {
+fn a_backend_that_never_reads_delays_the_exit_for_a_bounded_time() {
     let (gateway, backend) = Gateway::with_backend(&[WS, "--grace=10ms", "--mode=echo"]);
     let mut client = Client::connect(gateway.url());
     // More than a pipe holds.

@@ -1,11 +1,11 @@
-//! How it ends over a drain window.
+//! Shutdown with a drain window.
 
 use serde_json::json;
 use tungstenite::Message;
 
 use crate::gateway::{Client, Exit, Gateway, LINES, RawClient, WS};
 
-/// So long that nobody's turn comes while a test runs.
+/// Longer than any test runs.
 const ENDLESS: &str = "--drain-window=300days";
 
 /// The same for a command, in milliseconds.
@@ -17,7 +17,7 @@ fn assert_ended(exit: &Exit) {
 }
 
 /// The code and the reason of the close frame that comes next.
-fn goodbye(client: &mut Client) -> (u16, String) {
+fn close_frame(client: &mut Client) -> (u16, String) {
     match client.read() {
         Message::Close(Some(frame)) => (frame.code.into(), frame.reason.to_string()),
         other => panic!("{other:?} is no close frame with a code"),
@@ -29,7 +29,7 @@ fn each_client_gets_its_close_frame_within_the_window() {
     let gateway = Gateway::start(&[WS, LINES, "--drain-window=300ms", "--stop-code=1012"]);
     let clients: Vec<_> = (0..30).map(|_| Client::connect(gateway.url())).collect();
     let mut raw = RawClient::connect(&gateway.urls[1]);
-    // The hub's answer to it says that the raw session is open.
+    // The hub's broadcast shows that the raw session is open.
     raw.send(b"here\n");
     assert_eq!(raw.line(), "here");
     gateway.signal("TERM");
@@ -40,13 +40,13 @@ fn each_client_gets_its_close_frame_within_the_window() {
     assert_eq!(raw.rest(), b"");
     drop(raw);
     let exit = gateway.wait();
-    let said = "shutting down (SIGTERM): draining 31 sessions over 300ms, 5s grace";
-    assert!(exit.log[0].contains(said), "{exit:?}");
+    let expected = "shutting down (SIGTERM): draining 31 sessions over 300ms, 5s grace";
+    assert!(exit.log[0].contains(expected), "{exit:?}");
     assert_ended(&exit);
 }
 
 #[test]
-fn while_it_drains_sessions_are_served_and_newcomers_are_not() {
+fn a_draining_gateway_serves_sessions_and_refuses_new_ones() {
     let gateway = Gateway::start(&[WS, LINES, ENDLESS]);
     let mut client = Client::connect(gateway.url());
     let mut raw = RawClient::connect(&gateway.urls[1]);
@@ -68,7 +68,7 @@ fn while_it_drains_sessions_are_served_and_newcomers_are_not() {
 }
 
 #[test]
-fn when_the_last_session_leaves_it_does_not_wait_for_the_window() {
+fn draining_ends_with_the_last_session() {
     let gateway = Gateway::start(&[WS, ENDLESS]);
     let client = Client::connect(gateway.url());
     gateway.signal("TERM");
@@ -78,7 +78,7 @@ fn when_the_last_session_leaves_it_does_not_wait_for_the_window() {
 }
 
 #[test]
-fn the_end_of_the_commands_keeps_to_the_window() {
+fn a_backend_that_closes_its_output_starts_a_drain() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, "--drain-window=200ms"]);
     backend.event("ready");
     let clients: Vec<_> = (0..5).map(|_| Client::connect(gateway.url())).collect();
@@ -96,7 +96,7 @@ fn the_end_of_the_commands_keeps_to_the_window() {
 }
 
 #[test]
-fn a_backend_gives_window_code_and_reason_and_may_think_better_of_it() {
+fn a_stop_has_a_window_a_code_and_a_reason_and_can_be_shortened() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS]);
     backend.event("ready");
     let mut client = Client::connect(gateway.url());
@@ -108,20 +108,20 @@ fn a_backend_gives_window_code_and_reason_and_may_think_better_of_it() {
     assert_eq!(backend.ask(stop)["ok"], true);
     let stopping = backend.event("stopping");
     let seq = stopping["seq"].clone();
-    let told = json!({
+    let expected = json!({
         "seq": seq, "event": "stopping", "drain_ms": ENDLESS_MS, "grace_ms": 60_000, "code": 1012,
         "reason": "back soon",
     });
-    assert_eq!(stopping, told);
+    assert_eq!(stopping, expected);
     assert_eq!(backend.ask(json!({"command": "stats"}))["stats"]["phase"], "draining");
     client.send("what now?");
     assert_eq!(backend.event("message")["text"], "what now?");
     let answer = json!({"command": "send", "session": session, "text": "wait for your turn"});
     assert_eq!(backend.ask(answer)["ok"], true);
     assert_eq!(client.text(), "wait for your turn");
-    // Its end of the commands leaves the window as it is; a shorter one does not.
+    // A second stop shortens the window.
     assert_eq!(backend.ask(json!({"command": "stop", "drain_ms": 0}))["ok"], true);
-    assert_eq!(goodbye(&mut client), (1012, "back soon".into()));
+    assert_eq!(close_frame(&mut client), (1012, "back soon".into()));
     drop(client);
     let end = backend.event("disconnect");
     assert_eq!(end["cause"], "stopped");
@@ -130,15 +130,15 @@ fn a_backend_gives_window_code_and_reason_and_may_think_better_of_it() {
 }
 
 #[test]
-fn a_backend_that_has_said_stop_may_leave_and_the_window_stands() {
+fn a_backend_that_has_sent_stop_can_exit_and_the_window_stays() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, "--mode=echo"]);
     backend.event("ready");
     let mut client = Client::connect(gateway.url());
     backend.event("connect");
-    backend.tell(&json!({"command": "stop", "drain_ms": ENDLESS_MS}));
+    backend.send(&json!({"command": "stop", "drain_ms": ENDLESS_MS}));
     backend.event("stopping");
     drop(backend);
-    // The gateway finds out when it has something to tell.
+    // The gateway notices when it writes an event.
     for _ in 0..50 {
         client.send("still here?");
         assert_eq!(client.text(), "still here?");
@@ -148,7 +148,7 @@ fn a_backend_that_has_said_stop_may_leave_and_the_window_stands() {
 }
 
 #[test]
-fn a_stop_that_no_close_frame_can_carry_is_refused_and_stops_nothing() {
+fn a_stop_with_an_invalid_code_or_reason_is_refused() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, "--mode=echo"]);
     backend.event("ready");
     let mut client = Client::connect(gateway.url());

@@ -1,4 +1,4 @@
-//! Clients that send or hoard more than the flags allow.
+//! Rate limits and outbox limits.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::gateway::{Client, Gateway, LINES, RawClient, WS};
 
 #[test]
-fn a_client_beyond_its_rate_is_closed_and_told_why() {
+fn a_client_over_its_rate_limit_is_closed_with_the_reason() {
     let flags = [WS, LINES, "--max-messages-per-second=3", "--max-bytes-per-second=1KiB"];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
     backend.event("ready");
@@ -38,7 +38,7 @@ fn a_client_beyond_its_rate_is_closed_and_told_why() {
 }
 
 #[test]
-fn a_client_beyond_its_rate_is_slowed_down_where_that_is_asked_for() {
+fn a_client_over_its_rate_limit_is_delayed_if_configured() {
     let flags = [WS, "--max-messages-per-second=50", "--rate-policy=delay"];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
     backend.event("ready");
@@ -56,7 +56,7 @@ fn a_client_beyond_its_rate_is_slowed_down_where_that_is_asked_for() {
 }
 
 #[test]
-fn a_stream_that_is_slowed_down_arrives_whole_with_its_end() {
+fn a_delayed_stream_arrives_whole_with_its_end() {
     for limit in ["--max-messages-per-second=3000", "--max-bytes-per-second=32KiB"] {
         let (gateway, mut backend) = Gateway::with_backend(&[LINES, limit, "--rate-policy=delay"]);
         backend.event("ready");
@@ -82,7 +82,7 @@ fn a_stream_that_is_slowed_down_arrives_whole_with_its_end() {
 }
 
 #[test]
-fn what_waits_for_clients_that_do_not_read_is_bounded_for_all_together() {
+fn the_outboxes_of_clients_that_do_not_read_have_a_total_limit() {
     let flags = [WS, "--max-total-outbox=2MiB", "--slow-consumer=drop-oldest"];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
     backend.event("ready");
@@ -94,7 +94,7 @@ fn what_waits_for_clients_that_do_not_read_is_bounded_for_all_together() {
     // Three outboxes hold a mebibyte each, and the kernel a few for each socket.
     let text = "x".repeat(256 << 10);
     let stats = loop {
-        backend.tell(&json!({"command": "broadcast", "text": text}));
+        backend.send(&json!({"command": "broadcast", "text": text}));
         let stats = backend.ask(json!({"command": "stats"}));
         let queued = stats["stats"]["queued_bytes"].as_u64().expect("a number");
         assert!(queued <= 2 << 20, "{stats}");

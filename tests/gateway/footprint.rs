@@ -1,4 +1,4 @@
-//! What a gateway and its idle sessions cost in memory.
+//! The memory of a gateway and of its idle sessions.
 
 #![cfg(target_os = "linux")]
 

@@ -1,4 +1,4 @@
-//! Who has gone quiet. Logic is tested on a virtual clock elsewhere; this is once for real.
+//! Heartbeats with real clocks. Their logic is tested on a virtual clock elsewhere.
 
 use std::process::{Child, Command, Stdio};
 
@@ -6,7 +6,7 @@ use crate::gateway::{Backend, Gateway, LINES, RawClient, WS, signal};
 use serde_json::Value;
 use tungstenite::Message;
 
-/// Tells the test binary, started anew, to be a client, and of whom.
+/// The URL that makes the test binary, started again, a client.
 const URL: &str = "GATEWAY_TEST_CLIENT_URL";
 
 /// A client in a process of its own, which a signal can stop.
@@ -50,7 +50,7 @@ fn wait_for(backend: &mut Backend, name: &str, is_wanted: impl Fn(&Value) -> boo
 }
 
 #[test]
-fn a_stopped_client_turns_inactive_and_then_times_out() {
+fn a_stopped_client_becomes_inactive_and_then_times_out() {
     let flags = [WS, "--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
     backend.event("ready");
@@ -65,7 +65,7 @@ fn a_stopped_client_turns_inactive_and_then_times_out() {
 }
 
 #[test]
-fn a_client_that_goes_on_is_active_again() {
+fn a_client_that_continues_becomes_active_again() {
     let flags = [WS, "--heartbeat-interval=100ms", "--heartbeat-timeout=1h"];
     let (gateway, mut backend) = Gateway::with_backend(&flags);
     backend.event("ready");
@@ -78,7 +78,7 @@ fn a_client_that_goes_on_is_active_again() {
 }
 
 #[test]
-fn a_silent_tcp_client_is_shown_out_after_the_idle_timeout() {
+fn a_silent_tcp_client_is_closed_after_the_idle_timeout() {
     let (gateway, mut backend) = Gateway::with_backend(&[LINES, "--idle-timeout=200ms"]);
     backend.event("ready");
     let mut client = RawClient::connect(gateway.url());

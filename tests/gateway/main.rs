@@ -1,4 +1,4 @@
-//! The gateway as its users meet it: the built binary, real sockets, real pipes, real signals.
+//! Tests of the built binary with real sockets, pipes and signals.
 
 #![cfg(unix)]
 

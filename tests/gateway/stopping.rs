@@ -1,4 +1,4 @@
-//! How it ends.
+//! Shutdown.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -33,7 +33,7 @@ fn a_signal_closes_every_session_with_1001_and_exits_with_0() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_exits_at_once() {
     let gateway = Gateway::start(&[WS, "--grace=1h", "--close-timeout=1h"]);
     // A client that never answers the close frame.
     let _client = Client::connect(gateway.url());
@@ -54,7 +54,7 @@ fn a_client_that_does_not_answer_is_dropped_after_the_grace() {
 }
 
 #[test]
-fn newcomers_are_answered_503_while_it_stops() {
+fn new_sessions_are_answered_503_during_shutdown() {
     let gateway = Gateway::start(&[WS, "--grace=1h", "--close-timeout=1h"]);
     let client = Client::connect(gateway.url());
     gateway.signal("TERM");
@@ -66,7 +66,7 @@ fn newcomers_are_answered_503_while_it_stops() {
 }
 
 #[test]
-fn the_end_of_the_commands_is_a_graceful_stop() {
+fn a_backend_that_closes_its_output_stops_the_gateway_gracefully() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS]);
     backend.event("ready");
     let client = Client::connect(gateway.url());
@@ -78,12 +78,12 @@ fn the_end_of_the_commands_is_a_graceful_stop() {
     let end = backend.event("disconnect");
     assert_eq!((&end["cause"], &end["code"]), (&json!("stopped"), &json!(1001)));
     backend.event("stopped");
-    assert!(backend.next().is_none(), "nothing comes after that");
+    assert!(backend.next().is_none(), "nothing follows");
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
-fn a_backend_stops_it_within_the_grace_that_it_gives() {
+fn a_stop_command_has_its_own_grace() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, "--grace=1h", "--close-timeout=1h"]);
     backend.event("ready");
     // A client that never answers the close frame.
@@ -100,17 +100,17 @@ fn a_backend_stops_it_within_the_grace_that_it_gives() {
 }
 
 #[test]
-fn a_backend_that_closes_its_end_stops_it() {
+fn a_backend_that_closes_its_input_stops_the_gateway() {
     let (gateway, backend) = Gateway::with_backend(&[WS, "--mode=echo"]);
     let (_input, output) = backend.into_streams();
     let mut output = BufReader::new(output);
     output.read_line(&mut String::new()).expect("ready");
     drop(output);
-    // The pipe is found broken when there is something to tell, and when no other process, begun at
-    // this moment by another test, has a copy of our end any more.
+    // The write fails when an event is written and no child process of another test has a copy of our
+    // end of the pipe any more.
     let mut client = Client::connect(gateway.url());
     let close = loop {
-        client.send("is anybody there?");
+        client.send("still open?");
         match client.read() {
             Message::Close(frame) => break frame.expect("a code"),
             echo => assert!(echo.is_text()),
@@ -124,7 +124,7 @@ fn a_backend_that_closes_its_end_stops_it() {
 }
 
 #[test]
-fn commands_that_end_before_they_begin_stop_it() {
+fn an_empty_input_stops_the_gateway() {
     let mut prepared = command(&[WS, "--stdio"]);
     let (gateway, mut output) = Gateway::spawn(prepared.stdin(Stdio::null()));
     let mut lines = String::new();

@@ -1,4 +1,4 @@
-//! The admin plane under attack, while the clients' plane goes on as if nothing were.
+//! Attacks on the admin server. The clients' sessions must not notice them.
 
 use crate::attacker::Attacker;
 use crate::siege::{Siege, besiege};
@@ -9,7 +9,7 @@ const ADMIN: &str = "--admin=http://127.0.0.1:0";
 /// Beside what else may be kept: megabytes that are announced and not sent are none that are held.
 const LITTLE: u64 = 2 << 10;
 
-fn visitors(siege: &Siege, count: usize) -> Vec<Attacker> {
+fn connections(siege: &Siege, count: usize) -> Vec<Attacker> {
     (0..count).map(|_| Attacker::connect(&siege.admin)).collect()
 }
 
@@ -24,13 +24,13 @@ fn post(path: &str, body: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_thousand_connections_that_say_nothing() {
+fn a_thousand_silent_connections() {
     besiege(&[ADMIN], |siege| {
-        let silent = visitors(siege, 1000);
+        let silent = connections(siege, 1000);
         siege.wait_for(|siege, _| siege.growth().files >= 1000);
-        let mut heard = Attacker::connect(&siege.admin);
-        assert!(heard.send(&request("GET /health", "")));
-        assert!(heard.answer().starts_with("200 keep-alive "), "it answers beside them");
+        let mut client = Attacker::connect(&siege.admin);
+        assert!(client.send(&request("GET /health", "")));
+        assert!(client.answer().starts_with("200 keep-alive "), "it answers beside them");
         silent
     });
 }
@@ -45,9 +45,9 @@ fn requests_that_are_not_finished_in_time() {
         [&request("POST /api/broadcast", announced)[..], b"{\"text\":\""].concat(),
     ];
     besiege(&[ADMIN], |siege| {
-        let mut unfinished = visitors(siege, 40);
-        for (visitor, beginning) in unfinished.iter_mut().zip(beginnings.iter().cycle()) {
-            assert!(visitor.send(beginning));
+        let mut unfinished = connections(siege, 40);
+        for (attacker, beginning) in unfinished.iter_mut().zip(beginnings.iter().cycle()) {
+            assert!(attacker.send(beginning));
         }
         siege.wait_for_rounds(1);
         assert!(siege.growth().resident < LITTLE, "memory follows what was received");
@@ -58,30 +58,30 @@ fn requests_that_are_not_finished_in_time() {
 }
 
 #[test]
-fn heads_and_bodies_without_bounds() {
+fn heads_and_bodies_over_the_limits() {
     besiege(&[ADMIN], |siege| {
-        for mut visitor in visitors(siege, 20) {
+        for mut attacker in connections(siege, 20) {
             let head = "GET /api/stats HTTP/1.1\r\nHost: localhost\r\nX: ".to_owned();
             // It may be cut off before it has sent all of it.
-            let _ = visitor.send((head + &"x".repeat(64 << 10)).as_bytes());
-            assert!(visitor.answer().starts_with("431 close "));
+            let _ = attacker.send((head + &"x".repeat(64 << 10)).as_bytes());
+            assert!(attacker.answer().starts_with("431 close "));
         }
         for length in ["16777217", "18446744073709551615", "99999999999999999999999"] {
-            let mut visitor = Attacker::connect(&siege.admin);
+            let mut attacker = Attacker::connect(&siege.admin);
             let fields = format!("Content-Length: {length}\r\n");
-            assert!(visitor.send(&request("POST /api/broadcast", &fields)));
-            let answer = visitor.answer();
+            assert!(attacker.send(&request("POST /api/broadcast", &fields)));
+            let answer = attacker.answer();
             let is_refused = answer.starts_with("413 close ") || answer.starts_with("400 close ");
             assert!(is_refused, "{length}: {answer}");
         }
-        let mut visitor = Attacker::connect(&siege.admin);
-        assert!(visitor.send(&request("POST /api/stop", "Transfer-Encoding: chunked\r\n")));
-        assert!(visitor.answer().starts_with("411 close "));
+        let mut attacker = Attacker::connect(&siege.admin);
+        assert!(attacker.send(&request("POST /api/stop", "Transfer-Encoding: chunked\r\n")));
+        assert!(attacker.answer().starts_with("411 close "));
     });
 }
 
 #[test]
-fn ten_thousand_requests_of_which_most_mean_nothing() {
+fn ten_thousand_requests_of_which_most_are_invalid() {
     const TIMES: usize = 2000;
     let (stats, unknown) = (request("GET /api/stats", ""), request("GET /api/nothing", ""));
     let wrong = request("PUT /api/stats", "Content-Length: 0\r\n");
@@ -89,16 +89,16 @@ fn ten_thousand_requests_of_which_most_mean_nothing() {
     let expected = [200, 404, 405, 400, 400];
     let round = [stats, unknown, wrong, no_json, field].concat();
     besiege(&[ADMIN], |siege| {
-        let mut visitors = visitors(siege, 4);
+        let mut attackers = connections(siege, 4);
         std::thread::scope(|scope| {
-            for visitor in &mut visitors {
+            for attacker in &mut attackers {
                 let round = &round;
                 scope.spawn(move || {
                     // Batches, so that what is unanswered fits into the sockets.
                     for _ in 0..TIMES / 4 / 50 {
-                        assert!(visitor.send(&round.repeat(50)));
+                        assert!(attacker.send(&round.repeat(50)));
                         for status in expected.iter().cycle().take(5 * 50) {
-                            let answer = visitor.answer();
+                            let answer = attacker.answer();
                             let expected = format!("{status} keep-alive ");
                             assert!(answer.starts_with(&expected), "{answer}");
                         }
@@ -110,9 +110,9 @@ fn ten_thousand_requests_of_which_most_mean_nothing() {
 }
 
 #[test]
-fn backends_that_talk_nonsense() {
+fn control_connections_that_send_invalid_commands() {
     besiege(&[ADMIN], |siege| {
-        let mut controls = visitors(siege, 20);
+        let mut controls = connections(siege, 20);
         for control in &mut controls {
             let upgrade = wire::upgrade("/control?messages=off", &[]);
             let upgrade = String::from_utf8(upgrade).expect("ASCII");
@@ -121,11 +121,11 @@ fn backends_that_talk_nonsense() {
             for _ in 0..500 {
                 assert!(control.send(&wire::text("{\"command\":\"nonsense\"}")));
             }
-            // What else it is told comes between; the answers are counted.
-            let mut answers = 0;
-            while answers < 500 {
-                let told = control.frames(1);
-                answers += told.iter().filter(|frame| frame.contains("bad_command")).count();
+            // Events come between the replies.
+            let mut replies = 0;
+            while replies < 500 {
+                let frames = control.frames(1);
+                replies += frames.iter().filter(|frame| frame.contains("bad_command")).count();
             }
         }
         controls

@@ -1,11 +1,11 @@
-//! Connections that come, do little or nothing, and go as nobody should.
+//! Connections that do little or nothing and end in unusual ways.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Instant;
 
 use crate::attacker::Attacker;
-use crate::siege::{GOOD_BYES, Siege, besiege, churn};
+use crate::siege::{OWN_SESSIONS, Siege, besiege, churn};
 use crate::wire;
 
 /// How often each way to go is gone.
@@ -105,7 +105,7 @@ fn leave_everywhere(leave: fn(Attacker)) {
         let counts = stats[part].as_object().expect("an object").values();
         counts.filter_map(serde_json::Value::as_u64).sum::<u64>()
     };
-    let (failed, ended) = (count("failed_handshakes"), count("disconnects") - GOOD_BYES);
+    let (failed, ended) = (count("failed_handshakes"), count("disconnects") - OWN_SESSIONS);
     assert!(stats["failed_handshakes"]["timed_out"].is_null(), "an end was overlooked: {stats:#}");
     assert!(failed >= expected("handshake") + expected("refused"), "{stats:#}");
     assert!(ended >= expected("session") + expected("closed"), "{stats:#}");
@@ -113,12 +113,12 @@ fn leave_everywhere(leave: fn(Attacker)) {
 }
 
 #[test]
-fn a_reset_in_any_phase_ends_that_connection_alone() {
+fn a_reset_in_any_phase_ends_only_that_connection() {
     leave_everywhere(Attacker::reset);
 }
 
 #[test]
-fn a_client_that_ends_its_side_in_any_phase_is_shown_out() {
+fn a_client_that_ends_its_side_in_any_phase_is_closed() {
     // Its own side stays open until the gateway has ended the other.
     leave_everywhere(|mut attacker| {
         attacker.half_close();
@@ -127,17 +127,17 @@ fn a_client_that_ends_its_side_in_any_phase_is_shown_out() {
 }
 
 #[test]
-fn connections_that_do_nothing_by_the_thousand_are_shown_out_and_keep_nobody_out() {
+fn thousands_of_silent_connections_are_closed_and_block_no_client() {
     const IDLE: usize = 2000;
     let stats = besiege(&["--handshake-timeout=3s"], |siege| {
         let mut idle = siege.attackers(IDLE);
         siege.wait_for_rounds(20);
-        // Whoever comes now is served as well.
+        // Clients that connect now are served as well.
         let mut newcomer = session(siege);
         assert!(newcomer.send(&wire::text("hello")));
         assert_eq!(newcomer.frames(1), ["text hello"]);
         for attacker in &mut idle {
-            assert_eq!(attacker.rest(), "", "nobody answers a silence");
+            assert_eq!(attacker.rest(), "", "a silent connection gets no answer");
         }
     });
     assert_eq!(stats["failed_handshakes"]["timed_out"], IDLE);
@@ -158,7 +158,7 @@ fn sessions_that_do_nothing_by_the_thousand_leave_nothing_behind() {
 }
 
 #[test]
-fn clients_that_come_and_go_as_fast_as_they_can_are_all_counted_and_none_stays() {
+fn clients_that_connect_and_disconnect_at_full_speed_are_all_counted_and_removed() {
     const THREADS: usize = 2;
     let lasts = churn();
     let visits = AtomicUsize::new(0);
@@ -181,7 +181,7 @@ fn clients_that_come_and_go_as_fast_as_they_can_are_all_counted_and_none_stays()
     let visits = visits.into_inner() as u64;
     println!("{visits} visits");
     // A connection that was reset before it was accepted may never have been seen.
-    let accepted = stats["accepted"].as_u64().expect("a number") - GOOD_BYES;
+    let accepted = stats["accepted"].as_u64().expect("a number") - OWN_SESSIONS;
     assert!(accepted <= visits && accepted >= visits / 5 * 4, "{accepted} of {visits} were seen");
 }
 
@@ -218,14 +218,14 @@ fn of_two_who_fight_for_an_id_one_has_it_and_the_other_was_told() {
                     for _ in 0..FIGHTS {
                         let mut next = siege.attacker();
                         next.upgrade("/?id=throne");
-                        // Whoever had it before, its own or the other's, is told.
+                        // The session that had the id before, its own or the other's, is closed.
                         if let Some(mut before) = last.replace(next) {
                             assert_eq!(before.last_frames(), ["close 1008"]);
                         }
                         let sessions = siege.stats()["sessions"]["websocket"].as_u64();
                         assert!(sessions <= Some(2), "{sessions:?} with the bystander");
                     }
-                    // The last one either has it or is told.
+                    // The last one either has the id or is closed.
                     let mut last = last.expect("it fought");
                     last.send(&wire::close(1000, ""));
                     let end = last.last_frames();
@@ -237,12 +237,12 @@ fn of_two_who_fight_for_an_id_one_has_it_and_the_other_was_told() {
     let disconnects = &stats["disconnects"];
     let [replaced, closed] =
         ["replaced", "client_closed"].map(|cause| disconnects[cause].as_u64().expect("a number"));
-    assert_eq!(replaced + closed - GOOD_BYES, 2 * FIGHTS as u64, "{disconnects:#}");
+    assert_eq!(replaced + closed - OWN_SESSIONS, 2 * FIGHTS as u64, "{disconnects:#}");
     assert!(replaced >= 2 * FIGHTS as u64 - 2, "{disconnects:#}");
 }
 
 #[test]
-fn where_an_id_is_kept_whoever_asks_for_it_too_is_answered_409() {
+fn a_client_with_a_taken_id_is_answered_409() {
     const FIGHTS: usize = 200;
     let stats = besiege(&["--session-id=query:id"], |siege| {
         let mut holder = siege.attacker();

@@ -31,8 +31,8 @@ fn pings_of_those_who_do_not_read_cost_no_more_than_an_outbox() {
     let payload = "x".repeat(125);
     besiege(&["--max-outbox=64KiB", "--max-message-size=64KiB"], |siege| {
         let mut attackers = siege.sessions(ATTACKERS);
-        // More pongs than the kernel holds, until both outboxes are full. What is heard in one turn
-        // may be answered by no more than an outbox takes, so nobody knows how many that are.
+        // More pongs than the kernel holds, until both outboxes are full. What is read in one tick
+        // may be answered by no more than an outbox takes, so the number is not known.
         let batch = wire::ping(&payload).repeat(1000);
         let queued = (1..).find_map(|batches| {
             for attacker in &mut attackers {
@@ -48,7 +48,7 @@ fn pings_of_those_who_do_not_read_cost_no_more_than_an_outbox() {
         }
         let growth = siege.growth();
         assert!(growth.resident < 1024, "{growth:?}");
-        // They are sessions still: what they say is heard, and what reaches them is whole.
+        // They are still sessions: their messages are read, and they receive whole ones.
         for attacker in &mut attackers {
             assert!(attacker.send(&wire::close(1000, "")));
             let frames = attacker.last_frames();
@@ -98,7 +98,7 @@ fn where_messages_are_dropped_instead_an_outbox_stays_within_its_bound() {
             let batch = wire::text(&"x".repeat(1000)).repeat(100);
             for _ in 0..BATCHES {
                 for attacker in &mut attackers {
-                    assert!(attacker.send(&batch), "nobody is cut off");
+                    assert!(attacker.send(&batch), "no connection is reset");
                 }
             }
             let stats = siege.wait_for(|_, stats| {
@@ -120,7 +120,7 @@ fn where_messages_are_dropped_instead_an_outbox_stays_within_its_bound() {
 }
 
 #[test]
-fn who_never_pauses_leaves_everybody_else_their_turn() {
+fn a_client_that_never_pauses_does_not_starve_others() {
     const ATTACKERS: usize = 2;
     besiege(&[], |siege| {
         let over = AtomicBool::new(false);
@@ -131,7 +131,7 @@ fn who_never_pauses_leaves_everybody_else_their_turn() {
             siege.wait_for_rounds(50);
             drop(end);
             for flood in floods {
-                let sent = flood.join().expect("nobody is cut off");
+                let sent = flood.join().expect("no connection is reset");
                 assert!(sent > 10_000, "{sent} pings are no flood");
             }
         });

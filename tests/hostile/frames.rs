@@ -1,6 +1,6 @@
 //! Frames that lie about their length, messages that never end, and what follows a close frame.
 
-use crate::siege::{GOOD_BYES, besiege};
+use crate::siege::{OWN_SESSIONS, besiege};
 use crate::wire;
 
 const ATTACKERS: usize = 20;
@@ -121,7 +121,7 @@ fn nothing_that_follows_a_close_frame_counts() {
         }
     });
     assert_eq!(stats["received"]["messages"], stats["sent"]["messages"], "the bystanders' alone");
-    assert_eq!(stats["disconnects"]["client_closed"], GOOD_BYES + 2 * ATTACKERS as u64);
+    assert_eq!(stats["disconnects"]["client_closed"], OWN_SESSIONS + 2 * ATTACKERS as u64);
 }
 
 #[test]

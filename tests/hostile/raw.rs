@@ -1,7 +1,7 @@
 //! Raw TCP: lengths that lie, and frames that are cut wherever they can be.
 
 use crate::attacker::Attacker;
-use crate::siege::{GOOD_BYES, Siege, besiege};
+use crate::siege::{OWN_SESSIONS, Siege, besiege};
 
 const LIMIT: &str = "--max-message-size=2KiB";
 
@@ -157,7 +157,7 @@ fn a_stream_that_ends_or_breaks_within_a_frame_is_a_lost_connection() {
         }
     });
     assert_eq!(stats["disconnects"]["connection_lost"], cut_short);
-    assert_eq!(stats["disconnects"]["client_closed"], GOOD_BYES + whole);
+    assert_eq!(stats["disconnects"]["client_closed"], OWN_SESSIONS + whole);
 }
 
 #[test]

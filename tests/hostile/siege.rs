@@ -34,17 +34,17 @@ const LONGEST: usize = 1801;
 /// What may wait for one of them: an answer with its header.
 pub(crate) const LONGEST_ANSWER: usize = LONGEST + 4;
 
-/// Guests who come and go before the attack.
-const GUESTS: usize = 10;
+/// Sessions that connect and close before the attack.
+const EARLIER_SESSIONS: usize = 10;
 
-/// How many sessions have said good-bye at the end beside an attack's own.
-pub(crate) const GOOD_BYES: u64 = (GUESTS + BYSTANDERS) as u64;
+/// How many sessions beside those of an attack have closed at the end.
+pub(crate) const OWN_SESSIONS: u64 = (EARLIER_SESSIONS + BYSTANDERS) as u64;
 
 /// A gateway in echo mode that is attacked while bystanders use it.
 pub(crate) struct Siege {
     /// Where it listens: for WebSocket, for lines, and for what the flags add.
     pub(crate) urls: Vec<String>,
-    /// Where its admin plane is, if the flags add one.
+    /// The URL of its admin server, if the flags add one.
     pub(crate) admin: String,
     gateway: Mutex<Gateway>,
     desk: Mutex<Desk>,
@@ -78,10 +78,10 @@ impl Siege {
         let mut siege =
             Self { urls, admin, gateway, desk, bystanders, before: Footprint::default() };
         // What is done for the first time takes memory that stays.
-        for _ in 0..GUESTS {
-            let mut guest = siege.attacker();
-            guest.upgrade("/");
-            guest.close();
+        for _ in 0..EARLIER_SESSIONS {
+            let mut client = siege.attacker();
+            client.upgrade("/");
+            client.close();
         }
         siege.wait_for_rounds(ROUNDS);
         siege.wait_for(|_, stats| has_sessions(stats, BYSTANDERS));
@@ -132,7 +132,7 @@ impl Siege {
 
     /// The gateway's counters.
     pub(crate) fn stats(&self) -> Value {
-        self.desk.lock().expect("nobody panics with it").stats()
+        self.desk.lock().expect("no thread panics with the lock").stats()
     }
 
     /// By how much the gateway's memory has grown since before the attack, in KiB.
@@ -146,7 +146,7 @@ impl Siege {
     }
 
     fn footprint(&self) -> Footprint {
-        let gateway = self.gateway.lock().expect("nobody panics with it");
+        let gateway = self.gateway.lock().expect("no thread panics with the lock");
         Footprint {
             resident: gateway.memory("RssAnon"),
             data: gateway.memory("VmData"),
@@ -166,10 +166,13 @@ impl Siege {
             bystander.dismiss();
         }
         let stats = self.wait_for(|_, stats| has_sessions(stats, 0));
-        let gateway = self.gateway.into_inner().expect("nobody panics with it");
+        let gateway = self.gateway.into_inner().expect("no thread panics with the lock");
         gateway.signal("TERM");
-        let told = self.desk.into_inner().expect("nobody panics with it").close();
-        assert_eq!(told.connects, told.disconnects, "each session is told of twice");
+        let counts = self.desk.into_inner().expect("no thread panics with the lock").close();
+        assert_eq!(
+            counts.connects, counts.disconnects,
+            "each session has a connect and a disconnect event"
+        );
         let exit = gateway.wait();
         assert_eq!(exit.code, Some(0), "{exit:?}");
         assert!(!exit.log.iter().any(|line| line.contains("ERROR")), "{exit:?}");
@@ -199,37 +202,37 @@ pub(crate) struct Footprint {
 struct Desk {
     input: ChildStdin,
     replies: Receiver<String>,
-    reader: JoinHandle<Told>,
+    reader: JoinHandle<EventCounts>,
 }
 
-/// How many sessions a backend was told of.
+/// The events that a backend got.
 #[derive(Debug, Default)]
-struct Told {
+struct EventCounts {
     connects: usize,
     disconnects: usize,
 }
 
 impl Desk {
-    /// Events are told as fast as they come, so that the backlog of a backend is none of the memory
+    /// Events are read as fast as they come, so that the backlog of a backend is not part of the memory
     /// that is measured.
     fn open(input: ChildStdin, output: impl std::io::Read + Send + 'static) -> Self {
-        let (tell, replies) = mpsc::channel();
+        let (sender, replies) = mpsc::channel();
         let reader = thread::spawn(move || {
-            let mut told = Told::default();
+            let mut counts = EventCounts::default();
             let mut seq = 0;
             for line in BufReader::with_capacity(1 << 20, output).lines() {
                 let line = line.expect("UTF-8 from a pipe");
                 if line.starts_with("{\"reply\"") {
-                    tell.send(line).expect("somebody asked");
+                    sender.send(line).expect("a command waits for it");
                     continue;
                 }
                 seq += 1;
                 let event = line.strip_prefix(&format!("{{\"seq\":{seq},\"event\":\""));
                 let event = event.unwrap_or_else(|| panic!("not event {seq}: {line}"));
-                told.connects += usize::from(event.starts_with("connect"));
-                told.disconnects += usize::from(event.starts_with("disconnect"));
+                counts.connects += usize::from(event.starts_with("connect"));
+                counts.disconnects += usize::from(event.starts_with("disconnect"));
             }
-            told
+            counts
         });
         Self { input, replies, reader }
     }
@@ -241,7 +244,7 @@ impl Desk {
         reply["stats"].take()
     }
 
-    fn close(self) -> Told {
+    fn close(self) -> EventCounts {
         drop(self.input);
         self.reader.join().expect("the events are in order")
     }
@@ -284,7 +287,7 @@ impl Bystander {
             for round in 0_usize.. {
                 let width = LONGEST - round % 10 * 200;
                 talk(Some(&format!("{round:0width$}")));
-                *made.0.lock().expect("nobody panics with it") += 1;
+                *made.0.lock().expect("no thread panics with the lock") += 1;
                 made.1.notify_all();
                 if stays.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
                     return talk(None);
@@ -295,19 +298,19 @@ impl Bystander {
     }
 
     fn rounds(&self) -> u64 {
-        *self.rounds.0.lock().expect("nobody panics with it")
+        *self.rounds.0.lock().expect("no thread panics with the lock")
     }
 
     fn wait_for_round(&self, goal: u64) {
-        let rounds = self.rounds.0.lock().expect("nobody panics with it");
+        let rounds = self.rounds.0.lock().expect("no thread panics with the lock");
         let waited = self.rounds.1.wait_timeout_while(rounds, LONG, |rounds| *rounds < goal);
-        let (rounds, _) = waited.expect("nobody panics with it");
+        let (rounds, _) = waited.expect("no thread panics with the lock");
         assert!(*rounds >= goal, "a bystander waits for its answer");
     }
 
     fn dismiss(self) {
         drop(self.stay);
-        self.thread.join().expect("every message came back");
+        self.thread.join().expect("every message was echoed");
     }
 }
 
