@@ -6,7 +6,7 @@ use majordomo::{HandshakeFailure, Phase, RateLimited, Stats, Traffic};
 
 use super::process;
 use super::snapshot::{CauseCounts, MetricsSnapshot};
-use super::text::{MetricsText, Sample, float};
+use super::text::{MetricSample, MetricsText, float};
 
 /// The `Content-Type` of the text.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -193,7 +193,7 @@ impl MetricsSnapshot {
     }
 }
 
-fn by_cause(counts: &CauseCounts) -> impl Iterator<Item = Sample<'static, 1>> {
+fn by_cause(counts: &CauseCounts) -> impl Iterator<Item = MetricSample<'static, 1>> {
     counts.iter().map(|(cause, count)| ([("cause", cause.as_str())], float(count)))
 }
 

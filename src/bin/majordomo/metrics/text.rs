@@ -7,7 +7,7 @@ use std::fmt::{Display, Write};
 use super::histograms::Histogram;
 
 /// The labels of a sample, and its value.
-pub(super) type Sample<'a, const N: usize> = ([(&'a str, &'a str); N], f64);
+pub(super) type MetricSample<'a, const N: usize> = ([(&'a str, &'a str); N], f64);
 
 /// The text of one scrape.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl MetricsText {
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = Sample<'a, N>>,
+        samples: impl IntoIterator<Item = MetricSample<'a, N>>,
     ) {
         self.family("counter", name, help, samples);
     }
@@ -39,7 +39,7 @@ impl MetricsText {
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = Sample<'a, N>>,
+        samples: impl IntoIterator<Item = MetricSample<'a, N>>,
     ) {
         self.family("gauge", name, help, samples);
     }
@@ -75,7 +75,7 @@ impl MetricsText {
         kind: &str,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = Sample<'a, N>>,
+        samples: impl IntoIterator<Item = MetricSample<'a, N>>,
     ) {
         let mut samples = samples.into_iter().peekable();
         if samples.peek().is_some() {

@@ -81,7 +81,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<CommandRequest>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let Head { command, id } = json::object(text)?;
+    let CommandHead { command, id } = json::object(text)?;
     let id = id.map(reply_id).transpose()?;
     Ok(Some(CommandRequest { id, command: command.parse(text)? }))
 }
@@ -97,7 +97,7 @@ fn reply_id(raw: &RawValue) -> Result<ReplyId, String> {
 /// `command`, so the line is read a second time. A tagged enum of serde would read it once, but it
 /// buffers the fields, and an id would not come back as it was written.
 #[derive(Deserialize)]
-struct Head<'a> {
+struct CommandHead<'a> {
     command: CommandName,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
@@ -132,7 +132,7 @@ impl CommandName {
     }
 }
 
-// Each of these has `command` and `id`, which `Head` has read.
+// Each of these has `command` and `id`, which `CommandHead` has read.
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

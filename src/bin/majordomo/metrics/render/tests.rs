@@ -24,7 +24,7 @@ impl Handler for EchoHandler {
 }
 
 /// Some open sessions, after some that have ended.
-struct Population {
+struct SampleSessions {
     simulation: Simulation<EchoHandler>,
     /// The open connections, which a drop would close.
     clients: Vec<MemoryPeer>,
@@ -37,7 +37,7 @@ const HELLO: &[u8] = b"\x81\x85\0\0\0\0hello";
 const CLOSE: &[u8] = b"\x88\x82\0\0\0\0\x03\xE8";
 const RESERVED_BIT: &[u8] = b"\xC1\x80\0\0\0\0";
 
-impl Population {
+impl SampleSessions {
     /// Connects a client for each input, which it sends at once.
     fn connect(&mut self, url: &str, inputs: &[&[u8]]) {
         let listener = self.simulation.listen(url).expect("a URL");
@@ -52,16 +52,16 @@ impl Population {
     fn open() -> Self {
         let simulation =
             Simulation::new(Config::default(), EchoHandler, Instant::now()).expect("valid");
-        let mut population = Self { simulation, clients: Vec::new() };
+        let mut sample = Self { simulation, clients: Vec::new() };
         let after_upgrade = |frame: &[u8]| [UPGRADE, frame].concat();
         let web = [HELLO, b"", CLOSE, RESERVED_BIT].map(after_upgrade);
-        population.connect("ws://127.0.0.1:1", &web.each_ref().map(Vec::as_slice));
-        population.connect(
+        sample.connect("ws://127.0.0.1:1", &web.each_ref().map(Vec::as_slice));
+        sample.connect(
             "ws://127.0.0.1:2",
             &[b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03"],
         );
-        population.connect("tcp://127.0.0.1:3?framing=lines", &[b"hi\nho\n", b"hum\n"]);
-        population
+        sample.connect("tcp://127.0.0.1:3?framing=lines", &[b"hi\nho\n", b"hum\n"]);
+        sample
     }
 
     /// Passes a minute, in which one client sends. The other WebSocket sessions become inactive.
@@ -121,10 +121,10 @@ impl Population {
 }
 
 fn filled() -> MetricsSnapshot {
-    let mut population = Population::open();
-    population.pass_a_minute();
-    population.close_two();
-    population.snapshot()
+    let mut sample = SampleSessions::open();
+    sample.pass_a_minute();
+    sample.close_two();
+    sample.snapshot()
 }
 
 #[test]
@@ -158,10 +158,12 @@ fn the_text_is_valid() {
 
 #[test]
 fn sessions_are_counted_by_state_and_protocol() {
-    let mut population = Population::open();
-    for step in [Population::pass_a_minute, Population::close_two, Population::pass_a_minute] {
-        step(&mut population);
-        let exposition = Exposition::read(&render(&population.snapshot()));
+    let mut sample = SampleSessions::open();
+    for step in
+        [SampleSessions::pass_a_minute, SampleSessions::close_two, SampleSessions::pass_a_minute]
+    {
+        step(&mut sample);
+        let exposition = Exposition::read(&render(&sample.snapshot()));
         let exported = exposition
             .samples
             .iter()
@@ -169,7 +171,7 @@ fn sessions_are_counted_by_state_and_protocol() {
         let exported: BTreeMap<_, _> =
             exported.map(|(name, count)| (name.clone(), count.to_string())).collect();
         let mut counted = BTreeMap::new();
-        for (_, session) in population.simulation.sessions().iter() {
+        for (_, session) in sample.simulation.sessions().iter() {
             let protocol = if session.is_websocket() { "websocket" } else { "raw" };
             let labels = format!("state=\"{}\",protocol=\"{protocol}\"", session.state().as_str());
             *counted.entry(format!("majordomo_sessions{{{labels}}}")).or_insert(0) += 1;
@@ -181,12 +183,14 @@ fn sessions_are_counted_by_state_and_protocol() {
 
 #[test]
 fn counters_never_fall() {
-    let mut population = Population::open();
-    let mut earlier = Exposition::read(&render(&population.snapshot()));
+    let mut sample = SampleSessions::open();
+    let mut earlier = Exposition::read(&render(&sample.snapshot()));
     let mut rose = 0;
-    for step in [Population::pass_a_minute, Population::close_two, Population::pass_a_minute] {
-        step(&mut population);
-        let later = Exposition::read(&render(&population.snapshot()));
+    for step in
+        [SampleSessions::pass_a_minute, SampleSessions::close_two, SampleSessions::pass_a_minute]
+    {
+        step(&mut sample);
+        let later = Exposition::read(&render(&sample.snapshot()));
         for (name, value) in earlier.counts() {
             assert!(later.value(name) >= value, "{name} was {value} before {}", later.value(name));
             rose += usize::from(later.value(name) > value);
