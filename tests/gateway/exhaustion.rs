@@ -66,7 +66,8 @@ fn connections_in_the_listen_backlog_are_served_later() {
     let gateway = start(&["--handshake-timeout=1s"]);
     let mut first = Client::connect(gateway.url());
     let many = connect_many(&gateway);
-    // It is behind the others in the backlog, and none of them closes: the handshake timeout makes room.
+    // It is behind the others in the backlog, and none of them closes: the handshake timeout makes
+    // room.
     let mut patient = Client::connect(gateway.url());
     patient.send("at last");
     assert_eq!(patient.text(), "at last");

@@ -106,8 +106,8 @@ fn a_backend_that_closes_its_input_stops_the_gateway() {
     let mut output = BufReader::new(output);
     output.read_line(&mut String::new()).expect("ready");
     drop(output);
-    // The write fails when an event is written and no child process of another test has a copy of our
-    // end of the pipe any more.
+    // The write fails when an event is written and no child process of another test has a copy of
+    // our end of the pipe any more.
     let mut client = Client::connect(gateway.url());
     let close = loop {
         client.send("still open?");

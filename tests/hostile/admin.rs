@@ -1,7 +1,7 @@
 //! Attacks on the admin server. The clients' sessions must not notice them.
 
 use crate::attacker::Attacker;
-use crate::siege::{Siege, besiege};
+use crate::fixture::{Fixture, with_gateway};
 use crate::wire;
 
 const ADMIN: &str = "--admin=http://127.0.0.1:0";
@@ -9,8 +9,8 @@ const ADMIN: &str = "--admin=http://127.0.0.1:0";
 /// Beside what else may be kept: megabytes that are announced and not sent are none that are held.
 const LITTLE: u64 = 2 << 10;
 
-fn connections(siege: &Siege, count: usize) -> Vec<Attacker> {
-    (0..count).map(|_| Attacker::connect(&siege.admin)).collect()
+fn connections(fixture: &Fixture, count: usize) -> Vec<Attacker> {
+    (0..count).map(|_| Attacker::connect(&fixture.admin)).collect()
 }
 
 /// A request to the API, whose fields follow those that it has to have.
@@ -25,10 +25,10 @@ fn post(path: &str, body: &str) -> Vec<u8> {
 
 #[test]
 fn a_thousand_silent_connections() {
-    besiege(&[ADMIN], |siege| {
-        let silent = connections(siege, 1000);
-        siege.wait_for(|siege, _| siege.growth().files >= 1000);
-        let mut client = Attacker::connect(&siege.admin);
+    with_gateway(&[ADMIN], |fixture| {
+        let silent = connections(fixture, 1000);
+        fixture.wait_for(|fixture, _| fixture.growth().files >= 1000);
+        let mut client = Attacker::connect(&fixture.admin);
         assert!(client.send(&request("GET /health", "")));
         assert!(client.answer().starts_with("200 keep-alive "), "it answers beside them");
         silent
@@ -44,37 +44,37 @@ fn requests_that_are_not_finished_in_time() {
         request("POST /api/broadcast", announced),
         [&request("POST /api/broadcast", announced)[..], b"{\"text\":\""].concat(),
     ];
-    besiege(&[ADMIN], |siege| {
-        let mut unfinished = connections(siege, 40);
+    with_gateway(&[ADMIN], |fixture| {
+        let mut unfinished = connections(fixture, 40);
         for (attacker, beginning) in unfinished.iter_mut().zip(beginnings.iter().cycle()) {
             assert!(attacker.send(beginning));
         }
-        siege.wait_for_rounds(1);
-        assert!(siege.growth().resident < LITTLE, "memory follows what was received");
+        fixture.wait_for_rounds(1);
+        assert!(fixture.growth().resident < LITTLE, "memory follows what was received");
         while !unfinished.iter_mut().all(Attacker::is_cut_off) {
-            siege.wait_for_rounds(1);
+            fixture.wait_for_rounds(1);
         }
     });
 }
 
 #[test]
 fn heads_and_bodies_over_the_limits() {
-    besiege(&[ADMIN], |siege| {
-        for mut attacker in connections(siege, 20) {
+    with_gateway(&[ADMIN], |fixture| {
+        for mut attacker in connections(fixture, 20) {
             let head = "GET /api/stats HTTP/1.1\r\nHost: localhost\r\nX: ".to_owned();
             // It may be cut off before it has sent all of it.
             let _ = attacker.send((head + &"x".repeat(64 << 10)).as_bytes());
             assert!(attacker.answer().starts_with("431 close "));
         }
         for length in ["16777217", "18446744073709551615", "99999999999999999999999"] {
-            let mut attacker = Attacker::connect(&siege.admin);
+            let mut attacker = Attacker::connect(&fixture.admin);
             let fields = format!("Content-Length: {length}\r\n");
             assert!(attacker.send(&request("POST /api/broadcast", &fields)));
             let answer = attacker.answer();
             let is_refused = answer.starts_with("413 close ") || answer.starts_with("400 close ");
             assert!(is_refused, "{length}: {answer}");
         }
-        let mut attacker = Attacker::connect(&siege.admin);
+        let mut attacker = Attacker::connect(&fixture.admin);
         assert!(attacker.send(&request("POST /api/stop", "Transfer-Encoding: chunked\r\n")));
         assert!(attacker.answer().starts_with("411 close "));
     });
@@ -88,8 +88,8 @@ fn ten_thousand_requests_of_which_most_are_invalid() {
     let (no_json, field) = (post("/api/broadcast", "{"), post("/api/stop", "{\"when\":1}"));
     let expected = [200, 404, 405, 400, 400];
     let round = [stats, unknown, wrong, no_json, field].concat();
-    besiege(&[ADMIN], |siege| {
-        let mut attackers = connections(siege, 4);
+    with_gateway(&[ADMIN], |fixture| {
+        let mut attackers = connections(fixture, 4);
         std::thread::scope(|scope| {
             for attacker in &mut attackers {
                 let round = &round;
@@ -111,8 +111,8 @@ fn ten_thousand_requests_of_which_most_are_invalid() {
 
 #[test]
 fn control_connections_that_send_invalid_commands() {
-    besiege(&[ADMIN], |siege| {
-        let mut controls = connections(siege, 20);
+    with_gateway(&[ADMIN], |fixture| {
+        let mut controls = connections(fixture, 20);
         for control in &mut controls {
             let upgrade = wire::upgrade("/control?messages=off", &[]);
             let upgrade = String::from_utf8(upgrade).expect("ASCII");

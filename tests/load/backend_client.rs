@@ -1,4 +1,5 @@
-//! The harness's backend on a control connection: what it reads, what it writes, and what it counts.
+//! The harness's backend on a control connection: what it reads, what it writes, and what it
+//! counts.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -1,5 +1,5 @@
-//! The backend protocol, as far as an echo needs it: strings of events are copied into commands with
-//! their escapes. Knows no socket.
+//! The backend protocol, as far as an echo needs it: strings of events are copied into commands
+//! with their escapes. Knows no socket.
 
 use memchr::memchr2;
 

@@ -29,8 +29,8 @@ impl Pin {
         server.threads().into_iter().try_for_each(|thread| pin(Some(thread), 0))
     }
 
-    /// Keeps the server's first thread, its other ones and a backend of this harness apart from each
-    /// other, as far as there are processors beside the client's.
+    /// Keeps the server's first thread, its other ones and a backend of this harness apart from
+    /// each other, as far as there are processors beside the client's.
     pub(crate) fn with_backend(self, server: Process, backend: u32) -> io::Result<()> {
         let Process(first) = server;
         for thread in server.threads() {

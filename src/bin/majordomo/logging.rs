@@ -1,5 +1,5 @@
-//! The log, on standard error. Only this writes there while the gateway runs, and it escapes control
-//! characters, which clients could send to forge lines or to control a terminal.
+//! The log, on standard error. Only this writes there while the gateway runs, and it escapes
+//! control characters, which clients could send to forge lines or to control a terminal.
 
 use std::fmt::{self, Write as _};
 use std::io::Write as _;

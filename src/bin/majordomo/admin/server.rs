@@ -51,8 +51,8 @@ pub(crate) struct AdminThread {
 }
 
 impl AdminServer {
-    /// Opens the listener, if the settings have one. If the default port is in use, the gateway runs
-    /// without an admin server, and a warning is logged.
+    /// Opens the listener, if the settings have one. If the default port is in use, the gateway
+    /// runs without an admin server, and a warning is logged.
     ///
     /// # Errors
     ///

@@ -68,8 +68,8 @@ impl ControlConnection {
         self.backlog.is_high()
     }
 
-    /// Records what its socket has taken since it was opened. Returns whether the backlog has become
-    /// low.
+    /// Records what its socket has taken since it was opened. Returns whether the backlog has
+    /// become low.
     pub(crate) fn record_sent(&mut self, sent: Traffic) -> bool {
         // Each line had a line feed, which is not part of the message.
         let written = sent.bytes + sent.messages;

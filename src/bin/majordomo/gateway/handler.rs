@@ -82,8 +82,8 @@ impl Gateway {
         self.ticks.record(duration, messages);
     }
 
-    /// Sends the last event, and waits until the backends have read everything, or have read nothing
-    /// for the grace.
+    /// Sends the last event, and waits until the backends have read everything, or have read
+    /// nothing for the grace.
     pub(crate) fn finish(&mut self) {
         if !self.backends.finish(self.stop_defaults.grace) {
             log::warn!("the backend does not read: its last events are lost");

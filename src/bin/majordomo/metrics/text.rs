@@ -107,9 +107,9 @@ impl MetricsText {
         self.write(format_args!(" {value}\n"));
     }
 
-    /// "`label_value` can be any sequence of UTF-8 characters, but the backslash (`\`), double-quote
-    /// (`"`), and line feed (`\n`) characters have to be escaped"; a help text has no quotes around
-    /// it, and only the other two are escaped.
+    /// "`label_value` can be any sequence of UTF-8 characters, but the backslash (`\`),
+    /// double-quote (`"`), and line feed (`\n`) characters have to be escaped"; a help text has no
+    /// quotes around it, and only the other two are escaped.
     fn escape(&mut self, text: &str, is_quoted: bool) {
         for c in text.chars() {
             match c {

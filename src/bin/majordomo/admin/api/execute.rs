@@ -57,8 +57,8 @@ pub(crate) fn execute(
     }
 }
 
-/// Whether a command is for sessions and all of them are closing. None would be found, and 404 would
-/// hide the reason.
+/// Whether a command is for sessions and all of them are closing. None would be found, and 404
+/// would hide the reason.
 fn is_too_late(sessions: &Sessions, command: &Command) -> bool {
     let is_over = matches!(sessions.phase(), Phase::Closing | Phase::Stopped);
     let is_for_sessions = match command {

@@ -81,8 +81,8 @@ pub(crate) fn route(request: &ApiRequest<'_>) -> Result<ApiCall, AdminResponse> 
     action(request, id)
 }
 
-/// Makes the call of a request. The second argument is the decoded id in the path, empty if the path
-/// has none.
+/// Makes the call of a request. The second argument is the decoded id in the path, empty if the
+/// path has none.
 type RouteHandler = fn(&ApiRequest<'_>, String) -> Result<ApiCall, AdminResponse>;
 
 /// A path and its methods.

@@ -21,8 +21,9 @@ const KEPT_CAPACITY: usize = 256 << 10;
 const BATCH: usize = 32;
 
 /// Reads commands on a thread of its own, and hands over those that arrive together, in order.
-/// `handle` may block: what the backend writes meanwhile waits in its pipe. The thread ends with the
-/// input or when `handle` returns `Break`. It is not joined, since only the backend can end a read.
+/// `handle` may block: what the backend writes meanwhile waits in its pipe. The thread ends with
+/// the input or when `handle` returns `Break`. It is not joined, since only the backend can end a
+/// read.
 ///
 /// # Errors
 ///

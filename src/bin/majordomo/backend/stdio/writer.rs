@@ -30,8 +30,8 @@ pub(crate) struct StdioOutput {
 /// A notice of the writing thread, which calls from there and not from the loop.
 #[derive(Debug)]
 pub(crate) enum StdioNotice {
-    /// The backlog is low again. It may be high once more when the loop gets this: resume reads only
-    /// if [`Backlog::is_high`] is false.
+    /// The backlog is low again. It may be high once more when the loop gets this: resume reads
+    /// only if [`Backlog::is_high`] is false.
     BacklogLow,
     /// A write failed: the backend does not read any more. Sent once. From now on lines are
     /// discarded.

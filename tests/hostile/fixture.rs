@@ -1,4 +1,4 @@
-//! What every scenario shares: a gateway, well-behaved clients that talk through it all the while,
+//! The fixture of all scenarios: a gateway, well-behaved clients that use it all the time,
 //! and what has to be as it was when the attack is over.
 
 use std::io::{BufRead, BufReader, Write};
@@ -18,7 +18,7 @@ use crate::gateway::{Client, Gateway, LINES, LONG, RawClient, WS};
 /// table's room for as many sessions as there were.
 const ALLOWANCE: u64 = 4 << 10;
 
-/// How many rounds each bystander has to make while an attack stands: an attack that stalls the
+/// How many rounds each client has to make while an attack stands: an attack that stalls the
 /// loop for each of its steps lets them make none.
 const ROUNDS: u64 = 20;
 
@@ -26,7 +26,7 @@ const ROUNDS: u64 = 20;
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How many of them there are.
-pub(crate) const BYSTANDERS: usize = 2;
+pub(crate) const REGULAR_CLIENTS: usize = 2;
 
 /// The longest of what they say, in bytes: more than a segment takes.
 const LONGEST: usize = 1801;
@@ -38,55 +38,55 @@ pub(crate) const LONGEST_ANSWER: usize = LONGEST + 4;
 const EARLIER_SESSIONS: usize = 10;
 
 /// How many sessions beside those of an attack have closed at the end.
-pub(crate) const OWN_SESSIONS: u64 = (EARLIER_SESSIONS + BYSTANDERS) as u64;
+pub(crate) const OWN_SESSIONS: u64 = (EARLIER_SESSIONS + REGULAR_CLIENTS) as u64;
 
-/// A gateway in echo mode that is attacked while bystanders use it.
-pub(crate) struct Siege {
+/// A gateway in echo mode that is attacked while clients use it.
+pub(crate) struct Fixture {
     /// Where it listens: for WebSocket, for lines, and for what the flags add.
     pub(crate) urls: Vec<String>,
     /// The URL of its admin server, if the flags add one.
     pub(crate) admin: String,
     gateway: Mutex<Gateway>,
-    desk: Mutex<Desk>,
-    bystanders: Vec<Bystander>,
+    backend: Mutex<StatsBackend>,
+    clients: Vec<RegularClient>,
     before: Footprint,
 }
 
-/// Lays siege to a gateway with these further flags, and gives its counters when all is over. What
-/// `attack` gives is held while the bystanders go on, and dropped before the gateway is examined.
-pub(crate) fn besiege<T>(flags: &[&str], attack: impl FnOnce(&Siege) -> T) -> Value {
-    let siege = Siege::begin(flags);
-    let held = attack(&siege);
-    siege.wait_for_rounds(ROUNDS);
+/// Attacks a gateway with these further flags, and returns its counters at the end. What
+/// `attack` gives is held while the clients go on, and dropped before the gateway is examined.
+pub(crate) fn with_gateway<T>(flags: &[&str], attack: impl FnOnce(&Fixture) -> T) -> Value {
+    let fixture = Fixture::begin(flags);
+    let held = attack(&fixture);
+    fixture.wait_for_rounds(ROUNDS);
     drop(held);
-    siege.end()
+    fixture.end()
 }
 
-impl Siege {
+impl Fixture {
     fn begin(flags: &[&str]) -> Self {
         let flags = [&[WS, LINES, "--mode=echo", "--grace=30s"], flags].concat();
         let (gateway, backend) = Gateway::with_backend(&flags);
         let (input, output) = backend.into_streams();
-        let desk = Mutex::new(Desk::open(input, output));
-        let bystanders = vec![
-            Bystander::websocket(Client::connect(gateway.url())),
-            Bystander::raw(RawClient::connect(&gateway.urls[1])),
+        let backend = Mutex::new(StatsBackend::open(input, output));
+        let clients = vec![
+            RegularClient::websocket(Client::connect(gateway.url())),
+            RegularClient::raw(RawClient::connect(&gateway.urls[1])),
         ];
-        assert_eq!(bystanders.len(), BYSTANDERS);
+        assert_eq!(clients.len(), REGULAR_CLIENTS);
         let (urls, admin) = (gateway.urls.clone(), gateway.admin.clone().unwrap_or_default());
         let gateway = Mutex::new(gateway);
-        let mut siege =
-            Self { urls, admin, gateway, desk, bystanders, before: Footprint::default() };
+        let mut fixture =
+            Self { urls, admin, gateway, backend, clients, before: Footprint::default() };
         // What is done for the first time takes memory that stays.
         for _ in 0..EARLIER_SESSIONS {
-            let mut client = siege.attacker();
+            let mut client = fixture.attacker();
             client.upgrade("/");
             client.close();
         }
-        siege.wait_for_rounds(ROUNDS);
-        siege.wait_for(|_, stats| has_sessions(stats, BYSTANDERS));
-        siege.before = siege.footprint();
-        siege
+        fixture.wait_for_rounds(ROUNDS);
+        fixture.wait_for(|_, stats| has_sessions(stats, REGULAR_CLIENTS));
+        fixture.before = fixture.footprint();
+        fixture
     }
 
     /// A connection to the WebSocket listener.
@@ -108,15 +108,15 @@ impl Siege {
         attackers
     }
 
-    /// Waits until each bystander has made so many further rounds.
+    /// Waits until each client has made so many further rounds.
     pub(crate) fn wait_for_rounds(&self, rounds: u64) {
-        let goals: Vec<_> = self.bystanders.iter().map(|one| one.rounds() + rounds).collect();
-        for (bystander, goal) in self.bystanders.iter().zip(goals) {
-            bystander.wait_for_round(goal);
+        let goals: Vec<_> = self.clients.iter().map(|one| one.rounds() + rounds).collect();
+        for (client, goal) in self.clients.iter().zip(goals) {
+            client.wait_for_round(goal);
         }
     }
 
-    /// Waits for something to come true of the counters. Bystanders go on meanwhile.
+    /// Waits for something to come true of the counters. Regular clients go on meanwhile.
     pub(crate) fn wait_for(&self, is_so: impl Fn(&Self, &Value) -> bool) -> Value {
         let patience = Instant::now() + LONG;
         loop {
@@ -132,7 +132,7 @@ impl Siege {
 
     /// The gateway's counters.
     pub(crate) fn stats(&self) -> Value {
-        self.desk.lock().expect("no thread panics with the lock").stats()
+        self.backend.lock().expect("no thread panics with the lock").stats()
     }
 
     /// By how much the gateway's memory has grown since before the attack, in KiB.
@@ -154,21 +154,23 @@ impl Siege {
         }
     }
 
-    /// Nothing is left of the attack, every message of a bystander has come back in its order, and
+    /// Nothing is left of the attack, every message of a client has come back in its order, and
     /// the gateway ends well.
     fn end(mut self) -> Value {
-        self.wait_for(|siege, stats| {
-            let growth = siege.growth();
-            has_sessions(stats, BYSTANDERS) && growth.files == 0 && growth.resident <= ALLOWANCE
+        self.wait_for(|fixture, stats| {
+            let growth = fixture.growth();
+            has_sessions(stats, REGULAR_CLIENTS)
+                && growth.files == 0
+                && growth.resident <= ALLOWANCE
         });
         println!("{} KiB more than before", self.growth().resident);
-        for bystander in std::mem::take(&mut self.bystanders) {
-            bystander.dismiss();
+        for client in std::mem::take(&mut self.clients) {
+            client.dismiss();
         }
         let stats = self.wait_for(|_, stats| has_sessions(stats, 0));
         let gateway = self.gateway.into_inner().expect("no thread panics with the lock");
         gateway.signal("TERM");
-        let counts = self.desk.into_inner().expect("no thread panics with the lock").close();
+        let counts = self.backend.into_inner().expect("no thread panics with the lock").close();
         assert_eq!(
             counts.connects, counts.disconnects,
             "each session has a connect and a disconnect event"
@@ -199,7 +201,7 @@ pub(crate) struct Footprint {
 
 /// The backend, which asks for counters, and counts beginnings and ends.
 #[derive(Debug)]
-struct Desk {
+struct StatsBackend {
     input: ChildStdin,
     replies: Receiver<String>,
     reader: JoinHandle<EventCounts>,
@@ -212,9 +214,9 @@ struct EventCounts {
     disconnects: usize,
 }
 
-impl Desk {
-    /// Events are read as fast as they come, so that the backlog of a backend is not part of the memory
-    /// that is measured.
+impl StatsBackend {
+    /// Events are read as fast as they come, so that the backlog of a backend is not part of the
+    /// memory that is measured.
     fn open(input: ChildStdin, output: impl std::io::Read + Send + 'static) -> Self {
         let (sender, replies) = mpsc::channel();
         let reader = thread::spawn(move || {
@@ -251,14 +253,14 @@ impl Desk {
 }
 
 /// A well-behaved client: says something, waits until it comes back, and says the next thing.
-struct Bystander {
+struct RegularClient {
     rounds: Arc<(Mutex<u64>, Condvar)>,
     /// Dropped when it is to leave.
     stay: Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Bystander {
+impl RegularClient {
     fn websocket(mut client: Client) -> Self {
         Self::new(move |said| match said {
             Some(said) => {
@@ -305,7 +307,7 @@ impl Bystander {
         let rounds = self.rounds.0.lock().expect("no thread panics with the lock");
         let waited = self.rounds.1.wait_timeout_while(rounds, LONG, |rounds| *rounds < goal);
         let (rounds, _) = waited.expect("no thread panics with the lock");
-        assert!(*rounds >= goal, "a bystander waits for its answer");
+        assert!(*rounds >= goal, "a client waits for its answer");
     }
 
     fn dismiss(self) {
