@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""A backend of a running gateway: answers what begins with its name, and knows who is there.
+"""A backend of a running gateway: answers messages that begin with its name, and keeps a set of the
+open sessions.
 
     pip install websockets
     python3 examples/backend.py [NAME [URL]]     by default: python ws://127.0.0.1:9002/control
 
-Start as many as you like, in any language (examples/backend.js is the same), with
-`majordomo --mode driver`. MAJORDOMO_ADMIN_TOKEN is the gateway's token, if it has one.
+Any number of backends can run at once, in any language (examples/backend.js does the same), with
+`majordomo --mode backend`. MAJORDOMO_ADMIN_TOKEN is the gateway's token, if it has one.
 """
 import asyncio
 import json
@@ -19,12 +20,12 @@ URL = sys.argv[2] if len(sys.argv) > 2 else "ws://127.0.0.1:9002/control"
 TOKEN = os.environ.get("MAJORDOMO_ADMIN_TOKEN")
 
 
-async def drive(link):
-    """Does what a backend does, until the link ends."""
-    seq, house = 0, set()
-    async for line in link:
+async def serve(connection):
+    """Handles events until the connection closes."""
+    seq, sessions = 0, set()
+    async for line in connection:
         event = json.loads(line)
-        if "reply" in event:  # only commands with an id, and bad ones, are answered
+        if "reply" in event:  # a command without an id gets a reply only if it is invalid
             if not event["ok"]:
                 print(NAME, "failed:", event["error"], event["detail"], flush=True)
             continue
@@ -32,30 +33,30 @@ async def drive(link):
         assert event["seq"] == seq, f"expected event {seq}, got {event}"
         match event["event"]:
             case "ready":
-                print(NAME, "linked to", event["epoch"], flush=True)
+                print(NAME, "connected to", event["epoch"], flush=True)
             case "snapshot":
-                house.update(session["id"] for session in event["sessions"])
+                sessions.update(session["id"] for session in event["sessions"])
                 if not event["more"]:
-                    print(NAME, "found", json.dumps(sorted(house)), flush=True)
+                    print(NAME, "found", json.dumps(sorted(sessions)), flush=True)
             case "connect":
-                house.add(event["session"])
+                sessions.add(event["session"])
             case "disconnect":
-                house.discard(event["session"])
+                sessions.discard(event["session"])
             case "message" if event.get("text", "").startswith(NAME):
-                text = f"{NAME} heard {event['text']!r}, and knows {len(house)}"
-                await link.send(
+                text = f"{NAME} received {event['text']!r}, and knows {len(sessions)} sessions"
+                await connection.send(
                     json.dumps({"command": "send", "session": event["session"], "text": text})
                 )
 
 
 async def main():
     headers = {"Authorization": f"Bearer {TOKEN}"} if TOKEN else {}
-    # Links again, ever more slowly, whenever the link is lost.
-    async for link in websockets.connect(URL, additional_headers=headers, max_size=None):
+    # Reconnects with growing pauses.
+    async for connection in websockets.connect(URL, additional_headers=headers, max_size=None):
         try:
-            await drive(link)
+            await serve(connection)
         except websockets.ConnectionClosed as error:
-            print(NAME, "lost the link:", error, flush=True)
+            print(NAME, "lost the connection:", error, flush=True)
 
 
 asyncio.run(main())

@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand};
 use crate::client::Target;
 use crate::figures::size;
 use crate::scenario::Payload;
+use crate::scenario::backend::ThroughBackend;
 use crate::scenario::broadcast::Broadcast;
 use crate::scenario::compare::Compare;
 use crate::scenario::drain::Drain;
-use crate::scenario::driver::Driven;
 use crate::scenario::echo::Echo;
 use crate::scenario::idle::Idle;
 use crate::scenario::scale::Scale;
@@ -66,8 +66,8 @@ pub(crate) struct Common {
 pub(crate) enum Scenario {
     /// Every connection keeps messages in flight
     Echo(EchoArgs),
-    /// The same through a driver on a control link of the gateway, beside a plain echo
-    Driver(DriverArgs),
+    /// The same through a backend on a control connection, beside a plain echo
+    Backend(BackendArgs),
     /// One connection speaks, all hear
     Broadcast(BroadcastArgs),
     /// Sessions that say nothing: memory, CPU and wake-ups
@@ -88,7 +88,7 @@ impl Scenario {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Echo(_) => "echo",
-            Self::Driver(_) => "driver",
+            Self::Backend(_) => "backend",
             Self::Broadcast(_) => "broadcast",
             Self::Idle(_) => "idle",
             Self::Storm(_) => "storm",
@@ -123,7 +123,7 @@ pub(crate) struct EchoArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct DriverArgs {
+pub(crate) struct BackendArgs {
     /// Connections
     #[arg(long, default_value = "200", value_parser = at_least_one)]
     conns: usize,
@@ -135,7 +135,7 @@ pub(crate) struct DriverArgs {
     depth: usize,
     #[command(flatten)]
     payload: PayloadArgs,
-    /// How often driver and plain echo have their turn
+    /// How often backend and plain echo have their turn
     #[arg(long, default_value = "5", value_parser = at_least_one)]
     rounds: usize,
     /// How long to measure each time
@@ -145,8 +145,8 @@ pub(crate) struct DriverArgs {
     /// moment a message was due
     #[arg(long, conflicts_with = "depth", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// The control link of the gateway that runs already (with --target; its mode has to be
-    /// driver)
+    /// The control connection of the gateway that runs already (with --target; its mode has to be
+    /// backend)
     #[arg(long, value_name = "ws://HOST:PORT/control")]
     control: Option<Target>,
     /// The token of the gateway's admin plane
@@ -291,8 +291,8 @@ impl EchoArgs {
     }
 }
 
-impl DriverArgs {
-    pub(crate) fn plan(&self) -> Driven {
+impl BackendArgs {
+    pub(crate) fn plan(&self) -> ThroughBackend {
         let echo = Echo {
             connections: self.conns,
             size: self.size,
@@ -302,7 +302,7 @@ impl DriverArgs {
             rate: self.rate,
         };
         let (control, token) = (self.control.clone(), self.token.clone());
-        Driven { echo, rounds: self.rounds, control, token }
+        ThroughBackend { echo, rounds: self.rounds, control, token }
     }
 }
 

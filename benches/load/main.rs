@@ -2,12 +2,12 @@
 //!
 //! ```text
 //! cargo bench --bench load -- echo --conns 200 --depth 16
-//! cargo bench --bench load -- driver
+//! cargo bench --bench load -- backend
 //! cargo bench --bench load -- echo --target ws://127.0.0.1:9001 --pid 4711
 //! ```
 //!
 //! It is a client on one thread, so that on two processors the server has one of its own; only a
-//! driver has another. The modules import downwards: `figures` and `comparison` know nothing,
+//! backend has another. The modules import downwards: `figures` and `comparison` know nothing,
 //! `client` and `server` nothing of `scenario`, and that nothing of `report` and `cli`.
 
 mod cli;
@@ -33,7 +33,9 @@ use progress::Progress;
 use report::Report;
 use report::machine::{self, Machine};
 use scenario::contest::Contest;
-use scenario::{Place, Setting, broadcast, compare, drain, driver, echo, idle, scale, slow, storm};
+use scenario::{
+    Place, Setting, backend, broadcast, compare, drain, echo, idle, scale, slow, storm,
+};
 use server::{Kind, Options, Pin};
 
 fn main() -> ExitCode {
@@ -72,8 +74,8 @@ fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
         Scenario::Idle(args) => one(idle::run(&args.plan(), &setting)?),
         Scenario::Storm(args) => one(storm::run(&args.plan(), &setting)?),
         Scenario::Drain(args) => one(drain::run(args.plan(), &setting)?),
-        Scenario::Driver(args) => {
-            let (contest, lines) = driver::run(&args.plan(), &setting)?;
+        Scenario::Backend(args) => {
+            let (contest, lines) = backend::run(&args.plan(), &setting)?;
             notes.extend(lines);
             contest
         }

@@ -10,9 +10,9 @@
 //! broadcast. Whole rounds are measured, of up to a million, and divided. The last line runs each
 //! round once and measures nothing.
 
+mod backend;
 mod codec;
 mod cpu_time;
-mod driver;
 mod outbox;
 mod sessions;
 mod wheel;
@@ -39,7 +39,7 @@ fn main() {
         .without_plots()
         .configure_from_args();
     codec::all(&mut criterion);
-    driver::all(&mut criterion);
+    backend::all(&mut criterion);
     outbox::all(&mut criterion);
     wheel::all(&mut criterion);
     sessions::all(&mut criterion);

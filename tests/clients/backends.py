@@ -1,9 +1,9 @@
-"""Two backends in two languages drive one gateway at once; one is killed and comes back.
+"""Two backends in two languages share one gateway; one is killed and reconnects.
 
     python3 tests/clients/backends.py GATEWAY PYTHON NODE_PATH
 
-The backends are examples/backend.py and examples/backend.js; what each is told and answers is
-checked by them and here. Exits with 0 when neither loses its place.
+The backends are examples/backend.py and examples/backend.js; they check
+the numbers of events, and this checks their answers. Exits with 0 if all of it holds.
 """
 import asyncio
 import json
@@ -24,7 +24,7 @@ ROUNDS = 200
 
 
 class Backend:
-    """One that runs, and what it says."""
+    """A running backend and its output."""
 
     def __init__(self, *command, **environment):
         environment = {**os.environ, **environment, "MAJORDOMO_ADMIN_TOKEN": TOKEN}
@@ -33,9 +33,9 @@ class Backend:
         )
         self.said = Lines(self.process.stdout)
 
-    def linked(self):
-        """The epoch of the gateway that it is linked to, and who it found there."""
-        epoch = self.expect(" linked to ")
+    def connected(self):
+        """The epoch of its gateway, and the sessions that it found."""
+        epoch = self.expect(" connected to ")
         return epoch, json.loads(self.expect(" found "))
 
     def expect(self, what):
@@ -49,11 +49,11 @@ class Backend:
 
 
 async def ask(client, name, number, there):
-    """Says something to a backend, and has its answer."""
+    """Sends a message to a backend, and checks its answer."""
     said = f"{name} {number}"
     await client.send(said)
     answer = await asyncio.wait_for(client.recv(), 60)
-    assert answer == f"{name} heard '{said}', and knows {there}", answer
+    assert answer == f"{name} received '{said}', and knows {there} sessions", answer
 
 
 async def scenario(gateway, start):
@@ -62,7 +62,7 @@ async def scenario(gateway, start):
     backends = {name: begin() for name, begin in start.items()}
     epochs = set()
     for backend in backends.values():
-        epoch, found = backend.linked()
+        epoch, found = backend.connected()
         epochs.add(epoch)
         assert found == ["anna"], found
     bert = await websockets.connect(f"{url}/?id=bert")
@@ -75,7 +75,7 @@ async def scenario(gateway, start):
             await ask(anna, stays, number, 2)
         await bert.close()
         backends[gone] = start[gone]()
-        epoch, found = backends[gone].linked()
+        epoch, found = backends[gone].connected()
         epochs.add(epoch)
         assert found == ["anna"], f"{gone} found {found}"
         for name in backends:

@@ -1,4 +1,4 @@
-"""What has to hold when other people's clients and raw TCP meet in the gateway's hub."""
+"""Scenarios with clients of other projects and raw TCP in the gateway's hub."""
 import contextlib
 import random
 
@@ -32,7 +32,7 @@ REASON = "bis bald, grüezi"
 
 
 class Hub:
-    """A gateway with a driver that listens in, and all clients connected to it."""
+    """A gateway with a backend over stdio, and all clients connected to it."""
 
     def __init__(self, program, webs, *flags):
         self.raws = [RawLines(), RawLengths()]
@@ -61,7 +61,7 @@ class Hub:
         self.ids[client] = self.gateway.event("connect")["session"]
 
     def spread(self, sender, message, send):
-        """Lets a client say something, and checks that all hear it, the driver and itself as well."""
+        """Sends a message from a client, and checks that all clients and the backend receive it."""
         said = sender.says(message)
         if said is None:
             return
@@ -72,12 +72,12 @@ class Hub:
         for client, heard in listening.items():
             same(client.received(), heard, f"{client} hears {sender}")
         event = self.gateway.event("message")
-        same(event["session"], self.ids[sender], f"the driver hears {sender}")
+        same(event["session"], self.ids[sender], f"the event for {sender}")
         told = {key: event[key] for key in ("text", "binary") if key in event}
-        same({"message": told}, self.webs[0].hears(said), f"the driver hears {sender}")
+        same({"message": told}, self.webs[0].hears(said), f"the event for {sender}")
 
     def gone(self, client, **how):
-        """Checks what the driver is told of a client's end."""
+        """Checks the disconnect event of a client."""
         event = self.gateway.event("disconnect")
         how["session"] = self.ids[client]
         same({key: event[key] for key in how}, how, f"the end of {client}")
@@ -125,7 +125,7 @@ def heartbeats(program, webs):
 
 
 def closing(program, webs):
-    """Close frames, with code and reason and without, arrive and are answered, whoever begins."""
+    """Close frames with and without code and reason are answered, from either side."""
     with Hub(program, webs) as hub:
         for client in hub.clients:
             code = client.close(4001, REASON)
@@ -138,7 +138,7 @@ def closing(program, webs):
             hub.connect(client)
             client.begin_receive()
             command = {"session": hub.ids[client], "code": 4002, "reason": REASON}
-            hub.gateway.tell(command="close", **command)
+            hub.gateway.send(command="close", **command)
             same(client.received(), end(client, 4002, REASON), f"what {client} is closed with")
             hub.gone(client, cause="removed", code=None if client.framing else 4002)
         for client in hub.webs:
@@ -150,7 +150,7 @@ def closing(program, webs):
 
 
 def too_big(program, webs):
-    """Who says too much, a little or by far, learns so by 1009, and nobody else is closed."""
+    """A client that sends too large a message is closed with 1009, and no other client is."""
     for size in (MIB + 1, 4 * MIB):
         with Hub(program, webs) as hub:
             for client in hub.webs:
@@ -165,7 +165,7 @@ def too_big(program, webs):
 
 
 def stop(program, webs):
-    """SIGTERM shows all out with 1001."""
+    """SIGTERM closes all sessions with 1001."""
     with Hub(program, webs) as hub:
         for client in hub.clients:
             client.begin_receive()
@@ -183,7 +183,7 @@ def stop(program, webs):
 
 
 def origins(program, webs):
-    """A browser is admitted from the origins that were named, and from no other."""
+    """A browser is accepted from the configured origins, and from no other."""
     for browser in (web for web in webs if web.origin):
         for origin in (browser.origin, "https://example.org"):
             with Gateway(program, "--listen=ws://127.0.0.1:0", "--origin", origin) as gateway:
@@ -203,7 +203,7 @@ def scenarios(webs):
 
 
 def end(client, code, reason):
-    """What a client is told when the gateway closes."""
+    """What a client receives when the gateway closes it."""
     return {"end": b""} if client.framing else {"closed": [code, reason]}
 
 

@@ -1,4 +1,4 @@
-"""The release gateway as a process of its own, for what is tested with programs of other people's."""
+"""The release gateway as a process, for tests with clients that this project did not write."""
 import collections
 import json
 import os
@@ -17,7 +17,7 @@ PATIENCE = 60
 
 
 def build(*what):
-    """Builds what is asked for, and gives the paths of the programs that come out."""
+    """Builds, and returns the paths of the executables."""
     command = ["cargo", "build", *what, "--message-format=json-render-diagnostics"]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -27,7 +27,7 @@ def build(*what):
 
 
 class Lines:
-    """Lines that a thread reads, so that nobody waits for us, and we wait for nobody for ever."""
+    """Lines that a thread reads, so that the writer never blocks and a wait has a timeout."""
 
     def __init__(self, stream):
         self._queue = queue.SimpleQueue()
@@ -52,7 +52,7 @@ class Lines:
         return line
 
     def tail(self):
-        """The last lines that came."""
+        """The last lines."""
         return "".join(line[:200].rstrip("\n") + "\n" for line in self._last)
 
 
@@ -75,7 +75,7 @@ class Gateway:
         self.log = Lines(self.process.stderr)
         self.events = Lines(self.process.stdout) if stdio else None
         self.urls, self.admin = [], None
-        while (line := self.log.next()) and " open files" not in line:
+        while (line := self.log.next()) and "open file limit" not in line:
             if found := re.search(r" listening on (\S+)", line):
                 self.urls.append(found[1])
             elif found := re.search(r" console on (\S+)", line):
@@ -84,19 +84,19 @@ class Gateway:
             raise RuntimeError(f"the gateway did not start:\n{self.log.tail()}")
 
     def event(self, name):
-        """The next thing that the driver is told, which has to be this event."""
+        """The next event, which has to have this name."""
         while (event := json.loads(self.events.next() or "null")) and event["event"] == "state":
-            pass  # Nobody here asks who is silent at the moment.
+            pass  # Whether a session is active does not matter here.
         if not event or event["event"] != name:
-            raise AssertionError(f"the driver is told {event}, where {name} should come")
+            raise AssertionError(f"{event} where {name} was expected")
         return event
 
-    def tell(self, **command):
-        """Gives a command, as the driver does."""
+    def send(self, **command):
+        """Sends a command."""
         print(json.dumps(command), file=self.process.stdin, flush=True)
 
     def stop(self):
-        """Asks it to stop; `wait` tells how that went."""
+        """Sends SIGTERM; `wait` returns the exit code."""
         self.process.terminate()
 
     def wait(self):

@@ -1,4 +1,4 @@
-//! The built gateway as a process of its own, its driver, and clients for it.
+//! The built gateway as a process of its own, its backend, and clients for it.
 
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -39,22 +39,22 @@ pub(crate) fn command(flags: &[&str]) -> Command {
     command
 }
 
-/// Lines that a thread reads, so that whoever writes them never waits, and who waits for them
-/// never waits for ever.
+/// Lines that a thread reads, so that the writer never blocks, and so that a wait for a line has a
+/// timeout.
 #[derive(Debug)]
 pub(crate) struct Lines(Receiver<String>);
 
 impl Lines {
     pub(crate) fn of(from: impl Read + Send + 'static) -> Self {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {
             for line in BufReader::new(from).lines() {
-                if tell.send(line.expect("UTF-8 from a pipe")).is_err() {
+                if sender.send(line.expect("UTF-8 from a pipe")).is_err() {
                     return;
                 }
             }
         });
-        Self(told)
+        Self(receiver)
     }
 
     /// The next line; none at the end.
@@ -66,7 +66,7 @@ impl Lines {
         }
     }
 
-    /// Reads on up to a line that contains `text`.
+    /// Reads up to a line that contains `text`.
     pub(crate) fn wait_for(&self, text: &str) -> String {
         let mut before = Vec::new();
         while let Some(line) = self.next() {
@@ -91,7 +91,7 @@ pub(crate) struct Gateway {
     pub(crate) log: Lines,
     /// The actual URLs of its listeners.
     pub(crate) urls: Vec<String>,
-    /// The actual URL of its admin plane.
+    /// The actual URL of its admin server.
     pub(crate) admin: Option<String>,
 }
 
@@ -108,13 +108,13 @@ impl Gateway {
         Self::spawn(&mut command(flags)).0
     }
 
-    /// The same with a driver. Its `ready` is not read yet.
-    pub(crate) fn with_driver(flags: &[&str]) -> (Self, Driver) {
+    /// The same with a backend. Its `ready` is not read yet.
+    pub(crate) fn with_backend(flags: &[&str]) -> (Self, Backend) {
         let (mut gateway, output) =
             Self::spawn(command(flags).arg("--stdio").stdin(Stdio::piped()));
         let input = gateway.child.stdin.take();
-        let driver = Driver { input, unread: Some(output), lines: None, seq: 0 };
-        (gateway, driver)
+        let backend = Backend { input, unread: Some(output), lines: None, seq: 0 };
+        (gateway, backend)
     }
 
     /// Starts what was prepared, and waits until it listens.
@@ -129,7 +129,7 @@ impl Gateway {
                 gateway.urls.push(url.to_owned());
             } else if let Some((_, url)) = line.split_once(" console on ") {
                 gateway.admin = Some(url.to_owned());
-            } else if line.contains(" open files") {
+            } else if line.contains("open file limit") {
                 return (gateway, output);
             }
         }
@@ -147,8 +147,8 @@ impl Gateway {
 
     /// Closes the pipe of its log with its next line, which a thread waits for.
     pub(crate) fn stop_reading_its_log(&mut self) {
-        let (_, nobody) = mpsc::channel();
-        self.log = Lines(nobody);
+        let (_, receiver) = mpsc::channel();
+        self.log = Lines(receiver);
     }
 
     /// Waits for its end.
@@ -156,7 +156,7 @@ impl Gateway {
         wait(&mut self.child, &self.log)
     }
 
-    /// What the system says of the process, in KiB.
+    /// A field of `/proc/PID/status`, in KiB.
     #[cfg(target_os = "linux")]
     pub(crate) fn memory(&self, field: &str) -> u64 {
         let status = format!("/proc/{}/status", self.child.id());
@@ -219,17 +219,17 @@ pub(crate) fn signal(child: &Child, name: &str) {
 
 /// The process at the other end of the gateway's standard streams.
 #[derive(Debug)]
-pub(crate) struct Driver {
+pub(crate) struct Backend {
     input: Option<ChildStdin>,
-    /// Nobody reads it before the first line is asked for.
+    /// It is not read before the first call of `next`.
     unread: Option<ChildStdout>,
     lines: Option<Lines>,
     seq: u64,
 }
 
-impl Driver {
+impl Backend {
     /// Writes a command.
-    pub(crate) fn tell(&mut self, command: &Value) {
+    pub(crate) fn send(&mut self, command: &Value) {
         self.write(&command.to_string());
     }
 
@@ -274,7 +274,7 @@ impl Driver {
     /// Writes a command with an id, and reads its reply, which has to come next.
     pub(crate) fn ask(&mut self, mut command: Value) -> Value {
         command["id"] = "asked".into();
-        self.tell(&command);
+        self.send(&command);
         self.reply("asked")
     }
 
@@ -413,7 +413,7 @@ impl RawClient {
 }
 
 fn connect(address: &str) -> TcpStream {
-    let stream = TcpStream::connect(address).expect("somebody listens");
+    let stream = TcpStream::connect(address).expect("it listens");
     stream.set_read_timeout(Some(LONG)).expect("a timeout");
     stream.set_nodelay(true).expect("an option");
     stream

@@ -1,4 +1,4 @@
-//! The HTTP API over real sockets, from end to end.
+//! The HTTP API over real sockets.
 
 use std::collections::BTreeSet;
 
@@ -6,22 +6,22 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 
 use crate::control::ADMIN;
-use crate::gateway::{Client, Driver, Gateway, LINES, RawClient, WS};
+use crate::gateway::{Backend, Client, Gateway, LINES, RawClient, WS};
 use crate::http::{Answer, Http};
 
-/// A gateway whose clients choose their ids, a driver that listens in, and a connection to its API.
-fn start(flags: &[&str]) -> (Gateway, Driver, Http) {
+/// A gateway whose clients choose their ids, its backend, and a connection to its API.
+fn start(flags: &[&str]) -> (Gateway, Backend, Http) {
     let flags: Vec<_> = flags.iter().copied().chain([ADMIN, "--session-id=query:id"]).collect();
-    let (gateway, mut driver) = Gateway::with_driver(&flags);
-    driver.event("ready");
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    backend.event("ready");
     let http = Http::connect(&gateway);
-    (gateway, driver, http)
+    (gateway, backend, http)
 }
 
 /// A client with this id, percent-encoded where it has to be.
-fn join(gateway: &Gateway, driver: &mut Driver, id: &str) -> Client {
+fn join(gateway: &Gateway, backend: &mut Backend, id: &str) -> Client {
     let client = Client::connect(&format!("{}/?id={id}", gateway.url()));
-    driver.event("connect");
+    backend.event("connect");
     client
 }
 
@@ -33,9 +33,9 @@ fn assert_error(answer: &Answer, status: u16, error: &str) {
 }
 
 #[test]
-fn one_connection_does_all_that_can_be_asked_for() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
-    let [mut a, mut b] = ["a", "b"].map(|id| join(&gateway, &mut driver, id));
+fn one_connection_carries_requests_of_all_kinds() {
+    let (gateway, mut backend, mut http) = start(&[WS]);
+    let [mut a, mut b] = ["a", "b"].map(|id| join(&gateway, &mut backend, id));
 
     let list = http.ask("GET", "/api/sessions", None).json();
     assert_eq!(
@@ -52,7 +52,7 @@ fn one_connection_does_all_that_can_be_asked_for() {
     assert_eq!((all.status, all.json()), (200, json!({"queued": 2, "refused": 0})));
     let others = http.ask("POST", "/api/broadcast", Some(r#"{"text":"not a","except":["a"]}"#));
     assert_eq!((others.status, others.json()), (200, json!({"queued": 1, "refused": 0})));
-    let some = r#"{"text":"some","sessions":["a","nobody"]}"#;
+    let some = r#"{"text":"some","sessions":["a","unknown"]}"#;
     let some = http.ask("POST", "/api/broadcast", Some(some));
     assert_eq!((some.status, some.json()), (200, json!({"queued": 1, "refused": 1})));
     let expected = [
@@ -71,19 +71,19 @@ fn one_connection_does_all_that_can_be_asked_for() {
     let noted = http.ask("PATCH", "/api/sessions/a/metadata", Some(r#"{"user":"u1","n":[2]}"#));
     assert_eq!((noted.status, &*noted.body, noted.field("content-length")), (204, &b""[..], None));
     let session = http.ask("GET", "/api/sessions/a", None);
-    let told = driver.ask(json!({"command": "session", "session": "a"}));
+    let reply = backend.ask(json!({"command": "session", "session": "a"}));
     assert_eq!(session.status, 200);
-    let (mut session, mut told) = (session.json(), told["session"].clone());
+    let (mut session, mut reported) = (session.json(), reply["session"].clone());
     for field in ["duration_ms", "silent_ms"] {
-        assert!(session[field].take().is_u64() && told[field].take().is_u64(), "{field}");
+        assert!(session[field].take().is_u64() && reported[field].take().is_u64(), "{field}");
     }
-    assert_eq!(session, told, "the same object as a driver gets");
+    assert_eq!(session, reported, "the same object as a backend gets");
     assert_eq!(session["metadata"], json!({"user": "u1", "n": [2]}));
 
     let closed = http.ask("DELETE", "/api/sessions/a?code=4000&reason=gr%C3%BCezi+bye", None);
     assert_eq!((closed.status, &*closed.body), (204, &b""[..]));
     assert_eq!(a.close_code(), 4000);
-    let end = driver.event("disconnect");
+    let end = backend.event("disconnect");
     assert_eq!(
         (&end["session"], &end["cause"], &end["reason"]),
         (&json!("a"), &json!("removed"), &json!("gr\u{fc}ezi bye"))
@@ -98,17 +98,17 @@ fn one_connection_does_all_that_can_be_asked_for() {
 
     let stopped = http.ask("POST", "/api/stop", Some(r#"{"code":1012,"reason":"back soon"}"#));
     assert_eq!((stopped.status, stopped.json()), (202, json!({})));
-    assert_eq!(driver.event("stopping")["code"], 1012);
+    assert_eq!(backend.event("stopping")["code"], 1012);
     assert_eq!(b.close_code(), 1012);
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
-fn each_refusal_has_its_status_and_leaves_the_connection_as_it_was() {
-    let (gateway, mut driver, mut http) = start(&[WS, LINES, "--max-outbox=1MiB"]);
-    let _a = join(&gateway, &mut driver, "a");
+fn each_error_has_its_status_and_keeps_the_connection_open() {
+    let (gateway, mut backend, mut http) = start(&[WS, LINES, "--max-outbox=1MiB"]);
+    let _a = join(&gateway, &mut backend, "a");
     let _raw = RawClient::connect(&gateway.urls[1]);
-    let raw = driver.event("connect")["session"].as_str().expect("an id").to_owned();
+    let raw = backend.event("connect")["session"].as_str().expect("an id").to_owned();
     let to_raw = format!("/api/sessions/{raw}/messages");
     let deep = format!("{{\"a\":{}{}}}", "[".repeat(1000), "]".repeat(1000));
     let long = format!("{{\"text\":\"{}\"}}", "x".repeat(2 << 20));
@@ -133,9 +133,15 @@ fn each_refusal_has_its_status_and_leaves_the_connection_as_it_was() {
         ("POST", "/api/broadcast", Some(r#"{"text":"a","colour":"red"}"#), 400, "bad_command"),
         ("PATCH", "/api/sessions/a/metadata", Some(&deep), 400, "bad_command"),
         ("POST", "/api/stop", Some(r#"{"code":999}"#), 400, "invalid_close_code"),
-        ("GET", "/api/sessions/nobody", None, 404, "session_not_found"),
-        ("POST", "/api/sessions/nobody/messages", Some(r#"{"text":""}"#), 404, "session_not_found"),
-        ("PATCH", "/api/sessions/nobody/metadata", Some("{}"), 404, "session_not_found"),
+        ("GET", "/api/sessions/unknown", None, 404, "session_not_found"),
+        (
+            "POST",
+            "/api/sessions/unknown/messages",
+            Some(r#"{"text":""}"#),
+            404,
+            "session_not_found",
+        ),
+        ("PATCH", "/api/sessions/unknown/metadata", Some("{}"), 404, "session_not_found"),
         ("GET", "/api/nothing", None, 404, "not_found"),
         ("GET", "/api/sessions/a/messages", None, 405, "method_not_allowed"),
         ("OPTIONS", "/api/stats", None, 405, "method_not_allowed"),
@@ -152,7 +158,7 @@ fn each_refusal_has_its_status_and_leaves_the_connection_as_it_was() {
     let allowed = http.ask("PUT", "/api/sessions/a", None);
     assert_eq!(allowed.field("allow"), Some("GET, HEAD, DELETE"));
     for fields in ["", "Content-Type: text/plain\r\n"] {
-        http.tell("POST", "/api/broadcast", fields, Some(r#"{"text":"a"}"#));
+        http.send_request("POST", "/api/broadcast", fields, Some(r#"{"text":"a"}"#));
         assert_error(&http.answer(false), 415, "unsupported_media_type");
     }
     let not_utf8 = b"POST /api/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 12\r\n\
@@ -172,24 +178,24 @@ fn each_refusal_has_its_status_and_leaves_the_connection_as_it_was() {
 }
 
 #[test]
-fn a_body_without_an_end_or_without_bounds_is_refused_before_it_comes() {
-    let (gateway, _driver, mut http) = start(&[WS]);
-    http.tell("POST", "/api/broadcast", "Transfer-Encoding: chunked\r\n", None);
+fn a_chunked_or_too_large_body_is_refused_before_it_is_sent() {
+    let (gateway, _backend, mut http) = start(&[WS]);
+    http.send_request("POST", "/api/broadcast", "Transfer-Encoding: chunked\r\n", None);
     assert_eq!(http.answer(false).status, 411);
     assert!(http.is_ended());
 
     let mut http = Http::connect(&gateway);
-    http.tell("POST", "/api/broadcast", "Content-Length: 16777217\r\n", None);
+    http.send_request("POST", "/api/broadcast", "Content-Length: 16777217\r\n", None);
     let answer = http.answer(false);
     assert_eq!((answer.status, answer.field("connection")), (413, Some("close")));
     assert!(http.is_ended());
 }
 
 #[test]
-fn a_session_that_does_not_read_is_told_of_as_such() {
+fn a_message_for_a_session_with_a_full_outbox_is_answered_409() {
     let flags = [WS, "--max-outbox=64KiB", "--slow-consumer=drop-newest"];
-    let (gateway, mut driver, mut http) = start(&flags);
-    let _slow = join(&gateway, &mut driver, "a");
+    let (gateway, mut backend, mut http) = start(&flags);
+    let _slow = join(&gateway, &mut backend, "a");
     let body = format!("{{\"text\":\"{}\"}}", "x".repeat(60 << 10));
     for _ in 0..1000 {
         let answer = http.ask("POST", "/api/sessions/a/messages", Some(&body));
@@ -202,17 +208,17 @@ fn a_session_that_does_not_read_is_told_of_as_such() {
 }
 
 #[test]
-fn a_head_is_a_get_without_its_body() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
-    let _a = join(&gateway, &mut driver, "a");
-    for target in ["/api/openapi.json", "/api/sessions?limit=0", "/api/sessions/nobody"] {
+fn head_is_get_without_the_body() {
+    let (gateway, mut backend, mut http) = start(&[WS]);
+    let _a = join(&gateway, &mut backend, "a");
+    for target in ["/api/openapi.json", "/api/sessions?limit=0", "/api/sessions/unknown"] {
         let mut got = http.ask("GET", target, None);
         let head = http.ask("HEAD", target, None);
         assert!(!got.body.is_empty() && head.body.is_empty(), "{target}");
         got.body.clear();
         assert_eq!((got.status, got.fields), (head.status, head.fields), "{target}");
     }
-    // What these say changes from one moment to the next.
+    // The bodies of these change all the time.
     for target in ["/api/sessions", "/api/sessions/a", "/api/stats"] {
         assert_eq!(http.ask("HEAD", target, None).status, 200, "{target}");
     }
@@ -221,18 +227,18 @@ fn a_head_is_a_get_without_its_body() {
 }
 
 #[test]
-fn requests_in_one_piece_are_answered_in_their_order() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
-    let mut a = join(&gateway, &mut driver, "a");
+fn pipelined_requests_are_answered_in_order() {
+    let (gateway, mut backend, mut http) = start(&[WS]);
+    let mut a = join(&gateway, &mut backend, "a");
     // Some are answered at once, some by the gateway's loop.
     for round in 0..50 {
         let text = json!({ "text": round.to_string() }).to_string();
         let head = "Content-Type: application/json\r\n";
-        http.tell("POST", "/api/sessions/a/messages", head, Some(&text));
-        http.tell("GET", "/api/nothing", "", None);
-        http.tell("HEAD", "/api/sessions/a", "", None);
-        http.tell("POST", "/api/sessions/nobody/messages", head, Some(&text));
-        http.tell("GET", &format!("/api/sessions?limit={round}"), "", None);
+        http.send_request("POST", "/api/sessions/a/messages", head, Some(&text));
+        http.send_request("GET", "/api/nothing", "", None);
+        http.send_request("HEAD", "/api/sessions/a", "", None);
+        http.send_request("POST", "/api/sessions/unknown/messages", head, Some(&text));
+        http.send_request("GET", &format!("/api/sessions?limit={round}"), "", None);
     }
     for round in 0..50 {
         let expected = [200, 404, 200, 404, if round == 0 { 400 } else { 200 }];
@@ -242,14 +248,14 @@ fn requests_in_one_piece_are_answered_in_their_order() {
         }
         assert_eq!(a.text(), round.to_string());
     }
-    http.tell("GET", "/api/stats", "Connection: close\r\n", None);
+    http.send_request("GET", "/api/stats", "Connection: close\r\n", None);
     assert_eq!(http.answer(false).field("connection"), Some("close"));
     assert!(http.is_ended());
 }
 
 #[test]
-fn any_id_can_stand_in_a_path() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
+fn a_path_can_contain_any_id() {
+    let (gateway, mut backend, mut http) = start(&[WS]);
     let ids = [
         ("a/b?c", "a%2Fb%3Fc"),
         ("100%", "100%25"),
@@ -258,7 +264,7 @@ fn any_id_can_stand_in_a_path() {
         ("\u{65e5}\u{672c}", "%e6%97%a5%e6%9c%ac"),
         ("messages", "messages"),
     ];
-    let mut clients: Vec<_> = ids.iter().map(|(_, it)| join(&gateway, &mut driver, it)).collect();
+    let mut clients: Vec<_> = ids.iter().map(|(_, it)| join(&gateway, &mut backend, it)).collect();
     for ((id, encoded), client) in ids.iter().zip(&mut clients) {
         let path = format!("/api/sessions/{encoded}");
         assert_eq!(http.ask("GET", &path, None).json()["id"], *id);
@@ -273,13 +279,13 @@ fn any_id_can_stand_in_a_path() {
 }
 
 #[test]
-fn pages_of_1_000_sessions_miss_nobody_who_stays_while_others_leave() {
+fn pages_of_1_000_sessions_list_each_session_that_stays_while_others_end() {
     const SESSIONS: usize = 1000;
-    let (gateway, mut driver, mut http) = start(&[LINES]);
+    let (gateway, mut backend, mut http) = start(&[LINES]);
     let _clients: Vec<_> = (0..SESSIONS).map(|_| RawClient::connect(gateway.url())).collect();
     let mut staying = BTreeSet::new();
     for _ in 0..SESSIONS {
-        let id = driver.event("connect")["session"].as_str().expect("an id").to_owned();
+        let id = backend.event("connect")["session"].as_str().expect("an id").to_owned();
         assert!(staying.insert(id));
     }
     let all = staying.clone();
@@ -297,8 +303,8 @@ fn pages_of_1_000_sessions_miss_nobody_who_stays_while_others_leave() {
         let Some(next) = page["next"].as_str() else { break };
         assert_eq!(sessions.len(), 70);
         assert_eq!(next, listed.last().expect("not empty"));
-        // The one that the next page begins after leaves, one that was listed, and one to come.
-        let to_come = all.range(next.to_owned()..).nth(5).expect("others follow").clone();
+        // The session before the next page ends, one that was listed, and one that follows.
+        let to_come = all.range(next.to_owned()..).nth(5).expect("more sessions").clone();
         for id in [next, &listed[listed.len() - 2].clone(), &to_come] {
             leave(&mut http, id);
         }
@@ -314,12 +320,12 @@ fn pages_of_1_000_sessions_miss_nobody_who_stays_while_others_leave() {
 }
 
 #[test]
-fn a_gateway_that_drains_is_served_on_and_one_that_closes_says_so() {
-    let (gateway, mut driver, mut http) = start(&[WS]);
-    let mut a = join(&gateway, &mut driver, "a");
+fn a_draining_gateway_executes_commands_and_a_closing_one_answers_503() {
+    let (gateway, mut backend, mut http) = start(&[WS]);
+    let mut a = join(&gateway, &mut backend, "a");
     let window = r#"{"drain_ms":3600000,"grace_ms":3600000}"#;
     assert_eq!(http.ask("POST", "/api/stop", Some(window)).status, 202);
-    assert_eq!(driver.event("stopping")["drain_ms"], 3_600_000);
+    assert_eq!(backend.event("stopping")["drain_ms"], 3_600_000);
     assert_eq!(http.ask("GET", "/api/stats", None).json()["phase"], "draining");
     let sent = http.ask("POST", "/api/sessions/a/messages", Some(r#"{"text":"still"}"#));
     assert_eq!(sent.status, 200);
@@ -344,12 +350,12 @@ fn a_gateway_that_drains_is_served_on_and_one_that_closes_says_so() {
 }
 
 #[test]
-fn a_stop_needs_no_body_and_no_length() {
+fn a_stop_needs_no_body_and_no_content_length() {
     for body in [None, Some("")] {
-        let (gateway, mut driver, mut http) = start(&[WS]);
-        http.tell("POST", "/api/stop", "", body);
+        let (gateway, mut backend, mut http) = start(&[WS]);
+        http.send_request("POST", "/api/stop", "", body);
         assert_eq!(http.answer(false).status, 202);
-        driver.event("stopping");
+        backend.event("stopping");
         assert_eq!(gateway.wait().code, Some(0));
     }
 }

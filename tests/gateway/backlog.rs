@@ -1,4 +1,4 @@
-//! A driver that does not keep up.
+//! Backends that do not read.
 
 use std::thread;
 
@@ -13,9 +13,9 @@ const FLOOD: usize = 32 << 20;
 const SIZE: usize = 16 << 10;
 
 #[test]
-fn a_driver_that_does_not_read_stalls_nothing_and_misses_nothing() {
+fn a_backend_that_pauses_reading_blocks_nothing_and_misses_no_event() {
     let flags = [WS, "--session-id=query:id", "--log=debug"];
-    let (gateway, mut driver) = Gateway::with_driver(&flags);
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
     let mut quiet = Client::connect(&format!("{}/?id=quiet", gateway.url()));
     let mut flooding = Client::connect(&format!("{}/?id=flood", gateway.url()));
     let flood = thread::spawn(move || {
@@ -24,22 +24,22 @@ fn a_driver_that_does_not_read_stalls_nothing_and_misses_nothing() {
         }
         flooding
     });
-    gateway.log.wait_for("the driver at stdio is behind");
+    gateway.log.wait_for("reads paused: backend stdio");
 
-    // It hears and does what it is told all the same.
+    // Its commands are executed meanwhile.
     for number in 0..1000 {
-        driver.tell(&json!({"command": "send", "session": "quiet", "text": number.to_string()}));
+        backend.send(&json!({"command": "send", "session": "quiet", "text": number.to_string()}));
         assert_eq!(quiet.text(), number.to_string());
     }
-    assert!(!flood.is_finished(), "nobody takes the flood");
-    driver.tell(&json!({"command": "stats", "id": 1}));
+    assert!(!flood.is_finished(), "the flood is not read");
+    backend.send(&json!({"command": "stats", "id": 1}));
 
-    driver.event("ready");
-    driver.event("connect");
-    driver.event("connect");
+    backend.event("ready");
+    backend.event("connect");
+    backend.event("connect");
     let (mut number, mut paused) = (0, false);
     while number < FLOOD / SIZE {
-        let line = driver.next().expect("a line");
+        let line = backend.next().expect("a line");
         if line["reply"] == 1 {
             paused = line["stats"]["reads_paused"] == true;
             continue;
@@ -49,32 +49,32 @@ fn a_driver_that_does_not_read_stalls_nothing_and_misses_nothing() {
         assert_eq!(text.parse(), Ok(number), "in order");
         number += 1;
     }
-    assert!(paused, "the stats were told in the midst of it");
-    gateway.log.wait_for("the drivers have caught up");
+    assert!(paused, "stats were read during the pause");
+    gateway.log.wait_for("reads resumed");
     flood.join().expect("sent").close(1000, "");
-    let end = driver.event("disconnect");
+    let end = backend.event("disconnect");
     assert_eq!(end["received"], json!({"messages": FLOOD / SIZE, "bytes": FLOOD}));
     #[cfg(target_os = "linux")]
     assert!(gateway.memory("VmHWM") < 32 << 10, "{} KiB at most", gateway.memory("VmHWM"));
 }
 
 #[test]
-fn a_driver_that_reads_only_after_the_stop_misses_nothing() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--grace=30s"]);
+fn a_backend_that_reads_only_after_the_stop_misses_no_event() {
+    let (gateway, mut backend) = Gateway::with_backend(&[WS, "--grace=30s"]);
     let mut client = Client::connect(gateway.url());
     // More than a pipe holds.
     for number in 0..1000 {
         client.send(format!("{number:01000}"));
     }
-    driver.tell(&json!({"command": "stop"}));
-    driver.close_input();
-    // Whatever was not read before the stop is not told; what was, is.
+    backend.send(&json!({"command": "stop"}));
+    backend.close_input();
+    // Messages that were not read before the stop cause no event.
     assert_eq!(client.close_code(), 1001);
-    driver.event("ready");
-    driver.event("connect");
+    backend.event("ready");
+    backend.event("connect");
     let mut number = 0;
     let end = loop {
-        let line = driver.next().expect("a line");
+        let line = backend.next().expect("a line");
         if line["event"] != "message" {
             break line;
         }
@@ -82,16 +82,16 @@ fn a_driver_that_reads_only_after_the_stop_misses_nothing() {
         number += 1;
     };
     assert_eq!(end["event"], "stopping");
-    let end = driver.event("disconnect");
+    let end = backend.event("disconnect");
     assert_eq!(end["cause"], "stopped");
     assert_eq!(end["received"]["messages"], number);
-    driver.event("stopped");
+    backend.event("stopped");
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
-fn a_driver_that_never_reads_does_not_hold_up_the_end_for_ever() {
-    let (gateway, driver) = Gateway::with_driver(&[WS, "--grace=10ms", "--mode=echo"]);
+fn a_backend_that_never_reads_delays_the_exit_for_a_bounded_time() {
+    let (gateway, backend) = Gateway::with_backend(&[WS, "--grace=10ms", "--mode=echo"]);
     let mut client = Client::connect(gateway.url());
     // More than a pipe holds.
     client.send("x".repeat(256 << 10));
@@ -101,5 +101,5 @@ fn a_driver_that_never_reads_does_not_hold_up_the_end_for_ever() {
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0), "{exit:?}");
     assert!(exit.log.iter().any(|line| line.contains("its last events are lost")), "{exit:?}");
-    drop(driver);
+    drop(backend);
 }

@@ -1,4 +1,4 @@
-//! Control links: drivers that reach the gateway over the network, any number of them.
+//! Control connections.
 
 use std::thread;
 
@@ -9,32 +9,32 @@ use crate::gateway::{Client, Gateway, LINES, RawClient, WS};
 /// Any port.
 pub(crate) const ADMIN: &str = "--admin=http://127.0.0.1:0";
 
-/// A driver at a control link.
-pub(crate) struct Link {
+/// A backend on a control connection.
+pub(crate) struct ControlConnection {
     client: Client,
     seq: u64,
 }
 
-impl Link {
-    /// Links it, and gives what it is told first: `ready`, and who is there.
+impl ControlConnection {
+    /// Connects, and returns the `ready` event and the open sessions.
     pub(crate) fn new(gateway: &Gateway) -> (Self, Value, Vec<Value>) {
-        Self::at(&control(gateway))
+        Self::at(&control_url(gateway))
     }
 
     fn at(url: &str) -> (Self, Value, Vec<Value>) {
-        let mut link = Self { client: Client::connect(url), seq: 0 };
-        let ready = link.event("ready");
+        let mut control = Self { client: Client::connect(url), seq: 0 };
+        let ready = control.event("ready");
         let mut present = Vec::new();
         loop {
-            let snapshot = link.event("snapshot");
+            let snapshot = control.event("snapshot");
             present.extend(snapshot["sessions"].as_array().expect("a list").iter().cloned());
             if snapshot["more"] == false {
-                return (link, ready, present);
+                return (control, ready, present);
             }
         }
     }
 
-    pub(crate) fn tell(&mut self, command: &Value) {
+    pub(crate) fn send(&mut self, command: &Value) {
         self.client.send(command.to_string());
     }
 
@@ -54,18 +54,18 @@ impl Link {
         line
     }
 
-    /// Gives a command with an id, and reads its reply, which has to come next.
+    /// Sends a command with an id, and reads its reply, which has to come next.
     pub(crate) fn ask(&mut self, mut command: Value) -> Value {
         command["id"] = "asked".into();
-        self.tell(&command);
+        self.send(&command);
         let reply = self.next();
         assert_eq!(reply["reply"], "asked", "{reply}");
         reply
     }
 }
 
-fn control(gateway: &Gateway) -> String {
-    let admin = gateway.admin.as_ref().expect("it has an admin plane");
+fn control_url(gateway: &Gateway) -> String {
+    let admin = gateway.admin.as_ref().expect("it has an admin server");
     admin.replace("http://", "ws://") + "control"
 }
 
@@ -80,10 +80,10 @@ fn ids(present: &[Value]) -> Vec<&str> {
 }
 
 #[test]
-fn a_driver_is_told_who_is_there_and_then_what_happens() {
+fn a_control_connection_gets_the_open_sessions_and_then_events() {
     let flags = [WS, LINES, ADMIN, "--session-id=query:id", "--mode=driver"];
     let gateway = Gateway::start(&flags);
-    let (mut first, ready, present) = Link::new(&gateway);
+    let (mut first, ready, present) = ControlConnection::new(&gateway);
     assert_eq!(ready["listen"], json!(gateway.urls));
     assert_eq!(present, Vec::<Value>::new());
 
@@ -91,23 +91,23 @@ fn a_driver_is_told_who_is_there_and_then_what_happens() {
     assert_eq!(first.event("connect")["session"], "anna");
     let mut raw = RawClient::connect(&gateway.urls[1]);
     let raw_id = first.event("connect")["session"].as_str().expect("an id").to_owned();
-    first.tell(&json!({"command": "metadata", "session": "anna", "set": {"room": 7}}));
+    first.send(&json!({"command": "metadata", "session": "anna", "set": {"room": 7}}));
 
-    let (mut second, ready_too, present) = Link::new(&gateway);
+    let (mut second, ready_too, present) = ControlConnection::new(&gateway);
     assert_eq!(ready_too["epoch"], ready["epoch"]);
     let mut expected = ["anna", &raw_id];
     expected.sort_unstable();
     assert_eq!(ids(&present), expected);
-    let anna_there = present.iter().find(|each| each["id"] == "anna").expect("she is");
+    let anna_there = present.iter().find(|each| each["id"] == "anna").expect("it is open");
     assert_eq!(anna_there["metadata"], json!({"room": 7}));
     assert_eq!(anna_there["protocol"], "websocket");
 
     anna.send("to both");
-    for link in [&mut first, &mut second] {
-        let message = link.event("message");
+    for control in [&mut first, &mut second] {
+        let message = control.event("message");
         assert_eq!((&message["session"], &message["text"]), (&json!("anna"), &json!("to both")));
     }
-    // Either may answer; its reply is its own.
+    // Each can send commands; only the sender gets the reply.
     assert_eq!(second.ask(json!({"command": "broadcast", "text": "hello"}))["queued"], 2);
     assert_eq!(anna.text(), "hello");
     raw.send(b"from afar\n");
@@ -119,14 +119,14 @@ fn a_driver_is_told_who_is_there_and_then_what_happens() {
 }
 
 #[test]
-fn events_reach_drivers_in_every_mode() {
+fn control_connections_get_events_in_every_mode() {
     for mode in ["hub", "echo", "driver"] {
         let gateway = Gateway::start(&[WS, ADMIN, &format!("--mode={mode}")]);
-        let (mut link, ..) = Link::new(&gateway);
+        let (mut control, ..) = ControlConnection::new(&gateway);
         let mut client = Client::connect(gateway.url());
-        link.event("connect");
+        control.event("connect");
         client.send("hello");
-        assert_eq!(link.event("message")["text"], "hello");
+        assert_eq!(control.event("message")["text"], "hello");
         if mode != "driver" {
             assert_eq!(client.text(), "hello", "{mode}");
         }
@@ -134,10 +134,10 @@ fn events_reach_drivers_in_every_mode() {
 }
 
 #[test]
-fn a_driver_may_do_without_what_sessions_say() {
+fn a_control_connection_can_turn_message_events_off() {
     let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id"]);
-    let (mut link, ..) = Link::at(&(control(&gateway) + "?messages=off"));
-    let (mut all, ..) = Link::new(&gateway);
+    let (mut control, ..) = ControlConnection::at(&(control_url(&gateway) + "?messages=off"));
+    let (mut all, ..) = ControlConnection::new(&gateway);
     let mut client = join(&gateway, "a");
     client.send("hello");
     assert_eq!(client.text(), "hello");
@@ -146,40 +146,40 @@ fn a_driver_may_do_without_what_sessions_say() {
         assert_eq!(all.event(name)["session"], "a");
     }
     for name in ["connect", "disconnect"] {
-        assert_eq!(link.event(name)["session"], "a");
+        assert_eq!(control.event(name)["session"], "a");
     }
-    let refusal = Client::try_connect(&(control(&gateway) + "?messages=of"), &[]);
+    let refusal = Client::try_connect(&(control_url(&gateway) + "?messages=of"), &[]);
     assert_eq!(refusal.expect_err("no such query").status(), 400);
 }
 
 #[test]
-fn a_driver_over_standard_streams_and_one_at_a_link_hear_the_same() {
+fn backends_over_stdio_and_over_a_control_connection_get_the_same_events() {
     let flags = [WS, ADMIN, "--session-id=query:id"];
-    let (gateway, mut driver) = Gateway::with_driver(&flags);
-    let ready = driver.event("ready");
-    let (mut link, ready_too, _) = Link::new(&gateway);
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    let ready = backend.event("ready");
+    let (mut control, ready_too, _) = ControlConnection::new(&gateway);
     assert_eq!(ready["epoch"], ready_too["epoch"]);
     let _client = join(&gateway, "a");
-    assert_eq!(driver.event("connect")["session"], "a");
-    assert_eq!(link.event("connect")["session"], "a");
-    // The one that started the gateway ends it; the other is told.
-    driver.close_input();
-    assert_eq!(link.event("stopping")["code"], 1001);
+    assert_eq!(backend.event("connect")["session"], "a");
+    assert_eq!(control.event("connect")["session"], "a");
+    // The end of the backend over stdio stops the gateway; the other one gets the event.
+    backend.close_input();
+    assert_eq!(control.event("stopping")["code"], 1001);
 }
 
 #[test]
-fn a_driver_that_leaves_stops_nothing_and_what_it_said_last_is_done() {
+fn a_control_connection_that_closes_stops_nothing_and_its_last_commands_are_executed() {
     let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id", "--mode=driver"]);
     let mut client = join(&gateway, "a");
     for round in 0..50 {
-        let (mut link, _, present) = Link::new(&gateway);
+        let (mut control, _, present) = ControlConnection::new(&gateway);
         assert_eq!(ids(&present), ["a"], "in round {round}");
         for number in 0..10 {
-            link.tell(&json!({"command": "send", "session": "a", "text": format!("{number}")}));
+            control.send(&json!({"command": "send", "session": "a", "text": format!("{number}")}));
         }
-        // Half of them say good-bye, half are just gone.
+        // Half of them close with a close frame.
         if round % 2 == 0 {
-            link.client.close(1000, "");
+            control.client.close(1000, "");
         }
         for number in 0..10 {
             assert_eq!(client.text(), number.to_string(), "in round {round}");
@@ -188,27 +188,27 @@ fn a_driver_that_leaves_stops_nothing_and_what_it_said_last_is_done() {
 }
 
 #[test]
-fn what_is_no_command_is_told_with_its_number() {
+fn an_invalid_message_is_reported_with_its_number() {
     let gateway = Gateway::start(&[WS, ADMIN]);
-    let (mut link, ..) = Link::new(&gateway);
-    link.tell(&json!({"command": "stats"}));
-    link.client.send("nonsense");
-    let reply = link.next();
+    let (mut control, ..) = ControlConnection::new(&gateway);
+    control.send(&json!({"command": "stats"}));
+    control.client.send("nonsense");
+    let reply = control.next();
     assert_eq!((&reply["error"], &reply["line"]), (&json!("bad_command"), &json!(2)), "{reply}");
-    link.client.send(tungstenite::Message::binary(&br#"{"command":"stats","id":1}"#[..]));
-    assert_eq!(link.next()["reply"], 1);
+    control.client.send(tungstenite::Message::binary(&br#"{"command":"stats","id":1}"#[..]));
+    assert_eq!(control.next()["reply"], 1);
     assert_eq!(
-        link.ask(json!({"command": "send", "session": "nobody", "text": ""}))["error"],
+        control.ask(json!({"command": "send", "session": "unknown", "text": ""}))["error"],
         "session_not_found"
     );
 }
 
 #[test]
-fn a_large_house_is_told_in_parts() {
+fn many_sessions_are_sent_as_several_snapshots() {
     const SESSIONS: usize = 1200;
     let gateway = Gateway::start(&[WS, ADMIN]);
     let clients: Vec<_> = (0..SESSIONS).map(|_| Client::connect(gateway.url())).collect();
-    let (_link, _, present) = Link::new(&gateway);
+    let (_link, _, present) = ControlConnection::new(&gateway);
     let mut ids = ids(&present);
     ids.dedup();
     assert_eq!(ids.len(), SESSIONS);
@@ -216,34 +216,34 @@ fn a_large_house_is_told_in_parts() {
 }
 
 #[test]
-fn a_stop_over_a_link_is_told_to_all_of_them_to_the_end() {
+fn a_stop_over_a_control_connection_is_reported_to_all_backends_until_stopped() {
     let gateway = Gateway::start(&[WS, ADMIN]);
-    let (mut one, ..) = Link::new(&gateway);
-    let (mut other, ..) = Link::new(&gateway);
+    let (mut one, ..) = ControlConnection::new(&gateway);
+    let (mut other, ..) = ControlConnection::new(&gateway);
     let client = Client::connect(gateway.url());
     one.event("connect");
     other.event("connect");
     assert_eq!(one.ask(json!({"command": "stop", "code": 1012}))["ok"], true);
     assert_eq!(client.close_code(), 1012);
-    for mut link in [one, other] {
-        link.event("stopping");
-        link.event("disconnect");
-        link.event("stopped");
-        assert_eq!(link.client.close_code(), 1001);
+    for mut control in [one, other] {
+        control.event("stopping");
+        control.event("disconnect");
+        control.event("stopped");
+        assert_eq!(control.client.close_code(), 1001);
     }
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
-fn a_driver_that_reads_nothing_is_given_up_and_the_house_goes_on() {
+fn a_control_connection_that_reads_nothing_is_closed_and_sessions_are_served() {
     const SIZE: usize = 32 << 10;
     let flags = [WS, ADMIN, "--mode=driver", "--log=debug"];
     let gateway = Gateway::start(&flags);
-    let (dead, ..) = Link::new(&gateway);
-    let (mut alive, ..) = Link::new(&gateway);
+    let (dead, ..) = ControlConnection::new(&gateway);
+    let (mut alive, ..) = ControlConnection::new(&gateway);
     let mut flooding = Client::connect(gateway.url());
     alive.event("connect");
-    // More than two sockets' buffers and the backlog that is allowed.
+    // More than the buffers of two sockets and the allowed backlog.
     let total = (48 << 20) / SIZE;
     let flood = thread::spawn(move || {
         for number in 0..total {
@@ -255,8 +255,8 @@ fn a_driver_that_reads_nothing_is_given_up_and_the_house_goes_on() {
         let message = alive.event("message");
         assert_eq!(message["text"].as_str().map(str::parse), Some(Ok(number)));
     }
-    drop(flood.join().expect("all of it was taken"));
+    drop(flood.join().expect("all of it was sent"));
     alive.event("disconnect");
-    gateway.log.wait_for("the driver at control-1 is gone: slow_consumer");
+    gateway.log.wait_for("control connection control-1 closed: slow_consumer");
     drop(dead);
 }

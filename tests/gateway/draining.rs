@@ -1,11 +1,11 @@
-//! How it ends over a drain window.
+//! Shutdown with a drain window.
 
 use serde_json::json;
 use tungstenite::Message;
 
 use crate::gateway::{Client, Exit, Gateway, LINES, RawClient, WS};
 
-/// So long that nobody's turn comes while a test runs.
+/// Longer than any test runs.
 const ENDLESS: &str = "--drain-window=300days";
 
 /// The same for a command, in milliseconds.
@@ -17,7 +17,7 @@ fn assert_ended(exit: &Exit) {
 }
 
 /// The code and the reason of the close frame that comes next.
-fn goodbye(client: &mut Client) -> (u16, String) {
+fn close_frame(client: &mut Client) -> (u16, String) {
     match client.read() {
         Message::Close(Some(frame)) => (frame.code.into(), frame.reason.to_string()),
         other => panic!("{other:?} is no close frame with a code"),
@@ -29,7 +29,7 @@ fn each_client_gets_its_close_frame_within_the_window() {
     let gateway = Gateway::start(&[WS, LINES, "--drain-window=300ms", "--stop-code=1012"]);
     let clients: Vec<_> = (0..30).map(|_| Client::connect(gateway.url())).collect();
     let mut raw = RawClient::connect(&gateway.urls[1]);
-    // The hub's answer to it says that the raw session is open.
+    // The hub's broadcast shows that the raw session is open.
     raw.send(b"here\n");
     assert_eq!(raw.line(), "here");
     gateway.signal("TERM");
@@ -40,18 +40,18 @@ fn each_client_gets_its_close_frame_within_the_window() {
     assert_eq!(raw.rest(), b"");
     drop(raw);
     let exit = gateway.wait();
-    let said = "SIGTERM: stopping; 31 sessions are told over 300ms, and have 5s each to close";
-    assert!(exit.log[0].contains(said), "{exit:?}");
+    let expected = "shutting down (SIGTERM): draining 31 sessions over 300ms, 5s grace";
+    assert!(exit.log[0].contains(expected), "{exit:?}");
     assert_ended(&exit);
 }
 
 #[test]
-fn while_it_drains_sessions_are_served_and_newcomers_are_not() {
+fn a_draining_gateway_serves_sessions_and_refuses_new_ones() {
     let gateway = Gateway::start(&[WS, LINES, ENDLESS]);
     let mut client = Client::connect(gateway.url());
     let mut raw = RawClient::connect(&gateway.urls[1]);
     gateway.signal("INT");
-    gateway.log.wait_for("SIGINT: stopping");
+    gateway.log.wait_for("shutting down (SIGINT)");
     let refused = Client::try_connect(gateway.url(), &[]).expect_err("refused");
     assert_eq!(refused.status(), 503);
     let seconds = refused.headers()["retry-after"].to_str().expect("digits").parse::<u64>();
@@ -64,81 +64,81 @@ fn while_it_drains_sessions_are_served_and_newcomers_are_not() {
     assert_eq!(client.text(), "I am");
     gateway.signal("INT");
     let exit = gateway.wait();
-    assert!(exit.log[0].contains("SIGINT again: stopping at once"), "{exit:?}");
+    assert!(exit.log[0].contains("SIGINT again: exiting at once"), "{exit:?}");
 }
 
 #[test]
-fn when_the_last_session_leaves_it_does_not_wait_for_the_window() {
+fn draining_ends_with_the_last_session() {
     let gateway = Gateway::start(&[WS, ENDLESS]);
     let client = Client::connect(gateway.url());
     gateway.signal("TERM");
-    gateway.log.wait_for("SIGTERM: stopping");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     client.close(1000, "");
     assert_ended(&gateway.wait());
 }
 
 #[test]
-fn the_end_of_the_commands_keeps_to_the_window() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--drain-window=200ms"]);
-    driver.event("ready");
+fn a_backend_that_closes_its_output_starts_a_drain() {
+    let (gateway, mut backend) = Gateway::with_backend(&[WS, "--drain-window=200ms"]);
+    backend.event("ready");
     let clients: Vec<_> = (0..5).map(|_| Client::connect(gateway.url())).collect();
     for _ in &clients {
-        driver.event("connect");
+        backend.event("connect");
     }
-    driver.close_input();
-    assert_eq!(driver.event("stopping")["drain_ms"], 200);
+    backend.close_input();
+    assert_eq!(backend.event("stopping")["drain_ms"], 200);
     for client in clients {
         assert_eq!(client.close_code(), 1001);
-        assert_eq!(driver.event("disconnect")["cause"], "stopped");
+        assert_eq!(backend.event("disconnect")["cause"], "stopped");
     }
-    driver.event("stopped");
+    backend.event("stopped");
     assert_ended(&gateway.wait());
 }
 
 #[test]
-fn a_driver_gives_window_code_and_reason_and_may_think_better_of_it() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS]);
-    driver.event("ready");
+fn a_stop_has_a_window_a_code_and_a_reason_and_can_be_shortened() {
+    let (gateway, mut backend) = Gateway::with_backend(&[WS]);
+    backend.event("ready");
     let mut client = Client::connect(gateway.url());
-    let session = driver.event("connect")["session"].clone();
+    let session = backend.event("connect")["session"].clone();
     let stop = json!({
         "command": "stop", "drain_ms": ENDLESS_MS, "grace_ms": 60_000, "code": 1012,
         "reason": "back soon",
     });
-    assert_eq!(driver.ask(stop)["ok"], true);
-    let stopping = driver.event("stopping");
+    assert_eq!(backend.ask(stop)["ok"], true);
+    let stopping = backend.event("stopping");
     let seq = stopping["seq"].clone();
-    let told = json!({
+    let expected = json!({
         "seq": seq, "event": "stopping", "drain_ms": ENDLESS_MS, "grace_ms": 60_000, "code": 1012,
         "reason": "back soon",
     });
-    assert_eq!(stopping, told);
-    assert_eq!(driver.ask(json!({"command": "stats"}))["stats"]["phase"], "draining");
+    assert_eq!(stopping, expected);
+    assert_eq!(backend.ask(json!({"command": "stats"}))["stats"]["phase"], "draining");
     client.send("what now?");
-    assert_eq!(driver.event("message")["text"], "what now?");
+    assert_eq!(backend.event("message")["text"], "what now?");
     let answer = json!({"command": "send", "session": session, "text": "wait for your turn"});
-    assert_eq!(driver.ask(answer)["ok"], true);
+    assert_eq!(backend.ask(answer)["ok"], true);
     assert_eq!(client.text(), "wait for your turn");
-    // Its end of the commands leaves the window as it is; a shorter one does not.
-    assert_eq!(driver.ask(json!({"command": "stop", "drain_ms": 0}))["ok"], true);
-    assert_eq!(goodbye(&mut client), (1012, "back soon".into()));
+    // A second stop shortens the window.
+    assert_eq!(backend.ask(json!({"command": "stop", "drain_ms": 0}))["ok"], true);
+    assert_eq!(close_frame(&mut client), (1012, "back soon".into()));
     drop(client);
-    let end = driver.event("disconnect");
+    let end = backend.event("disconnect");
     assert_eq!(end["cause"], "stopped");
-    driver.event("stopped");
+    backend.event("stopped");
     assert_ended(&gateway.wait());
 }
 
 #[test]
-fn a_driver_that_has_said_stop_may_leave_and_the_window_stands() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--mode=echo"]);
-    driver.event("ready");
+fn a_backend_that_has_sent_stop_can_exit_and_the_window_stays() {
+    let (gateway, mut backend) = Gateway::with_backend(&[WS, "--mode=echo"]);
+    backend.event("ready");
     let mut client = Client::connect(gateway.url());
-    driver.event("connect");
-    driver.tell(&json!({"command": "stop", "drain_ms": ENDLESS_MS}));
-    driver.event("stopping");
-    drop(driver);
-    // The gateway finds out when it has something to tell.
+    backend.event("connect");
+    backend.send(&json!({"command": "stop", "drain_ms": ENDLESS_MS}));
+    backend.event("stopping");
+    drop(backend);
+    // The gateway notices when it writes an event.
     for _ in 0..50 {
         client.send("still here?");
         assert_eq!(client.text(), "still here?");
@@ -148,22 +148,22 @@ fn a_driver_that_has_said_stop_may_leave_and_the_window_stands() {
 }
 
 #[test]
-fn a_stop_that_no_close_frame_can_carry_is_refused_and_stops_nothing() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--mode=echo"]);
-    driver.event("ready");
+fn a_stop_with_an_invalid_code_or_reason_is_refused() {
+    let (gateway, mut backend) = Gateway::with_backend(&[WS, "--mode=echo"]);
+    backend.event("ready");
     let mut client = Client::connect(gateway.url());
-    driver.event("connect");
+    backend.event("connect");
     for code in [1005, 1006, 999, 2000, 5000] {
-        let reply = driver.ask(json!({"command": "stop", "code": code}));
+        let reply = backend.ask(json!({"command": "stop", "code": code}));
         assert_eq!((&reply["ok"], &reply["error"]), (&json!(false), &json!("invalid_close_code")));
     }
-    let reply = driver.ask(json!({"command": "stop", "reason": "x".repeat(124)}));
+    let reply = backend.ask(json!({"command": "stop", "reason": "x".repeat(124)}));
     assert_eq!(reply["error"], "close_reason_too_long");
-    driver.write("{\"command\":\"stop\",\"drain_ms\":99999999999999}\n");
-    let reply = driver.next().expect("a line");
+    backend.write("{\"command\":\"stop\",\"drain_ms\":99999999999999}\n");
+    let reply = backend.next().expect("a line");
     assert_eq!(reply["detail"], "drain_ms: 99999999999999 is over 31536000000");
     client.send("still here?");
     assert_eq!(client.text(), "still here?");
-    assert_eq!(driver.event("message")["text"], "still here?");
-    assert_eq!(driver.ask(json!({"command": "stats"}))["stats"]["phase"], "running");
+    assert_eq!(backend.event("message")["text"], "still here?");
+    assert_eq!(backend.ask(json!({"command": "stats"}))["stats"]["phase"], "running");
 }

@@ -27,29 +27,29 @@ fn start(flags: &[&str]) -> Gateway {
 
 /// More connections than it has descriptors for. The last of them stand in the backlog:
 /// connected, and not accepted.
-fn crowd(gateway: &Gateway) -> Vec<TcpStream> {
+fn connect_many(gateway: &Gateway) -> Vec<TcpStream> {
     let address = gateway.url().strip_prefix("ws://").expect("it speaks WebSocket");
-    let crowd: Vec<_> =
+    let many: Vec<_> =
         (0..OPEN_FILES).map(|_| TcpStream::connect(address).expect("a backlog")).collect();
     gateway.log.wait_for("cannot accept");
     #[cfg(target_os = "linux")]
     assert!(gateway.open_files() >= OPEN_FILES, "it has no more to give");
-    crowd
+    many
 }
 
 #[test]
-fn without_free_descriptors_those_who_are_there_are_served_and_later_ones_when_there_are_again() {
+fn without_free_descriptors_open_sessions_are_served_and_new_ones_later() {
     let gateway = start(&["--handshake-timeout=1h"]);
     let mut first = Client::connect(gateway.url());
     // Again and again: it recovers each time as if it were the first.
     for round in 0..5 {
-        let crowd = crowd(&gateway);
+        let many = connect_many(&gateway);
         for number in 0..100 {
-            let said = format!("still served? {round} {number}");
-            first.send(said.clone());
-            assert_eq!(first.text(), said);
+            let text = format!("still served? {round} {number}");
+            first.send(text.clone());
+            assert_eq!(first.text(), text);
         }
-        drop(crowd);
+        drop(many);
         let mut later = Client::connect(gateway.url());
         later.send("and I?");
         assert_eq!(later.text(), "and I?");
@@ -62,25 +62,26 @@ fn without_free_descriptors_those_who_are_there_are_served_and_later_ones_when_t
 }
 
 #[test]
-fn those_who_stand_in_the_backlog_are_served_in_their_turn() {
+fn connections_in_the_listen_backlog_are_served_later() {
     let gateway = start(&["--handshake-timeout=1s"]);
     let mut first = Client::connect(gateway.url());
-    let crowd = crowd(&gateway);
-    // It stands behind the crowd, of which nobody leaves: the handshake timeout makes the room.
+    let many = connect_many(&gateway);
+    // It is behind the others in the backlog, and none of them closes: the handshake timeout makes
+    // room.
     let mut patient = Client::connect(gateway.url());
     patient.send("at last");
     assert_eq!(patient.text(), "at last");
     first.send("and I");
     assert_eq!(first.text(), "and I");
-    drop(crowd);
+    drop(many);
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_loop_that_cannot_accept_sleeps_all_the_same() {
+fn a_loop_that_cannot_accept_sleeps() {
     let gateway = start(&["--handshake-timeout=1h", "--heartbeat-interval=1s"]);
     let mut silent = Client::connect(gateway.url());
-    let _crowd = crowd(&gateway);
+    let _many = connect_many(&gateway);
     // Its ping comes after a second in which nothing else happens.
     let pinged = |silent: &mut Client| assert!(matches!(silent.next(), Message::Ping(_)));
     pinged(&mut silent);

@@ -1,4 +1,4 @@
-//! Who may use the admin plane, and where it is.
+//! The admin server: authentication, address and probes.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -10,15 +10,15 @@ use crate::gateway::{Client, Gateway, WS, command, run};
 
 const TOKEN: &str = "a-token-of-some-length";
 
-/// Asks, and gives the status and the body.
+/// Sends a request, and returns the status and the body.
 pub(crate) fn get(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u16, String) {
     let (head, body) = ask(gateway, "GET", path, fields);
     (head[9..12].parse().expect("a status"), body)
 }
 
-/// Asks, and gives head and body of the answer.
+/// Sends a request, and returns the head and the body of the response.
 fn ask(gateway: &Gateway, method: &str, path: &str, fields: &[(&str, &str)]) -> (String, String) {
-    let url = gateway.admin.as_ref().expect("it has an admin plane");
+    let url = gateway.admin.as_ref().expect("it has an admin server");
     let host = url.trim_start_matches("http://").trim_end_matches('/');
     let own = [("Host", host)];
     let own = own.iter().filter(|_| !fields.iter().any(|(name, _)| *name == "Host"));
@@ -33,12 +33,12 @@ fn ask(gateway: &Gateway, method: &str, path: &str, fields: &[(&str, &str)]) -> 
     (head.to_owned(), body.to_owned())
 }
 
-fn control(gateway: &Gateway) -> String {
+fn control_url(gateway: &Gateway) -> String {
     gateway.admin.as_ref().expect("one").replace("http://", "ws://") + "control"
 }
 
 #[test]
-fn without_a_token_no_page_from_elsewhere_gets_in() {
+fn without_a_token_pages_of_other_origins_are_refused() {
     let gateway = Gateway::start(&[WS, ADMIN]);
     let own = gateway.admin.clone().expect("one");
     let own = own.trim_end_matches('/');
@@ -56,17 +56,17 @@ fn without_a_token_no_page_from_elsewhere_gets_in() {
         let (status, body) = get(&gateway, "/ready", &[foreign]);
         assert_eq!(status, 403, "{foreign:?}");
         assert!(body.contains("\"forbidden\""), "{body}");
-        assert_eq!(get(&gateway, "/health", &[foreign]).0, 200, "it tells nothing");
+        assert_eq!(get(&gateway, "/health", &[foreign]).0, 200, "it reveals nothing");
         let (name, value) = foreign;
         if name == "Origin" {
-            let refusal = Client::try_connect(&control(&gateway), &[(name, value)]);
+            let refusal = Client::try_connect(&control_url(&gateway), &[(name, value)]);
             assert_eq!(refusal.expect_err(value).status(), 403);
         }
     }
 }
 
 #[test]
-fn with_a_token_everything_but_health_needs_it() {
+fn with_a_token_all_paths_except_health_need_it() {
     let gateway = Gateway::start(&[WS, ADMIN, &format!("--admin-token={TOKEN}")]);
     let right = format!("Bearer {TOKEN}");
     assert_eq!(get(&gateway, "/health", &[]).0, 200);
@@ -77,14 +77,14 @@ fn with_a_token_everything_but_health_needs_it() {
         }
         assert_ne!(get(&gateway, path, &[("Authorization", &right)]).0, 401, "{path}");
     }
-    // A page elsewhere cannot know it.
+    // A page of another origin cannot know the token.
     let foreign = [("Authorization", right.as_str()), ("Origin", "http://example.org")];
     assert_eq!(get(&gateway, "/ready", &foreign).0, 200);
 
-    let url = control(&gateway);
+    let url = control_url(&gateway);
     assert_eq!(Client::try_connect(&url, &[]).expect_err("refused").status(), 401);
     Client::connect_with(&url, &[("Authorization", &right)]);
-    // As browsers have to give it.
+    // As browsers send it.
     let bearer = |token: &str| {
         format!("majordomo, majordomo.bearer.{}", BASE64URL_NOPAD.encode(token.as_bytes()))
     };
@@ -94,13 +94,13 @@ fn with_a_token_everything_but_health_needs_it() {
 }
 
 #[test]
-fn an_address_that_is_asked_for_has_to_be_free_and_the_default_need_not() {
+fn a_configured_address_in_use_is_an_error_and_the_default_is_not() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let url = format!("http://{}", taken.local_addr().expect("bound"));
     let exit = run(&mut command(&[WS, &format!("--admin={url}")]));
     assert_eq!(exit.code, Some(1), "{exit:?}");
 
-    // If this fails, somebody else has it, which is as good.
+    // If this fails, another process has the port, which serves as well.
     let _taken = TcpListener::bind("127.0.0.1:9002");
     let mut prepared = command(&[WS, "--mode=echo"]);
     prepared.env_remove("MAJORDOMO_ADMIN");
@@ -112,14 +112,14 @@ fn an_address_that_is_asked_for_has_to_be_free_and_the_default_need_not() {
 }
 
 #[test]
-fn it_is_ready_until_it_drains_and_alive_to_the_end() {
+fn ready_fails_while_draining_and_health_does_not() {
     let flags = [WS, ADMIN, "--drain-window=60s"];
     let gateway = Gateway::start(&flags);
-    // Of so many, one still waits for its turn.
+    // Of 20 sessions, some are not closed yet.
     let clients: Vec<_> = (0..20).map(|_| Client::connect(gateway.url())).collect();
     assert_eq!(get(&gateway, "/ready", &[]), (200, "{\"status\":\"ready\"}\n".to_owned()));
     gateway.signal("TERM");
-    gateway.log.wait_for("stopping;");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     assert_eq!(get(&gateway, "/ready", &[]), (503, "{\"status\":\"stopping\"}\n".to_owned()));
     assert_eq!(get(&gateway, "/health", &[]), (200, "{\"status\":\"ok\"}\n".to_owned()));
     gateway.signal("TERM");
@@ -127,7 +127,7 @@ fn it_is_ready_until_it_drains_and_alive_to_the_end() {
 }
 
 #[test]
-fn what_is_only_read_refuses_all_else() {
+fn read_only_paths_refuse_other_methods() {
     let gateway = Gateway::start(&[WS, ADMIN]);
     for path in ["/", "/health", "/ready", "/metrics"] {
         for method in ["POST", "PUT", "DELETE"] {

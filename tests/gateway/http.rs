@@ -1,4 +1,4 @@
-//! A client of the HTTP API that sees every byte: one connection, and what is said on it.
+//! A client of the HTTP API with one connection.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::gateway::{Gateway, LONG};
 
-/// A connection to the admin plane.
+/// A connection to the admin server.
 #[derive(Debug)]
 pub(crate) struct Http {
     stream: BufReader<TcpStream>,
@@ -27,7 +27,7 @@ impl Answer {
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.fields.iter().filter(|(other, _)| other == name);
         let value = fields.next().map(|(_, value)| value.as_str());
-        assert!(fields.next().is_none(), "{name} stands there twice");
+        assert!(fields.next().is_none(), "{name} is repeated");
         value
     }
 
@@ -40,7 +40,7 @@ impl Answer {
 
 impl Http {
     pub(crate) fn connect(gateway: &Gateway) -> Self {
-        let url = gateway.admin.as_ref().expect("it has an admin plane");
+        let url = gateway.admin.as_ref().expect("it has an admin server");
         let host = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
         let stream = TcpStream::connect(&host).expect("it listens");
         stream.set_read_timeout(Some(LONG)).expect("a timeout");
@@ -48,8 +48,14 @@ impl Http {
         Self { stream: BufReader::new(stream), host }
     }
 
-    /// Writes a request without reading its answer. A body has its length; none has none.
-    pub(crate) fn tell(&mut self, method: &str, target: &str, fields: &str, body: Option<&str>) {
+    /// Writes a request. A body gets a `Content-Length`.
+    pub(crate) fn send_request(
+        &mut self,
+        method: &str,
+        target: &str,
+        fields: &str,
+        body: Option<&str>,
+    ) {
         let length = body.map(|body| format!("Content-Length: {}\r\n", body.len()));
         let (length, body) = (length.unwrap_or_default(), body.unwrap_or_default());
         let request = format!(
@@ -63,7 +69,7 @@ impl Http {
         self.stream.get_mut().write_all(bytes).expect("the gateway reads");
     }
 
-    /// The next answer. That to a HEAD has no body, whatever its length says.
+    /// The next response. That to a HEAD has no body, but may have a `Content-Length`.
     pub(crate) fn answer(&mut self, is_head: bool) -> Answer {
         let status = self.line();
         let status = status.strip_prefix("HTTP/1.1 ").and_then(|rest| rest[..3].parse().ok());
@@ -81,10 +87,10 @@ impl Http {
         answer
     }
 
-    /// Asks, and reads the answer. A body is JSON.
+    /// Sends a request, and reads the response. A body is JSON.
     pub(crate) fn ask(&mut self, method: &str, target: &str, body: Option<&str>) -> Answer {
         let fields = body.map_or("", |_| "Content-Type: application/json\r\n");
-        self.tell(method, target, fields, body);
+        self.send_request(method, target, fields, body);
         self.answer(method == "HEAD")
     }
 

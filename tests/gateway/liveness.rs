@@ -1,12 +1,12 @@
-//! Who has gone quiet. Logic is tested on a virtual clock elsewhere; this is once for real.
+//! Heartbeats with real clocks. Their logic is tested on a virtual clock elsewhere.
 
 use std::process::{Child, Command, Stdio};
 
-use crate::gateway::{Driver, Gateway, LINES, RawClient, WS, signal};
+use crate::gateway::{Backend, Gateway, LINES, RawClient, WS, signal};
 use serde_json::Value;
 use tungstenite::Message;
 
-/// Tells the test binary, started anew, to be a client, and of whom.
+/// The URL that makes the test binary, started again, a client.
 const URL: &str = "GATEWAY_TEST_CLIENT_URL";
 
 /// A client in a process of its own, which a signal can stop.
@@ -40,9 +40,9 @@ fn the_client_in_a_process_of_its_own() {
 }
 
 /// Reads on to an event of this name that `is_wanted`.
-fn wait_for(driver: &mut Driver, name: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
+fn wait_for(backend: &mut Backend, name: &str, is_wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
-        let event = driver.next().expect("an event");
+        let event = backend.next().expect("an event");
         if event["event"] == name && is_wanted(&event) {
             return event;
         }
@@ -50,39 +50,39 @@ fn wait_for(driver: &mut Driver, name: &str, is_wanted: impl Fn(&Value) -> bool)
 }
 
 #[test]
-fn a_stopped_client_turns_inactive_and_then_times_out() {
+fn a_stopped_client_becomes_inactive_and_then_times_out() {
     let flags = [WS, "--heartbeat-interval=100ms", "--heartbeat-timeout=400ms"];
-    let (gateway, mut driver) = Gateway::with_driver(&flags);
-    driver.event("ready");
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    backend.event("ready");
     let client = ClientProcess::start(gateway.url());
-    let session = driver.event("connect")["session"].clone();
+    let session = backend.event("connect")["session"].clone();
     signal(&client.0, "STOP");
-    let state = wait_for(&mut driver, "state", |event| event["state"] == "inactive");
+    let state = wait_for(&mut backend, "state", |event| event["state"] == "inactive");
     assert_eq!(state["session"], session);
-    let end = wait_for(&mut driver, "disconnect", |_| true);
+    let end = wait_for(&mut backend, "disconnect", |_| true);
     assert_eq!((&end["session"], &end["cause"]), (&session, &"heartbeat_timeout".into()));
     assert_eq!(end["code"], Value::Null);
 }
 
 #[test]
-fn a_client_that_goes_on_is_active_again() {
+fn a_client_that_continues_becomes_active_again() {
     let flags = [WS, "--heartbeat-interval=100ms", "--heartbeat-timeout=1h"];
-    let (gateway, mut driver) = Gateway::with_driver(&flags);
-    driver.event("ready");
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    backend.event("ready");
     let client = ClientProcess::start(gateway.url());
-    driver.event("connect");
+    backend.event("connect");
     signal(&client.0, "STOP");
-    wait_for(&mut driver, "state", |event| event["state"] == "inactive");
+    wait_for(&mut backend, "state", |event| event["state"] == "inactive");
     signal(&client.0, "CONT");
-    wait_for(&mut driver, "state", |event| event["state"] == "active");
+    wait_for(&mut backend, "state", |event| event["state"] == "active");
 }
 
 #[test]
-fn a_silent_tcp_client_is_shown_out_after_the_idle_timeout() {
-    let (gateway, mut driver) = Gateway::with_driver(&[LINES, "--idle-timeout=200ms"]);
-    driver.event("ready");
+fn a_silent_tcp_client_is_closed_after_the_idle_timeout() {
+    let (gateway, mut backend) = Gateway::with_backend(&[LINES, "--idle-timeout=200ms"]);
+    backend.event("ready");
     let mut client = RawClient::connect(gateway.url());
-    driver.event("connect");
+    backend.event("connect");
     assert_eq!(client.rest(), b"");
-    assert_eq!(driver.event("disconnect")["cause"], "idle_timeout");
+    assert_eq!(backend.event("disconnect")["cause"], "idle_timeout");
 }

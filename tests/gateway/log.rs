@@ -1,4 +1,4 @@
-//! What reaches the log, and in what shape.
+//! The log.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,8 +7,8 @@ use serde_json::json;
 
 use crate::gateway::{Client, Gateway, LINES, LONG, RawClient, WS};
 
-/// What nobody's bytes may do to a log: end its lines, talk to its terminal in seven or eight bits,
-/// turn its text around, hide in it.
+/// Characters that must not reach the log: line ends, control sequences of 7 and 8 bits, changes of
+/// direction, invisible characters.
 const HOSTILE: &str =
     "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31m\r\n2026 ERROR forged\u{202e}\u{2066}\u{200b}\u{2028}\0";
 
@@ -28,13 +28,13 @@ fn ask(url: &str, request: &[u8]) -> String {
 }
 
 #[test]
-fn nothing_that_a_client_sends_reaches_the_log_unescaped() {
+fn client_input_is_escaped_in_the_log() {
     let id = percent_encoded(HOSTILE);
-    // What HTTP lets through in a target and in a field: no ASCII control, but others.
+    // HTTP allows no ASCII control characters in a target or a field, but others.
     let raw = "\u{9b}31m\u{202e}\u{2066}\u{200b}\u{2028}";
     let flags = [WS, LINES, "--session-id=query:id", "--origin=http://a", "--log=trace"];
-    let (gateway, mut driver) = Gateway::with_driver(&flags);
-    driver.event("ready");
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    backend.event("ready");
     let url = gateway.url();
 
     let upgrade = |target: &str, fields: &str| {
@@ -51,24 +51,24 @@ fn nothing_that_a_client_sends_reaches_the_log_unescaped() {
     assert_eq!(ask(url, &upgrade(HOSTILE, "")), "HTTP/1.1 400");
     assert_eq!(ask(url, HOSTILE.as_bytes()), "HTTP/1.1 400");
 
-    // A close reason, text, a target and a line may hold anything, and a driver may say it too.
+    // A close reason, a message, a target and a line may contain anything, and so may commands.
     let target = format!("/?id=a&x={id}");
     let mut client = Client::connect(&format!("{url}{target}"));
-    assert_eq!(driver.event("connect")["target"], target);
+    assert_eq!(backend.event("connect")["target"], target);
     client.send(HOSTILE);
-    assert_eq!(driver.event("message")["text"], HOSTILE);
+    assert_eq!(backend.event("message")["text"], HOSTILE);
     client.close(4000, HOSTILE);
-    assert_eq!(driver.event("disconnect")["reason"], HOSTILE);
+    assert_eq!(backend.event("disconnect")["reason"], HOSTILE);
     let accepted = ask(url, &upgrade(&format!("/{raw}?id=b"), ""));
     assert!(["HTTP/1.1 101", "HTTP/1.1 400"].contains(&&*accepted), "{accepted}");
     let mut lines = RawClient::connect(&gateway.urls[1]);
     lines.send(format!("{HOSTILE}\n").as_bytes());
     lines.send(b"\xFF\n");
-    driver.tell(&json!({"command": "send", "session": HOSTILE, "text": HOSTILE, "id": 1}));
-    driver.tell(&json!({"command": "close", "session": "a", "code": 1, "reason": HOSTILE}));
-    driver.write(&format!("no command: {}", HOSTILE.replace(['\r', '\n'], "")));
-    driver.tell(&json!({"command": "stop", "grace_ms": 0}));
-    while let Some(line) = driver.next() {
+    backend.send(&json!({"command": "send", "session": HOSTILE, "text": HOSTILE, "id": 1}));
+    backend.send(&json!({"command": "close", "session": "a", "code": 1, "reason": HOSTILE}));
+    backend.write(&format!("not a command: {}", HOSTILE.replace(['\r', '\n'], "")));
+    backend.send(&json!({"command": "stop", "grace_ms": 0}));
+    while let Some(line) = backend.next() {
         if line["event"] == "stopped" {
             break;
         }
@@ -77,11 +77,13 @@ fn nothing_that_a_client_sends_reaches_the_log_unescaped() {
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0));
     let log = exit.log.join("\n");
-    for told in ["refused: 400, ", "refused: 403, ", "session a ended: client_closed \\u{1b}[2J"] {
-        assert!(log.contains(told), "{told:?} is not in {log}");
+    for expected in
+        ["refused: 400, ", "refused: 403, ", "session a ended: client_closed \\u{1b}[2J"]
+    {
+        assert!(log.contains(expected), "{expected:?} is not in {log}");
     }
     for line in &exit.log {
-        // Each begins with its time, in this century, so none was begun by anybody else.
+        // Each begins with its time, so no input has begun a line.
         assert!(line.starts_with("20") && line.contains("Z "), "{line:?}");
         let does_something = |c: char| c.is_control() || (!c.is_ascii() && raw.contains(c));
         assert!(!line.contains(does_something), "{line:?}");

@@ -1,4 +1,4 @@
-//! The gateway as its users meet it: the built binary, real sockets, real pipes, real signals.
+//! Tests of the built binary with real sockets, pipes and signals.
 
 #![cfg(unix)]
 
@@ -7,10 +7,10 @@ mod gateway;
 
 mod admission;
 mod api;
+mod backend;
 mod backlog;
 mod control;
 mod draining;
-mod driver;
 mod exhaustion;
 mod flooding;
 mod footprint;

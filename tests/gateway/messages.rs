@@ -11,7 +11,7 @@ fn a_websocket_client_chats_with_a_tcp_client_through_the_hub() {
     let mut raw = RawClient::connect(&gateway.urls[1]);
 
     raw.send(b"hello from a terminal\r\n");
-    assert_eq!(raw.line(), "hello from a terminal", "all hear it, its sender as well");
+    assert_eq!(raw.line(), "hello from a terminal", "all sessions receive it, also the sender");
     assert_eq!(web.text(), "hello from a terminal");
 
     web.send("hello from a browser");
@@ -20,10 +20,10 @@ fn a_websocket_client_chats_with_a_tcp_client_through_the_hub() {
 }
 
 #[test]
-fn the_hub_keeps_each_senders_order_and_text_apart_from_bytes() {
+fn the_hub_keeps_the_order_of_each_sender_and_the_kind_of_each_message() {
     let gateway = Gateway::start(&[WS]);
     let (mut one, mut other) = (Client::connect(gateway.url()), Client::connect(gateway.url()));
-    // The other one is a session only once it has said something.
+    // The other one is a session after its first message.
     other.send("here");
     assert_eq!((one.text(), other.text()), ("here".into(), "here".into()));
     for number in 0..1000 {
@@ -37,7 +37,7 @@ fn the_hub_keeps_each_senders_order_and_text_apart_from_bytes() {
 }
 
 #[test]
-fn an_echo_goes_to_its_sender_alone() {
+fn an_echo_goes_only_to_its_sender() {
     let gateway = Gateway::start(&[WS, "--mode=echo"]);
     let (mut one, mut other) = (Client::connect(gateway.url()), Client::connect(gateway.url()));
     one.send("from one");
@@ -73,7 +73,7 @@ fn every_framing_carries_messages_both_ways() {
 }
 
 #[test]
-fn a_frame_that_breaks_its_framing_ends_its_session_alone() {
+fn an_invalid_frame_ends_only_its_session() {
     let url = "--listen=tcp://127.0.0.1:0?framing=header";
     let gateway = Gateway::start(&[url, "--mode=echo"]);
     let (mut good, mut bad) =

@@ -1,4 +1,4 @@
-//! The figures: what clients and drivers did is told where a scraper asks.
+//! Metrics over real sockets.
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -6,16 +6,16 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::control::{ADMIN, Link};
+use crate::control::{ADMIN, ControlConnection};
 use crate::gateway::{Client, Gateway, LINES, RawClient, WS};
 use crate::guard::get;
 
-/// What a scrape says, by name and labels.
+/// The samples of a scrape, by name and labels.
 #[derive(Debug)]
-struct Figures(HashMap<String, f64>);
+struct Scrape(HashMap<String, f64>);
 
-impl Figures {
-    fn scrape(gateway: &Gateway) -> Self {
+impl Scrape {
+    fn of_gateway(gateway: &Gateway) -> Self {
         let (status, text) = get(gateway, "/metrics", &[]);
         assert_eq!(status, 200, "{text}");
         let samples = text.lines().filter(|line| !line.starts_with('#'));
@@ -26,12 +26,12 @@ impl Figures {
         Self(samples.collect())
     }
 
-    /// A figure without its prefix, none if it is not told.
+    /// The value of a sample by its name without the prefix.
     fn find(&self, name: &str) -> Option<f64> {
         self.0.get(&format!("majordomo_{name}")).copied()
     }
 
-    /// A count.
+    /// The value of a counter or a gauge of whole numbers.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is a count")]
     fn of(&self, name: &str) -> u64 {
         let value = self.find(name).unwrap_or_else(|| panic!("no {name} in {self:#?}"));
@@ -61,9 +61,9 @@ fn join(gateway: &Gateway, id: &str) -> Client {
 }
 
 /// Waits for the next end of a session, which has this cause.
-fn ended(link: &mut Link, cause: &str) {
+fn ended(control: &mut ControlConnection, cause: &str) {
     loop {
-        let event = link.next();
+        let event = control.next();
         if event["event"] == "disconnect" {
             assert_eq!(event["cause"], cause, "{event}");
             return;
@@ -71,7 +71,7 @@ fn ended(link: &mut Link, cause: &str) {
     }
 }
 
-/// A connection that nobody speaks WebSocket on but who writes the bytes.
+/// A plain TCP connection to the WebSocket listener.
 fn stream(gateway: &Gateway) -> TcpStream {
     let authority = gateway.url().strip_prefix("ws://").expect("it speaks WebSocket");
     TcpStream::connect(authority).expect("it listens")
@@ -81,11 +81,11 @@ const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket
     Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 
-/// A message, with a bit that nobody has agreed on.
+/// A frame with a reserved bit.
 const RESERVED_BIT: &[u8] = b"\xC1\x80\0\0\0\0";
 
 #[test]
-fn the_figures_tell_what_clients_did() {
+fn metrics_count_sessions_messages_and_causes() {
     let flags = [
         WS,
         LINES,
@@ -97,10 +97,10 @@ fn the_figures_tell_what_clients_did() {
         "--max-outbox=64KiB",
     ];
     let gateway = Gateway::start(&flags);
-    let before = Figures::scrape(&gateway);
-    assert_eq!(before.of("driver_links"), 0);
+    let before = Scrape::of_gateway(&gateway);
+    assert_eq!(before.of("backend_connections"), 0);
     assert_eq!(before.by_label("disconnects_total"), []);
-    let (mut link, ..) = Link::new(&gateway);
+    let (mut control, ..) = ControlConnection::new(&gateway);
 
     let mut web = join(&gateway, "web");
     for text in ["hello", "hi"] {
@@ -113,28 +113,28 @@ fn the_figures_tell_what_clients_did() {
 
     for _ in 0..3 {
         join(&gateway, "polite").close(4000, "bye");
-        ended(&mut link, "client_closed");
+        ended(&mut control, "client_closed");
     }
     for _ in 0..2 {
         drop(join(&gateway, "lost"));
-        ended(&mut link, "connection_lost");
+        ended(&mut control, "connection_lost");
     }
-    let shown_out = join(&gateway, "shown");
-    link.tell(&json!({"command": "close", "session": "shown"}));
-    assert_eq!(shown_out.close_code(), 1000);
-    ended(&mut link, "removed");
+    let removed = join(&gateway, "removed");
+    control.send(&json!({"command": "close", "session": "removed"}));
+    assert_eq!(removed.close_code(), 1000);
+    ended(&mut control, "removed");
     let replaced = join(&gateway, "twice");
     let _twice = join(&gateway, "twice");
     assert_eq!(replaced.close_code(), 1008);
-    ended(&mut link, "replaced");
+    ended(&mut control, "replaced");
     stream(&gateway).write_all(&[UPGRADE, RESERVED_BIT].concat()).expect("sent");
-    ended(&mut link, "protocol_error");
+    ended(&mut control, "protocol_error");
     let mut loud = join(&gateway, "loud");
     loud.send("x".repeat((64 << 10) + 1));
     assert_eq!(loud.close_code(), 1009);
-    ended(&mut link, "message_too_big");
+    ended(&mut control, "message_too_big");
 
-    let figures = Figures::scrape(&gateway);
+    let figures = Scrape::of_gateway(&gateway);
     assert_eq!(figures.of(r#"sessions{state="active",protocol="websocket"}"#), 2);
     assert_eq!(figures.of(r#"sessions{state="active",protocol="raw"}"#), 1);
     let causes = [
@@ -152,17 +152,17 @@ fn the_figures_tell_what_clients_did() {
         assert_eq!(figures.of(&format!("{direction}_messages_total")), 3);
         assert_eq!(figures.of(&format!("{direction}_bytes_total")), 5 + 2 + 8);
     }
-    // Every turn is counted, with what it heard.
+    // Each iteration of the loop is counted, with its messages.
     assert_eq!(figures.of("tick_messages_sum"), 3);
-    let turns = figures.of("tick_messages_count");
-    assert!(turns > before.of("tick_messages_count"));
-    assert_eq!(figures.of("tick_duration_seconds_count"), turns);
+    let ticks = figures.of("tick_messages_count");
+    assert!(ticks > before.of("tick_messages_count"));
+    assert_eq!(figures.of("tick_duration_seconds_count"), ticks);
     let worked = figures.find("tick_duration_seconds_sum").expect("a sum");
     assert!(worked > 0.0 && worked < 60.0, "{worked}");
 }
 
 #[test]
-fn the_figures_tell_who_never_became_a_session() {
+fn metrics_count_failed_handshakes_by_reason() {
     let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id"]);
     let _web = join(&gateway, "taken");
     let refused = |id: &str| {
@@ -179,7 +179,7 @@ fn the_figures_tell_who_never_became_a_session() {
         stream.shutdown(std::net::Shutdown::Write).expect("it is open");
         std::io::copy(&mut stream, &mut std::io::sink()).expect("an answer and the end");
     }
-    let figures = Figures::scrape(&gateway);
+    let figures = Scrape::of_gateway(&gateway);
     let reasons = [
         ("duplicate_id", 2),
         ("not_http", 1),
@@ -191,18 +191,18 @@ fn the_figures_tell_who_never_became_a_session() {
 }
 
 #[test]
-fn the_figures_tell_of_limits_that_were_met() {
+fn metrics_count_limits_that_were_reached() {
     let flags = [WS, LINES, ADMIN, "--mode=echo", "--max-outbox=64KiB", "--max-message-size=64KiB"];
     let gateway = Gateway::start(&flags);
-    let (mut link, ..) = Link::new(&gateway);
-    // It says what it does not want to hear, until it is shown out.
+    let (mut control, ..) = ControlConnection::new(&gateway);
+    // It sends without reading the echoes, until it is closed.
     let address = gateway.urls[1].strip_prefix("tcp://").expect("raw TCP");
     let address = address.split('?').next().expect("an address");
-    let mut deaf = TcpStream::connect(address).expect("it listens");
+    let mut unread = TcpStream::connect(address).expect("it listens");
     let words = "x".repeat((64 << 10) - 1) + "\n";
-    while deaf.write_all(words.as_bytes()).is_ok() {}
-    ended(&mut link, "slow_consumer");
-    let figures = Figures::scrape(&gateway);
+    while unread.write_all(words.as_bytes()).is_ok() {}
+    ended(&mut control, "slow_consumer");
+    let figures = Scrape::of_gateway(&gateway);
     assert_eq!(figures.by_label("disconnects_total"), [("slow_consumer", 1)]);
     assert!(figures.of("dropped_messages_total") > 0);
     let (received, sent) =
@@ -221,63 +221,63 @@ fn the_figures_tell_of_limits_that_were_met() {
         assert_eq!(hasty.text(), "now");
     }
     assert_eq!(hasty.close_code(), 1008);
-    let figures = Figures::scrape(&gateway);
+    let figures = Scrape::of_gateway(&gateway);
     assert_eq!(figures.by_label("disconnects_total"), [("rate_limited", 1)]);
     assert_eq!(figures.by_label("rate_limited_total"), [("messages", 1)]);
 }
 
 #[test]
-fn the_figures_tell_of_drivers_and_what_waits_for_them() {
-    let (gateway, mut stdio) = Gateway::with_driver(&[WS, ADMIN, "--log=debug"]);
-    let (link, ..) = Link::new(&gateway);
-    let figures = Figures::scrape(&gateway);
-    assert_eq!(figures.of("driver_links"), 2);
+fn metrics_show_backends_and_their_backlogs() {
+    let (gateway, mut stdio) = Gateway::with_backend(&[WS, ADMIN, "--log=debug"]);
+    let (control, ..) = ControlConnection::new(&gateway);
+    let figures = Scrape::of_gateway(&gateway);
+    assert_eq!(figures.of("backend_connections"), 2);
     for link in ["stdio", "control-1"] {
         assert!(
-            figures.find(&format!("driver_backlog_bytes{{link=\"{link}\"}}")).is_some(),
+            figures.find(&format!("backend_backlog_bytes{{link=\"{link}\"}}")).is_some(),
             "{link}"
         );
     }
     assert_eq!(figures.of("reads_paused"), 0);
 
-    drop(link);
-    gateway.log.wait_for("the driver at control-1 is gone");
-    let figures = Figures::scrape(&gateway);
-    assert_eq!(figures.of("driver_links"), 1);
-    assert_eq!(figures.find("driver_backlog_bytes{link=\"control-1\"}"), None);
-    assert_eq!(figures.by_label("driver_links_closed_total"), [("connection_lost", 1)]);
+    drop(control);
+    gateway.log.wait_for("control connection control-1 closed: ");
+    let figures = Scrape::of_gateway(&gateway);
+    assert_eq!(figures.of("backend_connections"), 1);
+    assert_eq!(figures.find("backend_backlog_bytes{link=\"control-1\"}"), None);
+    assert_eq!(figures.by_label("backend_connections_closed_total"), [("connection_lost", 1)]);
 
-    // The other one reads nothing, and so no session is read.
+    // The other backend reads nothing, so no session is read.
     let mut flooding = Client::connect(gateway.url());
     let flood = std::thread::spawn(move || {
         for _ in 0..32 {
             flooding.send("x".repeat(1 << 19));
         }
     });
-    gateway.log.wait_for("the driver at stdio is behind");
-    let figures = Figures::scrape(&gateway);
+    gateway.log.wait_for("reads paused: backend stdio");
+    let figures = Scrape::of_gateway(&gateway);
     assert_eq!(figures.of("reads_paused"), 1);
-    let backlog = figures.of("driver_backlog_bytes{link=\"stdio\"}");
+    let backlog = figures.of("backend_backlog_bytes{link=\"stdio\"}");
     assert!(backlog >= 7 << 20, "{backlog}");
     while stdio.next().is_some_and(|line| line["event"] != "disconnect") {}
     flood.join().expect("sent");
-    gateway.log.wait_for("the drivers have caught up");
-    let figures = Figures::scrape(&gateway);
+    gateway.log.wait_for("reads resumed");
+    let figures = Scrape::of_gateway(&gateway);
     assert_eq!(figures.of("reads_paused"), 0);
-    // What it has read is taken off the account a moment later, a piece at a time.
-    assert!(figures.of("driver_backlog_bytes{link=\"stdio\"}") <= 64 << 10);
+    // What it has read is subtracted a moment later, a piece at a time.
+    assert!(figures.of("backend_backlog_bytes{link=\"stdio\"}") <= 64 << 10);
 }
 
 #[test]
-fn the_figures_tell_that_it_stops() {
+fn metrics_show_the_phase_of_the_shutdown() {
     let gateway = Gateway::start(&[WS, ADMIN, "--drain-window=1h"]);
     let mut client = Client::connect(gateway.url());
-    assert_eq!(Figures::scrape(&gateway).by_label("phase"), [("running", 1)]);
+    assert_eq!(Scrape::of_gateway(&gateway).by_label("phase"), [("running", 1)]);
     gateway.signal("TERM");
-    gateway.log.wait_for("stopping");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     let refusal = Client::try_connect(gateway.url(), &[]).expect_err("it stops");
     assert_eq!(refusal.status(), 503);
-    let figures = Figures::scrape(&gateway);
+    let figures = Scrape::of_gateway(&gateway);
     assert_eq!(figures.by_label("phase"), [("draining", 1)]);
     assert_eq!(figures.by_label("handshake_failures_total"), [("stopping", 1)]);
     assert_eq!(figures.of(r#"sessions{state="active",protocol="websocket"}"#), 1);
@@ -286,7 +286,7 @@ fn the_figures_tell_that_it_stops() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_figures_of_the_process_are_those_of_the_system() {
+fn metrics_of_the_process_match_the_system() {
     let gateway = Gateway::start(&[WS, ADMIN]);
     let clients: Vec<_> = (0..20).map(|_| Client::connect(gateway.url())).collect();
     let (_, text) = get(&gateway, "/metrics", &[]);
@@ -294,7 +294,7 @@ fn the_figures_of_the_process_are_those_of_the_system() {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         line.expect(name).parse().expect("a number")
     };
-    // What counts them opens some of its own.
+    // Counting opens some.
     let more =
         of("process_open_fds") - f64::from(u16::try_from(gateway.open_files()).expect("few"));
     assert!((-2.0..=4.0).contains(&more), "{more}");

@@ -1,4 +1,4 @@
-//! What the README says of the HTTP API, done as it stands there.
+//! The examples of the HTTP API in the README.
 
 use std::process::Command;
 
@@ -12,13 +12,13 @@ const TOKEN: &str = "a-token-of-some-length";
 
 const README: &str = include_str!("../../README.md");
 
-/// The `curl` lines of the section, each with what it prints, where that is said.
+/// The `curl` lines of the section, each with its output if the README shows it.
 fn examples() -> Vec<(&'static str, Option<&'static str>)> {
     let (_, section) = README.split_once("\n## HTTP API\n").expect("the section");
     let (_, block) = section.split_once("```sh\n").expect("a block");
     let (block, _) = block.split_once("```").expect("its end");
     let examples = block.lines().map(|line| match line.split_once("  # ") {
-        Some((command, said)) => (command.trim_end(), said.starts_with('{').then_some(said)),
+        Some((command, output)) => (command.trim_end(), output.starts_with('{').then_some(output)),
         None => (line, None),
     });
     examples.collect()
@@ -26,7 +26,7 @@ fn examples() -> Vec<(&'static str, Option<&'static str>)> {
 
 /// Runs a line, but for its port, and gives what it prints.
 fn run(gateway: &Gateway, line: &str) -> String {
-    let url = gateway.admin.as_ref().expect("it has an admin plane");
+    let url = gateway.admin.as_ref().expect("it has an admin server");
     assert!(line.starts_with("curl ") && line.contains("http://127.0.0.1:9002/"), "{line}");
     let line = line.replace("http://127.0.0.1:9002/", url);
     let done = Command::new("sh")
@@ -49,7 +49,7 @@ fn has_curl() -> bool {
 }
 
 #[test]
-fn every_curl_of_the_readme_does_what_it_says() {
+fn the_curl_examples_of_the_readme_work() {
     if !has_curl() {
         return;
     }
@@ -57,23 +57,27 @@ fn every_curl_of_the_readme_does_what_it_says() {
     let closed = Gateway::start(&[WS, ADMIN, &format!("--admin-token={TOKEN}")]);
     let [mut a, mut b] =
         ["a", "b"].map(|id| Client::connect(&format!("{}/?id={id}", gateway.url())));
-    // Both are sessions once both hear what one says.
+    // Both are sessions when both receive the message of one.
     b.send("here");
     assert_eq!((a.text(), b.text()), ("here".into(), "here".into()));
 
     let examples = examples();
     let mut printed = Vec::new();
-    for (line, said) in &examples {
+    for (line, expected) in &examples {
         let output = run(if line.contains("TOKEN") { &closed } else { &gateway }, line);
-        if let Some(said) = said {
-            assert_eq!(output.trim_end(), *said, "{line}");
+        if let Some(expected) = expected {
+            assert_eq!(output.trim_end(), *expected, "{line}");
         }
         let value: Value = if output.is_empty() {
             Value::Null
         } else {
             serde_json::from_str(&output).expect("JSON")
         };
-        assert_eq!(value.get("error").is_some(), line.ends_with("/a") && said.is_some(), "{line}");
+        assert_eq!(
+            value.get("error").is_some(),
+            line.ends_with("/a") && expected.is_some(),
+            "{line}"
+        );
         printed.push(value);
     }
     assert_eq!(printed.len(), 12, "{examples:?}");

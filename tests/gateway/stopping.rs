@@ -1,4 +1,4 @@
-//! How it ends.
+//! Shutdown.
 
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
@@ -23,22 +23,26 @@ fn a_signal_closes_every_session_with_1001_and_exits_with_0() {
         drop(raw);
         let exit = gateway.wait();
         assert_eq!(exit.code, Some(0), "{exit:?}");
-        assert!(exit.log[0].contains(&format!("SIG{name}: stopping")), "{exit:?}");
+        assert!(
+            exit.log[0]
+                .contains(&format!("shutting down (SIG{name}): 2 sessions have 5s to close")),
+            "{exit:?}"
+        );
         assert!(exit.log[exit.log.len() - 1].contains("stopped"), "{exit:?}");
     }
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_exits_at_once() {
     let gateway = Gateway::start(&[WS, "--grace=1h", "--close-timeout=1h"]);
     // A client that never answers the close frame.
     let _client = Client::connect(gateway.url());
     gateway.signal("TERM");
-    gateway.log.wait_for("SIGTERM: stopping");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     gateway.signal("TERM");
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    assert!(exit.log[0].contains("SIGTERM again: stopping at once"), "{exit:?}");
+    assert!(exit.log[0].contains("SIGTERM again: exiting at once"), "{exit:?}");
 }
 
 #[test]
@@ -50,11 +54,11 @@ fn a_client_that_does_not_answer_is_dropped_after_the_grace() {
 }
 
 #[test]
-fn newcomers_are_answered_503_while_it_stops() {
+fn new_sessions_are_answered_503_during_shutdown() {
     let gateway = Gateway::start(&[WS, "--grace=1h", "--close-timeout=1h"]);
     let client = Client::connect(gateway.url());
     gateway.signal("TERM");
-    gateway.log.wait_for("SIGTERM: stopping");
+    gateway.log.wait_for("shutting down (SIGTERM)");
     let refused = Client::try_connect(gateway.url(), &[]).expect_err("refused");
     assert_eq!(refused.status(), 503);
     assert_eq!(client.close_code(), 1001);
@@ -62,51 +66,51 @@ fn newcomers_are_answered_503_while_it_stops() {
 }
 
 #[test]
-fn the_end_of_the_commands_is_a_graceful_stop() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS]);
-    driver.event("ready");
+fn a_backend_that_closes_its_output_stops_the_gateway_gracefully() {
+    let (gateway, mut backend) = Gateway::with_backend(&[WS]);
+    backend.event("ready");
     let client = Client::connect(gateway.url());
-    driver.event("connect");
-    driver.close_input();
+    backend.event("connect");
+    backend.close_input();
     assert_eq!(client.close_code(), 1001);
-    let stopping = driver.event("stopping");
+    let stopping = backend.event("stopping");
     assert_eq!((&stopping["drain_ms"], &stopping["grace_ms"]), (&json!(0), &json!(5000)));
-    let end = driver.event("disconnect");
+    let end = backend.event("disconnect");
     assert_eq!((&end["cause"], &end["code"]), (&json!("stopped"), &json!(1001)));
-    driver.event("stopped");
-    assert!(driver.next().is_none(), "nothing comes after that");
+    backend.event("stopped");
+    assert!(backend.next().is_none(), "nothing follows");
     assert_eq!(gateway.wait().code, Some(0));
 }
 
 #[test]
-fn a_driver_stops_it_within_the_grace_that_it_gives() {
-    let (gateway, mut driver) = Gateway::with_driver(&[WS, "--grace=1h", "--close-timeout=1h"]);
-    driver.event("ready");
+fn a_stop_command_has_its_own_grace() {
+    let (gateway, mut backend) = Gateway::with_backend(&[WS, "--grace=1h", "--close-timeout=1h"]);
+    backend.event("ready");
     // A client that never answers the close frame.
     let _client = Client::connect(gateway.url());
-    driver.event("connect");
-    let reply = driver.ask(json!({"command": "stop", "grace_ms": 10}));
+    backend.event("connect");
+    let reply = backend.ask(json!({"command": "stop", "grace_ms": 10}));
     assert_eq!(reply["ok"], true);
-    assert_eq!(driver.event("stopping")["grace_ms"], 10);
-    assert_eq!(driver.event("disconnect")["cause"], "stopped");
-    driver.event("stopped");
-    assert!(driver.next().is_none());
+    assert_eq!(backend.event("stopping")["grace_ms"], 10);
+    assert_eq!(backend.event("disconnect")["cause"], "stopped");
+    backend.event("stopped");
+    assert!(backend.next().is_none());
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0), "{exit:?}");
 }
 
 #[test]
-fn a_driver_that_closes_its_end_stops_it() {
-    let (gateway, driver) = Gateway::with_driver(&[WS, "--mode=echo"]);
-    let (_input, output) = driver.into_streams();
+fn a_backend_that_closes_its_input_stops_the_gateway() {
+    let (gateway, backend) = Gateway::with_backend(&[WS, "--mode=echo"]);
+    let (_input, output) = backend.into_streams();
     let mut output = BufReader::new(output);
     output.read_line(&mut String::new()).expect("ready");
     drop(output);
-    // The pipe is found broken when there is something to tell, and when no other process, begun at
-    // this moment by another test, has a copy of our end any more.
+    // The write fails when an event is written and no child process of another test has a copy of
+    // our end of the pipe any more.
     let mut client = Client::connect(gateway.url());
     let close = loop {
-        client.send("is anybody there?");
+        client.send("still open?");
         match client.read() {
             Message::Close(frame) => break frame.expect("a code"),
             echo => assert!(echo.is_text()),
@@ -116,11 +120,11 @@ fn a_driver_that_closes_its_end_stops_it() {
     drop(client);
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    assert!(exit.log[0].contains("the driver does not read any more"), "{exit:?}");
+    assert!(exit.log[0].contains("cannot write events to the backend: "), "{exit:?}");
 }
 
 #[test]
-fn commands_that_end_before_they_begin_stop_it() {
+fn an_empty_input_stops_the_gateway() {
     let mut prepared = command(&[WS, "--stdio"]);
     let (gateway, mut output) = Gateway::spawn(prepared.stdin(Stdio::null()));
     let mut lines = String::new();

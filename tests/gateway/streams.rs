@@ -1,5 +1,4 @@
-//! Standard streams that fail: a driver that dies in the middle of a line, an output that is full
-//! or closed, and SIGPIPE.
+//! Standard streams that fail, and SIGPIPE.
 
 use std::fs::File;
 use std::process::Stdio;
@@ -24,7 +23,7 @@ fn assert_stopped_for(exit: &Exit, why: &str) {
 }
 
 #[test]
-fn a_driver_that_dies_in_the_middle_of_a_line_stops_it_and_half_a_command_does_nothing() {
+fn a_backend_that_dies_within_a_line_stops_the_gateway_and_the_partial_command_is_ignored() {
     let half_lines = [
         r#"{"command":"broadcast","text":"half"#,
         r#"{"command":"close","session":"a","code":4000"#,
@@ -32,34 +31,34 @@ fn a_driver_that_dies_in_the_middle_of_a_line_stops_it_and_half_a_command_does_n
         "\u{e4}",
     ];
     for half in half_lines {
-        // Not only at the borders of characters.
+        // Also within a character.
         let half = &half.as_bytes()[..half.len() - usize::from(!half.is_ascii())];
-        let (gateway, mut driver) = Gateway::with_driver(&[WS, "--session-id=query:id"]);
-        driver.event("ready");
+        let (gateway, mut backend) = Gateway::with_backend(&[WS, "--session-id=query:id"]);
+        backend.event("ready");
         let mut client = Client::connect(&format!("{}/?id=a", gateway.url()));
-        driver.event("connect");
-        driver.tell(&json!({"command": "send", "session": "a", "text": "whole"}));
-        driver.write_bytes(half);
+        backend.event("connect");
+        backend.send(&json!({"command": "send", "session": "a", "text": "whole"}));
+        backend.write_bytes(half);
         assert_eq!(client.text(), "whole");
         // Both of its streams end, as those of a process that is killed.
-        drop(driver);
-        assert_eq!(client.close_code(), 1001, "nothing came between");
-        assert_stopped_for(&gateway.wait(), "stopping");
+        drop(backend);
+        assert_eq!(client.close_code(), 1001, "no message came before it");
+        assert_stopped_for(&gateway.wait(), "shutting down (backend closed its ");
     }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_output_that_is_full_is_a_driver_that_is_gone() {
+fn an_output_without_space_stops_the_gateway() {
     let gateway = redirected("> /dev/full", "--stdio --mode=echo");
-    // Already what a driver is told first finds no room.
-    assert_stopped_for(&gateway.wait(), "the driver does not read any more: No space left");
+    // The first event fails.
+    assert_stopped_for(&gateway.wait(), "cannot write events to the backend: No space left");
 }
 
 #[test]
-fn an_output_that_is_closed_is_told_to_nobody_by_mistake() {
+fn events_for_a_closed_output_do_not_reach_another_descriptor() {
     // The number of a closed stream goes to the next file that is opened: a listener, a session.
-    // Whatever is written to standard output must not end up there.
+    // Output must not be written there.
     let gateway = redirected(">&-", "--stdio --mode=echo");
     let mut client = Client::connect(gateway.url());
     for number in 0..100 {
@@ -72,7 +71,7 @@ fn an_output_that_is_closed_is_told_to_nobody_by_mistake() {
 }
 
 #[test]
-fn without_a_driver_no_stream_is_needed() {
+fn without_a_backend_standard_streams_are_not_used() {
     for redirect in ["<&- >&-", "< /dev/null > /dev/full"] {
         let gateway = redirected(redirect, "--mode=echo");
         let mut client = Client::connect(gateway.url());
@@ -85,7 +84,7 @@ fn without_a_driver_no_stream_is_needed() {
 }
 
 #[test]
-fn a_log_that_nobody_reads_any_more_harms_nobody() {
+fn a_broken_log_pipe_affects_no_session() {
     let mut prepared = command(&[WS, "--mode=echo", "--log=debug"]);
     let (mut gateway, _) = Gateway::spawn(&mut prepared);
     gateway.stop_reading_its_log();
@@ -103,7 +102,7 @@ fn a_log_that_nobody_reads_any_more_harms_nobody() {
 }
 
 #[test]
-fn sigpipe_is_no_reason_to_end() {
+fn sigpipe_is_ignored() {
     let gateway = Gateway::start(&[WS, "--mode=echo"]);
     let mut client = Client::connect(gateway.url());
     for number in 0..10 {
@@ -111,7 +110,7 @@ fn sigpipe_is_no_reason_to_end() {
         client.send(number.to_string());
         assert_eq!(client.text(), number.to_string());
     }
-    // A real one: a session that was reset while much is on its way to it.
+    // A real one: a session that is reset while much is queued for it.
     for _ in 0..10 {
         let mut gone = Client::connect(gateway.url());
         gone.send("x".repeat(1 << 20));
@@ -127,7 +126,7 @@ fn sigpipe_is_no_reason_to_end() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn help_that_finds_no_room_is_no_panic() {
+fn help_to_a_full_device_does_not_panic() {
     let full = File::options().write(true).open("/dev/full").expect("there is one");
     let output = command(&["--help"]).stdout(full).output().expect("it runs");
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");

@@ -1,4 +1,4 @@
-//! Many sessions, many messages, one driver.
+//! Many sessions and messages with one backend.
 
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::sync::{Arc, Barrier};
@@ -15,7 +15,7 @@ const MESSAGES: usize = 2_000;
 /// How many messages a client has under way.
 const WINDOW: usize = 20;
 
-/// What an echo has to know of an event.
+/// The fields of an event that an echo needs.
 #[derive(Deserialize)]
 struct Event<'a> {
     seq: u64,
@@ -26,9 +26,9 @@ struct Event<'a> {
 }
 
 #[test]
-fn a_driver_echoes_100_000_messages_of_50_clients() {
-    let (gateway, driver) = Gateway::with_driver(&[WS]);
-    let (input, output) = driver.into_streams();
+fn a_backend_echoes_100_000_messages_of_50_clients() {
+    let (gateway, backend) = Gateway::with_backend(&[WS]);
+    let (input, output) = backend.into_streams();
     let all_done = Arc::new(Barrier::new(CLIENTS));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|number| {
@@ -49,7 +49,7 @@ fn a_driver_echoes_100_000_messages_of_50_clients() {
         })
         .collect();
 
-    // One thread that reads and writes by turns, as a simple driver does.
+    // One thread that reads and writes in turn, as a simple backend does.
     let mut input = BufWriter::new(input);
     let mut output = BufReader::new(output);
     let (mut line, mut seq, mut messages, mut open) = (String::new(), 0, 0, CLIENTS);
@@ -75,7 +75,7 @@ fn a_driver_echoes_100_000_messages_of_50_clients() {
     }
     assert_eq!(messages, CLIENTS * MESSAGES);
     for client in clients {
-        client.join().expect("every message came back");
+        client.join().expect("every message was echoed");
     }
     drop(input);
     assert_eq!(gateway.wait().code, Some(0));

@@ -20,7 +20,7 @@ impl Attacker {
     pub(crate) fn connect(url: &str) -> Self {
         let (_, rest) = url.split_once("://").expect("a URL");
         let authority = rest.split(['/', '?']).next().expect("an authority");
-        let stream = TcpStream::connect(authority).expect("somebody listens");
+        let stream = TcpStream::connect(authority).expect("it listens");
         stream.set_nodelay(true).expect("an option");
         stream.set_read_timeout(Some(LONG)).expect("an option");
         stream.set_write_timeout(Some(LONG)).expect("an option");
@@ -115,7 +115,7 @@ impl Attacker {
         }
     }
 
-    /// Says good-bye as it should, and waits for the answer.
+    /// Sends a close frame, and waits for the answer.
     pub(crate) fn close(mut self) {
         assert!(self.send(&wire::close(1000, "")));
         assert_eq!(self.last_frames(), ["close 1000"]);
@@ -123,7 +123,7 @@ impl Attacker {
 
     /// Ends its side of the stream.
     pub(crate) fn half_close(&mut self) {
-        // Whoever was cut off has no side left.
+        // A connection that was reset has no side left.
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 

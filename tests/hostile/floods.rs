@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::attacker::Attacker;
-use crate::siege::{BYSTANDERS, LONGEST_ANSWER, Siege, besiege};
+use crate::fixture::{Fixture, LONGEST_ANSWER, REGULAR_CLIENTS, with_gateway};
 use crate::wire;
 
 #[test]
 fn every_ping_of_a_flood_is_answered_while_the_pongs_are_read() {
     const PINGS: usize = 100_000;
     const WINDOW: usize = 500;
-    besiege(&[], |siege| {
-        let mut attacker = siege.sessions(1).remove(0);
+    with_gateway(&[], |fixture| {
+        let mut attacker = fixture.sessions(1).remove(0);
         for first in (0..PINGS).step_by(WINDOW) {
             let numbers = first..first + WINDOW;
             let pings: Vec<u8> =
@@ -29,26 +29,26 @@ fn every_ping_of_a_flood_is_answered_while_the_pongs_are_read() {
 fn pings_of_those_who_do_not_read_cost_no_more_than_an_outbox() {
     const ATTACKERS: usize = 2;
     let payload = "x".repeat(125);
-    besiege(&["--max-outbox=64KiB", "--max-message-size=64KiB"], |siege| {
-        let mut attackers = siege.sessions(ATTACKERS);
-        // More pongs than the kernel holds, until both outboxes are full. What is heard in one turn
-        // may be answered by no more than an outbox takes, so nobody knows how many that are.
+    with_gateway(&["--max-outbox=64KiB", "--max-message-size=64KiB"], |fixture| {
+        let mut attackers = fixture.sessions(ATTACKERS);
+        // More pongs than the kernel holds, until both outboxes are full. What is read in one tick
+        // may be answered by no more than an outbox takes, so the number is not known.
         let batch = wire::ping(&payload).repeat(1000);
         let queued = (1..).find_map(|batches| {
             for attacker in &mut attackers {
                 assert!(attacker.send(&batch));
             }
-            let queued = siege.stats()["queued_bytes"].as_u64().expect("a number");
+            let queued = fixture.stats()["queued_bytes"].as_u64().expect("a number");
             assert!(batches < 400, "after 50 MB from each {queued} bytes wait");
             (queued >= (ATTACKERS * (64 << 10)) as u64).then_some(queued)
         });
-        siege.wait_for_rounds(20);
-        for queued in [queued, siege.stats()["queued_bytes"].as_u64()] {
+        fixture.wait_for_rounds(20);
+        for queued in [queued, fixture.stats()["queued_bytes"].as_u64()] {
             assert!(queued <= Some((ATTACKERS * (70 << 10)) as u64), "{queued:?} bytes wait");
         }
-        let growth = siege.growth();
+        let growth = fixture.growth();
         assert!(growth.resident < 1024, "{growth:?}");
-        // They are sessions still: what they say is heard, and what reaches them is whole.
+        // They are still sessions: their messages are read, and they receive whole ones.
         for attacker in &mut attackers {
             assert!(attacker.send(&wire::close(1000, "")));
             let frames = attacker.last_frames();
@@ -63,8 +63,8 @@ fn pings_of_those_who_do_not_read_cost_no_more_than_an_outbox() {
 #[test]
 fn who_never_reads_the_answers_is_cut_off_and_its_messages_are_given_back() {
     const ATTACKERS: usize = 5;
-    let stats = besiege(&[], |siege| {
-        let mut attackers = siege.sessions(ATTACKERS);
+    let stats = with_gateway(&[], |fixture| {
+        let mut attackers = fixture.sessions(ATTACKERS);
         let batch = wire::text(&"x".repeat(1000)).repeat(1000);
         // Each megabyte is more than an outbox holds, beside what the kernel does.
         for attacker in &mut attackers {
@@ -87,10 +87,10 @@ fn where_messages_are_dropped_instead_an_outbox_stays_within_its_bound() {
             "--max-outbox=64KiB",
             "--max-message-size=64KiB",
         ];
-        let stats = besiege(&flags, |siege| {
+        let stats = with_gateway(&flags, |fixture| {
             let mut attackers: Vec<_> = (0..ATTACKERS)
                 .map(|_| {
-                    let mut attacker = siege.attacker().with_small_window();
+                    let mut attacker = fixture.attacker().with_small_window();
                     attacker.upgrade("/");
                     attacker
                 })
@@ -98,18 +98,18 @@ fn where_messages_are_dropped_instead_an_outbox_stays_within_its_bound() {
             let batch = wire::text(&"x".repeat(1000)).repeat(100);
             for _ in 0..BATCHES {
                 for attacker in &mut attackers {
-                    assert!(attacker.send(&batch), "nobody is cut off");
+                    assert!(attacker.send(&batch), "no connection is reset");
                 }
             }
-            let stats = siege.wait_for(|_, stats| {
+            let stats = fixture.wait_for(|_, stats| {
                 stats["received"]["bytes"].as_u64() >= Some(ATTACKERS as u64 * BATCHES * 100_000)
             });
             let queued = stats["queued_bytes"].as_u64().expect("a number");
             // An outbox takes a message of the largest size with its header.
-            let most = ATTACKERS * ((64 << 10) + 16) + BYSTANDERS * LONGEST_ANSWER;
+            let most = ATTACKERS * ((64 << 10) + 16) + REGULAR_CLIENTS * LONGEST_ANSWER;
             assert!(queued <= most as u64, "{queued} bytes wait, and {most} may");
             // 14 MB came in, and few went out.
-            let growth = siege.growth();
+            let growth = fixture.growth();
             assert!(growth.resident < 2048, "{growth:?}");
             attackers
         });
@@ -120,25 +120,25 @@ fn where_messages_are_dropped_instead_an_outbox_stays_within_its_bound() {
 }
 
 #[test]
-fn who_never_pauses_leaves_everybody_else_their_turn() {
+fn a_client_that_never_pauses_does_not_starve_others() {
     const ATTACKERS: usize = 2;
-    besiege(&[], |siege| {
+    with_gateway(&[], |fixture| {
         let over = AtomicBool::new(false);
         thread::scope(|scope| {
             let end = End(&over);
             let floods: Vec<_> =
-                (0..ATTACKERS).map(|_| scope.spawn(|| flood(siege, &over))).collect();
-            siege.wait_for_rounds(50);
+                (0..ATTACKERS).map(|_| scope.spawn(|| flood(fixture, &over))).collect();
+            fixture.wait_for_rounds(50);
             drop(end);
             for flood in floods {
-                let sent = flood.join().expect("nobody is cut off");
+                let sent = flood.join().expect("no connection is reset");
                 assert!(sent > 10_000, "{sent} pings are no flood");
             }
         });
     });
 }
 
-/// Ends the floods when it is dropped, also by a bystander that waits in vain.
+/// Ends the floods when it is dropped, also by a client that waits in vain.
 struct End<'a>(&'a AtomicBool);
 
 impl Drop for End<'_> {
@@ -148,8 +148,8 @@ impl Drop for End<'_> {
 }
 
 /// Sends faster than a gateway reads, without a pause, until it is over.
-fn flood(siege: &Siege, over: &AtomicBool) -> usize {
-    let mut attacker: Attacker = siege.sessions(1).remove(0);
+fn flood(fixture: &Fixture, over: &AtomicBool) -> usize {
+    let mut attacker: Attacker = fixture.sessions(1).remove(0);
     let batch = wire::ping(&"x".repeat(125)).repeat(1000);
     let mut sent = 0;
     while !over.load(Ordering::Relaxed) {

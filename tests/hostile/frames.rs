@@ -1,6 +1,6 @@
 //! Frames that lie about their length, messages that never end, and what follows a close frame.
 
-use crate::siege::{GOOD_BYES, besiege};
+use crate::fixture::{OWN_SESSIONS, with_gateway};
 use crate::wire;
 
 const ATTACKERS: usize = 20;
@@ -19,9 +19,9 @@ fn a_frame_that_announces_more_than_the_limit_is_refused_by_its_head() {
         (1 << 32, "close 1009"),
         ((1 << 20) + 1, "close 1009"),
     ];
-    let stats = besiege(&[], |siege| {
+    let stats = with_gateway(&[], |fixture| {
         for (length, answer) in table {
-            for mut attacker in siege.sessions(ATTACKERS) {
+            for mut attacker in fixture.sessions(ATTACKERS) {
                 assert!(attacker.send(&announcing(length)));
                 assert_eq!(attacker.last_frames(), [answer], "{length}");
             }
@@ -35,21 +35,21 @@ fn a_frame_that_announces_more_than_the_limit_is_refused_by_its_head() {
 fn memory_follows_the_bytes_received_and_not_those_announced() {
     const SESSIONS: u64 = 200;
     let flags = ["--max-message-size=16MiB", "--listen=tcp://127.0.0.1:0?framing=u32"];
-    let stats = besiege(&flags, |siege| {
+    let stats = with_gateway(&flags, |fixture| {
         let count = usize::try_from(SESSIONS / 2).expect("few");
-        let mut attackers = siege.sessions(count);
+        let mut attackers = fixture.sessions(count);
         for attacker in &mut attackers {
             assert!(attacker.send(&[announcing(16 << 20), b"x".to_vec()].concat()));
         }
         attackers.extend((0..count).map(|_| {
-            let mut raw = crate::attacker::Attacker::connect(&siege.urls[2]);
+            let mut raw = crate::attacker::Attacker::connect(&fixture.urls[2]);
             assert!(raw.send(&[&(16_u32 << 20).to_be_bytes()[..], b"x"].concat()));
             raw
         }));
-        siege.wait_for(|_, stats| stats["sessions"]["active"] == 2 + SESSIONS);
-        siege.wait_for_rounds(20);
+        fixture.wait_for(|_, stats| stats["sessions"]["active"] == 2 + SESSIONS);
+        fixture.wait_for_rounds(20);
         // 3.2 GiB were announced. Reserving alone would show in the address space.
-        let growth = siege.growth();
+        let growth = fixture.growth();
         println!("for {SESSIONS} frames of 16 MiB announced: {growth:?}");
         assert!(growth.resident < 4 * SESSIONS, "{growth:?} for {SESSIONS} bytes");
         assert!(growth.data < 1024 * SESSIONS, "{growth:?} for {SESSIONS} bytes");
@@ -61,8 +61,8 @@ fn memory_follows_the_bytes_received_and_not_those_announced() {
 #[test]
 fn endless_empty_fragments_cost_nothing_and_still_make_a_message() {
     const FRAGMENTS: usize = 200_000;
-    besiege(&[], |siege| {
-        let mut attackers = siege.sessions(2);
+    with_gateway(&[], |fixture| {
+        let mut attackers = fixture.sessions(2);
         let batch = wire::frame(0x00, b"").repeat(1000);
         for attacker in &mut attackers {
             assert!(attacker.send(&wire::frame(0x01, b"so")));
@@ -72,12 +72,12 @@ fn endless_empty_fragments_cost_nothing_and_still_make_a_message() {
                 assert!(attacker.send(&batch));
             }
         }
-        siege.wait_for_rounds(20);
+        fixture.wait_for_rounds(20);
         for attacker in &mut attackers {
             assert!(attacker.send(&wire::frame(0x80, b" what")));
             assert_eq!(attacker.frames(1), ["text so what"]);
         }
-        let growth = siege.growth();
+        let growth = fixture.growth();
         assert!(growth.resident < 1024, "{growth:?}");
         attackers
     });
@@ -86,8 +86,8 @@ fn endless_empty_fragments_cost_nothing_and_still_make_a_message() {
 #[test]
 fn a_million_fragments_of_one_byte_make_one_message() {
     const FRAGMENTS: usize = 1_000_000;
-    let stats = besiege(&[], |siege| {
-        let mut attacker = siege.sessions(1).remove(0);
+    let stats = with_gateway(&[], |fixture| {
+        let mut attacker = fixture.sessions(1).remove(0);
         let mut fragments = wire::frame(0x02, b"0");
         for number in 1..FRAGMENTS {
             let digit = b'0' + u8::try_from(number % 10).expect("a digit");
@@ -106,13 +106,13 @@ fn a_million_fragments_of_one_byte_make_one_message() {
 
 #[test]
 fn nothing_that_follows_a_close_frame_counts() {
-    let stats = besiege(&[], |siege| {
+    let stats = with_gateway(&[], |fixture| {
         let close = wire::close(1000, "bye");
-        for mut attacker in siege.sessions(ATTACKERS) {
+        for mut attacker in fixture.sessions(ATTACKERS) {
             assert!(attacker.send(&[close.clone(), wire::text("more").repeat(1000)].concat()));
             assert_eq!(attacker.last_frames(), ["close 1000"]);
         }
-        for mut attacker in siege.sessions(ATTACKERS) {
+        for mut attacker in fixture.sessions(ATTACKERS) {
             // What comes later is read and thrown away for a while, then it is cut off.
             assert!(attacker.send(&close));
             assert_eq!(attacker.frames(1), ["close 1000"]);
@@ -120,8 +120,8 @@ fn nothing_that_follows_a_close_frame_counts() {
             assert!((0..1000).any(|_| !attacker.send(&more)), "100 MB were taken");
         }
     });
-    assert_eq!(stats["received"]["messages"], stats["sent"]["messages"], "the bystanders' alone");
-    assert_eq!(stats["disconnects"]["client_closed"], GOOD_BYES + 2 * ATTACKERS as u64);
+    assert_eq!(stats["received"]["messages"], stats["sent"]["messages"], "the clients' alone");
+    assert_eq!(stats["disconnects"]["client_closed"], OWN_SESSIONS + 2 * ATTACKERS as u64);
 }
 
 #[test]
@@ -136,9 +136,9 @@ fn what_breaks_the_protocol_ends_its_session_alone_however_often() {
         (b"\x88\x82\0\0\0\0\x03\xED", "close 1002"), // a code that is never sent: 1005
         (b"\x81\x81\0\0\0\0\xFF", "close 1007"),     // no UTF-8
     ];
-    let stats = besiege(&[], |siege| {
+    let stats = with_gateway(&[], |fixture| {
         for (bytes, answer) in broken {
-            for mut attacker in siege.sessions(ATTACKERS) {
+            for mut attacker in fixture.sessions(ATTACKERS) {
                 assert!(attacker.send(&[&wire::text("good")[..], bytes].concat()));
                 assert_eq!(attacker.last_frames(), ["text good", answer], "{bytes:x?}");
             }

@@ -4,8 +4,8 @@ use std::array;
 use std::time::Instant;
 
 use crate::attacker::Attacker;
+use crate::fixture::with_gateway;
 use crate::gateway::LONG;
-use crate::siege::besiege;
 use crate::wire;
 
 const ATTACKERS: usize = 20;
@@ -18,15 +18,15 @@ const BAD: u16 = 400;
 
 #[test]
 fn a_byte_at_a_time_buys_no_more_time_than_the_handshake_has() {
-    let stats = besiege(&["--handshake-timeout=1s"], |siege| {
-        let mut attackers = siege.attackers(ATTACKERS);
+    let stats = with_gateway(&["--handshake-timeout=1s"], |fixture| {
+        let mut attackers = fixture.attackers(ATTACKERS);
         let patience = Instant::now() + LONG;
         let mut head = BEGUN.iter().copied().chain(std::iter::repeat(b'x'));
         // Each is cut off, however lately it has said something.
         while !attackers.is_empty() {
             let byte = [head.next().expect("it does not end")];
             attackers.retain_mut(|attacker| attacker.send(&byte) && !attacker.is_cut_off());
-            siege.wait_for_rounds(10);
+            fixture.wait_for_rounds(10);
             assert!(Instant::now() < patience, "{} are still there", attackers.len());
         }
     });
@@ -35,8 +35,8 @@ fn a_byte_at_a_time_buys_no_more_time_than_the_handshake_has() {
 
 #[test]
 fn a_head_that_never_ends_is_answered_431_and_costs_no_more_than_the_limit() {
-    let stats = besiege(&[], |siege| {
-        let mut patient = siege.attackers(ATTACKERS);
+    let stats = with_gateway(&[], |fixture| {
+        let mut patient = fixture.attackers(ATTACKERS);
         for attacker in &mut patient {
             assert!(attacker.send(BEGUN) && attacker.send(&[b'x'; 16 << 10]));
             let head = attacker.head();
@@ -44,7 +44,7 @@ fn a_head_that_never_ends_is_answered_431_and_costs_no_more_than_the_limit() {
         }
         // Who goes on all the same is read for a while, so that it can see the answer, and then
         // it is cut off.
-        let mut stubborn = siege.attackers(ATTACKERS);
+        let mut stubborn = fixture.attackers(ATTACKERS);
         for attacker in &mut stubborn {
             assert!(attacker.send(BEGUN));
             assert!((0..4096).any(|_| !attacker.send(&[b'x'; 16 << 10])), "64 MiB were taken");
@@ -56,11 +56,11 @@ fn a_head_that_never_ends_is_answered_431_and_costs_no_more_than_the_limit() {
 
 #[test]
 fn ten_thousand_headers_are_answered_431() {
-    let stats = besiege(&[], |siege| {
+    let stats = with_gateway(&[], |fixture| {
         let mut request = b"GET / HTTP/1.1\r\nHost: test\r\n".to_vec();
         request.extend(b"a:\r\n".repeat(10_000));
         request.extend(b"\r\n");
-        let mut attackers = siege.attackers(ATTACKERS);
+        let mut attackers = fixture.attackers(ATTACKERS);
         for attacker in &mut attackers {
             attacker.send(&request);
             let head = attacker.head();
@@ -74,9 +74,9 @@ fn ten_thousand_headers_are_answered_431() {
 #[test]
 fn a_request_behind_an_upgrade_is_no_frame_and_is_not_answered() {
     let smuggled = b"GET /admin HTTP/1.1\r\nHost: test\r\n\r\n";
-    let stats = besiege(&[], |siege| {
+    let stats = with_gateway(&[], |fixture| {
         for together in [true, false].repeat(ATTACKERS / 2) {
-            let mut attacker = siege.attacker();
+            let mut attacker = fixture.attacker();
             if together {
                 assert!(attacker.send(&[&wire::upgrade("/", &[]), &smuggled[..]].concat()));
                 assert!(attacker.head().starts_with("HTTP/1.1 101 "));
@@ -106,24 +106,24 @@ fn a_request_behind_a_plain_one_is_not_answered() {
         (BAD, upgrade.replace("Host", "Content-Length: +0\r\nHost") + smuggled),
         (BAD, upgrade.replace("Host", "Content-Length: 0\r\nContent-Length: 9\r\nHost") + smuggled),
     ];
-    let stats = besiege(&[], |siege| {
+    let stats = with_gateway(&[], |fixture| {
         for (status, request) in &requests {
-            let mut attacker = siege.attacker();
+            let mut attacker = fixture.attacker();
             assert!(attacker.send(request.as_bytes()));
             assert_refused(*status, &attacker.rest(), request);
         }
     });
-    assert_eq!(stats["received"]["messages"], stats["sent"]["messages"], "the bystanders' alone");
+    assert_eq!(stats["received"]["messages"], stats["sent"]["messages"], "the clients' alone");
     assert_eq!(stats["disconnects"]["protocol_error"], 0);
 }
 
 #[test]
 fn what_parsers_read_differently_is_answered_400() {
     let heads = malformed();
-    let stats = besiege(&[], |siege| {
+    let stats = with_gateway(&[], |fixture| {
         for head in &heads {
             for whole in [true, false] {
-                let mut attacker = siege.attacker();
+                let mut attacker = fixture.attacker();
                 // The answer may come before the last byte has gone.
                 let _ = if whole { attacker.send(head) } else { attacker.dribble(head) };
                 let request = head.escape_ascii().to_string();
@@ -141,15 +141,15 @@ fn what_parsers_read_differently_is_answered_400() {
 
 #[test]
 fn a_repeated_upgrade_is_one_list_and_makes_one_session() {
-    let stats = besiege(&[], |siege| {
-        let mut attackers: [Attacker; ATTACKERS] = array::from_fn(|_| siege.attacker());
+    let stats = with_gateway(&[], |fixture| {
+        let mut attackers: [Attacker; ATTACKERS] = array::from_fn(|_| fixture.attacker());
         for attacker in &mut attackers {
             assert!(attacker.send(&wire::upgrade("/", &["Upgrade: h2c", "Upgrade: websocket"])));
             assert!(attacker.head().contains("\r\nUpgrade: websocket\r\n"));
             assert!(attacker.send(&wire::text("once")));
             assert_eq!(attacker.frames(1), ["text once"]);
         }
-        let stats = siege.stats();
+        let stats = fixture.stats();
         assert_eq!(stats["sessions"]["websocket"], 1 + ATTACKERS);
         attackers
     });

@@ -1,7 +1,7 @@
 //! Raw TCP: lengths that lie, and frames that are cut wherever they can be.
 
 use crate::attacker::Attacker;
-use crate::siege::{GOOD_BYES, Siege, besiege};
+use crate::fixture::{Fixture, OWN_SESSIONS, with_gateway};
 
 const LIMIT: &str = "--max-message-size=2KiB";
 
@@ -61,7 +61,7 @@ const FRAMINGS: [Sample; 7] = [
     },
 ];
 
-/// Where the first framing listens: behind the two of the bystanders.
+/// Where the first framing listens: behind the two of the clients.
 const FIRST: usize = 2;
 
 fn flags() -> Vec<String> {
@@ -69,24 +69,24 @@ fn flags() -> Vec<String> {
     FRAMINGS.iter().map(|framing| listen(framing.name)).chain([LIMIT.to_owned()]).collect()
 }
 
-/// Lays siege to a gateway that listens for each framing.
-fn besiege_all(attack: impl FnOnce(&Siege)) -> serde_json::Value {
+/// Lays fixture to a gateway that listens for each framing.
+fn besiege_all(attack: impl FnOnce(&Fixture)) -> serde_json::Value {
     let flags = flags();
-    besiege(&flags.iter().map(String::as_str).collect::<Vec<_>>(), attack)
+    with_gateway(&flags.iter().map(String::as_str).collect::<Vec<_>>(), attack)
 }
 
-fn connect(siege: &Siege, framing: usize) -> Attacker {
-    Attacker::connect(&siege.urls[FIRST + framing])
+fn connect(fixture: &Fixture, framing: usize) -> Attacker {
+    Attacker::connect(&fixture.urls[FIRST + framing])
 }
 
 #[test]
 fn a_length_over_the_limit_or_below_nothing_ends_its_session_alone() {
     let mut count = 0;
-    let stats = besiege_all(|siege| {
+    let stats = besiege_all(|fixture| {
         for (number, Sample { name, frame, bad, .. }) in FRAMINGS.iter().enumerate() {
             for head in bad {
                 for bytewise in [false, true] {
-                    let mut attacker = connect(siege, number);
+                    let mut attacker = connect(fixture, number);
                     assert!(attacker.send(frame));
                     assert_eq!(attacker.read(frame.len()), *frame, "{name}");
                     let _ = if bytewise { attacker.dribble(head) } else { attacker.send(head) };
@@ -102,9 +102,9 @@ fn a_length_over_the_limit_or_below_nothing_ends_its_session_alone() {
 #[test]
 fn a_length_of_nothing_is_an_empty_message_however_often() {
     const TIMES: usize = 1000;
-    besiege_all(|siege| {
+    besiege_all(|fixture| {
         for (number, Sample { name, empty, frame, .. }) in FRAMINGS.iter().enumerate() {
-            let mut attacker = connect(siege, number);
+            let mut attacker = connect(fixture, number);
             assert!(attacker.send(&[&empty.repeat(TIMES)[..], frame].concat()));
             assert_eq!(attacker.read(TIMES * empty.len()), empty.repeat(TIMES), "{name}");
             assert_eq!(attacker.read(frame.len()), *frame, "{name}");
@@ -114,15 +114,15 @@ fn a_length_of_nothing_is_an_empty_message_however_often() {
 
 #[test]
 fn frames_that_are_cut_at_any_byte_arrive_whole() {
-    besiege_all(|siege| {
+    besiege_all(|fixture| {
         for (number, Sample { name, empty, frame, .. }) in FRAMINGS.iter().enumerate() {
             let frames = [*frame, *empty, *frame].concat();
             for cut in 1..frames.len() {
                 let (first, second) = frames.split_at(cut);
-                let mut attacker = connect(siege, number);
+                let mut attacker = connect(fixture, number);
                 assert!(attacker.send(first));
                 // So that the two parts come by two reads.
-                siege.wait_for_rounds(1);
+                fixture.wait_for_rounds(1);
                 assert!(attacker.send(second));
                 assert_eq!(attacker.read(frames.len()), frames, "{name} cut at {cut}");
             }
@@ -133,11 +133,11 @@ fn frames_that_are_cut_at_any_byte_arrive_whole() {
 #[test]
 fn a_stream_that_ends_or_breaks_within_a_frame_is_a_lost_connection() {
     let (mut whole, mut cut_short) = (0, 0);
-    let stats = besiege_all(|siege| {
+    let stats = besiege_all(|fixture| {
         for (number, Sample { empty, frame, .. }) in FRAMINGS.iter().enumerate() {
             for cut in 0..frame.len() {
                 for breaks in [false, true] {
-                    let mut attacker = connect(siege, number);
+                    let mut attacker = connect(fixture, number);
                     assert!(attacker.send(&[empty, &frame[..cut]].concat()));
                     assert_eq!(attacker.read(empty.len()), *empty);
                     if breaks {
@@ -157,16 +157,16 @@ fn a_stream_that_ends_or_breaks_within_a_frame_is_a_lost_connection() {
         }
     });
     assert_eq!(stats["disconnects"]["connection_lost"], cut_short);
-    assert_eq!(stats["disconnects"]["client_closed"], GOOD_BYES + whole);
+    assert_eq!(stats["disconnects"]["client_closed"], OWN_SESSIONS + whole);
 }
 
 #[test]
 fn a_wrong_byte_around_a_length_breaks_the_protocol() {
     let header = FRAMINGS.len() - 1;
-    let stats = besiege_all(|siege| {
+    let stats = besiege_all(|fixture| {
         for bad in [&b"\0\0\x03#abc"[..], b"$\0\x03\0abc", b"GET / HTTP/1.1\r\n\r\n", b"$\0\x03abc"]
         {
-            let mut attacker = connect(siege, header);
+            let mut attacker = connect(fixture, header);
             assert!(attacker.send(bad));
             assert_eq!(attacker.rest(), "");
         }
@@ -177,9 +177,9 @@ fn a_wrong_byte_around_a_length_breaks_the_protocol() {
 #[test]
 fn a_line_that_never_ends_is_cut_off_at_the_limit() {
     const ATTACKERS: usize = 20;
-    let stats = besiege(&[], |siege| {
+    let stats = with_gateway(&[], |fixture| {
         for _ in 0..ATTACKERS {
-            let mut attacker = Attacker::connect(&siege.urls[1]);
+            let mut attacker = Attacker::connect(&fixture.urls[1]);
             assert!((0..4096).any(|_| !attacker.send(&[b'x'; 16 << 10])), "64 MiB were taken");
         }
     });

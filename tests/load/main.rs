@@ -1,12 +1,12 @@
 //! The parts of the load harness that touch no socket: its frames, its figures, what it reads.
 
+#[path = "../../benches/load/client/backend.rs"]
+mod backend;
+mod backend_client;
 #[path = "../../benches/load/comparison.rs"]
 mod comparison;
 #[path = "../../benches/load/curve.rs"]
 mod curve;
-#[path = "../../benches/load/client/driver.rs"]
-mod driver;
-mod driving;
 #[path = "../../benches/load/figures.rs"]
 mod figures;
 #[path = "../../benches/load/server/pin.rs"]

@@ -1,22 +1,22 @@
-//! The driver protocol of the gateway as a driver needs it: events are taken apart no further than
-//! it takes to answer them, and strings go back as they came, escapes and all. Knows no socket.
+//! The backend protocol, as far as an echo needs it: strings of events are copied into commands
+//! with their escapes. Knows no socket.
 
 use memchr::memchr2;
 
 use super::wire::{TEXT, put_masked_frame};
 
-/// What the gateway says. Texts are as they stand in the JSON, with their quotes and escapes.
+/// A line of the gateway. Strings are as in the JSON, with their quotes and escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Said<'a> {
-    /// A session said something.
+pub(crate) enum GatewayLine<'a> {
+    /// A session sent a message.
     Message { seq: u64, session: &'a [u8], content: Content<'a> },
-    /// Anything else happened.
+    /// Another event.
     Event { seq: u64, name: &'a [u8] },
-    /// A command was done, or could not be done and why.
+    /// A reply, with the error of a failed command.
     Reply { error: Option<&'a [u8]> },
 }
 
-/// What a session said.
+/// The content of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Content<'a> {
     Text(&'a [u8]),
@@ -24,8 +24,8 @@ pub(crate) enum Content<'a> {
     Binary(&'a [u8]),
 }
 
-/// Reads one event or reply. None for what is neither.
-pub(crate) fn said(json: &[u8]) -> Option<Said<'_>> {
+/// Parses an event or a reply.
+pub(crate) fn parse_line(json: &[u8]) -> Option<GatewayLine<'_>> {
     let (mut seq, mut name, mut session, mut content) = (None, None, None, None);
     let (mut is_reply, mut error) = (false, None);
     let mut rest = start(json, b'{')?;
@@ -54,14 +54,14 @@ pub(crate) fn said(json: &[u8]) -> Option<Said<'_>> {
         return None;
     }
     match name {
-        None => is_reply.then_some(Said::Reply { error }),
-        Some(b"\"message\"") => Some(Said::Message {
+        None => is_reply.then_some(GatewayLine::Reply { error }),
+        Some(b"\"message\"") => Some(GatewayLine::Message {
             seq: seq?,
             session: session.filter(is_string)?,
             content: content
                 .filter(|(Content::Text(value) | Content::Binary(value))| is_string(value))?,
         }),
-        Some(name) => Some(Said::Event { seq: seq?, name: name.get(1..name.len() - 1)? }),
+        Some(name) => Some(GatewayLine::Event { seq: seq?, name: name.get(1..name.len() - 1)? }),
     }
 }
 

@@ -35,7 +35,7 @@ pub(crate) fn url_in(line: &str) -> Option<&str> {
     Some(url.split([' ', '"', ',', '\'']).next().expect("split gives at least one part"))
 }
 
-/// The control link of a gateway that said in this line where its admin plane is.
+/// The URL of control connections, from the log line of a gateway with the URL of its console.
 pub(crate) fn control_in(line: &str) -> Option<String> {
     let (_, rest) = line.split_once("console on http://")?;
     let host = rest.split(['/', ' ']).next().expect("split gives at least one part");

@@ -1,11 +1,11 @@
 //! What a run does. Each scenario has a file; what they share is here.
 
+pub(crate) mod backend;
 pub(crate) mod broadcast;
 pub(crate) mod compare;
 mod connect;
 pub(crate) mod contest;
 pub(crate) mod drain;
-pub(crate) mod driver;
 pub(crate) mod echo;
 pub(crate) mod idle;
 pub(crate) mod scale;

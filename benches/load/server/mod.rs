@@ -45,8 +45,8 @@ pub(crate) enum Mode {
     Echo,
     /// It goes to all. It begins with `B`.
     Hub,
-    /// It goes to the drivers.
-    Driver,
+    /// It goes to the backend.
+    Backend,
 }
 
 /// How servers are started.
@@ -56,9 +56,9 @@ pub(crate) struct Options {
     pub(crate) arguments: Vec<String>,
     /// The gateway's executable, instead of the one that was built with this harness.
     pub(crate) gateway: Option<PathBuf>,
-    /// The gateway has an admin plane at a port that the system chooses.
+    /// The gateway has an admin server at a port that the system chooses.
     pub(crate) admin: bool,
-    /// The token that the admin plane asks for.
+    /// The token that the admin server requires.
     pub(crate) token: Option<String>,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Options {
 pub(crate) struct Server {
     pub(crate) name: String,
     pub(crate) target: Target,
-    /// The control link that it has for drivers.
+    /// Its control connection for backends.
     pub(crate) control: Option<Target>,
     pub(crate) process: Option<Process>,
     child: Option<Child>,
@@ -94,7 +94,7 @@ impl Kind {
         command.arg(match mode {
             Mode::Echo => "echo",
             Mode::Hub => "hub",
-            Mode::Driver => "driver",
+            Mode::Backend => "driver",
         });
         if options.admin {
             command.args(["--admin", "http://127.0.0.1:0"]);

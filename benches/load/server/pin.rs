@@ -29,14 +29,14 @@ impl Pin {
         server.threads().into_iter().try_for_each(|thread| pin(Some(thread), 0))
     }
 
-    /// Keeps the server's first thread, its other ones and a driver of this harness apart from each
-    /// other, as far as there are processors beside the client's.
-    pub(crate) fn driven(self, server: Process, driver: u32) -> io::Result<()> {
+    /// Keeps the server's first thread, its other ones and a backend of this harness apart from
+    /// each other, as far as there are processors beside the client's.
+    pub(crate) fn with_backend(self, server: Process, backend: u32) -> io::Result<()> {
         let Process(first) = server;
         for thread in server.threads() {
             pin(Some(thread), usize::from(thread != first && self.processors > 2))?;
         }
-        pin(Some(driver), self.processors - if self.processors > 3 { 2 } else { 1 })
+        pin(Some(backend), self.processors - if self.processors > 3 { 2 } else { 1 })
     }
 }
 

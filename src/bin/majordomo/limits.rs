@@ -1,26 +1,26 @@
-//! The system's limit of open files, of which each session needs one.
+//! The limit of open files. Each session needs one.
 
 use std::io;
 
 use rlimit::Resource;
 
-/// The soft limit of open files, before and after it was raised.
+/// The soft limit of open files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct OpenFiles {
-    /// As it was found.
+    /// Before it was raised.
     pub(crate) before: u64,
-    /// As it is now.
+    /// Now.
     pub(crate) after: u64,
 }
 
-/// Raises the soft limit of open files as far as an ordinary process may: to the hard one.
+/// Raises the soft limit of open files to the hard limit.
 ///
 /// # Errors
 ///
-/// When the system refuses. Then the limit is what it was.
+/// If the system refuses. Then the limit stays as it was.
 pub(crate) fn raise_open_files() -> io::Result<OpenFiles> {
     let before = Resource::NOFILE.get_soft()?;
-    // Takes the hard limit into account, and the kernel's own maximum on macOS.
+    // It observes the hard limit, and on macOS the kernel's maximum.
     let after = rlimit::increase_nofile_limit(rlimit::INFINITY)?;
     Ok(OpenFiles { before, after })
 }

@@ -1,15 +1,14 @@
-//! The gateway: a hub, an echo, or a driver's door to its sessions, over WebSocket and raw TCP.
+//! The gateway: a hub, an echo server, or a front for a backend, over WebSocket and raw TCP.
 
 mod admin;
-mod driver;
+mod backend;
 mod gateway;
 mod limits;
 mod logging;
-mod protocol;
+mod metrics;
 mod run;
 mod settings;
 mod signals;
-mod stdio;
 
 use std::env;
 use std::fs;
@@ -18,9 +17,9 @@ use std::process::ExitCode;
 
 use settings::Request;
 
-/// It could not start, or not go on.
+/// The exit code when the gateway cannot start or fails.
 const FAILURE: u8 = 1;
-/// A flag, a variable or the file was bad.
+/// The exit code for an invalid flag, variable or settings file.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
@@ -29,7 +28,7 @@ fn main() -> ExitCode {
         Ok(Request::Run(loaded)) => {
             logging::start(loaded.settings.log);
             for name in &loaded.unknown_variables {
-                log::warn!("{name} is set, but is no setting (--help lists them)");
+                log::warn!("unknown variable {name} ignored (--help lists the settings)");
             }
             match run::run(&loaded.settings) {
                 Ok(()) => return ExitCode::SUCCESS,
@@ -37,7 +36,7 @@ fn main() -> ExitCode {
             }
         }
         Ok(Request::Print(text)) => {
-            // Whoever closed the pipe has read enough.
+            // A reader that has closed the pipe has read enough.
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }

@@ -1,4 +1,4 @@
-//! One run of the gateway: from open listeners to the last event.
+//! One run of the gateway: from the listeners to the last event.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -6,18 +6,19 @@ use std::time::Instant;
 
 use majordomo::{Handle, Result, SessionManager};
 
-use crate::admin::Admin;
-use crate::gateway::{Gateway, LinkId};
+use crate::admin::AdminServer;
+use crate::backend::BackendId;
+use crate::backend::stdio::{self, StdioNotice, StdioOutput};
+use crate::gateway::Gateway;
 use crate::settings::Settings;
-use crate::stdio::{self, Notice, Output};
 use crate::{limits, signals};
 
-/// Runs until somebody stops it.
+/// Runs until the gateway is stopped.
 ///
 /// # Errors
 ///
-/// What kept it from starting or going on. Until all listeners are open nothing is logged but
-/// warnings, so that this error stands alone.
+/// What kept it from starting or running. Until all listeners are open only warnings are logged, so
+/// that this error stands alone.
 pub(crate) fn run(settings: &Settings) -> Result<()> {
     let open_files = limits::raise_open_files();
     let gateway = Gateway::new(settings, Instant::now())?;
@@ -27,7 +28,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     for url in &settings.listen {
         urls.push(manager.listen_on(url.clone())?);
     }
-    let admin = Admin::open(settings, manager.handle())?;
+    let admin = AdminServer::open(settings, manager.handle())?;
     for url in &urls {
         log::info!("listening on {url}");
         manager.handler().add_listener(url);
@@ -36,19 +37,19 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         log::info!("console on {}", admin.url());
     }
     match open_files {
-        Ok(limits) => log::info!("room for {} open files (was {})", limits.after, limits.before),
-        Err(error) => log::warn!("the limit of open files stays as it is: {error}"),
+        Ok(limits) => log::info!("open file limit: {}", limits.after),
+        Err(error) => log::warn!("cannot raise the open file limit: {error}"),
     }
     if settings.stdio {
-        link_driver(&mut manager)?;
+        start_stdio(&mut manager)?;
     }
-    let admin = admin.map(Admin::spawn).transpose()?;
-    // What was gathered in a tick is handed over when the tick is done, so the loop is turned here.
+    let admin = admin.map(AdminServer::spawn).transpose()?;
     hand_over(&mut manager);
+    // Events are handed over at the end of each tick, so the loop is here and not in the library.
     loop {
         let turn = manager.turn(None)?;
         hand_over(&mut manager);
-        manager.handler().count_turn(turn.started.elapsed());
+        manager.handler().count_tick(turn.started.elapsed());
         if turn.stopped {
             break;
         }
@@ -61,7 +62,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Hands over what was gathered for the drivers.
+/// Hands over the events and replies of a tick to the backends.
 fn hand_over(manager: &mut SessionManager<Gateway>) {
     if manager.handler().end_tick() {
         manager.sessions().pause_all_reads();
@@ -69,33 +70,33 @@ fn hand_over(manager: &mut SessionManager<Gateway>) {
 }
 
 fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
-    // A loop that has ended needs no stop.
     signals::watch(move |name| {
-        let _ = handle.post(move |gateway, sessions| gateway.stop_for(sessions, name));
+        // After the end of the loop there is nothing to stop.
+        let _ = handle.post(move |gateway, sessions| gateway.stop_with_defaults(sessions, name));
     })?;
     Ok(())
 }
 
-/// Links the driver over standard input and output. Its first event is `ready`.
-fn link_driver(manager: &mut SessionManager<Gateway>) -> Result<()> {
+/// Starts the backend over standard input and output. Its first event is `ready`.
+fn start_stdio(manager: &mut SessionManager<Gateway>) -> Result<()> {
     let handle = manager.handle();
-    let output = Output::spawn(io::stdout(), move |notice| {
-        // Nobody misses a notice that comes after the end of the loop.
+    let output = StdioOutput::spawn(io::stdout(), move |notice| {
+        // After the end of the loop, notices are discarded.
         let _ = match notice {
-            Notice::Relieved => handle.post(Gateway::handle_relief),
-            Notice::Gone(error) => handle.post(move |gateway, sessions| {
-                log::warn!("the driver does not read any more: {error}");
-                gateway.stop_without_driver(sessions, "the driver is gone");
+            StdioNotice::BacklogLow => handle.post(Gateway::handle_low_backlog),
+            StdioNotice::WriteFailed(error) => handle.post(move |gateway, sessions| {
+                log::warn!("cannot write events to the backend: {error}");
+                gateway.stop_without_backend(sessions, "backend closed its input");
             }),
         };
     })?;
-    manager.handler().add_link(LinkId::Stdio, Box::new(output));
+    manager.handler().add_backend(BackendId::Stdio, Box::new(output));
     let handle = manager.handle();
-    // The queue is bounded: while it is full, commands wait in the driver's pipe.
-    stdio::spawn_reader(io::stdin(), move |commands| {
+    // The loop's queue is bounded: while it is full, commands wait in the backend's pipe.
+    stdio::spawn_reader(io::stdin(), move |inputs| {
         let posted = handle.post(move |gateway, sessions| {
-            for incoming in commands {
-                gateway.handle_incoming(sessions, LinkId::Stdio, incoming);
+            for input in inputs {
+                gateway.handle_input(sessions, BackendId::Stdio, input);
             }
         });
         match posted {

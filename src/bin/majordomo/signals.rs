@@ -8,24 +8,24 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
-/// The exit code of a stop at once. The same as that of a graceful one: either way somebody asked
-/// the gateway to stop, and it did.
+/// The exit code after a second signal. It is that of a graceful stop, because the gateway stopped
+/// as it was asked to.
 const EXIT_CODE: i32 = 0;
 
-/// Waits for SIGINT and SIGTERM on a thread of its own. The first calls `graceful` with its name,
-/// from that thread; the second ends the process on the spot. From here on neither kills the
-/// process by itself, so this is for the moment before anything is opened.
+/// Waits for SIGINT and SIGTERM on a thread of its own. The first signal calls `graceful` with its
+/// name, on that thread; the second ends the process at once. The default actions of both signals
+/// are replaced, so this is called before anything is opened.
 ///
 /// # Errors
 ///
-/// When the system refuses the handlers or the thread.
+/// If the system refuses the signal handlers or the thread.
 pub(crate) fn watch(graceful: impl FnOnce(&'static str) + Send + 'static) -> io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let thread = thread::Builder::new().name("signals".to_owned());
     thread
         .spawn(move || {
             follow(signals.forever(), graceful, |name| {
-                log::warn!("{name} again: stopping at once");
+                log::warn!("{name} again: exiting at once");
                 process::exit(EXIT_CODE)
             });
         })
@@ -38,7 +38,7 @@ fn follow(
     graceful: impl FnOnce(&'static str),
     at_once: impl FnOnce(&'static str),
 ) {
-    let mut names = signals.into_iter().map(|signal| signal_name(signal).unwrap_or("a signal"));
+    let mut names = signals.into_iter().map(|signal| signal_name(signal).unwrap_or("signal"));
     if let Some(name) = names.next() {
         graceful(name);
     }
@@ -60,21 +60,21 @@ mod tests {
     #[test]
     fn the_first_is_graceful_and_the_second_at_once() {
         let seen = RefCell::new(Vec::new());
-        let note = |how: &'static str| {
+        let record = |how: &'static str| {
             let seen = &seen;
             move |name: &'static str| seen.borrow_mut().push((how, name))
         };
-        follow([SIGTERM], note("graceful"), note("at once"));
+        follow([SIGTERM], record("graceful"), record("at once"));
         assert_eq!(seen.take(), [("graceful", "SIGTERM")]);
-        follow([SIGINT, SIGTERM, SIGINT], note("graceful"), note("at once"));
+        follow([SIGINT, SIGTERM, SIGINT], record("graceful"), record("at once"));
         assert_eq!(seen.take(), [("graceful", "SIGINT"), ("at once", "SIGTERM")]);
     }
 
     #[test]
     fn a_real_signal_reaches_the_callback() {
-        let (tell, told) = mpsc::channel();
-        watch(move |name| tell.send(name).expect("somebody waits")).expect("handlers");
+        let (sender, receiver) = mpsc::channel();
+        watch(move |name| sender.send(name).expect("the test waits")).expect("handlers");
         raise(SIGTERM).expect("raised");
-        assert_eq!(told.recv_timeout(Duration::from_secs(30)), Ok("SIGTERM"));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("SIGTERM"));
     }
 }

@@ -8,18 +8,18 @@ use majordomo::OwnedMessage;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::protocol::{Command, Journal, Recipients, Request, Stop, parse};
+use super::protocol::{BackendEncoder, Command, CommandRequest, Recipients, StopCommand, parse};
 
 /// The bytes are one line.
 pub fn check(line: &[u8]) {
-    let mut journal = Journal::default();
+    let mut encoder = BackendEncoder::default();
     match parse(line) {
         Ok(None) => assert!(line.trim_ascii().is_empty()),
         Ok(Some(request)) => {
             // White space around it, also such as JSON has not, is no part of it.
             let id = raw_field(line.trim_ascii(), "id");
-            journal.done(request.id.as_ref());
-            let reply = take(&mut journal);
+            encoder.done(request.id.as_ref());
+            let reply = take(&mut encoder);
             // The driver's own words come back, and nothing where it gave none.
             if request.id.is_some() {
                 assert_eq!(raw_field(&reply, "reply"), id);
@@ -31,16 +31,16 @@ pub fn check(line: &[u8]) {
         }
         Err(detail) => {
             assert!(!detail.contains(char::is_control), "{detail:?} is more than one line of text");
-            journal.bad_command(&detail, 7);
-            let reply = value(&take(&mut journal)).expect("nothing of the driver's is in it");
+            encoder.bad_command(&detail, 7);
+            let reply = value(&take(&mut encoder)).expect("nothing of the driver's is in it");
             assert_eq!((&reply["detail"], &reply["line"]), (&json!(detail), &json!(7)));
         }
     }
 }
 
-/// What the journal has: nothing, or one line.
-fn take(journal: &mut Journal) -> Vec<u8> {
-    let lines = journal.take();
+/// What the encoder has: nothing, or one line.
+fn take(encoder: &mut BackendEncoder) -> Vec<u8> {
+    let lines = encoder.take();
     let end = lines.iter().position(|&byte| byte == b'\n');
     assert_eq!(end.map_or(0, |end| end + 1), lines.len(), "one line");
     lines
@@ -59,7 +59,7 @@ fn value(line: &[u8]) -> Option<Value> {
 }
 
 /// A command, written as a driver would write it, is read as the same command.
-fn again(request: &Request) {
+fn again(request: &CommandRequest) {
     let (name, fields) = match &request.command {
         Command::Send { to, message } => {
             let to = match to {
@@ -83,7 +83,7 @@ fn again(request: &Request) {
         Command::Session { session } => ("session", vec![("session", json!(session))]),
         Command::Sessions => ("sessions", vec![]),
         Command::Stats => ("stats", vec![]),
-        Command::Stop(Stop { grace, drain, code, reason }) => {
+        Command::Stop(StopCommand { grace, drain, code, reason }) => {
             let fields = vec![
                 ("grace_ms", json!(grace.map(milliseconds))),
                 ("drain_ms", json!(drain.map(milliseconds))),

@@ -20,6 +20,6 @@ mod stream;
 #[allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 mod gateway_settings;
 #[cfg(feature = "gateway")]
-#[path = "../../../src/bin/majordomo/protocol/mod.rs"]
+#[path = "../../../src/bin/majordomo/backend/protocol/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, missing_docs)]
 mod protocol;

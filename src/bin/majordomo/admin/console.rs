@@ -1,7 +1,7 @@
 //! The console: one page for operators and newcomers, put together when this is compiled. It asks
 //! for nothing but itself, the API and the control link.
 
-use super::answer::Answer;
+use super::response::AdminResponse;
 
 /// The whole page.
 const PAGE: &str = concat!(
@@ -27,8 +27,8 @@ const PAGE: &str = concat!(
 );
 
 /// What a request for the page is answered.
-pub(super) fn answer(method: &str) -> Answer {
-    match Answer::only_read(method) {
+pub(super) fn answer(method: &str) -> AdminResponse {
+    match AdminResponse::check_read_only(method) {
         Ok(()) => page(200),
         Err(refusal) => refusal,
     }
@@ -36,7 +36,7 @@ pub(super) fn answer(method: &str) -> Answer {
 
 /// The same where the guard refuses it: for want of a token, the page comes as well and asks for
 /// one.
-pub(super) fn sign_in(refusal: Answer) -> Answer {
+pub(super) fn sign_in(refusal: AdminResponse) -> AdminResponse {
     if refusal.status != 401 {
         return refusal;
     }
@@ -45,8 +45,8 @@ pub(super) fn sign_in(refusal: Answer) -> Answer {
     answer
 }
 
-fn page(status: u16) -> Answer {
-    Answer {
+fn page(status: u16) -> AdminResponse {
+    AdminResponse {
         status,
         content_type: "text/html; charset=utf-8",
         // Nobody may show it within a page of their own, where a click that is meant for that page

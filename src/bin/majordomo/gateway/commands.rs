@@ -1,4 +1,4 @@
-//! What a driver's commands do.
+//! Executes commands.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -9,75 +9,58 @@ use majordomo::{
 use serde_json::{Map, Value};
 
 use super::reports::{SessionReport, StatsReport};
-use super::{Gateway, LinkId};
-use crate::protocol::{Command, Recipients, Request, Stop};
+use crate::backend::protocol::{Command, Recipients, StopCommand};
 
-impl Gateway {
-    /// Does what a command asks for, and writes its reply.
-    pub(super) fn execute(&mut self, sessions: &mut Sessions, link: LinkId, request: Request) {
-        let Request { id, command } = request;
-        let id = id.as_ref();
-        let Some(journal) = self.links.journal(link) else { return };
-        match perform(sessions, command, self.started, &self.stop) {
-            Ok(Done::Plainly) => journal.done(id),
-            Ok(Done::Delivered(delivery)) => journal.queued(id, delivery),
-            Ok(Done::Session(report)) => journal.answer(id, "session", &report),
-            Ok(Done::Ids(ids)) => journal.answer(id, "sessions", &ids),
-            Ok(Done::Stats(report)) => journal.answer(id, "stats", &report),
-            Ok(Done::ToStop(options)) => {
-                journal.done(id);
-                self.stop(sessions, "the driver said so", options);
-            }
-            Err(error) => {
-                log::debug!("a command failed: {error}");
-                journal.failed(id, &error);
-            }
-        }
-    }
-}
-
-/// What became of a command that could be done.
+/// The outcome of a command that did not fail.
 #[derive(Debug)]
-pub(super) enum Done<'a> {
-    /// There is no more to say.
-    Plainly,
+pub(crate) enum CommandOutcome<'a> {
+    /// It was done.
+    Done,
+    /// A message was queued.
     Delivered(Delivery),
+    /// A session.
     Session(SessionReport<'a>),
+    /// The ids of all sessions.
     Ids(Vec<&'a str>),
+    /// The counters.
     Stats(Box<StatsReport>),
-    /// Whoever asked is to be answered first, and then [`Gateway::stop`] is to be called.
-    ToStop(StopOptions),
+    /// A shutdown was asked for. The caller replies first, and then calls
+    /// [`Gateway::stop`](super::Gateway::stop).
+    Stop(StopOptions),
 }
 
-/// Does what a command asks for, whoever gave it. `stop` is how the gateway stops where the command
-/// does not say.
+/// Executes a command. `defaults` is how to stop where the command does not say.
 ///
 /// # Errors
 ///
-/// Why it was not done.
-pub(super) fn perform<'a>(
+/// Why the command failed.
+pub(super) fn execute<'a>(
     sessions: &'a mut Sessions,
     command: Command,
     started: Instant,
-    stop: &StopOptions,
-) -> Result<Done<'a>> {
+    defaults: &StopOptions,
+) -> Result<CommandOutcome<'a>> {
     Ok(match command {
-        Command::Send { to, message } => Done::Delivered(send(sessions, &to, &message)?),
+        Command::Send { to, message } => CommandOutcome::Delivered(send(sessions, &to, &message)?),
         Command::Broadcast { message, except } => {
-            Done::Delivered(broadcast(sessions, &message, &except))
+            CommandOutcome::Delivered(broadcast(sessions, &message, &except))
         }
         Command::Close { session, code, reason } => {
             close(sessions, &session, code, reason)?;
-            Done::Plainly
+            CommandOutcome::Done
         }
         Command::Metadata { session, set } => {
             add_metadata(sessions, &session, set)?;
-            Done::Plainly
+            CommandOutcome::Done
         }
-        Command::Session { session } => Done::Session(SessionReport::find(&session, sessions)?),
-        Command::Sessions => Done::Ids(sessions.session_ids().map(SessionId::as_str).collect()),
-        Command::Stats => Done::Stats(Box::new(StatsReport::of(sessions, started))),
-        Command::Stop(given) => Done::ToStop(stop_options(stop, given)?),
+        Command::Session { session } => {
+            CommandOutcome::Session(SessionReport::find(&session, sessions)?)
+        }
+        Command::Sessions => {
+            CommandOutcome::Ids(sessions.session_ids().map(SessionId::as_str).collect())
+        }
+        Command::Stats => CommandOutcome::Stats(Box::new(StatsReport::of(sessions, started))),
+        Command::Stop(stop) => CommandOutcome::Stop(stop_options(defaults, stop)?),
     })
 }
 
@@ -90,7 +73,7 @@ fn send(sessions: &mut Sessions, to: &Recipients, message: &OwnedMessage) -> Res
     }
 }
 
-/// Those who are to be left out need not exist.
+/// Unknown ids in `except` are ignored.
 fn broadcast(sessions: &mut Sessions, message: &OwnedMessage, except: &[String]) -> Delivery {
     match except {
         [] => sessions.broadcast(message),
@@ -108,20 +91,19 @@ fn close(
     code: Option<u16>,
     reason: Option<String>,
 ) -> Result<()> {
-    /// What a close without a code says: 1000, normal.
+    /// The code of a close without one: normal closure.
     const NORMAL: u16 = 1000;
     let reason = CloseReason::new(code.unwrap_or(NORMAL), reason.unwrap_or_default())?;
     sessions.close_session(session, &reason)
 }
 
-/// The settings' own options, but for what the driver says.
-fn stop_options(settings: &StopOptions, stop: Stop) -> Result<StopOptions> {
-    let Stop { grace, drain, code, reason } = stop;
-    let code = code.unwrap_or(settings.close.code().get());
-    Ok(settings
+fn stop_options(defaults: &StopOptions, stop: StopCommand) -> Result<StopOptions> {
+    let StopCommand { grace, drain, code, reason } = stop;
+    let code = code.unwrap_or(defaults.close.code().get());
+    Ok(defaults
         .clone()
-        .with_grace(grace.unwrap_or(settings.grace))
-        .with_drain_window(drain.unwrap_or(settings.drain_window))
+        .with_grace(grace.unwrap_or(defaults.grace))
+        .with_drain_window(drain.unwrap_or(defaults.drain_window))
         .with_close(CloseReason::new(code, reason.unwrap_or_default())?))
 }
 

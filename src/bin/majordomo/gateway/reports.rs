@@ -1,4 +1,4 @@
-//! What a driver is told when it asks: one session, or the counters.
+//! Reports on one session and on the counters.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,9 +7,9 @@ use majordomo::{Error, Phase, Result, Session, Sessions, State, Stats, Traffic};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// One session, as of now. Durations are in milliseconds.
+/// A session as of now. Durations are in milliseconds.
 #[derive(Debug, Serialize)]
-pub(super) struct SessionReport<'a> {
+pub(crate) struct SessionReport<'a> {
     id: &'a str,
     remote: SocketAddr,
     /// The URL of its listener.
@@ -20,12 +20,12 @@ pub(super) struct SessionReport<'a> {
     target: Option<&'a str>,
     subprotocol: Option<&'a str>,
     state: State,
-    /// For how long it has been a session.
+    /// The time since it connected.
     duration_ms: u64,
-    /// For how long no byte has come from it.
+    /// The time since its last byte.
     silent_ms: u64,
     metadata: Map<String, Value>,
-    /// The bytes that wait for it.
+    /// The bytes in its outbox.
     queued_bytes: usize,
     received: Traffic,
     sent: Traffic,
@@ -33,17 +33,17 @@ pub(super) struct SessionReport<'a> {
 }
 
 impl<'a> SessionReport<'a> {
-    /// What is known about a session.
+    /// The report on the session with an id.
     ///
     /// # Errors
     ///
     /// [`Error::SessionNotFound`].
-    pub(super) fn find(id: &str, sessions: &'a Sessions) -> Result<Self> {
+    pub(crate) fn find(id: &str, sessions: &'a Sessions) -> Result<Self> {
         let session = sessions.get_session(id).ok_or(Error::SessionNotFound)?;
         Ok(Self::of(session, sessions))
     }
 
-    /// What is known about a session of `sessions`.
+    /// The report on a session of `sessions`.
     pub(super) fn of(session: &'a Session, sessions: &'a Sessions) -> Self {
         let listener = session.listener().and_then(|id| sessions.listener(id));
         Self {
@@ -65,20 +65,20 @@ impl<'a> SessionReport<'a> {
     }
 }
 
-/// The library's counters, and what only the gateway knows.
+/// The library's counters, and the gateway's own.
 #[derive(Debug, Serialize)]
-pub(super) struct StatsReport {
+pub(crate) struct StatsReport {
     uptime_ms: u64,
-    /// `running`, or how far it is with stopping.
+    /// `running`, or the phase of the shutdown.
     phase: Phase,
-    /// Whether sessions are not read because the driver is behind.
+    /// Whether no session is read because a backend is behind.
     reads_paused: bool,
     #[serde(flatten)]
     stats: Stats,
 }
 
 impl StatsReport {
-    /// The figures of a gateway that started at `started`.
+    /// The counters of a gateway that started at `started`.
     pub(super) fn of(sessions: &Sessions, started: Instant) -> Self {
         Self {
             uptime_ms: milliseconds(started.elapsed()),

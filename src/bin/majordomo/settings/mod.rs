@@ -97,8 +97,8 @@ pub(crate) enum Mode {
     Hub,
     /// Back to the sender.
     Echo,
-    /// To the driver.
-    Driver,
+    /// To the backend.
+    Backend,
 }
 
 impl Settings {
@@ -304,9 +304,9 @@ impl Loaded {
     fn settle(&mut self) -> Result<(), Refusal> {
         let settings = &mut self.settings;
         if settings.stdio && self.origins[row("mode")].source == Source::Default {
-            settings.mode = Mode::Driver;
+            settings.mode = Mode::Backend;
         }
-        if settings.mode == Mode::Driver && !settings.stdio && settings.admin.is_none() {
+        if settings.mode == Mode::Backend && !settings.stdio && settings.admin.is_none() {
             let mode = self.describe("mode");
             return Err(Refusal(format!("{mode} needs --stdio or --admin, which link drivers")));
         }

@@ -71,7 +71,7 @@ const LIMITS: &str = "Limits (65536, 512KiB, 1MiB, 1MB)";
 const DIAGNOSTICS: &str = "Diagnostics";
 
 const MODES: [Choice<Mode>; 3] =
-    [("hub", Mode::Hub), ("echo", Mode::Echo), ("driver", Mode::Driver)];
+    [("hub", Mode::Hub), ("echo", Mode::Echo), ("driver", Mode::Backend)];
 
 const POLICIES: [Choice<SlowConsumer>; 3] = [
     ("close", SlowConsumer::Close),

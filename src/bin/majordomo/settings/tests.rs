@@ -253,7 +253,7 @@ fn an_empty_variable_is_none_and_an_unknown_one_is_remembered() {
 
 #[test]
 fn a_driver_changes_the_default_mode_and_an_explicit_one_stands() {
-    assert_eq!(loaded(&["--stdio"], &[]).settings.mode, Mode::Driver);
+    assert_eq!(loaded(&["--stdio"], &[]).settings.mode, Mode::Backend);
     assert_eq!(loaded(&["--stdio"], &[("MAJORDOMO_MODE", "hub")]).settings.mode, Mode::Hub);
     let off = loaded(&["--stdio=false"], &[("MAJORDOMO_STDIO", "1")]).settings;
     assert_eq!((off.stdio, off.mode), (false, Mode::Hub));
@@ -261,7 +261,7 @@ fn a_driver_changes_the_default_mode_and_an_explicit_one_stands() {
         refused(&["--mode", "driver"], &[("MAJORDOMO_ADMIN", "off")]),
         "--mode: \"driver\" needs --stdio or --admin, which link drivers"
     );
-    assert_eq!(loaded(&["--mode", "driver"], &[]).settings.mode, Mode::Driver);
+    assert_eq!(loaded(&["--mode", "driver"], &[]).settings.mode, Mode::Backend);
 }
 
 #[test]

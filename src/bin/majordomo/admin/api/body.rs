@@ -1,20 +1,20 @@
-//! Bodies: the fields that commands have as well, with the same limits.
+//! Bodies of requests. Their fields are those of commands, with the same limits.
 
 use majordomo::OwnedMessage;
 use serde::Deserialize;
 
-use crate::protocol::{self, Command, Recipients, fields};
+use crate::backend::protocol::{Command, Recipients, StopCommand, json};
 
-/// Whether a body of this type is JSON. Others are not guessed at; that also keeps out the bodies
-/// that web pages may send anywhere without being asked.
+/// Checks that a body is declared as JSON. That also refuses the bodies that web pages may send
+/// anywhere without a preflight request.
 ///
 /// # Errors
 ///
-/// It is not, or nothing is said of it.
+/// The type is another one, or missing.
 pub(super) fn check_type(content_type: Option<&str>) -> Result<(), String> {
     const JSON: &str = "application/json";
     let Some(given) = content_type else {
-        return Err(format!("Content-Type is missing: {JSON} is needed"));
+        return Err(format!("Content-Type is missing: {JSON} is required"));
     };
     let essence = given.split(';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(JSON) {
@@ -24,33 +24,33 @@ pub(super) fn check_type(content_type: Option<&str>) -> Result<(), String> {
     }
 }
 
-/// A message for one session.
+/// The body of a message for one session.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Message {
+pub(super) struct MessageBody {
     text: Option<String>,
     binary: Option<String>,
 }
 
-impl Message {
+impl MessageBody {
     pub(super) fn message(self) -> Result<OwnedMessage, String> {
-        fields::message(self.text, self.binary)
+        json::message(self.text, self.binary)
     }
 }
 
-/// A message for all sessions, for all but some, or for some.
+/// The body of a broadcast: to all sessions, to all except some, or to some.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Broadcast {
+pub(super) struct BroadcastBody {
     text: Option<String>,
     binary: Option<String>,
     except: Option<Vec<String>>,
     sessions: Option<Vec<String>>,
 }
 
-impl Broadcast {
+impl BroadcastBody {
     pub(super) fn command(self) -> Result<Command, String> {
-        let message = fields::message(self.text, self.binary)?;
+        let message = json::message(self.text, self.binary)?;
         match (self.sessions, self.except) {
             (Some(_), Some(_)) => Err("either sessions or except, not both".to_owned()),
             (Some(sessions), None) => Ok(Command::Send { to: Recipients::Many(sessions), message }),
@@ -61,21 +61,21 @@ impl Broadcast {
     }
 }
 
-/// How to stop.
+/// The body of a stop.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Stop {
+pub(super) struct StopBody {
     grace_ms: Option<u64>,
     drain_ms: Option<u64>,
     code: Option<u16>,
     reason: Option<String>,
 }
 
-impl Stop {
+impl StopBody {
     pub(super) fn command(self) -> Result<Command, String> {
-        Ok(Command::Stop(protocol::Stop {
-            grace: fields::milliseconds("grace_ms", self.grace_ms)?,
-            drain: fields::milliseconds("drain_ms", self.drain_ms)?,
+        Ok(Command::Stop(StopCommand {
+            grace: json::milliseconds("grace_ms", self.grace_ms)?,
+            drain: json::milliseconds("drain_ms", self.drain_ms)?,
             code: self.code,
             reason: self.reason,
         }))

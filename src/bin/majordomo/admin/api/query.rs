@@ -1,4 +1,4 @@
-//! What stands in a target: the parameters of a query, and percent-encoding.
+//! Query parameters and percent-encoding.
 
 use std::str::FromStr;
 
@@ -6,10 +6,10 @@ use percent_encoding::percent_decode_str;
 
 /// The parameters of a query, decoded.
 #[derive(Debug)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct QueryParameters(Vec<(String, String)>);
 
-impl Query {
-    /// Reads a query that may have these parameters, each at most once.
+impl QueryParameters {
+    /// Parses a query that may have these parameters, each at most once.
     ///
     /// # Errors
     ///
@@ -18,7 +18,7 @@ impl Query {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            // In a query, as forms write it, a plus sign is a space.
+            // In a form-encoded query, a plus sign is a space.
             let name = decoded(&name.replace('+', " "))
                 .map_err(|error| format!("the name of a parameter: {error}"))?;
             if !names.contains(&name.as_str()) {
@@ -26,7 +26,7 @@ impl Query {
                 return Err(not_allowed("a parameter", &name, &allowed));
             }
             if pairs.iter().any(|(earlier, _)| *earlier == name) {
-                return Err(format!("{name} stands there more than once"));
+                return Err(format!("{name} is repeated"));
             }
             let value =
                 decoded(&value.replace('+', " ")).map_err(|error| format!("{name}: {error}"))?;
@@ -35,19 +35,18 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    /// The value of a parameter, if it is there.
+    /// The value of a parameter, if it is set.
     pub(super) fn take(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(other, _)| other == name)?;
         Some(self.0.swap_remove(at).1)
     }
 }
 
-/// Takes percent-encoding off.
+/// Decodes percent-encoding.
 ///
 /// # Errors
 ///
-/// A percent sign without two hexadecimal digits, which others would pass through as it is, or what
-/// is not UTF-8 then.
+/// A percent sign has no two hexadecimal digits, or the result is not UTF-8.
 pub(super) fn decoded(text: &str) -> Result<String, String> {
     let is_hex = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_hexdigit);
     for (at, _) in text.match_indices('%') {
@@ -58,17 +57,17 @@ pub(super) fn decoded(text: &str) -> Result<String, String> {
     }
     match percent_decode_str(text).decode_utf8() {
         Ok(decoded) => Ok(decoded.into_owned()),
-        Err(_) => Err(not_allowed("percent-encoding", text, "that of UTF-8")),
+        Err(_) => Err(not_allowed("percent-encoding", text, "UTF-8")),
     }
 }
 
-/// A number in decimal digits, and nothing but digits.
+/// A number that consists of decimal digits only.
 pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
     if is_plain { text.parse().ok() } else { None }
 }
 
-/// What is wrong with a value: as much of it as may be repeated, and what would be right.
+/// An error for a value: its beginning, and what is allowed.
 pub(super) fn not_allowed(field: &str, given: &str, allowed: &str) -> String {
     const SHOWN: usize = 64;
     match given.char_indices().nth(SHOWN) {

@@ -1,0 +1,122 @@
+//! Authentication. There are no roles: each accepted request may do everything.
+
+use data_encoding::BASE64URL_NOPAD;
+use majordomo::RequestHead;
+use subtle::ConstantTimeEq;
+
+use super::response::AdminResponse;
+use crate::settings::value::is_loopback_name;
+
+/// The subprotocol of control connections.
+pub(super) const SUBPROTOCOL: &str = "majordomo";
+
+/// The prefix of a subprotocol with the token in base64url without padding. Browsers cannot set
+/// header fields of a WebSocket request.
+const BEARER_SUBPROTOCOL: &str = "majordomo.bearer.";
+
+/// Checks requests.
+#[derive(Debug)]
+pub(super) struct Authenticator {
+    /// Without a token, only requests from this machine are accepted, and from browsers only those
+    /// of the console.
+    token: Option<Box<[u8]>>,
+}
+
+impl Authenticator {
+    pub(super) fn new(token: Option<&str>) -> Self {
+        Self { token: token.map(|token| token.as_bytes().into()) }
+    }
+
+    /// Accepts a request or returns the response that refuses it.
+    pub(super) fn check(&self, request: &RequestHead<'_>) -> Result<(), AdminResponse> {
+        match &self.token {
+            Some(token) => check_token(request, token),
+            None => check_origin(request),
+        }
+    }
+}
+
+fn check_token(request: &RequestHead<'_>, token: &[u8]) -> Result<(), AdminResponse> {
+    let is_right = |given: &[u8]| bool::from(given.ct_eq(token));
+    let header = request.headers().get("authorization").and_then(bearer);
+    let has_token = match header {
+        Some(given) => is_right(given.as_bytes()),
+        None => request
+            .subprotocols()
+            .filter_map(|name| name.strip_prefix(BEARER_SUBPROTOCOL))
+            .filter_map(|given| BASE64URL_NOPAD.decode(given.as_bytes()).ok())
+            .any(|given| is_right(&given)),
+    };
+    if has_token {
+        return Ok(());
+    }
+    let detail = if header.is_some() { "wrong token" } else { "a token is required" };
+    Err(AdminResponse::error(
+        401,
+        "unauthorized",
+        &format!("{detail}: Authorization: Bearer TOKEN"),
+    )
+    .with_header("WWW-Authenticate", "Bearer realm=\"majordomo\""))
+}
+
+/// The token of RFC 6750, section 2.1. The scheme's case is ignored.
+fn bearer(field: &str) -> Option<&str> {
+    let (scheme, token) = field.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
+}
+
+/// A page from elsewhere can make a browser on this machine send requests here. The browser sends
+/// the page's origin, and, if the page's own name resolves to this machine, that name as the host.
+fn check_origin(request: &RequestHead<'_>) -> Result<(), AdminResponse> {
+    let host = request.headers().get("host").unwrap_or_default();
+    if !is_loopback_name(host_name(host)) {
+        let detail = format!("host {host:?} is not this machine (--admin-token allows others)");
+        return Err(AdminResponse::error(403, "forbidden", &detail));
+    }
+    let Some(origin) = request.origin() else { return Ok(()) };
+    let own = origin.strip_prefix("http://").is_some_and(|name| name.eq_ignore_ascii_case(host));
+    if own {
+        return Ok(());
+    }
+    let detail = format!("origin {origin:?} is not this server (--admin-token allows others)");
+    Err(AdminResponse::error(403, "forbidden", &detail))
+}
+
+/// The host without its port, and without the brackets of IPv6.
+fn host_name(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loopback_host_is_accepted_with_and_without_a_port() {
+        for own in ["localhost", "LOCALHOST:9002", "127.0.0.1", "127.1.2.3:1", "[::1]:9002"] {
+            assert!(is_loopback_name(host_name(own)), "{own}");
+        }
+        for foreign in [
+            "",
+            "example.org",
+            "127.0.0.1.example.org",
+            "localhost.example.org:80",
+            "10.0.0.1",
+            "[::2]",
+        ] {
+            assert!(!is_loopback_name(host_name(foreign)), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_bearer_token_is_found_with_any_case_of_the_scheme() {
+        assert_eq!(bearer("Bearer abc"), Some("abc"));
+        assert_eq!(bearer("bEARER  abc"), Some("abc"));
+        for none in ["", "Bearer", "Basic abc", "abc"] {
+            assert_eq!(bearer(none), None, "{none}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The handler of the admin server: routes requests and keeps the control connections.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use majordomo::{
+    Admission, Cause, Context, Decision, Disconnect, Handle, Handler, Message, Phase, Request,
+    SessionKey, Sessions, StopOptions, Ticket, Traffic,
+};
+use serde_json::json;
+
+use super::api::{self, ApiRequest};
+use super::auth::{Authenticator, SUBPROTOCOL};
+use super::console;
+use super::queue::{AdminMessage, AdminQueue, GatewayReply, QueueReceiver};
+use super::response::AdminResponse;
+use crate::backend::websocket::{self, ControlConnection};
+use crate::backend::{BackendId, BackendInput};
+use crate::gateway::Gateway;
+use crate::metrics::{self, MetricsSnapshot};
+
+/// The query of a control connection without `message` events.
+const WITHOUT_MESSAGES: &str = "messages=off";
+
+/// The state of the admin server, apart from its sessions.
+#[derive(Debug)]
+pub(super) struct AdminHandler {
+    auth: Authenticator,
+    gateway: Handle<Gateway>,
+    messages: Receiver<AdminMessage>,
+    /// Set before the first turn of the loop.
+    queue: Option<AdminQueue<Self>>,
+    /// The control connections. There are few, and each command looks one up: nothing is hashed.
+    connections: BTreeMap<SessionKey, ControlConnection>,
+    /// How many control connections were opened.
+    opened: u64,
+    /// The input from backends in this turn of the loop, in order.
+    input: Vec<(BackendId, BackendInput)>,
+}
+
+/// The data of a control connection's session: its key, for `on_disconnect`.
+struct ControlKey(SessionKey);
+
+impl AdminHandler {
+    pub(super) fn new(
+        auth: Authenticator,
+        gateway: Handle<Gateway>,
+        messages: Receiver<AdminMessage>,
+    ) -> Self {
+        Self {
+            auth,
+            gateway,
+            messages,
+            queue: None,
+            connections: BTreeMap::new(),
+            opened: 0,
+            input: Vec::new(),
+        }
+    }
+
+    pub(super) fn set_queue(&mut self, queue: AdminQueue<Self>) {
+        self.queue = Some(queue);
+    }
+
+    fn queue(&self) -> AdminQueue<Self> {
+        self.queue.clone().expect("it is set before the first turn of the loop")
+    }
+
+    /// The longest sleep of the loop: a backend that reads nothing causes no event.
+    pub(super) fn max_wait(&self) -> Option<Duration> {
+        let is_any_high = self.connections.values().any(ControlConnection::is_high);
+        is_any_high.then_some(websocket::PATIENCE / 10)
+    }
+
+    /// Posts the input of this turn to the gateway's loop, in one piece: each post may wake that
+    /// loop. Blocks while its queue is full.
+    pub(super) fn post_input(&mut self) {
+        if self.input.is_empty() {
+            return;
+        }
+        let input = mem::take(&mut self.input);
+        // After the end of the gateway's loop, input is discarded.
+        let _ = self.gateway.post(move |gateway, sessions| {
+            for (backend, input) in input {
+                gateway.handle_input(sessions, backend, input);
+            }
+        });
+    }
+
+    /// The control connections for which bytes wait.
+    pub(super) fn connections_with_backlog(&self) -> Vec<SessionKey> {
+        let waiting = self.connections.iter().filter(|(_, connection)| connection.has_backlog());
+        waiting.map(|(key, _)| *key).collect()
+    }
+
+    /// Records what a control connection's socket has taken. Returns whether the connection is too
+    /// slow to be kept.
+    pub(super) fn record_sent(&mut self, key: SessionKey, sent: Traffic) -> bool {
+        let connection = self.connections.get_mut(&key).expect("it has a backlog");
+        if connection.record_sent(sent) {
+            let _ = self.gateway.post(Gateway::handle_low_backlog);
+        }
+        connection.is_too_slow(Instant::now())
+    }
+
+    /// Removes a control connection that is too slow. The caller removes its session.
+    pub(super) fn remove_slow(&mut self, key: SessionKey) {
+        self.remove(key, Cause::SlowConsumer);
+    }
+
+    fn remove(&mut self, key: SessionKey, cause: Cause) {
+        // One that was too slow is removed before its session ends.
+        let Some(connection) = self.connections.remove(&key) else { return };
+        // What it sent before it was closed counts.
+        self.post_input();
+        let id = connection.id();
+        log::info!("control connection {id} closed: {cause}");
+        let _ =
+            self.gateway.post(move |gateway, sessions| gateway.remove_backend(sessions, id, cause));
+    }
+
+    /// Answers a request of the HTTP API.
+    fn serve_api(&self, request: &Request<'_>) -> Decision {
+        let call = api::route(&ApiRequest {
+            method: request.method(),
+            path: request.path(),
+            query: request.query(),
+            content_type: request.headers().get("content-type"),
+            has_length: request.headers().get("content-length").is_some(),
+            body: request.body(),
+        });
+        match call {
+            Ok(call) => self.ask(request.ticket(), move |gateway, sessions| {
+                GatewayReply::Api(api::execute(gateway, sessions, call))
+            }),
+            Err(response) => respond(response),
+        }
+    }
+
+    /// Asks the gateway's loop. The request is answered when its reply comes through the queue.
+    fn ask(
+        &self,
+        ticket: Ticket,
+        question: impl FnOnce(&mut Gateway, &mut Sessions) -> GatewayReply + Send + 'static,
+    ) -> Decision {
+        let queue = self.queue();
+        let posted = self.gateway.post(move |gateway, sessions| {
+            queue.send(AdminMessage::Reply(ticket, question(gateway, sessions)));
+        });
+        match posted {
+            Ok(()) => Decision::Defer,
+            Err(_) => respond(stopped()),
+        }
+    }
+}
+
+impl QueueReceiver for AdminHandler {
+    fn process_queue(&mut self, sessions: &mut Sessions) {
+        while let Ok(message) = self.messages.try_recv() {
+            match message {
+                AdminMessage::Lines { backend, lines } => {
+                    // Lines for a connection that has closed are discarded.
+                    let found = self.connections.iter().find(|(_, it)| it.id() == backend);
+                    if let Some((&key, _)) = found {
+                        websocket::send_lines(sessions, key, &lines);
+                    }
+                }
+                AdminMessage::Reply(ticket, reply) => {
+                    // The client may have disconnected.
+                    let _ = sessions.decide(ticket, respond(render(reply)));
+                }
+                AdminMessage::Stop { grace } => {
+                    let stopped = sessions.stop(StopOptions::new().with_grace(grace));
+                    stopped.expect("the admin server is stopped once");
+                }
+            }
+        }
+    }
+}
+
+impl Handler for AdminHandler {
+    fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
+        let path = request.path();
+        if path == "/health" {
+            return respond(health(request.method()));
+        }
+        if let Err(refusal) = self.auth.check(request) {
+            return respond(if path == "/" { console::sign_in(refusal) } else { refusal });
+        }
+        if matches!(path, "/ready" | "/metrics")
+            && let Err(refusal) = AdminResponse::check_read_only(request.method())
+        {
+            return respond(refusal);
+        }
+        match path {
+            "/" => respond(console::answer(request.method())),
+            "/control" if !matches!(request.query(), None | Some(WITHOUT_MESSAGES)) => {
+                let detail = format!("/control takes no query but {WITHOUT_MESSAGES}");
+                respond(AdminResponse::error(400, "bad_command", &detail))
+            }
+            "/control" if request.is_upgrade() => {
+                let offered = request.subprotocols().any(|name| name == SUBPROTOCOL);
+                let admission = Admission::new();
+                if offered { admission.with_subprotocol(SUBPROTOCOL) } else { admission }.into()
+            }
+            // The library answers that an upgrade is required.
+            "/control" => Decision::admit(),
+            "/ready" => {
+                self.ask(request.ticket(), |_, sessions| GatewayReply::Phase(sessions.phase()))
+            }
+            "/metrics" => self.ask(request.ticket(), |gateway, sessions| {
+                GatewayReply::Metrics(Box::new(gateway.metrics(sessions)))
+            }),
+            _ if path.starts_with("/api/") => self.serve_api(request),
+            _ => respond(AdminResponse::error(404, "not_found", &format!("no such path: {path}"))),
+        }
+    }
+
+    fn on_connect(&mut self, context: &mut Context<'_>) {
+        self.opened += 1;
+        let (backend, queue) = (BackendId::Control(self.opened), self.queue());
+        let (connection, output) = ControlConnection::new(self.opened, move |lines| {
+            queue.send(AdminMessage::Lines { backend, lines });
+        });
+        let remote = context.session().remote_addr();
+        log::info!("control connection {backend} opened from {remote}");
+        let key = context.key();
+        self.connections.insert(key, connection);
+        context.session_mut().set_data(ControlKey(key));
+        let query = context.session().target().and_then(|target| target.split_once('?'));
+        let without_messages = query.is_some_and(|(_, query)| query == WITHOUT_MESSAGES);
+        let _ = self.gateway.post(move |gateway, sessions| {
+            gateway.add_backend_with_snapshot(sessions, backend, Box::new(output));
+            if without_messages {
+                gateway.disable_messages(backend);
+            }
+        });
+    }
+
+    fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+        let connection = self.connections.get_mut(&context.key());
+        let connection = connection.expect("a session that is removed gets no more messages");
+        let backend = connection.id();
+        self.input.extend(connection.decode(message).map(|input| (backend, input)));
+    }
+
+    fn on_disconnect(&mut self, _: &mut Sessions, disconnect: Disconnect) {
+        let key: Option<&ControlKey> = disconnect.session.data();
+        let &ControlKey(key) = key.expect("on_connect has set it");
+        self.remove(key, disconnect.cause);
+    }
+}
+
+fn respond(response: AdminResponse) -> Decision {
+    Decision::Respond(response.into())
+}
+
+fn render(reply: GatewayReply) -> AdminResponse {
+    match reply {
+        GatewayReply::Phase(phase) => ready(phase),
+        GatewayReply::Metrics(snapshot) => metrics_text(&snapshot),
+        GatewayReply::Api(response) => response,
+    }
+}
+
+fn health(method: &str) -> AdminResponse {
+    match AdminResponse::check_read_only(method) {
+        Ok(()) => AdminResponse::json(200, &json!({ "status": "ok" })),
+        Err(refusal) => refusal,
+    }
+}
+
+fn ready(phase: Phase) -> AdminResponse {
+    match phase {
+        Phase::Running => AdminResponse::json(200, &json!({ "status": "ready" })),
+        _ => AdminResponse::json(503, &json!({ "status": "stopping" })),
+    }
+}
+
+fn metrics_text(snapshot: &MetricsSnapshot) -> AdminResponse {
+    let body = metrics::render(snapshot).into_bytes();
+    AdminResponse { status: 200, content_type: metrics::CONTENT_TYPE, headers: Vec::new(), body }
+}
+
+fn stopped() -> AdminResponse {
+    AdminResponse::error(503, "stopped", "the gateway has stopped")
+}

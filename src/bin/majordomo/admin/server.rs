@@ -1,0 +1,146 @@
+//! The admin server's listener, thread and loop.
+
+use std::io;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use majordomo::{Config, Error, Handle, ListenUrl, Result, SessionManager};
+
+use super::auth::Authenticator;
+use super::handler::AdminHandler;
+use super::queue::{AdminMessage, AdminQueue};
+use crate::backend::websocket;
+use crate::gateway::Gateway;
+use crate::settings::Settings;
+use crate::settings::value::AdminUrl;
+
+/// The largest command on a control connection in bytes, as on standard input.
+const MAX_COMMAND: usize = 64 << 20;
+
+/// The largest outbox of a control connection: more than [`websocket::MAX_BACKLOG`], at which the
+/// connection is closed.
+const MAX_OUTBOX: usize = 4 * websocket::MAX_BACKLOG;
+
+/// The largest body of a request in bytes: room for a message of 8 MiB with any escapes.
+const MAX_BODY: usize = 16 << 20;
+
+/// How long a connection may wait for its next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// The capacity of the loop's own queue. It only holds calls of
+/// [`process_queue`](super::queue::QueueReceiver::process_queue), and one of them is enough.
+const QUEUE: usize = 16;
+
+/// How long a shutdown waits for backends to read their last events.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// An admin server that listens and does not answer yet.
+#[derive(Debug)]
+pub(crate) struct AdminServer {
+    manager: SessionManager<AdminHandler>,
+    queue: AdminQueue<AdminHandler>,
+    url: AdminUrl,
+}
+
+/// A running admin server.
+#[derive(Debug)]
+pub(crate) struct AdminThread {
+    thread: JoinHandle<()>,
+    queue: AdminQueue<AdminHandler>,
+}
+
+impl AdminServer {
+    /// Opens the listener, if the settings have one. If the default port is in use, the gateway
+    /// runs without an admin server, and a warning is logged.
+    ///
+    /// # Errors
+    ///
+    /// If a configured address cannot be bound.
+    pub(crate) fn open(settings: &Settings, gateway: Handle<Gateway>) -> Result<Option<Self>> {
+        let Some(url) = &settings.admin else { return Ok(None) };
+        let (sender, receiver) = mpsc::channel();
+        let auth = Authenticator::new(settings.admin_token.as_deref());
+        let mut manager =
+            SessionManager::new(config(), AdminHandler::new(auth, gateway, receiver))?;
+        let queue = AdminQueue::new(sender, manager.handle());
+        manager.handler().set_queue(queue.clone());
+        match manager.listen_on(ListenUrl::websocket(url.host(), url.port())) {
+            Ok(actual) => {
+                let url = url.with_port(actual.port());
+                Ok(Some(Self { manager, queue, url }))
+            }
+            Err(Error::Listen { source, .. })
+                if settings.admin_is_default && source.kind() == io::ErrorKind::AddrInUse =>
+            {
+                log::warn!("{url} is in use: no console and no API (set --admin=URL or off)");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Its URL, with the actual port.
+    pub(crate) fn url(&self) -> &AdminUrl {
+        &self.url
+    }
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    ///
+    /// If the system cannot start a thread.
+    pub(crate) fn spawn(self) -> Result<AdminThread> {
+        let Self { manager, queue, .. } = self;
+        let thread = thread::Builder::new().name("admin".to_owned());
+        let thread = thread.spawn(move || {
+            if let Err(error) = run(manager) {
+                log::error!("admin server failed: {error}");
+            }
+        })?;
+        Ok(AdminThread { thread, queue })
+    }
+}
+
+impl AdminThread {
+    /// Gives backends a moment to read their last events, and stops.
+    pub(crate) fn finish(self) {
+        self.queue.send(AdminMessage::Stop { grace: GRACE });
+        if self.thread.join().is_err() {
+            log::error!("admin server panicked");
+        }
+    }
+}
+
+fn config() -> Config {
+    Config {
+        max_message_size: MAX_COMMAND,
+        max_outbox: MAX_OUTBOX,
+        max_body: MAX_BODY,
+        keep_alive: Some(KEEP_ALIVE),
+        handle_queue: QUEUE,
+        // A backend that does not read any more does not answer the close frame.
+        close_timeout: Duration::from_secs(1),
+        ..Config::default()
+    }
+}
+
+fn run(mut manager: SessionManager<AdminHandler>) -> Result<()> {
+    loop {
+        let wait = manager.handler().max_wait();
+        if manager.turn(wait)?.stopped {
+            return Ok(());
+        }
+        manager.handler().post_input();
+        for key in manager.handler().connections_with_backlog() {
+            // A session that is closing is not found.
+            let Some(session) = manager.sessions().get_session(key) else { continue };
+            let sent = session.sent();
+            if manager.handler().record_sent(key, sent) {
+                manager.handler().remove_slow(key);
+                let removed = manager.sessions().remove_session(key);
+                removed.expect("it was found just now");
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! All values of one moment.
+
+use std::time::SystemTime;
+
+use majordomo::{Cause, Disconnects, Phase, Sessions, Stats};
+
+use super::histograms::TickHistograms;
+
+/// The values of one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct MetricsSnapshot {
+    /// When the gateway started.
+    pub(crate) started: SystemTime,
+    /// The phase of the shutdown.
+    pub(crate) phase: Phase,
+    /// Whether no session is read because a backend is behind.
+    pub(crate) reads_paused: bool,
+    /// The library's counters.
+    pub(crate) stats: Stats,
+    /// The iterations of the loop.
+    pub(crate) ticks: TickHistograms,
+    /// The open connections to backends.
+    pub(crate) backends: Vec<BackendMetrics>,
+    /// The closed ones, by cause.
+    pub(crate) backends_closed: CauseCounts,
+}
+
+/// A connection to a backend.
+#[derive(Clone, Debug)]
+pub(crate) struct BackendMetrics {
+    /// Its id: `stdio` or, for example, `control-1`.
+    pub(crate) id: String,
+    /// The bytes of events and replies that the backend has not read yet.
+    pub(crate) backlog: usize,
+}
+
+impl MetricsSnapshot {
+    /// The values that the sessions know, without any backends. O(1).
+    pub(crate) fn of(sessions: &Sessions, ticks: &TickHistograms, started: SystemTime) -> Self {
+        Self {
+            started,
+            phase: sessions.phase(),
+            reads_paused: sessions.are_reads_paused(),
+            stats: sessions.stats(),
+            ticks: ticks.clone(),
+            backends: Vec::new(),
+            backends_closed: CauseCounts::default(),
+        }
+    }
+}
+
+/// A count for each cause.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CauseCounts([u64; Cause::ALL.len()]);
+
+impl CauseCounts {
+    /// Counts one.
+    pub(crate) fn count(&mut self, cause: Cause) {
+        self.0[cause as usize] += 1;
+    }
+
+    /// All causes and their counts.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.into_iter().zip(self.0)
+    }
+}
+
+impl From<&Disconnects> for CauseCounts {
+    fn from(disconnects: &Disconnects) -> Self {
+        Self(Cause::ALL.map(|cause| disconnects.get(cause)))
+    }
+}

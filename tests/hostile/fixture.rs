@@ -1,0 +1,323 @@
+//! The fixture of all scenarios: a gateway, well-behaved clients that use it all the time,
+//! and what has to be as it was when the attack is over.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::ChildStdin;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::attacker::Attacker;
+use crate::gateway::{Client, Gateway, LINES, LONG, RawClient, WS};
+
+/// The most that the gateway's own memory may have grown by after an attack, in KiB: what an
+/// allocator keeps of what it was given back, which is up to twice the largest piece of it, and the
+/// table's room for as many sessions as there were.
+const ALLOWANCE: u64 = 4 << 10;
+
+/// How many rounds each client has to make while an attack stands: an attack that stalls the
+/// loop for each of its steps lets them make none.
+const ROUNDS: u64 = 20;
+
+/// How long they think before they say the next thing, so that the machine is left to the attack.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// How many of them there are.
+pub(crate) const REGULAR_CLIENTS: usize = 2;
+
+/// The longest of what they say, in bytes: more than a segment takes.
+const LONGEST: usize = 1801;
+
+/// What may wait for one of them: an answer with its header.
+pub(crate) const LONGEST_ANSWER: usize = LONGEST + 4;
+
+/// Sessions that connect and close before the attack.
+const EARLIER_SESSIONS: usize = 10;
+
+/// How many sessions beside those of an attack have closed at the end.
+pub(crate) const OWN_SESSIONS: u64 = (EARLIER_SESSIONS + REGULAR_CLIENTS) as u64;
+
+/// A gateway in echo mode that is attacked while clients use it.
+pub(crate) struct Fixture {
+    /// Where it listens: for WebSocket, for lines, and for what the flags add.
+    pub(crate) urls: Vec<String>,
+    /// The URL of its admin server, if the flags add one.
+    pub(crate) admin: String,
+    gateway: Mutex<Gateway>,
+    backend: Mutex<StatsBackend>,
+    clients: Vec<RegularClient>,
+    before: Footprint,
+}
+
+/// Attacks a gateway with these further flags, and returns its counters at the end. What
+/// `attack` gives is held while the clients go on, and dropped before the gateway is examined.
+pub(crate) fn with_gateway<T>(flags: &[&str], attack: impl FnOnce(&Fixture) -> T) -> Value {
+    let fixture = Fixture::begin(flags);
+    let held = attack(&fixture);
+    fixture.wait_for_rounds(ROUNDS);
+    drop(held);
+    fixture.end()
+}
+
+impl Fixture {
+    fn begin(flags: &[&str]) -> Self {
+        let flags = [&[WS, LINES, "--mode=echo", "--grace=30s"], flags].concat();
+        let (gateway, backend) = Gateway::with_backend(&flags);
+        let (input, output) = backend.into_streams();
+        let backend = Mutex::new(StatsBackend::open(input, output));
+        let clients = vec![
+            RegularClient::websocket(Client::connect(gateway.url())),
+            RegularClient::raw(RawClient::connect(&gateway.urls[1])),
+        ];
+        assert_eq!(clients.len(), REGULAR_CLIENTS);
+        let (urls, admin) = (gateway.urls.clone(), gateway.admin.clone().unwrap_or_default());
+        let gateway = Mutex::new(gateway);
+        let mut fixture =
+            Self { urls, admin, gateway, backend, clients, before: Footprint::default() };
+        // What is done for the first time takes memory that stays.
+        for _ in 0..EARLIER_SESSIONS {
+            let mut client = fixture.attacker();
+            client.upgrade("/");
+            client.close();
+        }
+        fixture.wait_for_rounds(ROUNDS);
+        fixture.wait_for(|_, stats| has_sessions(stats, REGULAR_CLIENTS));
+        fixture.before = fixture.footprint();
+        fixture
+    }
+
+    /// A connection to the WebSocket listener.
+    pub(crate) fn attacker(&self) -> Attacker {
+        Attacker::connect(&self.urls[0])
+    }
+
+    /// So many of them.
+    pub(crate) fn attackers(&self, count: usize) -> Vec<Attacker> {
+        (0..count).map(|_| self.attacker()).collect()
+    }
+
+    /// So many WebSocket sessions.
+    pub(crate) fn sessions(&self, count: usize) -> Vec<Attacker> {
+        let mut attackers = self.attackers(count);
+        for attacker in &mut attackers {
+            attacker.upgrade("/");
+        }
+        attackers
+    }
+
+    /// Waits until each client has made so many further rounds.
+    pub(crate) fn wait_for_rounds(&self, rounds: u64) {
+        let goals: Vec<_> = self.clients.iter().map(|one| one.rounds() + rounds).collect();
+        for (client, goal) in self.clients.iter().zip(goals) {
+            client.wait_for_round(goal);
+        }
+    }
+
+    /// Waits for something to come true of the counters. Regular clients go on meanwhile.
+    pub(crate) fn wait_for(&self, is_so: impl Fn(&Self, &Value) -> bool) -> Value {
+        let patience = Instant::now() + LONG;
+        loop {
+            let stats = self.stats();
+            if is_so(self, &stats) {
+                return stats;
+            }
+            let now = self.footprint();
+            assert!(Instant::now() < patience, "{now:?} after {:?}, and {stats:#}", self.before);
+            self.wait_for_rounds(1);
+        }
+    }
+
+    /// The gateway's counters.
+    pub(crate) fn stats(&self) -> Value {
+        self.backend.lock().expect("no thread panics with the lock").stats()
+    }
+
+    /// By how much the gateway's memory has grown since before the attack, in KiB.
+    pub(crate) fn growth(&self) -> Footprint {
+        let now = self.footprint();
+        Footprint {
+            resident: now.resident.saturating_sub(self.before.resident),
+            data: now.data.saturating_sub(self.before.data),
+            files: now.files.saturating_sub(self.before.files),
+        }
+    }
+
+    fn footprint(&self) -> Footprint {
+        let gateway = self.gateway.lock().expect("no thread panics with the lock");
+        Footprint {
+            resident: gateway.memory("RssAnon"),
+            data: gateway.memory("VmData"),
+            files: gateway.open_files(),
+        }
+    }
+
+    /// Nothing is left of the attack, every message of a client has come back in its order, and
+    /// the gateway ends well.
+    fn end(mut self) -> Value {
+        self.wait_for(|fixture, stats| {
+            let growth = fixture.growth();
+            has_sessions(stats, REGULAR_CLIENTS)
+                && growth.files == 0
+                && growth.resident <= ALLOWANCE
+        });
+        println!("{} KiB more than before", self.growth().resident);
+        for client in std::mem::take(&mut self.clients) {
+            client.dismiss();
+        }
+        let stats = self.wait_for(|_, stats| has_sessions(stats, 0));
+        let gateway = self.gateway.into_inner().expect("no thread panics with the lock");
+        gateway.signal("TERM");
+        let counts = self.backend.into_inner().expect("no thread panics with the lock").close();
+        assert_eq!(
+            counts.connects, counts.disconnects,
+            "each session has a connect and a disconnect event"
+        );
+        let exit = gateway.wait();
+        assert_eq!(exit.code, Some(0), "{exit:?}");
+        assert!(!exit.log.iter().any(|line| line.contains("ERROR")), "{exit:?}");
+        stats
+    }
+}
+
+/// Whether there are so many sessions, and no other connections.
+fn has_sessions(stats: &Value, count: usize) -> bool {
+    let sessions = &stats["sessions"];
+    sessions["active"] == count && sessions["closing"] == 0 && stats["other_connections"] == 0
+}
+
+/// What the gateway takes of the system: KiB of memory, and descriptors.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Footprint {
+    /// Memory of its own that it has touched.
+    pub(crate) resident: u64,
+    /// Memory of its own that it has asked for.
+    pub(crate) data: u64,
+    /// Files that it has open.
+    pub(crate) files: usize,
+}
+
+/// The backend, which asks for counters, and counts beginnings and ends.
+#[derive(Debug)]
+struct StatsBackend {
+    input: ChildStdin,
+    replies: Receiver<String>,
+    reader: JoinHandle<EventCounts>,
+}
+
+/// The events that a backend got.
+#[derive(Debug, Default)]
+struct EventCounts {
+    connects: usize,
+    disconnects: usize,
+}
+
+impl StatsBackend {
+    /// Events are read as fast as they come, so that the backlog of a backend is not part of the
+    /// memory that is measured.
+    fn open(input: ChildStdin, output: impl std::io::Read + Send + 'static) -> Self {
+        let (sender, replies) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut counts = EventCounts::default();
+            let mut seq = 0;
+            for line in BufReader::with_capacity(1 << 20, output).lines() {
+                let line = line.expect("UTF-8 from a pipe");
+                if line.starts_with("{\"reply\"") {
+                    sender.send(line).expect("a command waits for it");
+                    continue;
+                }
+                seq += 1;
+                let event = line.strip_prefix(&format!("{{\"seq\":{seq},\"event\":\""));
+                let event = event.unwrap_or_else(|| panic!("not event {seq}: {line}"));
+                counts.connects += usize::from(event.starts_with("connect"));
+                counts.disconnects += usize::from(event.starts_with("disconnect"));
+            }
+            counts
+        });
+        Self { input, replies, reader }
+    }
+
+    fn stats(&mut self) -> Value {
+        writeln!(self.input, r#"{{"command":"stats","id":1}}"#).expect("the gateway reads");
+        let reply = self.replies.recv_timeout(LONG).expect("it answers");
+        let mut reply: Value = serde_json::from_str(&reply).expect("JSON");
+        reply["stats"].take()
+    }
+
+    fn close(self) -> EventCounts {
+        drop(self.input);
+        self.reader.join().expect("the events are in order")
+    }
+}
+
+/// A well-behaved client: says something, waits until it comes back, and says the next thing.
+struct RegularClient {
+    rounds: Arc<(Mutex<u64>, Condvar)>,
+    /// Dropped when it is to leave.
+    stay: Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl RegularClient {
+    fn websocket(mut client: Client) -> Self {
+        Self::new(move |said| match said {
+            Some(said) => {
+                client.send(said);
+                assert_eq!(client.text(), said, "in order, and nothing between");
+            }
+            None => client.leave(1000, ""),
+        })
+    }
+
+    fn raw(mut client: RawClient) -> Self {
+        Self::new(move |said| {
+            if let Some(said) = said {
+                client.send(format!("{said}\n").as_bytes());
+                assert_eq!(client.line(), said, "in order, and nothing between");
+            }
+        })
+    }
+
+    /// Each round is numbered, and a few are longer than a segment.
+    fn new(mut talk: impl FnMut(Option<&str>) + Send + 'static) -> Self {
+        let rounds = Arc::new((Mutex::new(0), Condvar::new()));
+        let made = Arc::clone(&rounds);
+        let (stay, stays) = mpsc::channel();
+        let thread = thread::spawn(move || {
+            for round in 0_usize.. {
+                let width = LONGEST - round % 10 * 200;
+                talk(Some(&format!("{round:0width$}")));
+                *made.0.lock().expect("no thread panics with the lock") += 1;
+                made.1.notify_all();
+                if stays.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
+                    return talk(None);
+                }
+            }
+        });
+        Self { rounds, stay, thread }
+    }
+
+    fn rounds(&self) -> u64 {
+        *self.rounds.0.lock().expect("no thread panics with the lock")
+    }
+
+    fn wait_for_round(&self, goal: u64) {
+        let rounds = self.rounds.0.lock().expect("no thread panics with the lock");
+        let waited = self.rounds.1.wait_timeout_while(rounds, LONG, |rounds| *rounds < goal);
+        let (rounds, _) = waited.expect("no thread panics with the lock");
+        assert!(*rounds >= goal, "a client waits for its answer");
+    }
+
+    fn dismiss(self) {
+        drop(self.stay);
+        self.thread.join().expect("every message was echoed");
+    }
+}
+
+/// How long the storm of connections lasts.
+pub(crate) fn churn() -> Option<Duration> {
+    let seconds = std::env::var("MAJORDOMO_CHURN").ok()?;
+    Some(Duration::from_secs(seconds.parse().expect("a number of seconds")))
+}
