@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use settings::Request;
+use settings::Invocation;
 
 /// It could not start, or not go on.
 const FAILURE: u8 = 1;
@@ -26,22 +26,22 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let loaded = settings::load(env::args_os(), env::vars_os(), |path| fs::read_to_string(path));
     let (text, code) = match loaded {
-        Ok(Request::Run(loaded)) => {
+        Ok(Invocation::Run(loaded)) => {
             logging::start(loaded.settings.log);
-            for name in &loaded.unknown_variables {
-                log::warn!("{name} is set, but is no setting (--help lists them)");
+            for warning in loaded.warnings() {
+                log::warn!("{warning}");
             }
             match run::run(&loaded.settings) {
                 Ok(()) => return ExitCode::SUCCESS,
                 Err(error) => (error.to_string(), FAILURE),
             }
         }
-        Ok(Request::Print(text)) => {
+        Ok(Invocation::Print(text)) => {
             // Whoever closed the pipe has read enough.
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(refusal) => (refusal.to_string(), USAGE),
+        Err(error) => (error.to_string(), USAGE),
     };
     let _ = writeln!(io::stderr(), "majordomo: {text}");
     code.into()

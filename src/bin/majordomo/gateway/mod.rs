@@ -226,7 +226,7 @@ impl Handler for Gateway {
                     note_unsent(context, &error);
                 }
             }
-            Mode::Driver => {}
+            Mode::Backend => {}
         }
     }
 
