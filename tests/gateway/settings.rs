@@ -59,7 +59,7 @@ fn a_bad_value_is_one_line_with_its_place_what_was_given_and_what_is_allowed() {
         ("--max-messages-per-second", "0", "1 or more, or off"),
         ("--max-messages-per-second", "2000000000", "1 to 1073741824"),
         ("--max-bytes-per-second", "fast", "or off"),
-        ("--max-bytes-per-second", "2GiB", "1 to 1073741824"),
+        ("--max-bytes-per-second", "2GiB", "1 byte to 1 GiB"),
         ("--rate-policy", "drop", "close, delay"),
         ("--max-sessions", "0", "1 or more"),
         ("--max-sessions-per-address", "many", "1 or more"),

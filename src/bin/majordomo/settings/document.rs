@@ -19,7 +19,8 @@ const HEAD: &str = "\
 
 # Configuration
 
-Each option of the gateway is a flag, an environment variable and a key in a TOML file. \
+Each option of the gateway is a flag, an environment variable and a key in a TOML file.
+
 `majordomo --help` prints the same text as this page.
 ";
 
@@ -82,12 +83,12 @@ fn section(setting: &Setting) -> String {
         allowed = setting.allowed_text(),
     );
     if let Some(beyond) = beyond {
-        text += &format!("- Beyond the limit: {beyond}\n");
+        text += &["- Beyond the limit: ", beyond, "\n"].concat();
     }
-    for (former, new) in setting.renamed {
-        text +=
-            &format!("- Deprecated: `{former}`, now called `{new}`, is accepted with a warning\n");
-    }
+    let renamed = setting.renamed.iter().map(|(former, new)| {
+        format!("- Deprecated: `{former}`, now called `{new}`, is accepted with a warning\n")
+    });
+    text.extend(renamed);
     text
 }
 
@@ -100,7 +101,7 @@ fn markdown() -> String {
     let mut text = [HEAD, "\n", &sources(), "\n", &overview()].concat();
     for (row, setting) in SETTINGS.iter().enumerate() {
         if row == 0 || SETTINGS[row - 1].group != setting.group {
-            text += &format!("\n## {}\n", setting.group);
+            text += &["\n## ", setting.group, "\n"].concat();
         }
         text += &section(setting);
     }
@@ -178,7 +179,7 @@ fn the_document_of_the_configuration_covers_every_option() {
             assert!(section.contains(part), "{}: {part}", setting.name);
         }
         let limits = setting.name.starts_with("max-") || setting.name.ends_with("-timeout");
-        assert_eq!(limits && setting.beyond.is_none(), false, "{}: beyond the limit", setting.name);
+        assert!(!limits || setting.beyond.is_some(), "{}: beyond the limit", setting.name);
     }
     for code in 0..=2 {
         assert!(text.contains(&format!("\n| {code} | ")), "exit code {code}");

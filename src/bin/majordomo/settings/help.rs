@@ -27,17 +27,16 @@ max-message-size = "64KiB"
 max-sessions = 10000
 "#;
 
-const EXAMPLES: &str = "\
-  majordomo
-      A hub on ws://127.0.0.1:9001: each message goes to all sessions.
-  majordomo --listen ws://0.0.0.0:80/chat --listen 'tcp://127.0.0.1:9003?framing=lines'
-      A hub for WebSocket and raw TCP clients.
-  majordomo --stdio --session-id query:user --duplicate-id replace
-      A backend started this program; wss://.../?user=anna becomes the session anna.";
+const EXAMPLES: &str = "majordomo
+    A hub on ws://127.0.0.1:9001: each message goes to all sessions.
+majordomo --listen ws://0.0.0.0:80 --listen 'tcp://0.0.0.0:81?framing=u16'
+    A hub for WebSocket and raw TCP clients.
+majordomo --stdio --session-id query:user --duplicate-id replace
+    A backend starts the gateway; wss://.../?user=anna is the session anna.";
 
 /// What the process exits with.
 pub(super) const EXIT_CODES: [(u8, &str); 3] = [
-    (0, "shut down: by a signal, by a command, or at the end of standard input with --stdio"),
+    (0, "shut down by a signal, by a command, or by the end of input with --stdio"),
     (1, "could not start or continue, for instance because a port is in use"),
     (2, "a bad flag, variable or file"),
 ];
@@ -75,10 +74,10 @@ pub(super) fn text(width: usize) -> String {
         );
     }
     help.put("\nSettings:", "");
-    help.put(&format!("{PRECEDENCE}\n\n{LISTS} An example of a file:\n"), "  ");
+    help.put(&format!("{PRECEDENCE}\n\n{LISTS} For example:\n"), "  ");
     help.put(EXAMPLE_FILE, "    ");
     help.put("Examples:", "");
-    help.put(EXAMPLES, "");
+    help.put(EXAMPLES, "  ");
     help.put("\nExit codes:", "");
     for (code, meaning) in EXIT_CODES {
         help.put(&format!("{code}  {meaning}"), "  ");
@@ -86,16 +85,12 @@ pub(super) fn text(width: usize) -> String {
     help.text
 }
 
-/// The values, the default and the variable of a setting.
+/// The range of values, the default and the variable of a setting.
 fn notes_on(setting: &Setting) -> String {
-    let allowed = setting.allowed.map(|allowed| format!("{allowed}; "));
+    let allowed = setting.allowed.map(|allowed| format!("Allowed: {allowed}.\n"));
     let default = setting.default_text().map(|default| format!("default: {default}; "));
-    format!(
-        "[{}{}env: {}]",
-        allowed.unwrap_or_default(),
-        default.unwrap_or_default(),
-        setting.variable()
-    )
+    let (allowed, default) = (allowed.unwrap_or_default(), default.unwrap_or_default());
+    format!("{allowed}[{default}env: {}]", setting.variable())
 }
 
 /// A text whose lines are wrapped.

@@ -264,8 +264,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "URL|off",
         example: "off",
         help: "Address of the admin server, which has the console, the HTTP API, the metrics and \
-               the control connections of backends. If only the default address is in use by \
-               another program, the gateway runs without it.",
+               the control connections of backends. If the default address is in use, the gateway \
+               runs without it; if a given address is in use, the gateway does not start.",
         allowed: Some("http://HOST:PORT, or off"),
         binding: &One(|settings| &mut settings.admin, value::ADMIN_URL_OR_OFF),
         ..ROW
@@ -337,7 +337,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         group: TIMEOUTS,
         placeholder: "DURATION|off",
         example: "100s",
-        help: "Closes a session that was silent for this long, pings unanswered.",
+        help: "Closes a session that was silent for this long and did not answer pings.",
         beyond: Some("The connection is dropped without a close frame."),
         allowed: Some("1ms to 365 days and longer than --heartbeat-interval, or off"),
         binding: &One(|settings| &mut settings.config.heartbeat_timeout, value::DURATION_OR_OFF),
@@ -350,7 +350,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "10m",
         help: "Closes a session that sent no message for this long. Pings and pongs do not count. \
                Raw TCP has no pings: use this option to detect lost raw TCP clients.",
-        beyond: Some("The session is closed with code 1001."),
+        beyond: Some("After that, the session is closed with code 1001."),
         allowed: Some("1ms to 365 days, or off"),
         binding: &One(|settings| &mut settings.config.idle_timeout, value::DURATION_OR_OFF),
         ..ROW
@@ -361,7 +361,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "DURATION",
         example: "3s",
         help: "Limits the time that a new connection may take to complete its upgrade request.",
-        beyond: Some("The connection is closed."),
+        beyond: Some("After that, the connection is closed."),
         allowed: Some("1ms to 365 days"),
         binding: &One(|settings| &mut settings.config.handshake_timeout, value::POSITIVE_DURATION),
         ..ROW
@@ -372,7 +372,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "DURATION",
         example: "2s",
         help: "Limits the time that a closing session may take for the close handshake.",
-        beyond: Some("The connection is dropped."),
+        beyond: Some("After that, the connection is dropped."),
         allowed: Some("1ms to 365 days"),
         binding: &One(|settings| &mut settings.config.close_timeout, value::POSITIVE_DURATION),
         ..ROW
@@ -384,7 +384,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "10s",
         help: "Limits the time that a shutdown waits for sessions to close. It counts from each \
                session's close frame. 0s does not wait.",
-        beyond: Some("The remaining connections are dropped."),
+        beyond: Some("After that, the remaining connections are dropped."),
         allowed: Some("0s to 365 days"),
         binding: &One(|settings| &mut settings.stop.grace, value::DURATION),
         ..ROW
@@ -478,7 +478,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Limits the bytes that one session may send per second, framing included. A session \
                may send one second's worth at once.",
         beyond: Some("Beyond it, --rate-policy applies."),
-        allowed: Some("1 byte to 1 GiB (1 to 1073741824 bytes), or off"),
+        allowed: Some("1 byte to 1 GiB, or off"),
         binding: &One(|settings| &mut settings.config.max_bytes_per_second, value::SIZE_OR_OFF),
         ..ROW
     },
