@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::{env, fs};
 
 use super::help::{EXAMPLE_FILE, EXIT_CODES, LISTS, PRECEDENCE, wrapped};
-use super::table::{self, CONFIG, CONFIG_PLACEHOLDER, SETTINGS, Setting};
+use super::setting::{self, Setting};
+use super::table::{CONFIG, CONFIG_PLACEHOLDER, SETTINGS};
 use super::value::Mode;
 use super::{Invocation, Loaded, load};
 
@@ -51,8 +52,8 @@ fn sources() -> String {
          allowed.\n\n\
          ## Example file\n\n\
          ```toml\n{EXAMPLE_FILE}```\n",
-        prefix = table::VARIABLE_PREFIX,
-        config_variable = table::variable(CONFIG),
+        prefix = setting::VARIABLE_PREFIX,
+        config_variable = setting::variable(CONFIG),
     )
 }
 

@@ -3,8 +3,9 @@
 
 use std::ffi::{OsStr, OsString};
 
+use super::setting::{self, VARIABLE_PREFIX};
 use super::source::{Assignment, SettingsError, ValueSource};
-use super::table::{self, SETTINGS, VARIABLE_PREFIX};
+use super::table::{CONFIG, SETTINGS};
 
 /// What the environment contains.
 pub(super) struct Environment {
@@ -27,7 +28,7 @@ pub(super) fn parse(
         Some(prefixed.remove(at).1).filter(|text| !text.is_empty())
     };
 
-    let config = take(&table::variable(table::CONFIG));
+    let config = take(&setting::variable(CONFIG));
     let mut assignments = Vec::new();
     for (position, setting) in SETTINGS.iter().enumerate() {
         let Some(text) = take(&setting.variable()) else { continue };

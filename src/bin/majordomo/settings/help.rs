@@ -1,6 +1,7 @@
 //! The help, and the version.
 
-use super::table::{self, CONFIG, CONFIG_PLACEHOLDER, SETTINGS, Setting};
+use super::setting::{self, Setting};
+use super::table::{CONFIG, CONFIG_PLACEHOLDER, SETTINGS};
 
 /// The longest line, in characters.
 const MAX_WIDTH: usize = 100;
@@ -59,7 +60,7 @@ pub(super) fn text(width: usize) -> String {
     help.put(ABOUT, "");
     help.put("\nUsage: majordomo [OPTIONS]\n\nOptions:", "");
     let about = "Reads settings from a TOML file, whose keys are the names of the flags.";
-    let notes = format!("[env: {}]", table::variable(CONFIG));
+    let notes = format!("[env: {}]", setting::variable(CONFIG));
     help.put_option(&format!("    --{CONFIG} <{CONFIG_PLACEHOLDER}>"), about, &notes);
     help.put_option("-h, --help", "Prints this help.", "");
     help.put_option("-V, --version", "Prints the version.", "");

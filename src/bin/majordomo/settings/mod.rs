@@ -9,8 +9,10 @@ mod args;
 mod document;
 mod environment;
 mod file;
+mod format;
 mod help;
 mod model;
+mod setting;
 mod source;
 mod table;
 pub(crate) mod value;
@@ -80,7 +82,7 @@ pub(crate) fn load(
     if let Some(path) = args.config {
         loaded.apply(file::load(&format!("--{}", table::CONFIG), &path, read)?)?;
     } else if let Some(path) = environment.config {
-        loaded.apply(file::load(&table::variable(table::CONFIG), &path, read)?)?;
+        loaded.apply(file::load(&setting::variable(table::CONFIG), &path, read)?)?;
     }
     loaded.apply(environment.assignments)?;
     loaded.apply(args.assignments)?;

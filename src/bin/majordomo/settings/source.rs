@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fmt;
 
-use super::table::Setting;
+use super::setting::Setting;
 
 /// Why the gateway does not start: one line that names the place of the bad value and says what
 /// is allowed there.

@@ -3,183 +3,15 @@
 //! `docs/configuration.md`.
 //!
 //! To add a setting, add a row here and, unless the library's `Config` has it, a field to
-//! [`Settings`]; then update the document, as `document.rs` says.
+//! `Settings`; then update the document, as `document.rs` says.
 
-use super::model::Settings;
-use super::value::{self, ParseResult, ValueFormat};
-
-/// One setting.
-pub(crate) struct Setting {
-    /// The flag without its dashes, which is also the key in the file.
-    pub(crate) name: &'static str,
-    /// The heading under which it is listed.
-    pub(crate) group: &'static str,
-    /// What stands for the value in the help.
-    pub(crate) placeholder: &'static str,
-    /// A value that is not the default.
-    pub(crate) example: &'static str,
-    /// What it does.
-    pub(crate) help: &'static str,
-    /// What happens to a client that exceeds it.
-    pub(crate) beyond: Option<&'static str>,
-    /// The range of values; none if `placeholder` lists all values.
-    pub(crate) allowed: Option<&'static str>,
-    /// Values that have a new name: the former name, which is still accepted, and the new one.
-    pub(crate) renamed: &'static [(&'static str, &'static str)],
-    /// The field that it sets.
-    pub(crate) binding: &'static dyn Binding,
-}
-
-/// The field of [`Settings`] that a row sets, and the format of its value.
-pub(crate) trait Binding: Sync {
-    /// Sets the field; an error leaves it as it was. There is at least one text.
-    fn set(&self, settings: &mut Settings, texts: &[&str]) -> ParseResult<()>;
-
-    /// What the field holds, as text; none if it holds nothing.
-    fn text(&self, settings: &mut Settings) -> Option<String>;
-
-    /// How many values it takes.
-    fn arity(&self) -> Arity;
-}
-
-/// How many values a setting takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Arity {
-    /// One value; if it is given more than once, the last one counts.
-    One,
-    /// One or more: the flag may be repeated, the variable has commas, the file an array.
-    List,
-    /// `true` or `false`; the flag alone means `true`.
-    Switch,
-}
-
-/// Gives the field that a row sets.
-type Field<T> = fn(&mut Settings) -> &mut T;
-
-/// A field with one value.
-struct One<T: 'static>(Field<T>, ValueFormat<T>);
-
-/// A field with a list of values.
-struct List<T: 'static>(Field<Vec<T>>, ValueFormat<T>);
-
-/// A field that is on or off.
-struct Switch(Field<bool>);
-
-impl<T> Binding for One<T> {
-    fn set(&self, settings: &mut Settings, texts: &[&str]) -> ParseResult<()> {
-        let last = texts.last().expect("there is at least one text");
-        *(self.0)(settings) = (self.1.parse)(last)?;
-        Ok(())
-    }
-
-    fn text(&self, settings: &mut Settings) -> Option<String> {
-        (self.1.write)((self.0)(settings))
-    }
-
-    fn arity(&self) -> Arity {
-        Arity::One
-    }
-}
-
-impl<T> Binding for List<T> {
-    fn set(&self, settings: &mut Settings, texts: &[&str]) -> ParseResult<()> {
-        *(self.0)(settings) =
-            texts.iter().map(|text| (self.1.parse)(text)).collect::<Result<_, _>>()?;
-        Ok(())
-    }
-
-    fn text(&self, settings: &mut Settings) -> Option<String> {
-        let texts: Vec<_> = (self.0)(settings).iter().filter_map(self.1.write).collect();
-        (!texts.is_empty()).then(|| texts.join(","))
-    }
-
-    fn arity(&self) -> Arity {
-        Arity::List
-    }
-}
-
-impl Binding for Switch {
-    fn set(&self, settings: &mut Settings, texts: &[&str]) -> ParseResult<()> {
-        One(self.0, value::SWITCH).set(settings, texts)
-    }
-
-    fn text(&self, settings: &mut Settings) -> Option<String> {
-        One(self.0, value::SWITCH).text(settings)
-    }
-
-    fn arity(&self) -> Arity {
-        Arity::Switch
-    }
-}
-
-impl Setting {
-    /// The name of its environment variable.
-    pub(crate) fn variable(&self) -> String {
-        variable(self.name)
-    }
-
-    /// Sets the field; an error leaves it as it was.
-    pub(crate) fn apply(&self, settings: &mut Settings, texts: &[&str]) -> ParseResult<()> {
-        if texts.is_empty() {
-            return Err("an empty list: give at least one value, or leave it out".to_owned());
-        }
-        self.binding.set(settings, texts)
-    }
-
-    /// The value under the name that it has today.
-    pub(crate) fn current_name<'a>(&self, value: &'a str) -> &'a str {
-        self.renamed.iter().find(|(former, _)| *former == value).map_or(value, |(_, new)| new)
-    }
-
-    /// The default as text, if there is one.
-    pub(crate) fn default_text(&self) -> Option<String> {
-        self.binding.text(&mut Settings::default())
-    }
-
-    /// Which values are allowed.
-    pub(crate) fn allowed_text(&self) -> String {
-        let choices = || self.placeholder.replace('|', ", ");
-        self.allowed.map_or_else(choices, str::to_owned)
-    }
-
-    /// The flag as the help shows it, with what stands for its value.
-    pub(crate) fn flag(&self) -> String {
-        let Self { name, placeholder, .. } = self;
-        if self.is_switch() {
-            format!("--{name}[=<{placeholder}>]")
-        } else {
-            format!("--{name} <{placeholder}>")
-        }
-    }
-
-    /// What it does, and what happens beyond the limit.
-    pub(crate) fn full_help(&self) -> String {
-        self.beyond.map_or_else(|| self.help.to_owned(), |beyond| format!("{} {beyond}", self.help))
-    }
-
-    /// Whether it takes more than one value.
-    pub(crate) fn is_list(&self) -> bool {
-        self.binding.arity() == Arity::List
-    }
-
-    /// Whether its flag needs no value.
-    pub(crate) fn is_switch(&self) -> bool {
-        self.binding.arity() == Arity::Switch
-    }
-}
+use super::format;
+use super::setting::{List, One, Setting, Switch};
 
 /// The flag that names the file. It is no setting: it is not a key in the file.
 pub(crate) const CONFIG: &str = "config";
 /// What stands for its value in the help.
 pub(crate) const CONFIG_PLACEHOLDER: &str = "FILE";
-
-/// How the names of the environment variables begin.
-pub(crate) const VARIABLE_PREFIX: &str = "MAJORDOMO_";
-
-/// The environment variable of a flag.
-pub(crate) fn variable(flag: &str) -> String {
-    format!("{VARIABLE_PREFIX}{}", flag.to_ascii_uppercase().replace('-', "_"))
-}
 
 /// The row of a setting.
 pub(crate) fn position(name: &str) -> Option<usize> {
@@ -232,7 +64,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "ws:// and tcp:// URLs; FRAMING is lines, u8, u16, u32, u64, u16le, u32le, u64le \
              (length prefixes) or header ($, 16-bit length, #)",
         ),
-        binding: &List(|settings| &mut settings.listen, value::LISTEN_URL),
+        binding: &List(|settings| &mut settings.listen, format::LISTEN_URL),
         ..ROW
     },
     Setting {
@@ -244,7 +76,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                backend: to backends only. With --stdio the default is backend. Backends receive \
                events about messages in every mode.",
         renamed: &[("driver", "backend")],
-        binding: &One(|settings| &mut settings.mode, value::MODE),
+        binding: &One(|settings| &mut settings.mode, format::MODE),
         ..ROW
     },
     Setting {
@@ -267,7 +99,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                the control connections of backends. If the default address is in use, the gateway \
                runs without it; if a given address is in use, the gateway does not start.",
         allowed: Some("http://HOST:PORT, or off"),
-        binding: &One(|settings| &mut settings.admin, value::ADMIN_URL_OR_OFF),
+        binding: &One(|settings| &mut settings.admin, format::ADMIN_URL_OR_OFF),
         ..ROW
     },
     Setting {
@@ -281,7 +113,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                sites' pages. Prefer the variable: other users can see flags.",
         allowed: Some("16 or more visible ASCII characters, no spaces"),
         beyond: Some("A request without the token is answered 401."),
-        binding: &One(|settings| &mut settings.admin_token, value::TOKEN),
+        binding: &One(|settings| &mut settings.admin_token, format::TOKEN),
         ..ROW
     },
     Setting {
@@ -296,7 +128,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "An id of more than 256 bytes, or with characters that are not visible, is answered \
              400.",
         ),
-        binding: &One(|settings| &mut settings.session_id, value::ID_SOURCE),
+        binding: &One(|settings| &mut settings.session_id, format::ID_SOURCE),
         ..ROW
     },
     Setting {
@@ -306,7 +138,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "replace",
         help: "What happens if a client asks for an id in use. reject: its request is answered \
                409. replace: the older session is closed with code 1008.",
-        binding: &One(|settings| &mut settings.config.duplicate_id, value::DUPLICATE_ID),
+        binding: &One(|settings| &mut settings.config.duplicate_id, format::DUPLICATE_ID),
         ..ROW
     },
     Setting {
@@ -318,7 +150,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                origin is admitted. Requests without an Origin header are always admitted.",
         beyond: Some("A request with another origin is answered 403."),
         allowed: Some("SCHEME://HOST or SCHEME://HOST:PORT without a path, or null"),
-        binding: &List(|settings| &mut settings.origins, value::ORIGIN),
+        binding: &List(|settings| &mut settings.origins, format::ORIGIN),
         ..ROW
     },
     Setting {
@@ -329,7 +161,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Sends a ping to a session that was silent for this long. For raw TCP, it is the \
                time before the first keepalive probe of the kernel.",
         allowed: Some("1ms to 365 days, or off"),
-        binding: &One(|settings| &mut settings.config.heartbeat_interval, value::DURATION_OR_OFF),
+        binding: &One(|settings| &mut settings.config.heartbeat_interval, format::DURATION_OR_OFF),
         ..ROW
     },
     Setting {
@@ -340,7 +172,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Closes a session that was silent for this long and did not answer pings.",
         beyond: Some("The connection is dropped without a close frame."),
         allowed: Some("1ms to 365 days and longer than --heartbeat-interval, or off"),
-        binding: &One(|settings| &mut settings.config.heartbeat_timeout, value::DURATION_OR_OFF),
+        binding: &One(|settings| &mut settings.config.heartbeat_timeout, format::DURATION_OR_OFF),
         ..ROW
     },
     Setting {
@@ -352,7 +184,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                Raw TCP has no pings: use this option to detect lost raw TCP clients.",
         beyond: Some("After that, the session is closed with code 1001."),
         allowed: Some("1ms to 365 days, or off"),
-        binding: &One(|settings| &mut settings.config.idle_timeout, value::DURATION_OR_OFF),
+        binding: &One(|settings| &mut settings.config.idle_timeout, format::DURATION_OR_OFF),
         ..ROW
     },
     Setting {
@@ -363,7 +195,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Limits the time that a new connection may take to complete its upgrade request.",
         beyond: Some("After that, the connection is closed."),
         allowed: Some("1ms to 365 days"),
-        binding: &One(|settings| &mut settings.config.handshake_timeout, value::POSITIVE_DURATION),
+        binding: &One(|settings| &mut settings.config.handshake_timeout, format::POSITIVE_DURATION),
         ..ROW
     },
     Setting {
@@ -374,7 +206,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Limits the time that a closing session may take for the close handshake.",
         beyond: Some("After that, the connection is dropped."),
         allowed: Some("1ms to 365 days"),
-        binding: &One(|settings| &mut settings.config.close_timeout, value::POSITIVE_DURATION),
+        binding: &One(|settings| &mut settings.config.close_timeout, format::POSITIVE_DURATION),
         ..ROW
     },
     Setting {
@@ -386,7 +218,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                session's close frame. 0s does not wait.",
         beyond: Some("After that, the remaining connections are dropped."),
         allowed: Some("0s to 365 days"),
-        binding: &One(|settings| &mut settings.stop.grace, value::DURATION),
+        binding: &One(|settings| &mut settings.stop.grace, format::DURATION),
         ..ROW
     },
     Setting {
@@ -398,7 +230,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                do not all reconnect at once. A session is served until its close frame is sent. \
                New connections are answered 503 with a Retry-After.",
         allowed: Some("0s to 365 days, or off"),
-        binding: &One(|settings| &mut settings.stop.drain_window, value::DURATION_OR_OFF),
+        binding: &One(|settings| &mut settings.stop.drain_window, format::DURATION_OR_OFF),
         ..ROW
     },
     Setting {
@@ -408,7 +240,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "1012",
         help: "Code in the close frames of a shutdown. 1001: going away. 1012: service restart; \
                the Retry-After of refused connections then also covers the rest of the shutdown.",
-        binding: &One(|settings| &mut settings.stop.close, value::STOP_CODE),
+        binding: &One(|settings| &mut settings.stop.close, format::STOP_CODE),
         ..ROW
     },
     Setting {
@@ -419,7 +251,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Limits the payload of a message from a client.",
         beyond: Some("A larger message closes the session with code 1009."),
         allowed: Some("1 byte to 1 GiB"),
-        binding: &One(|settings| &mut settings.config.max_message_size, value::SIZE),
+        binding: &One(|settings| &mut settings.config.max_message_size, format::SIZE),
         ..ROW
     },
     Setting {
@@ -431,7 +263,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                --max-message-size always fits.",
         beyond: Some("When it is full, --slow-consumer applies."),
         allowed: Some("1 byte to 1 GiB"),
-        binding: &One(|settings| &mut settings.config.max_outbox, value::SIZE),
+        binding: &One(|settings| &mut settings.config.max_outbox, format::SIZE),
         ..ROW
     },
     Setting {
@@ -442,7 +274,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "What happens if a session's outbox is full. close: the connection is closed. \
                drop-newest: the new message is dropped. drop-oldest: the oldest waiting messages \
                are dropped until the new one fits.",
-        binding: &One(|settings| &mut settings.config.slow_consumer, value::SLOW_CONSUMER),
+        binding: &One(|settings| &mut settings.config.slow_consumer, format::SLOW_CONSUMER),
         ..ROW
     },
     Setting {
@@ -455,7 +287,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "Beyond it, --slow-consumer applies to the sessions with the fullest outboxes.",
         ),
         allowed: Some("max-outbox or more, or off"),
-        binding: &One(|settings| &mut settings.config.max_total_outbox, value::SIZE_OR_OFF),
+        binding: &One(|settings| &mut settings.config.max_total_outbox, format::SIZE_OR_OFF),
         ..ROW
     },
     Setting {
@@ -467,7 +299,10 @@ pub(crate) static SETTINGS: &[Setting] = &[
                may send one second's worth at once.",
         beyond: Some("Beyond it, --rate-policy applies."),
         allowed: Some("1 to 1073741824, or off"),
-        binding: &One(|settings| &mut settings.config.max_messages_per_second, value::COUNT_OR_OFF),
+        binding: &One(
+            |settings| &mut settings.config.max_messages_per_second,
+            format::COUNT_OR_OFF,
+        ),
         ..ROW
     },
     Setting {
@@ -479,7 +314,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                may send one second's worth at once.",
         beyond: Some("Beyond it, --rate-policy applies."),
         allowed: Some("1 byte to 1 GiB, or off"),
-        binding: &One(|settings| &mut settings.config.max_bytes_per_second, value::SIZE_OR_OFF),
+        binding: &One(|settings| &mut settings.config.max_bytes_per_second, format::SIZE_OR_OFF),
         ..ROW
     },
     Setting {
@@ -489,7 +324,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "delay",
         help: "What happens if a session exceeds its rate. close: it is closed with code 1008. \
                delay: it is not read until it may send again, so that TCP slows the client down.",
-        binding: &One(|settings| &mut settings.config.rate_policy, value::RATE_POLICY),
+        binding: &One(|settings| &mut settings.config.rate_policy, format::RATE_POLICY),
         ..ROW
     },
     Setting {
@@ -500,7 +335,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Limits the open sessions. Without it, the limit on open files applies.",
         beyond: Some("Beyond it, upgrades are answered 503 and raw TCP connections are closed."),
         allowed: Some("1 or more, or off"),
-        binding: &One(|settings| &mut settings.config.max_sessions, value::COUNT_OR_OFF),
+        binding: &One(|settings| &mut settings.config.max_sessions, format::COUNT_OR_OFF),
         ..ROW
     },
     Setting {
@@ -515,7 +350,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         allowed: Some("1 or more, or off"),
         binding: &One(
             |settings| &mut settings.config.max_sessions_per_address,
-            value::COUNT_OR_OFF,
+            format::COUNT_OR_OFF,
         ),
         ..ROW
     },
@@ -528,7 +363,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
                second's worth may be accepted at once.",
         beyond: Some("Beyond it, connections wait in the system's backlog."),
         allowed: Some("1 to 1000000, or off"),
-        binding: &One(|settings| &mut settings.config.max_accept_rate, value::RATE_OR_OFF),
+        binding: &One(|settings| &mut settings.config.max_accept_rate, format::RATE_OR_OFF),
         ..ROW
     },
     Setting {
@@ -537,7 +372,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "off|error|warn|info|debug|trace",
         example: "debug",
         help: "Least severe level that is logged on standard error.",
-        binding: &One(|settings| &mut settings.log, value::LOG_LEVEL),
+        binding: &One(|settings| &mut settings.log, format::LOG_LEVEL),
         ..ROW
     },
 ];

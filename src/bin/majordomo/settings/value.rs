@@ -1,146 +1,39 @@
-//! Values: how each type is parsed from text and written as text. Knows no source and no setting: an
-//! error contains what was given and what is allowed, and the caller adds the place.
+//! Values: the types and how they are parsed from text. Knows no source and no setting: an error
+//! contains what was given and what is allowed, and the caller adds the place.
 
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use log::LevelFilter;
-use majordomo::{CloseCode, CloseReason, Config, DuplicateId, ListenUrl, RatePolicy, SlowConsumer};
+use majordomo::{Config, ListenUrl};
 
 /// A value, or why the text is not one: one line that begins with what was given.
 pub(crate) type ParseResult<T> = Result<T, String>;
 
-/// How the values of a type are written.
-pub(crate) struct ValueFormat<T> {
-    /// The value that a text stands for.
-    pub(crate) parse: fn(&str) -> ParseResult<T>,
-    /// The text of a value, which parses to the same value; none for an absent value.
-    pub(crate) write: fn(&T) -> Option<String>,
-}
-
-pub(crate) const LISTEN_URL: ValueFormat<ListenUrl> =
-    ValueFormat { parse: listen_url, write: |url| Some(url.to_string()) };
-pub(crate) const ADMIN_URL_OR_OFF: ValueFormat<Option<AdminUrl>> = ValueFormat {
-    parse: admin_url_or_off,
-    write: |url| Some(or_off(url.as_ref().map(AdminUrl::without_path))),
-};
-pub(crate) const TOKEN: ValueFormat<Option<String>> =
-    ValueFormat { parse: |text| token(text).map(Some), write: Option::clone };
-pub(crate) const ID_SOURCE: ValueFormat<IdSource> =
-    ValueFormat { parse: id_source, write: |source| Some(source.to_string()) };
-pub(crate) const ORIGIN: ValueFormat<String> =
-    ValueFormat { parse: origin, write: |origin| Some(origin.clone()) };
-pub(crate) const SWITCH: ValueFormat<bool> =
-    ValueFormat { parse: switch, write: |yes| Some(yes.to_string()) };
-
-/// A duration; zero is allowed.
-pub(crate) const DURATION: ValueFormat<Duration> =
-    ValueFormat { parse: duration, write: |duration| Some(duration_text(*duration)) };
-/// A duration above zero.
-pub(crate) const POSITIVE_DURATION: ValueFormat<Duration> =
-    ValueFormat { parse: positive_duration, write: |duration| Some(duration_text(*duration)) };
-/// A duration; zero is written as `off`.
-pub(crate) const DURATION_OR_OFF: ValueFormat<Duration> = ValueFormat {
-    parse: duration_or_off,
-    write: |duration| {
-        Some(if duration.is_zero() { OFF.to_owned() } else { duration_text(*duration) })
-    },
-};
-
-pub(crate) const SIZE: ValueFormat<usize> =
-    ValueFormat { parse: size, write: |bytes| Some(size_text(*bytes)) };
-pub(crate) const SIZE_OR_OFF: ValueFormat<Option<usize>> =
-    ValueFormat { parse: size_or_off, write: |bytes| Some(or_off(bytes.map(size_text))) };
-pub(crate) const COUNT_OR_OFF: ValueFormat<Option<usize>> =
-    ValueFormat { parse: count_or_off, write: |count| Some(or_off(*count)) };
-pub(crate) const RATE_OR_OFF: ValueFormat<Option<NonZeroU32>> =
-    ValueFormat { parse: rate_or_off, write: |rate| Some(or_off(*rate)) };
-
-pub(crate) const MODE: ValueFormat<Mode> =
-    ValueFormat { parse: |text| one_of(text, MODES), write: |mode| name_of(mode, MODES) };
-pub(crate) const DUPLICATE_ID: ValueFormat<DuplicateId> = ValueFormat {
-    parse: |text| one_of(text, DUPLICATE_IDS),
-    write: |policy| name_of(policy, DUPLICATE_IDS),
-};
-pub(crate) const SLOW_CONSUMER: ValueFormat<SlowConsumer> = ValueFormat {
-    parse: |text| one_of(text, SLOW_CONSUMERS),
-    write: |policy| name_of(policy, SLOW_CONSUMERS),
-};
-pub(crate) const RATE_POLICY: ValueFormat<RatePolicy> = ValueFormat {
-    parse: |text| one_of(text, RATE_POLICIES),
-    write: |policy| name_of(policy, RATE_POLICIES),
-};
-pub(crate) const STOP_CODE: ValueFormat<CloseReason> = ValueFormat {
-    parse: |text| one_of(text, STOP_CODES).map(CloseReason::from),
-    write: |reason| name_of(&reason.code(), STOP_CODES),
-};
-pub(crate) const LOG_LEVEL: ValueFormat<LevelFilter> = ValueFormat {
-    parse: |text| one_of(text, LOG_LEVELS),
-    write: |level| name_of(level, LOG_LEVELS),
-};
-
 /// A name and the value that it stands for.
-type Choice<T> = (&'static str, T);
-
-const MODES: &[Choice<Mode>] =
-    &[("hub", Mode::Hub), ("echo", Mode::Echo), ("backend", Mode::Backend)];
-
-const SLOW_CONSUMERS: &[Choice<SlowConsumer>] = &[
-    ("close", SlowConsumer::Close),
-    ("drop-newest", SlowConsumer::DropNewest),
-    ("drop-oldest", SlowConsumer::DropOldest),
-];
-
-const RATE_POLICIES: &[Choice<RatePolicy>] =
-    &[("close", RatePolicy::Close), ("delay", RatePolicy::Delay)];
-
-const DUPLICATE_IDS: &[Choice<DuplicateId>] =
-    &[("reject", DuplicateId::Reject), ("replace", DuplicateId::Replace)];
-
-const STOP_CODES: &[Choice<CloseCode>] =
-    &[("1001", CloseCode::GOING_AWAY), ("1012", CloseCode::SERVICE_RESTART)];
-
-const LOG_LEVELS: &[Choice<LevelFilter>] = &[
-    ("off", LevelFilter::Off),
-    ("error", LevelFilter::Error),
-    ("warn", LevelFilter::Warn),
-    ("info", LevelFilter::Info),
-    ("debug", LevelFilter::Debug),
-    ("trace", LevelFilter::Trace),
-];
+pub(super) type Choice<T> = (&'static str, T);
 
 /// What is written where there is no value, limit or timeout.
-const OFF: &str = "off";
-
-fn or_off(value: Option<impl fmt::Display>) -> String {
-    value.map_or_else(|| OFF.to_owned(), |value| value.to_string())
-}
+pub(super) const OFF: &str = "off";
 
 /// The value with this name.
-fn one_of<T: Copy>(text: &str, choices: &[Choice<T>]) -> ParseResult<T> {
+pub(super) fn one_of<T: Copy>(text: &str, choices: &[Choice<T>]) -> ParseResult<T> {
     choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         format!("{text:?} is not one of {}", names.join(", "))
     })
 }
 
-/// The name of this value, if it has one.
-fn name_of<T: PartialEq>(value: &T, choices: &[Choice<T>]) -> Option<String> {
-    let named = choices.iter().find(|(_, known)| known == value);
-    named.map(|(name, _)| (*name).to_owned())
-}
-
-fn switch(text: &str) -> ParseResult<bool> {
+pub(super) fn switch(text: &str) -> ParseResult<bool> {
     one_of(text, &[("true", true), ("false", false), ("1", true), ("0", false)])
 }
 
-fn duration(text: &str) -> ParseResult<Duration> {
+pub(super) fn duration(text: &str) -> ParseResult<Duration> {
     bounded_duration(text, "for instance 5s, 1m30s or 500ms")
 }
 
-fn positive_duration(text: &str) -> ParseResult<Duration> {
+pub(super) fn positive_duration(text: &str) -> ParseResult<Duration> {
     match duration(text)? {
         Duration::ZERO => Err(format!("{text:?} is too short: it must be more than 0")),
         positive => Ok(positive),
@@ -148,7 +41,7 @@ fn positive_duration(text: &str) -> ParseResult<Duration> {
 }
 
 /// A duration, or zero: `off`, `0`.
-fn duration_or_off(text: &str) -> ParseResult<Duration> {
+pub(super) fn duration_or_off(text: &str) -> ParseResult<Duration> {
     if text.trim() == OFF {
         return Ok(Duration::ZERO);
     }
@@ -165,7 +58,7 @@ fn bounded_duration(text: &str, examples: &str) -> ParseResult<Duration> {
 }
 
 /// Whole seconds stay seconds: `90s`, as the default timeout is known, not `1m 30s`.
-fn duration_text(duration: Duration) -> String {
+pub(super) fn duration_text(duration: Duration) -> String {
     if duration.subsec_nanos() == 0 {
         format!("{}s", duration.as_secs())
     } else {
@@ -174,7 +67,7 @@ fn duration_text(duration: Duration) -> String {
 }
 
 /// A number of bytes, at least one: `65536`, `512KiB`, `1MB`. The case of the unit is ignored.
-fn size(text: &str) -> ParseResult<usize> {
+pub(super) fn size(text: &str) -> ParseResult<usize> {
     const UNITS: [Choice<u64>; 8] = [
         ("", 1),
         ("b", 1),
@@ -203,7 +96,7 @@ fn size(text: &str) -> ParseResult<usize> {
 }
 
 /// The size in the largest binary unit that divides it.
-fn size_text(bytes: usize) -> String {
+pub(super) fn size_text(bytes: usize) -> String {
     let unit = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
     match unit.into_iter().find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits) {
         Some((bits, unit)) => format!("{}{unit}", bytes >> bits),
@@ -212,7 +105,7 @@ fn size_text(bytes: usize) -> String {
 }
 
 /// A number, at least one, or no limit: `off`.
-fn count_or_off(text: &str) -> ParseResult<Option<usize>> {
+pub(super) fn count_or_off(text: &str) -> ParseResult<Option<usize>> {
     match text.trim() {
         "off" => Ok(None),
         number => match number.parse() {
@@ -223,7 +116,7 @@ fn count_or_off(text: &str) -> ParseResult<Option<usize>> {
 }
 
 /// A number per second, or no limit: `off`.
-fn rate_or_off(text: &str) -> ParseResult<Option<NonZeroU32>> {
+pub(super) fn rate_or_off(text: &str) -> ParseResult<Option<NonZeroU32>> {
     let most = Config::MAX_ACCEPT_RATE;
     match (text.trim(), text.trim().parse()) {
         ("off", _) => Ok(None),
@@ -233,7 +126,7 @@ fn rate_or_off(text: &str) -> ParseResult<Option<NonZeroU32>> {
 }
 
 /// A number of bytes, at least one, or no limit: `off`.
-fn size_or_off(text: &str) -> ParseResult<Option<usize>> {
+pub(super) fn size_or_off(text: &str) -> ParseResult<Option<usize>> {
     match text.trim() {
         "off" => Ok(None),
         size_text => match size(size_text) {
@@ -278,7 +171,7 @@ impl fmt::Display for IdSource {
 }
 
 /// `generated`, `query:NAME` or `header:NAME`.
-fn id_source(text: &str) -> ParseResult<IdSource> {
+pub(super) fn id_source(text: &str) -> ParseResult<IdSource> {
     let is_header_name = |name: &str| {
         name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };
@@ -294,7 +187,7 @@ fn id_source(text: &str) -> ParseResult<IdSource> {
 
 /// An origin as browsers send it (RFC 6454, section 6.2): lower case, without the default port of
 /// the scheme, or `null`.
-fn origin(text: &str) -> ParseResult<String> {
+pub(super) fn origin(text: &str) -> ParseResult<String> {
     let origin = text.trim().to_ascii_lowercase();
     if origin == "null" {
         return Ok(origin);
@@ -318,7 +211,7 @@ fn origin(text: &str) -> ParseResult<String> {
 }
 
 /// The URL of a listener.
-fn listen_url(text: &str) -> ParseResult<ListenUrl> {
+pub(super) fn listen_url(text: &str) -> ParseResult<ListenUrl> {
     text.trim().parse().map_err(|error: majordomo::Error| error.to_string())
 }
 
@@ -350,7 +243,7 @@ impl AdminUrl {
     }
 
     /// Without the slash that a browser shows at the end.
-    fn without_path(&self) -> String {
+    pub(super) fn without_path(&self) -> String {
         self.to_string().trim_end_matches('/').to_owned()
     }
 
@@ -378,7 +271,7 @@ pub(crate) fn is_loopback_name(name: &str) -> bool {
 }
 
 /// `http://HOST:PORT`, or none: `off`.
-fn admin_url_or_off(text: &str) -> ParseResult<Option<AdminUrl>> {
+pub(super) fn admin_url_or_off(text: &str) -> ParseResult<Option<AdminUrl>> {
     let trimmed = text.trim();
     if trimmed == OFF {
         return Ok(None);
@@ -396,7 +289,7 @@ fn admin_url_or_off(text: &str) -> ParseResult<Option<AdminUrl>> {
 }
 
 /// A secret that a header field can carry. The error does not repeat it.
-fn token(text: &str) -> ParseResult<String> {
+pub(super) fn token(text: &str) -> ParseResult<String> {
     const MIN_LENGTH: usize = 16;
     let token = text.trim();
     if token.len() >= MIN_LENGTH && token.bytes().all(|byte| byte.is_ascii_graphic()) {
