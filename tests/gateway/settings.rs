@@ -1,4 +1,4 @@
-//! How it is told what to do, and what it says to what it does not understand.
+//! Flags, variables and the file, and the errors for bad ones.
 
 use std::fs;
 use std::net::TcpListener;
@@ -36,8 +36,8 @@ fn a_bad_value_is_one_line_with_its_place_what_was_given_and_what_is_allowed() {
         ("--listen", "http://a:1", "neither ws nor tcp"),
         ("--listen", "ws://127.0.0.1:70000", "0 to 65535"),
         ("--listen", "tcp://127.0.0.1:1?framing=json", "lines, u8, u16"),
-        ("--mode", "hubb", "hub, echo, driver"),
-        ("--mode", "driver", "--stdio"),
+        ("--mode", "hubb", "hub, echo, backend"),
+        ("--mode", "backend", "--stdio"),
         ("--stdio", "perhaps", "true, false"),
         ("--session-id", "cookie:a", "generated, query:NAME, header:NAME"),
         ("--duplicate-id", "ask", "reject, replace"),
@@ -55,14 +55,14 @@ fn a_bad_value_is_one_line_with_its_place_what_was_given_and_what_is_allowed() {
         ("--max-outbox", "0", "at least 1 byte"),
         ("--slow-consumer", "wait", "close, drop-newest, drop-oldest"),
         ("--max-total-outbox", "0", "or off"),
-        ("--max-total-outbox", "64KiB", "max_outbox or more"),
-        ("--max-messages-per-second", "0", "from 1 on, or off"),
+        ("--max-total-outbox", "64KiB", "max-outbox or more"),
+        ("--max-messages-per-second", "0", "1 or more, or off"),
         ("--max-messages-per-second", "2000000000", "1 to 1073741824"),
         ("--max-bytes-per-second", "fast", "or off"),
-        ("--max-bytes-per-second", "2GiB", "1 to 1073741824"),
+        ("--max-bytes-per-second", "2GiB", "1 byte to 1 GiB"),
         ("--rate-policy", "drop", "close, delay"),
-        ("--max-sessions", "0", "from 1 on"),
-        ("--max-sessions-per-address", "many", "from 1 on"),
+        ("--max-sessions", "0", "1 or more"),
+        ("--max-sessions-per-address", "many", "1 or more"),
         ("--max-accept-rate", "0", "from 1 to 1000000"),
         ("--log", "loud", "off, error, warn, info, debug, trace"),
         ("--config", "/nowhere/at/all.toml", "cannot read"),
@@ -78,7 +78,7 @@ fn a_bad_value_is_one_line_with_its_place_what_was_given_and_what_is_allowed() {
 }
 
 #[test]
-fn a_bad_variable_and_a_bad_key_are_told_like_a_bad_flag() {
+fn a_bad_variable_and_a_bad_key_give_the_same_error_as_a_bad_flag() {
     let exit = run(command(&[]).env("MAJORDOMO_GRACE", "soon"));
     assert_eq!(exit.code, Some(2));
     let [line] = &*exit.log else { panic!("{exit:?}") };
@@ -89,6 +89,34 @@ fn a_bad_variable_and_a_bad_key_are_told_like_a_bad_flag() {
     assert_eq!(exit.code, Some(2));
     let [line] = &*exit.log else { panic!("{exit:?}") };
     assert!(line.contains("bad.toml: grace: \"soon\" is not a duration"), "{line}");
+}
+
+#[test]
+fn an_unexpected_argument_and_an_unknown_option_are_one_line_and_exit_code_2() {
+    for (argument, error) in [
+        ("run", "unexpected argument \"run\": majordomo takes options only, see --help"),
+        ("--mod", "unknown option \"--mod\": did you mean --mode?"),
+        ("--xyz", "unknown option \"--xyz\": see --help"),
+    ] {
+        let exit = run(&mut command(&[argument]));
+        assert_eq!(exit.code, Some(2), "{exit:?}");
+        assert_eq!(exit.log, [format!("majordomo: {error}")]);
+    }
+}
+
+#[test]
+fn the_former_name_of_the_mode_backend_is_accepted_with_a_warning() {
+    // On a port that is in use it ends by itself.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("ws://{}", taken.local_addr().expect("an address"));
+    let log_of = |mode| {
+        let exit = run(&mut command(&["--listen", &url, "--admin=http://127.0.0.1:0", mode]));
+        assert_eq!(exit.code, Some(1), "{exit:?}");
+        exit.log
+    };
+    let [warning, _] = &*log_of("--mode=driver") else { panic!("two lines") };
+    assert!(warning.ends_with(" WARN  --mode driver is now called backend"), "{warning}");
+    assert_eq!(log_of("--mode=backend").len(), 1);
 }
 
 #[test]
@@ -104,7 +132,7 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn an_address_of_somebody_else_is_exit_code_1_too() {
+fn an_address_of_another_machine_is_exit_code_1() {
     let url = "tcp://192.0.2.1:0?framing=u8";
     let exit = run(&mut command(&["--listen", url]));
     assert_eq!(exit.code, Some(1), "{exit:?}");
@@ -128,7 +156,7 @@ fn help_and_version_go_to_standard_output() {
 }
 
 #[test]
-fn a_flag_wins_over_a_variable_and_that_over_the_file() {
+fn a_flag_overrides_a_variable_and_a_variable_overrides_the_file() {
     let file = TempFile::new(
         "order",
         "listen = ['ws://127.0.0.1:0/by-file', 'ws://127.0.0.1:0/second']\nmode = 'echo'\n",

@@ -15,7 +15,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use settings::Request;
+use settings::Invocation;
 
 /// The exit code when the gateway cannot start or fails.
 const FAILURE: u8 = 1;
@@ -25,22 +25,22 @@ const USAGE: u8 = 2;
 fn main() -> ExitCode {
     let loaded = settings::load(env::args_os(), env::vars_os(), |path| fs::read_to_string(path));
     let (text, code) = match loaded {
-        Ok(Request::Run(loaded)) => {
+        Ok(Invocation::Run(loaded)) => {
             logging::start(loaded.settings.log);
-            for name in &loaded.unknown_variables {
-                log::warn!("unknown variable {name} ignored (--help lists the settings)");
+            for warning in loaded.warnings() {
+                log::warn!("{warning}");
             }
             match run::run(&loaded.settings) {
                 Ok(()) => return ExitCode::SUCCESS,
                 Err(error) => (error.to_string(), FAILURE),
             }
         }
-        Ok(Request::Print(text)) => {
+        Ok(Invocation::Print(text)) => {
             // A reader that has closed the pipe has read enough.
             let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(refusal) => (refusal.to_string(), USAGE),
+        Err(error) => (error.to_string(), USAGE),
     };
     let _ = writeln!(io::stderr(), "majordomo: {text}");
     code.into()

@@ -1,5 +1,5 @@
-//! The file with the settings: any text is a good one or is refused on one line, and flags and
-//! variables with the same values come to the same.
+//! The file with the settings: any text gives settings or an error of one line, and flags and
+//! variables with the same values give the same settings.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -7,13 +7,13 @@ use std::io;
 
 use toml::{Table, Value};
 
-use super::gateway_settings::{Loaded, Refusal, Request, load};
+use super::gateway_settings::{Invocation, Loaded, SettingsError, load};
 
 /// The bytes are the file.
 pub fn check(file: &[u8]) {
     let from_file = load_from(&["--config=gateway.toml".to_owned()], &BTreeMap::new(), file);
-    if let Err(refusal) = &from_file {
-        assert_is_one_line(refusal);
+    if let Err(error) = &from_file {
+        assert_is_one_line(error);
     }
     let text = str::from_utf8(file).ok();
     let Some(table) = text.and_then(|text| toml::from_str::<Table>(text).ok()) else {
@@ -22,7 +22,7 @@ pub fn check(file: &[u8]) {
     };
     let has_list = table.values().any(Value::is_array);
     if has_list && from_file.is_err() {
-        // A list may be refused for being one, and a flag that is repeated is none.
+        // An option that takes no list refuses one in the file, but its flag may be repeated.
         return;
     }
     let Some(values) = table.into_iter().map(|(name, value)| Some((name, texts(value)?))).collect()
@@ -32,7 +32,7 @@ pub fn check(file: &[u8]) {
     };
     let values: BTreeMap<String, Vec<String>> = values;
 
-    // A file that names another file, or an empty list, has no flags that say the same.
+    // For another file's name and for an empty list, no flags mean the same.
     if values.iter().any(|(name, texts)| texts.is_empty() || !is_setting(name)) {
         return;
     }
@@ -42,7 +42,7 @@ pub fn check(file: &[u8]) {
         .collect();
     same(&from_file, &load_from(&flags, &BTreeMap::new(), b""));
 
-    // An empty variable counts as none, and commas and spaces around them are its own.
+    // An empty variable counts as not set; commas and the spaces around them separate values.
     let is_plain = |text: &String| !text.is_empty() && text.trim() == text && !text.contains(',');
     if values.values().flatten().all(is_plain) {
         let variables = values.iter().map(|(name, texts)| {
@@ -50,15 +50,15 @@ pub fn check(file: &[u8]) {
             (name, texts.join(","))
         });
         let from_variables = load_from(&[], &variables.collect(), b"");
-        // A variable that is none of the gateway's is nobody's mistake.
-        let is_ours = |loaded: &Loaded| loaded.unknown_variables.is_empty();
-        if from_variables.as_ref().map_or(true, is_ours) {
+        // A variable with an unknown name is no error, a key with one is.
+        let are_known = |loaded: &Loaded| loaded.unknown_variables.is_empty();
+        if from_variables.as_ref().map_or(true, are_known) {
             same(&from_file, &from_variables);
         }
     }
 }
 
-/// Whether this can be the name of a setting: in the file, of a flag and of a variable.
+/// Whether this can be the name of a setting in the file, as a flag and as a variable.
 fn is_setting(name: &str) -> bool {
     name != "config" && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
@@ -67,7 +67,7 @@ fn load_from(
     flags: &[String],
     variables: &BTreeMap<String, String>,
     file: &[u8],
-) -> Result<Loaded, Refusal> {
+) -> Result<Loaded, SettingsError> {
     let args = ["majordomo"].into_iter().chain(flags.iter().map(String::as_str));
     let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
     let read = |_: &_| {
@@ -75,15 +75,15 @@ fn load_from(
         String::from_utf8(file.to_vec()).map_err(not_text)
     };
     match load(args.map(OsString::from), variables, read)? {
-        Request::Run(loaded) => {
+        Invocation::Run(loaded) => {
             assert!(loaded.settings.config().validate().is_ok(), "{loaded:?}");
             Ok(*loaded)
         }
-        Request::Print(text) => panic!("no flag asks for {text}"),
+        Invocation::Print(text) => panic!("no flag asks for {text}"),
     }
 }
 
-/// The texts for which a value stands; none if it stands for none.
+/// The value as the texts of flags, if it can be given by flags.
 fn texts(value: Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text]),
@@ -100,8 +100,8 @@ fn texts(value: Value) -> Option<Vec<String>> {
     }
 }
 
-/// Two sources come to the same settings, or to refusals.
-fn same(one: &Result<Loaded, Refusal>, other: &Result<Loaded, Refusal>) {
+/// Both sources give the same settings, or both give errors.
+fn same(one: &Result<Loaded, SettingsError>, other: &Result<Loaded, SettingsError>) {
     match (one, other) {
         (Ok(one), Ok(other)) => assert_eq!(one.settings, other.settings),
         (Err(one), Err(other)) => {
@@ -112,7 +112,7 @@ fn same(one: &Result<Loaded, Refusal>, other: &Result<Loaded, Refusal>) {
     }
 }
 
-fn assert_is_one_line(refusal: &Refusal) {
-    let text = refusal.to_string();
+fn assert_is_one_line(error: &SettingsError) {
+    let text = error.to_string();
     assert!(!text.contains(char::is_control), "{text:?} is more than one line of text");
 }

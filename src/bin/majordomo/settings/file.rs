@@ -1,64 +1,63 @@
-//! The file: TOML whose keys are the flags' names. Values are strings; a whole number or a boolean
-//! stands for its text, and an array of these for a list.
+//! The file: TOML whose keys are the names of the flags. Values are strings; an integer or a boolean
+//! counts as its text. A setting that takes a list also takes an array of these.
 
 use std::ffi::OsStr;
 use std::io;
 
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::source::{Assignment, SettingsError, ValueSource};
 use super::table::{self, SETTINGS};
-use super::{Given, Refusal, Source};
 
-/// What the file at `path` has to say, which `named_by`, a flag or a variable, asked for.
+/// What the file at `path` contains. `named_by` is the flag or the variable that names the file.
 pub(super) fn load(
     named_by: &str,
     path: &OsStr,
     read: impl FnOnce(&OsStr) -> io::Result<String>,
-) -> Result<Vec<Given>, Refusal> {
-    // A path is the person's own text, but a message has to stay one line.
+) -> Result<Vec<Assignment>, SettingsError> {
+    // A path may contain control characters, but a message must stay one line.
     let name = path.to_string_lossy().replace(char::is_control, "?");
     let text = read(path)
-        .map_err(|error| Refusal(format!("{named_by}: cannot read {name:?}: {error}")))?;
+        .map_err(|error| SettingsError(format!("{named_by}: cannot read {name:?}: {error}")))?;
     parse(&name, &text)
 }
 
-fn parse(path: &str, text: &str) -> Result<Vec<Given>, Refusal> {
+fn parse(path: &str, text: &str) -> Result<Vec<Assignment>, SettingsError> {
     let table = DeTable::parse(text).map_err(|error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
         let line = before.matches('\n').count() + 1;
         let why = error.message().lines().map(str::trim).collect::<Vec<_>>().join(", ");
-        Refusal(format!("{path}: line {line}: {why}"))
+        SettingsError(format!("{path}: line {line}: {why}"))
     })?;
-    let mut given = Vec::new();
+    let mut assignments = Vec::new();
     for (key, value) in table.into_inner() {
         let (key, value) = (key.into_inner(), value.into_inner());
         let Some(position) = table::position(&key) else {
-            let meant = key.replace('_', "-");
-            let hint = match table::position(&meant) {
-                Some(_) => format!("did you mean {meant}?"),
-                None => "keys are the flags' names, and --help lists them".to_owned(),
+            let hint = match table::closest(&key, &[]) {
+                Some(meant) => format!("did you mean {meant}?"),
+                None => "keys are the names of the flags, see --help".to_owned(),
             };
-            return Err(Refusal(format!("{path}: {key:?} is no setting ({hint})")));
+            return Err(SettingsError(format!("{path}: unknown key {key:?}: {hint}")));
         };
-        let source = Source::File(path.to_owned());
+        let source = ValueSource::File(path.to_owned());
         let setting = &SETTINGS[position];
         let values = match value {
-            DeValue::Array(items) if setting.is_repeatable() => {
+            DeValue::Array(items) if setting.is_list() => {
                 items.into_iter().map(|item| text_of(item.into_inner())).collect()
             }
             single => text_of(single).map(|text| vec![text]),
         };
         let values = values.map_err(|what| {
             let wanted =
-                if setting.is_repeatable() { "a string or an array of them" } else { "a string" };
-            source.refuse(setting, &format!("{what} is not allowed here, only {wanted}"))
+                if setting.is_list() { "a string or an array of them" } else { "a string" };
+            source.error(setting, &format!("{what} is not allowed here, only {wanted}"))
         })?;
-        given.push(Given { position, source, values });
+        assignments.push(Assignment { position, source, values });
     }
-    Ok(given)
+    Ok(assignments)
 }
 
-/// The text for which a value stands, or what it is instead.
+/// The value as text, or what kind of value it is if it has none.
 fn text_of(value: DeValue<'_>) -> Result<String, &'static str> {
     match value {
         DeValue::String(text) => Ok(text.into_owned()),
@@ -71,7 +70,7 @@ fn text_of(value: DeValue<'_>) -> Result<String, &'static str> {
     }
 }
 
-/// A number as flags have it, whatever its base and signs here.
+/// An integer in decimal, as flags have it. TOML also has other bases, and underscores.
 fn decimal(number: &DeInteger<'_>) -> Option<String> {
     let number = i64::from_str_radix(number.as_str(), number.radix()).ok()?;
     Some(number.to_string())
@@ -81,12 +80,12 @@ fn decimal(number: &DeInteger<'_>) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn refusal(text: &str) -> String {
-        parse("gateway.toml", text).expect_err("refused").to_string()
+    fn error(text: &str) -> String {
+        parse("gateway.toml", text).expect_err("an error").to_string()
     }
 
     #[test]
-    fn numbers_booleans_and_arrays_stand_for_their_text() {
+    fn integers_booleans_and_arrays_count_as_their_text() {
         let text = "max-outbox = 65536\nmax-sessions = 0x1_0\nstdio = true\nlisten = ['ws://a:1', 'tcp://b:2']\n\
                     origin = 'https://a'\n";
         let mut given = parse("gateway.toml", text).expect("good");
@@ -106,31 +105,30 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_a_file_is_one_line_that_names_the_place() {
+    fn an_error_in_a_file_is_one_line_that_names_the_place() {
         assert_eq!(
-            refusal("max_outbox = 1"),
-            "gateway.toml: \"max_outbox\" is no setting (did you mean max-outbox?)"
+            error("max_outbox = 1"),
+            "gateway.toml: unknown key \"max_outbox\": did you mean max-outbox?"
         );
         assert_eq!(
-            refusal("config = 'other.toml'"),
-            "gateway.toml: \"config\" is no setting (keys are the flags' names, and --help lists \
-             them)"
+            error("config = 'other.toml'"),
+            "gateway.toml: unknown key \"config\": keys are the names of the flags, see --help"
         );
         assert_eq!(
-            refusal("mode = ['hub']"),
+            error("mode = ['hub']"),
             "gateway.toml: mode: an array is not allowed here, only a string"
         );
         for number in ["9223372036854775808", "0x1_0000_0000_0000_0000"] {
             assert_eq!(
-                refusal(&format!("max-outbox = {number}")),
+                error(&format!("max-outbox = {number}")),
                 "gateway.toml: max-outbox: a number beyond 64 bits is not allowed here, only a string"
             );
         }
         assert_eq!(
-            refusal("[listen]\nurl = 'ws://a:1'"),
+            error("[listen]\nurl = 'ws://a:1'"),
             "gateway.toml: listen: a table is not allowed here, only a string or an array of them"
         );
-        let syntax = refusal("mode = 'hub'\nlog = \n");
+        let syntax = error("mode = 'hub'\nlog = \n");
         assert!(syntax.starts_with("gateway.toml: line 2: "), "{syntax}");
         assert!(!syntax.contains('\n'), "{syntax}");
     }

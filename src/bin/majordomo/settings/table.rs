@@ -1,392 +1,378 @@
-//! Every setting, declared once. Flags, environment variables, the keys of the file, defaults and
-//! the help text are all read from this table; a new setting is a field of [`Settings`] and a row
-//! here.
+//! The table of settings. Each row is the one source of a setting's flag, environment variable and
+//! key in the file, of its default, of its text in `--help` and of its section in
+//! `docs/configuration.md`.
+//!
+//! To add a setting, add a row here and, unless the library's `Config` has it, a field to
+//! `Settings`; then update the document, as `document.rs` says.
 
-use log::LevelFilter;
-use majordomo::{CloseCode, DuplicateId, RatePolicy, SlowConsumer};
+use super::format;
+use super::setting::{List, One, Setting, Switch};
 
-use super::value::{self, Choice, Parsed};
-use super::{Mode, Settings};
+/// The flag that names the file. It is no setting: it is not a key in the file.
+pub(crate) const CONFIG: &str = "config";
+/// What stands for its value in the help.
+pub(crate) const CONFIG_PLACEHOLDER: &str = "FILE";
 
-/// One setting.
-pub(crate) struct Setting {
-    /// The flag without its dashes, which is also the key in the file.
-    pub(crate) name: &'static str,
-    /// The heading under which the help lists it.
-    pub(crate) group: &'static str,
-    /// What stands for the value in the help.
-    pub(crate) value: &'static str,
-    /// The default, as a person would write it. Without one the field stays as it was made.
-    pub(crate) default: Option<&'static str>,
-    /// What it does.
-    pub(crate) help: &'static str,
-    /// How values reach [`Settings`].
-    pub(crate) apply: Apply,
+/// The row of a setting.
+pub(crate) fn position(name: &str) -> Option<usize> {
+    SETTINGS.iter().position(|setting| setting.name == name)
 }
 
-/// How values reach [`Settings`], and with that, how many a setting takes.
-#[derive(Clone, Copy)]
-pub(crate) enum Apply {
-    /// One value; the last one given counts.
-    One(fn(&mut Settings, &str) -> Parsed<()>),
-    /// One or more: the flag may be repeated, the variable has commas, the file an array.
-    Many(fn(&mut Settings, &[String]) -> Parsed<()>),
-    /// Yes or no; the flag alone means yes.
-    Switch(fn(&mut Settings, bool)),
+/// The name most similar to this one, of the settings and of `others`, if any is similar.
+pub(crate) fn closest(name: &str, others: &[&'static str]) -> Option<&'static str> {
+    /// Of 1. Below it, similarity is chance.
+    const SIMILAR: f64 = 0.7;
+    let names = SETTINGS.iter().map(|setting| setting.name).chain(others.iter().copied());
+    names
+        .map(|known| (strsim::jaro(name, known), known))
+        .filter(|(similarity, _)| *similarity > SIMILAR)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, known)| known)
 }
 
-impl Setting {
-    /// The name of its environment variable.
-    pub(crate) fn variable(&self) -> String {
-        format!("{VARIABLE_PREFIX}{}", self.name.to_ascii_uppercase().replace('-', "_"))
-    }
-
-    /// Puts values into the settings; a refusal leaves them as they were.
-    pub(crate) fn apply(&self, settings: &mut Settings, values: &[String]) -> Parsed<()> {
-        match (self.apply, values) {
-            (_, []) => Err("an empty list: give at least one, or leave it out".to_owned()),
-            (Apply::Many(apply), values) => apply(settings, values),
-            (Apply::One(apply), [.., last]) => apply(settings, last),
-            (Apply::Switch(apply), [.., last]) => {
-                apply(settings, value::switch(last)?);
-                Ok(())
-            }
-        }
-    }
-
-    /// Whether it takes more than one value.
-    pub(crate) fn is_repeatable(&self) -> bool {
-        matches!(self.apply, Apply::Many(_))
-    }
-}
-
-/// How the gateway's environment variables begin.
-pub(crate) const VARIABLE_PREFIX: &str = "MAJORDOMO_";
-
-const MESSAGES: &str = "Listening, and where messages go";
-const ADMIN: &str = "The admin plane";
-const ADMISSION: &str = "Who gets in, and under which name";
-const TIMES: &str = "Times (500ms, 30s, 1m30s)";
-const LIMITS: &str = "Limits (65536, 512KiB, 1MiB, 1MB)";
+const LISTENING: &str = "Listening and message routing";
+const ADMIN: &str = "Admin server";
+const ADMISSION: &str = "Admission";
+const TIMEOUTS: &str = "Timeouts and shutdown (durations such as 500ms, 30s, 1m30s)";
+const LIMITS: &str = "Limits (sizes in bytes or with a unit: 65536, 512KiB, 1MiB, 1MB)";
 const DIAGNOSTICS: &str = "Diagnostics";
 
-const MODES: [Choice<Mode>; 3] =
-    [("hub", Mode::Hub), ("echo", Mode::Echo), ("driver", Mode::Backend)];
-
-const POLICIES: [Choice<SlowConsumer>; 3] = [
-    ("close", SlowConsumer::Close),
-    ("drop-newest", SlowConsumer::DropNewest),
-    ("drop-oldest", SlowConsumer::DropOldest),
-];
-
-const RATE_POLICIES: [Choice<RatePolicy>; 2] =
-    [("close", RatePolicy::Close), ("delay", RatePolicy::Delay)];
-
-const DUPLICATES: [Choice<DuplicateId>; 2] =
-    [("reject", DuplicateId::Reject), ("replace", DuplicateId::Replace)];
-
-const STOP_CODES: [Choice<CloseCode>; 2] =
-    [("1001", CloseCode::GOING_AWAY), ("1012", CloseCode::SERVICE_RESTART)];
-
-const LEVELS: [Choice<LevelFilter>; 6] = [
-    ("off", LevelFilter::Off),
-    ("error", LevelFilter::Error),
-    ("warn", LevelFilter::Warn),
-    ("info", LevelFilter::Info),
-    ("debug", LevelFilter::Debug),
-    ("trace", LevelFilter::Trace),
-];
+/// What a row has unless it says otherwise.
+const ROW: Setting = Setting {
+    name: "",
+    group: "",
+    placeholder: "",
+    example: "",
+    help: "",
+    beyond: None,
+    allowed: None,
+    renamed: &[],
+    binding: &Switch(|settings| &mut settings.stdio),
+};
 
 /// All settings, in the order of the help.
 pub(crate) static SETTINGS: &[Setting] = &[
     Setting {
         name: "listen",
-        group: MESSAGES,
-        value: "URL",
-        default: Some("ws://127.0.0.1:9001"),
-        help: "Where to listen; may be repeated. ws://HOST:PORT[/PATH], or \
-               tcp://HOST:PORT?framing=lines|u8|u16|u32|u64|u16le|u32le|u64le|header (header is \
-               `$ len len #`). Port 0 lets the system choose. With a path, any other is answered \
-               404.",
-        apply: Apply::Many(|settings, texts| {
-            put_all(&mut settings.listen, texts, value::listen_url)
-        }),
+        group: LISTENING,
+        placeholder: "URL",
+        example: "tcp://127.0.0.1:9003?framing=lines",
+        help: "Address to listen on; may be repeated. WebSocket: ws://HOST:PORT[/PATH]. Raw TCP: \
+               tcp://HOST:PORT?framing=FRAMING. Port 0 lets the system choose a port. With a \
+               path, requests for other paths are answered 404.",
+        allowed: Some(
+            "ws:// and tcp:// URLs; FRAMING is lines, u8, u16, u32, u64, u16le, u32le, u64le \
+             (length prefixes) or header ($, 16-bit length, #)",
+        ),
+        binding: &List(|settings| &mut settings.listen, format::LISTEN_URL),
+        ..ROW
     },
     Setting {
         name: "mode",
-        group: MESSAGES,
-        value: "hub|echo|driver",
-        default: Some("hub"),
-        help: "Where a message goes: hub, to all sessions; echo, back to its sender; driver, to \
-               drivers alone. With --stdio the default is driver. Drivers hear of messages in each.",
-        apply: Apply::One(|settings, text| put(&mut settings.mode, value::one_of(text, &MODES))),
+        group: LISTENING,
+        placeholder: "hub|echo|backend",
+        example: "echo",
+        help: "Where messages from clients go. hub: to all sessions. echo: back to the sender. \
+               backend: to backends only. With --stdio the default is backend. Backends receive \
+               events about messages in every mode.",
+        renamed: &[("driver", "backend")],
+        binding: &One(|settings| &mut settings.mode, format::MODE),
+        ..ROW
     },
     Setting {
         name: "stdio",
-        group: MESSAGES,
-        value: "true|false",
-        default: Some("false"),
-        help: "Links a driver: events leave as JSON Lines on standard output, commands come as \
-               JSON Lines on standard input, and its end is a graceful stop.",
-        apply: Apply::Switch(|settings, yes| settings.stdio = yes),
+        group: LISTENING,
+        placeholder: "true|false",
+        example: "true",
+        help: "Connects a backend over standard input and output. Events are written to standard \
+               output and commands are read from standard input, both as JSON Lines. When \
+               standard input ends, the gateway shuts down.",
+        binding: &Switch(|settings| &mut settings.stdio),
+        ..ROW
     },
     Setting {
         name: "admin",
         group: ADMIN,
-        value: "URL|off",
-        default: Some("http://127.0.0.1:9002"),
-        help: "Where the console, the HTTP API, the metrics and control links for drivers are: \
-               http://HOST:PORT. Only if this default is taken does the gateway do without.",
-        apply: Apply::One(|settings, text| put(&mut settings.admin, value::admin_or_off(text))),
+        placeholder: "URL|off",
+        example: "off",
+        help: "Address of the admin server, which has the console, the HTTP API, the metrics and \
+               the control connections of backends. If the default address is in use, the gateway \
+               runs without it; if a given address is in use, the gateway does not start.",
+        allowed: Some("http://HOST:PORT, or off"),
+        binding: &One(|settings| &mut settings.admin, format::ADMIN_URL_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "admin-token",
         group: ADMIN,
-        value: "TOKEN",
-        default: None,
-        help: "What each request there has to show, but for /health: Authorization: Bearer TOKEN. \
-               From 16 visible characters on. Needed where others than this machine are served; \
-               without it only this machine's own are, and no pages from elsewhere.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.admin_token, value::token(text).map(Some))
-        }),
+        placeholder: "TOKEN",
+        example: "0123456789abcdef",
+        help: "Token that requests to the admin server must send, except for /health: \
+               Authorization: Bearer TOKEN. Required if other machines can reach the admin server. \
+               Without a token only requests from this machine are served, and none from other \
+               sites' pages. Prefer the variable: other users can see flags.",
+        allowed: Some("16 or more visible ASCII characters, no spaces"),
+        beyond: Some("A request without the token is answered 401."),
+        binding: &One(|settings| &mut settings.admin_token, format::TOKEN),
+        ..ROW
     },
     Setting {
         name: "session-id",
         group: ADMISSION,
-        value: "generated|query:NAME|header:NAME",
-        default: Some("generated"),
-        help: "Where a session's id comes from: drawn at random, or a parameter of the query, or \
-               a header of the request. Drawn at random also where that is missing, and for raw \
-               TCP. More than 256 bytes, or what is no visible character, is answered 400.",
-        apply: Apply::One(|settings, text| put(&mut settings.session_id, value::id_source(text))),
+        placeholder: "generated|query:NAME|header:NAME",
+        example: "query:user",
+        help: "Source of session ids. generated: random. query:NAME: the parameter NAME of the \
+               request's query. header:NAME: the header NAME of the request. Without that \
+               parameter or header, and for raw TCP, the id is random.",
+        beyond: Some(
+            "An id of more than 256 bytes, or with characters that are not visible, is answered \
+             400.",
+        ),
+        binding: &One(|settings| &mut settings.session_id, format::ID_SOURCE),
+        ..ROW
     },
     Setting {
         name: "duplicate-id",
         group: ADMISSION,
-        value: "reject|replace",
-        default: Some("reject"),
-        help: "When an id is taken: reject answers the newcomer 409, replace closes the older \
-               session.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.duplicate_id, value::one_of(text, &DUPLICATES))
-        }),
+        placeholder: "reject|replace",
+        example: "replace",
+        help: "What happens if a client asks for an id in use. reject: its request is answered \
+               409. replace: the older session is closed with code 1008.",
+        binding: &One(|settings| &mut settings.config.duplicate_id, format::DUPLICATE_ID),
+        ..ROW
     },
     Setting {
         name: "origin",
         group: ADMISSION,
-        value: "ORIGIN",
-        default: None,
-        help: "Admits browsers from this origin only, for instance https://example.org, and \
-               answers others 403; may be repeated. Without it any origin is admitted.",
-        apply: Apply::Many(|settings, texts| put_all(&mut settings.origins, texts, value::origin)),
+        placeholder: "ORIGIN",
+        example: "https://example.org",
+        help: "Admits browsers with this Origin header only; may be repeated. Without it, every \
+               origin is admitted. Requests without an Origin header are always admitted.",
+        beyond: Some("A request with another origin is answered 403."),
+        allowed: Some("SCHEME://HOST or SCHEME://HOST:PORT without a path, or null"),
+        binding: &List(|settings| &mut settings.origins, format::ORIGIN),
+        ..ROW
     },
     Setting {
         name: "heartbeat-interval",
-        group: TIMES,
-        value: "DURATION|off",
-        default: Some("30s"),
-        help: "Pings a session that was silent for this long.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.heartbeat_interval, value::duration_or_off(text))
-        }),
+        group: TIMEOUTS,
+        placeholder: "DURATION|off",
+        example: "10s",
+        help: "Sends a ping to a session that was silent for this long. For raw TCP, it is the \
+               time before the first keepalive probe of the kernel.",
+        allowed: Some("1ms to 365 days, or off"),
+        binding: &One(|settings| &mut settings.config.heartbeat_interval, format::DURATION_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "heartbeat-timeout",
-        group: TIMES,
-        value: "DURATION|off",
-        default: Some("90s"),
-        help: "Closes a session from which nothing came for this long, not even the answer to a \
-               ping. Longer than the interval.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.heartbeat_timeout, value::duration_or_off(text))
-        }),
+        group: TIMEOUTS,
+        placeholder: "DURATION|off",
+        example: "100s",
+        help: "Closes a session that was silent for this long and did not answer pings.",
+        beyond: Some("The connection is dropped without a close frame."),
+        allowed: Some("1ms to 365 days and longer than --heartbeat-interval, or off"),
+        binding: &One(|settings| &mut settings.config.heartbeat_timeout, format::DURATION_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "idle-timeout",
-        group: TIMES,
-        value: "DURATION|off",
-        default: Some("off"),
-        help: "Closes a session from which no message came for this long. Raw TCP has no ping: \
-               for its sessions this is the test of life.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.idle_timeout, value::duration_or_off(text))
-        }),
+        group: TIMEOUTS,
+        placeholder: "DURATION|off",
+        example: "10m",
+        help: "Closes a session that sent no message for this long. Pings and pongs do not count. \
+               Raw TCP has no pings: use this option to detect lost raw TCP clients.",
+        beyond: Some("After that, the session is closed with code 1001."),
+        allowed: Some("1ms to 365 days, or off"),
+        binding: &One(|settings| &mut settings.config.idle_timeout, format::DURATION_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "handshake-timeout",
-        group: TIMES,
-        value: "DURATION",
-        default: Some("10s"),
-        help: "How long an upgrade may take from the first byte to the answer.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.handshake_timeout, value::positive_duration(text))
-        }),
+        group: TIMEOUTS,
+        placeholder: "DURATION",
+        example: "3s",
+        help: "Limits the time that a new connection may take to complete its upgrade request.",
+        beyond: Some("After that, the connection is closed."),
+        allowed: Some("1ms to 365 days"),
+        binding: &One(|settings| &mut settings.config.handshake_timeout, format::POSITIVE_DURATION),
+        ..ROW
     },
     Setting {
         name: "close-timeout",
-        group: TIMES,
-        value: "DURATION",
-        default: Some("5s"),
-        help: "How long a closing session is given to say good-bye.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.close_timeout, value::positive_duration(text))
-        }),
+        group: TIMEOUTS,
+        placeholder: "DURATION",
+        example: "2s",
+        help: "Limits the time that a closing session may take for the close handshake.",
+        beyond: Some("After that, the connection is dropped."),
+        allowed: Some("1ms to 365 days"),
+        binding: &One(|settings| &mut settings.config.close_timeout, format::POSITIVE_DURATION),
+        ..ROW
     },
     Setting {
         name: "grace",
-        group: TIMES,
-        value: "DURATION",
-        default: Some("5s"),
-        help: "How long a stop waits for all sessions to close; the rest is dropped.",
-        apply: Apply::One(|settings, text| put(&mut settings.grace, value::duration(text))),
+        group: TIMEOUTS,
+        placeholder: "DURATION",
+        example: "10s",
+        help: "Limits the time that a shutdown waits for sessions to close. It counts from each \
+               session's close frame. 0s does not wait.",
+        beyond: Some("After that, the remaining connections are dropped."),
+        allowed: Some("0s to 365 days"),
+        binding: &One(|settings| &mut settings.stop.grace, format::DURATION),
+        ..ROW
     },
     Setting {
         name: "drain-window",
-        group: TIMES,
-        value: "DURATION|off",
-        default: Some("off"),
-        help: "The time over which a stop tells sessions to go, each at a moment of its own, so \
-               that their clients do not all come back at once. Until then they are served, and \
-               newcomers are answered 503. The grace counts from that moment.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.drain_window, value::duration_or_off(text))
-        }),
+        group: TIMEOUTS,
+        placeholder: "DURATION|off",
+        example: "30s",
+        help: "Spreads the close frames of a shutdown over this time, at random, so that clients \
+               do not all reconnect at once. A session is served until its close frame is sent. \
+               New connections are answered 503 with a Retry-After.",
+        allowed: Some("0s to 365 days, or off"),
+        binding: &One(|settings| &mut settings.stop.drain_window, format::DURATION_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "stop-code",
-        group: TIMES,
-        value: "1001|1012",
-        default: Some("1001"),
-        help: "What a stop says in close frames: 1001, going away, or 1012, for a restart: \
-               newcomers are then asked to come back after it.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.stop_code, value::one_of(text, &STOP_CODES))
-        }),
+        group: TIMEOUTS,
+        placeholder: "1001|1012",
+        example: "1012",
+        help: "Code in the close frames of a shutdown. 1001: going away. 1012: service restart; \
+               the Retry-After of refused connections then also covers the rest of the shutdown.",
+        binding: &One(|settings| &mut settings.stop.close, format::STOP_CODE),
+        ..ROW
     },
     Setting {
         name: "max-message-size",
         group: LIMITS,
-        value: "SIZE",
-        default: Some("1MiB"),
-        help: "The largest message that a session may send; a larger one closes it.",
-        apply: Apply::One(|settings, text| put(&mut settings.max_message_size, value::size(text))),
+        placeholder: "SIZE",
+        example: "64KiB",
+        help: "Limits the payload of a message from a client.",
+        beyond: Some("A larger message closes the session with code 1009."),
+        allowed: Some("1 byte to 1 GiB"),
+        binding: &One(|settings| &mut settings.config.max_message_size, format::SIZE),
+        ..ROW
     },
     Setting {
         name: "max-outbox",
         group: LIMITS,
-        value: "SIZE",
-        default: Some("1MiB"),
-        help: "How much may wait for a session that does not read.",
-        apply: Apply::One(|settings, text| put(&mut settings.max_outbox, value::size(text))),
+        placeholder: "SIZE",
+        example: "256KiB",
+        help: "Limits the bytes that wait to be sent to one session. At least one message of \
+               --max-message-size always fits.",
+        beyond: Some("When it is full, --slow-consumer applies."),
+        allowed: Some("1 byte to 1 GiB"),
+        binding: &One(|settings| &mut settings.config.max_outbox, format::SIZE),
+        ..ROW
     },
     Setting {
         name: "slow-consumer",
         group: LIMITS,
-        value: "close|drop-newest|drop-oldest",
-        default: Some("close"),
-        help: "What happens when that is full: the session is closed, or a message is dropped.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.slow_consumer, value::one_of(text, &POLICIES))
-        }),
+        placeholder: "close|drop-newest|drop-oldest",
+        example: "drop-oldest",
+        help: "What happens if a session's outbox is full. close: the connection is closed. \
+               drop-newest: the new message is dropped. drop-oldest: the oldest waiting messages \
+               are dropped until the new one fits.",
+        binding: &One(|settings| &mut settings.config.slow_consumer, format::SLOW_CONSUMER),
+        ..ROW
     },
     Setting {
         name: "max-total-outbox",
         group: LIMITS,
-        value: "SIZE|off",
-        default: Some("off"),
-        help: "How much may wait for all sessions together; beyond it the fullest are treated \
-               like a session whose own outbox is full.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.max_total_outbox, value::size_or_off(text))
-        }),
+        placeholder: "SIZE|off",
+        example: "1GiB",
+        help: "Limits the bytes that wait to be sent to all sessions together.",
+        beyond: Some(
+            "Beyond it, --slow-consumer applies to the sessions with the fullest outboxes.",
+        ),
+        allowed: Some("max-outbox or more, or off"),
+        binding: &One(|settings| &mut settings.config.max_total_outbox, format::SIZE_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "max-messages-per-second",
         group: LIMITS,
-        value: "N|off",
-        default: Some("off"),
-        help: "How many messages a session may send in a second, and so many at once; pings count \
-               as messages.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.max_messages_per_second, value::count_or_off(text))
-        }),
+        placeholder: "N|off",
+        example: "100",
+        help: "Limits the messages that one session may send per second; pings count. A session \
+               may send one second's worth at once.",
+        beyond: Some("Beyond it, --rate-policy applies."),
+        allowed: Some("1 to 1073741824, or off"),
+        binding: &One(
+            |settings| &mut settings.config.max_messages_per_second,
+            format::COUNT_OR_OFF,
+        ),
+        ..ROW
     },
     Setting {
         name: "max-bytes-per-second",
         group: LIMITS,
-        value: "SIZE|off",
-        default: Some("off"),
-        help: "How many bytes a session may send in a second, and so many at once; whatever it \
-               sends counts.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.max_bytes_per_second, value::size_or_off(text))
-        }),
+        placeholder: "SIZE|off",
+        example: "128KiB",
+        help: "Limits the bytes that one session may send per second, framing included. A session \
+               may send one second's worth at once.",
+        beyond: Some("Beyond it, --rate-policy applies."),
+        allowed: Some("1 byte to 1 GiB, or off"),
+        binding: &One(|settings| &mut settings.config.max_bytes_per_second, format::SIZE_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "rate-policy",
         group: LIMITS,
-        value: "close|delay",
-        default: Some("close"),
-        help: "What happens to a session that sends more: it is closed with 1008, or it is not \
-               read until it may send again.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.rate_policy, value::one_of(text, &RATE_POLICIES))
-        }),
+        placeholder: "close|delay",
+        example: "delay",
+        help: "What happens if a session exceeds its rate. close: it is closed with code 1008. \
+               delay: it is not read until it may send again, so that TCP slows the client down.",
+        binding: &One(|settings| &mut settings.config.rate_policy, format::RATE_POLICY),
+        ..ROW
     },
     Setting {
         name: "max-sessions",
         group: LIMITS,
-        value: "N|off",
-        default: Some("off"),
-        help: "How many sessions may be open at once; beyond it upgrades are answered 503, raw \
-               connections closed. Off: as many as the system has open files for.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.max_sessions, value::count_or_off(text))
-        }),
+        placeholder: "N|off",
+        example: "10000",
+        help: "Limits the open sessions. Without it, the limit on open files applies.",
+        beyond: Some("Beyond it, upgrades are answered 503 and raw TCP connections are closed."),
+        allowed: Some("1 or more, or off"),
+        binding: &One(|settings| &mut settings.config.max_sessions, format::COUNT_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "max-sessions-per-address",
         group: LIMITS,
-        value: "N|off",
-        default: Some("off"),
-        help: "How many sessions may be open from one address, connections that may become one \
-               counted; beyond it newcomers are answered 429, raw ones closed. IPv6 counts by /64. \
-               Behind a proxy all clients have the proxy's address: leave it off there.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.max_sessions_per_address, value::count_or_off(text))
-        }),
+        placeholder: "N|off",
+        example: "20",
+        help: "Limits the open sessions from one IP address; connections that may become sessions \
+               count. An IPv6 address counts with its /64. Leave it off behind a proxy, where all \
+               clients have the proxy's address.",
+        beyond: Some("Beyond it, connections are answered 429 and raw TCP connections are closed."),
+        allowed: Some("1 or more, or off"),
+        binding: &One(
+            |settings| &mut settings.config.max_sessions_per_address,
+            format::COUNT_OR_OFF,
+        ),
+        ..ROW
     },
     Setting {
         name: "max-accept-rate",
         group: LIMITS,
-        value: "N|off",
-        default: Some("off"),
-        help: "How many connections are accepted in a second; after a quiet time so many at once. \
-               Beyond it they wait in the system's backlog.",
-        apply: Apply::One(|settings, text| {
-            put(&mut settings.max_accept_rate, value::rate_or_off(text))
-        }),
+        placeholder: "N|off",
+        example: "500",
+        help: "Limits the connections that are accepted per second, over all listeners. One \
+               second's worth may be accepted at once.",
+        beyond: Some("Beyond it, connections wait in the system's backlog."),
+        allowed: Some("1 to 1000000, or off"),
+        binding: &One(|settings| &mut settings.config.max_accept_rate, format::RATE_OR_OFF),
+        ..ROW
     },
     Setting {
         name: "log",
         group: DIAGNOSTICS,
-        value: "LEVEL",
-        default: Some("info"),
-        help: "What is logged on standard error: off, error, warn, info, debug or trace.",
-        apply: Apply::One(|settings, text| put(&mut settings.log, value::one_of(text, &LEVELS))),
+        placeholder: "off|error|warn|info|debug|trace",
+        example: "debug",
+        help: "Least severe level that is logged on standard error.",
+        binding: &One(|settings| &mut settings.log, format::LOG_LEVEL),
+        ..ROW
     },
 ];
-
-/// The row of a setting that is known to exist.
-pub(crate) fn position(name: &str) -> Option<usize> {
-    SETTINGS.iter().position(|setting| setting.name == name)
-}
-
-fn put<T>(field: &mut T, parsed: Parsed<T>) -> Parsed<()> {
-    parsed.map(|value| *field = value)
-}
-
-fn put_all<T>(field: &mut Vec<T>, texts: &[String], parse: fn(&str) -> Parsed<T>) -> Parsed<()> {
-    put(field, texts.iter().map(|text| parse(text)).collect())
-}

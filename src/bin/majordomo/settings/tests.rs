@@ -5,10 +5,16 @@ use std::fs;
 use std::path::PathBuf;
 use std::process;
 
+use std::time::Duration;
+
+use log::LevelFilter;
+use majordomo::{Config, ListenUrl, StopOptions};
+
+use super::value::{AdminUrl, IdSource};
 use super::*;
 
 /// Reads settings from these flags and variables.
-fn load_from(args: &[&str], variables: &[(&str, &str)]) -> Result<Request, Refusal> {
+fn load_from(args: &[&str], variables: &[(&str, &str)]) -> Result<Invocation, SettingsError> {
     let args = ["majordomo"].iter().chain(args).map(OsString::from);
     let variables = variables.iter().map(|(name, text)| (name.into(), text.into()));
     load(args, variables, |path| fs::read_to_string(path))
@@ -16,15 +22,15 @@ fn load_from(args: &[&str], variables: &[(&str, &str)]) -> Result<Request, Refus
 
 fn loaded(args: &[&str], variables: &[(&str, &str)]) -> Loaded {
     match load_from(args, variables) {
-        Ok(Request::Run(loaded)) => *loaded,
+        Ok(Invocation::Run(loaded)) => *loaded,
         other => panic!("{args:?} {variables:?}: {other:?}"),
     }
 }
 
-fn refused(args: &[&str], variables: &[(&str, &str)]) -> String {
-    let refusal = load_from(args, variables).expect_err("refused").to_string();
-    assert!(!refusal.contains(['\n', '\r']), "{refusal:?} is more than one line");
-    refusal
+fn load_error(args: &[&str], variables: &[(&str, &str)]) -> String {
+    let error = load_from(args, variables).expect_err("an error").to_string();
+    assert!(!error.contains(['\n', '\r']), "{error:?} is more than one line");
+    error
 }
 
 /// A file that is removed when it goes out of scope.
@@ -49,93 +55,66 @@ impl Drop for TempFile {
 }
 
 #[test]
-fn without_any_source_the_defaults_hold() {
-    let seconds = Duration::from_secs;
+fn the_defaults_are_those_of_the_library_and_of_the_gateway() {
     let expected = Settings {
         listen: vec![ListenUrl::websocket("127.0.0.1", 9001)],
         mode: Mode::Hub,
         stdio: false,
-        admin: value::admin_or_off("http://127.0.0.1:9002").expect("a URL"),
+        admin: Some(AdminUrl::new("127.0.0.1", 9002)),
         admin_is_default: true,
         admin_token: None,
         session_id: IdSource::Generated,
-        duplicate_id: DuplicateId::Reject,
         origins: vec![],
-        heartbeat_interval: Some(seconds(30)),
-        heartbeat_timeout: Some(seconds(90)),
-        idle_timeout: None,
-        handshake_timeout: seconds(10),
-        close_timeout: seconds(5),
-        grace: seconds(5),
-        drain_window: None,
-        stop_code: CloseCode::GOING_AWAY,
-        max_message_size: 1 << 20,
-        max_outbox: 1 << 20,
-        slow_consumer: SlowConsumer::Close,
-        max_total_outbox: None,
-        max_messages_per_second: None,
-        max_bytes_per_second: None,
-        rate_policy: RatePolicy::Close,
-        max_sessions: None,
-        max_sessions_per_address: None,
-        max_accept_rate: None,
+        stop: StopOptions::default(),
         log: LevelFilter::Info,
+        config: Config { handle_queue: 64, ..Config::default() },
     };
     assert_eq!(loaded(&[], &[]).settings, expected);
 }
 
 #[test]
-fn flags_win_over_the_environment_and_that_over_the_file() {
+fn a_default_as_text_stands_for_the_default() {
+    let defaults = Settings::default();
+    for setting in SETTINGS {
+        let Some(text) = setting.default_text() else {
+            assert!(["admin-token", "origin"].contains(&setting.name), "{}", setting.name);
+            continue;
+        };
+        let by_flag = loaded(&[&format!("--{}={text}", setting.name)], &[]).settings;
+        // Only whether `admin` was given differs.
+        assert_eq!(Settings { admin_is_default: true, ..by_flag }, defaults, "{}", setting.name);
+    }
+}
+
+#[test]
+fn flags_override_the_environment_and_the_environment_overrides_the_file() {
     let file = TempFile::new("order", "grace = '1s'\nclose-timeout = '1s'\nmax-outbox = 1");
     let variables = [("MAJORDOMO_CLOSE_TIMEOUT", "2s"), ("MAJORDOMO_MAX_OUTBOX", "2")];
     let flags = ["--config", file.path(), "--max-outbox=3"];
     let settings = loaded(&flags, &variables).settings;
-    assert_eq!(settings.grace, Duration::from_secs(1));
-    assert_eq!(settings.close_timeout, Duration::from_secs(2));
-    assert_eq!(settings.max_outbox, 3);
+    assert_eq!(settings.stop.grace, Duration::from_secs(1));
+    assert_eq!(settings.config.close_timeout, Duration::from_secs(2));
+    assert_eq!(settings.config.max_outbox, 3);
 }
 
 #[test]
-fn the_environment_names_the_file_too_and_the_flag_wins() {
+fn the_file_is_named_by_a_variable_or_by_the_flag_that_overrides_it() {
     let one = TempFile::new("by-variable", "grace = '1s'");
     let other = TempFile::new("by-flag", "grace = '2s'");
     let variables = [("MAJORDOMO_CONFIG", one.path())];
-    assert_eq!(loaded(&[], &variables).settings.grace, Duration::from_secs(1));
+    assert_eq!(loaded(&[], &variables).settings.stop.grace, Duration::from_secs(1));
     let flags = ["--config", other.path()];
-    assert_eq!(loaded(&flags, &variables).settings.grace, Duration::from_secs(2));
+    assert_eq!(loaded(&flags, &variables).settings.stop.grace, Duration::from_secs(2));
 
-    let refusal = refused(&[], &[("MAJORDOMO_CONFIG", "/nowhere/gateway.toml")]);
-    assert!(refusal.starts_with("MAJORDOMO_CONFIG: cannot read \"/nowhere/gateway.toml\": "));
-}
-
-/// One good value that is not the default, for each setting.
-fn other_value(setting: &Setting) -> &'static str {
-    match setting.name {
-        "listen" => "tcp://127.0.0.1:0?framing=lines",
-        "mode" => "echo",
-        "stdio" => "true",
-        "admin" => "http://localhost:7",
-        "admin-token" => "0123456789abcdef",
-        "session-id" => "query:id",
-        "duplicate-id" => "replace",
-        "origin" => "https://example.org",
-        "heartbeat-interval" => "31s",
-        "heartbeat-timeout" => "91s",
-        "slow-consumer" => "drop-oldest",
-        "stop-code" => "1012",
-        "log" => "debug",
-        "max-total-outbox" => "2MiB",
-        name if name.starts_with("max-") => "77",
-        "rate-policy" => "delay",
-        _ => "7s",
-    }
+    let error = load_error(&[], &[("MAJORDOMO_CONFIG", "/nowhere/gateway.toml")]);
+    assert!(error.starts_with("MAJORDOMO_CONFIG: cannot read \"/nowhere/gateway.toml\": "));
 }
 
 #[test]
 fn every_setting_has_a_flag_a_variable_and_a_key_that_mean_the_same() {
     let defaults = loaded(&[], &[]).settings;
     for setting in SETTINGS {
-        let value = other_value(setting);
+        let value = setting.example;
         let by_flag = loaded(&[&format!("--{}={value}", setting.name)], &[]).settings;
         let by_variable = loaded(&[], &[(&setting.variable(), value)]).settings;
         let file = TempFile::new(setting.name, &format!("{} = '{value}'", setting.name));
@@ -149,85 +128,111 @@ fn every_setting_has_a_flag_a_variable_and_a_key_that_mean_the_same() {
 #[test]
 fn a_bad_value_is_one_line_that_names_its_source_what_was_given_and_what_is_allowed() {
     assert_eq!(
-        refused(&["--heartbeat-interval", "abc"], &[]),
+        load_error(&["--heartbeat-interval", "abc"], &[]),
         "--heartbeat-interval: \"abc\" is not a duration (for instance 30s, 1m30s, 500ms, or off)"
     );
     assert_eq!(
-        refused(&[], &[("MAJORDOMO_MODE", "hubb")]),
-        "MAJORDOMO_MODE: \"hubb\" is not one of hub, echo, driver"
+        load_error(&[], &[("MAJORDOMO_MODE", "hubb")]),
+        "MAJORDOMO_MODE: \"hubb\" is not one of hub, echo, backend"
     );
     let file = TempFile::new("bad", "max-outbox = 'lots'");
     assert_eq!(
-        refused(&["--config", file.path()], &[]),
+        load_error(&["--config", file.path()], &[]),
         format!(
             "{}: max-outbox: \"lots\" is not a size (for instance 65536, 512KiB, 1MiB or 1MB)",
             file.path()
         )
     );
-    assert_eq!(refused(&["--stdio=yes"], &[]), "--stdio: \"yes\" is not one of true, false, 1, 0");
+    assert_eq!(
+        load_error(&["--stdio=yes"], &[]),
+        "--stdio: \"yes\" is not one of true, false, 1, 0"
+    );
     for setting in SETTINGS {
-        let refusal = refused(&[&format!("--{}=", setting.name)], &[]);
-        assert!(refusal.starts_with(&format!("--{}: ", setting.name)), "{refusal}");
+        let error = load_error(&[&format!("--{}=", setting.name)], &[]);
+        assert!(error.starts_with(&format!("--{}: ", setting.name)), "{error}");
     }
 }
 
 #[test]
-fn a_bad_value_is_refused_also_where_a_flag_overrides_it() {
-    let refusal = refused(&["--mode", "echo"], &[("MAJORDOMO_MODE", "hubb")]);
-    assert!(refusal.starts_with("MAJORDOMO_MODE: "), "{refusal}");
+fn a_bad_value_is_an_error_even_if_a_flag_overrides_it() {
+    let error = load_error(&["--mode", "echo"], &[("MAJORDOMO_MODE", "hubb")]);
+    assert!(error.starts_with("MAJORDOMO_MODE: "), "{error}");
 }
 
 #[test]
-fn what_is_no_flag_is_one_line() {
-    assert_eq!(refused(&["--mod", "hub"], &[]), "\"--mod\" is no flag (did you mean --mode?)");
-    assert_eq!(refused(&["--xyz=1"], &[]), "\"--xyz\" is no flag (--help lists them)");
-    assert_eq!(refused(&["hub"], &[]), "\"hub\" is no flag (--help lists them)");
-    assert_eq!(refused(&["-q"], &[]), "\"-q\" is no flag (--help lists them)");
-    assert_eq!(refused(&["--listen"], &[]), "--listen: needs <URL>");
-    assert!(refused(&["--grace", "-5s"], &[]).starts_with("--grace: \"-5s\" is not a duration"));
+fn an_unknown_option_or_an_argument_is_one_line() {
     assert_eq!(
-        refused(&["--drain-window", "soon"], &[]),
+        load_error(&["--mod", "hub"], &[]),
+        "unknown option \"--mod\": did you mean --mode?"
+    );
+    assert_eq!(load_error(&["--xyz=1"], &[]), "unknown option \"--xyz\": see --help");
+    assert_eq!(
+        load_error(&["hub"], &[]),
+        "unexpected argument \"hub\": majordomo takes options only, see --help"
+    );
+    assert_eq!(load_error(&["-q"], &[]), "unknown option \"-q\": see --help");
+    assert_eq!(
+        load_error(&["--listen"], &[]),
+        "--listen needs a value: <URL>, such as tcp://127.0.0.1:9003?framing=lines"
+    );
+    assert!(load_error(&["--grace", "-5s"], &[]).starts_with("--grace: \"-5s\" is not a duration"));
+    assert_eq!(
+        load_error(&["--drain-window", "soon"], &[]),
         "--drain-window: \"soon\" is not a duration (for instance 30s, 1m30s, 500ms, or off)"
     );
     assert_eq!(
-        refused(&[], &[("MAJORDOMO_STOP_CODE", "1005")]),
+        load_error(&[], &[("MAJORDOMO_STOP_CODE", "1005")]),
         "MAJORDOMO_STOP_CODE: \"1005\" is not one of 1001, 1012"
     );
-    assert_eq!(refused(&["--config"], &[]), "--config: needs <FILE>");
-    assert_eq!(refused(&["--config", "--stdio"], &[]), "--config: needs <FILE>");
-    assert!(refused(&["--config=--stdio"], &[]).contains("cannot read \"--stdio\""));
-    for given in ["-", "-é", "a\nb", "-\n"] {
-        assert_eq!(refused(&[given], &[]), format!("{given:?} is no flag (--help lists them)"));
+    assert_eq!(
+        load_error(&["--config"], &[]),
+        "--config needs a value: <FILE>, such as majordomo.toml"
+    );
+    assert_eq!(
+        load_error(&["--config", "--stdio"], &[]),
+        "--config needs a value: <FILE>, such as majordomo.toml"
+    );
+    assert!(load_error(&["--config=--stdio"], &[]).contains("cannot read \"--stdio\""));
+    for given in ["run", "-", "a\nb"] {
+        let error =
+            format!("unexpected argument {given:?}: majordomo takes options only, see --help");
+        assert_eq!(load_error(&[given], &[]), error);
     }
-    assert_eq!(refused(&["--", "--stdio"], &[]), "\"--stdio\" is no flag (--help lists them)");
-    assert_eq!(refused(&["--max"], &[]), "\"--max\" is no flag (did you mean --max-outbox?)");
-    assert_eq!(refused(&["--hel"], &[]), "\"--hel\" is no flag (did you mean --help?)");
+    for given in ["-é", "-\n", "--\n"] {
+        assert_eq!(load_error(&[given], &[]), format!("unknown option {given:?}: see --help"));
+    }
     assert_eq!(
-        refused(&["--max-session=5"], &[]),
-        "\"--max-session\" is no flag (did you mean --max-sessions?)"
+        load_error(&["--", "--stdio"], &[]),
+        "unexpected argument \"--stdio\": majordomo takes options only, see --help"
     );
+    assert_eq!(load_error(&["--max"], &[]), "unknown option \"--max\": did you mean --max-outbox?");
+    assert_eq!(load_error(&["--hel"], &[]), "unknown option \"--hel\": did you mean --help?");
     assert_eq!(
-        refused(&["--help=\n"], &[]),
-        "unexpected value '\\n' for '--help' found; no more were expected"
+        load_error(&["--max-session=5"], &[]),
+        "unknown option \"--max-session\": did you mean --max-sessions?"
     );
+    assert_eq!(load_error(&["--help=\n"], &[]), "--help takes no value, but \"\\n\" was given");
 }
 
 #[test]
-fn the_last_value_of_a_flag_counts_and_is_the_one_that_is_told() {
-    let refusal =
-        refused(&["--heartbeat-timeout", "soon", "--heartbeat-timeout=20s", "--config="], &[]);
-    assert!(refusal.starts_with("--config: cannot read \"\": "), "{refusal}");
+fn the_last_value_of_a_flag_counts_and_stands_in_errors() {
+    let error =
+        load_error(&["--heartbeat-timeout", "soon", "--heartbeat-timeout=20s", "--config="], &[]);
+    assert!(error.starts_with("--config: cannot read \"\": "), "{error}");
     assert_eq!(
-        refused(&["--heartbeat-timeout", "5s", "--heartbeat-timeout=20s"], &[]),
+        load_error(&["--heartbeat-timeout", "5s", "--heartbeat-timeout=20s"], &[]),
         "--heartbeat-timeout: \"20s\" is not longer than heartbeat-interval (default): \"30s\""
     );
 }
 
 #[test]
-fn a_switch_takes_only_a_value_that_is_tied_to_it() {
+fn a_switch_takes_a_value_only_after_an_equals_sign() {
     assert!(loaded(&["--stdio"], &[]).settings.stdio);
     assert!(!loaded(&["--stdio", "--stdio=false"], &[]).settings.stdio);
-    assert_eq!(refused(&["--stdio", "true"], &[]), "\"true\" is no flag (--help lists them)");
+    assert_eq!(
+        load_error(&["--stdio", "true"], &[]),
+        "unexpected argument \"true\": majordomo takes options only, see --help"
+    );
 }
 
 #[test]
@@ -240,56 +245,132 @@ fn lists_repeat_on_the_command_line_and_have_commas_in_the_environment() {
     let variable = [("MAJORDOMO_LISTEN", "ws://a:1, tcp://b:2?framing=u8,")];
     assert_eq!(urls(&[], &variable), two);
     assert_eq!(urls(&["--listen", "ws://c:3"], &variable), ["ws://c:3"]);
-    assert!(refused(&[], &[("MAJORDOMO_ORIGIN", ", ")]).starts_with("MAJORDOMO_ORIGIN: an empty"));
+    assert!(
+        load_error(&[], &[("MAJORDOMO_ORIGIN", ", ")]).starts_with("MAJORDOMO_ORIGIN: an empty")
+    );
 }
 
 #[test]
-fn an_empty_variable_is_none_and_an_unknown_one_is_remembered() {
+fn an_empty_variable_counts_as_not_set_and_an_unknown_one_is_reported() {
     let variables = [("MAJORDOMO_MODE", ""), ("MAJORDOMO_MOOD", "x"), ("OTHER_MODE", "hubb")];
     let loaded = loaded(&[], &variables);
     assert_eq!(loaded.settings.mode, Mode::Hub);
     assert_eq!(loaded.unknown_variables, ["MAJORDOMO_MOOD"]);
+    let warnings: Vec<_> = loaded.warnings().collect();
+    assert_eq!(warnings, ["MAJORDOMO_MOOD is set, but is not a setting (see --help)"]);
 }
 
 #[test]
-fn a_driver_changes_the_default_mode_and_an_explicit_one_stands() {
+fn stdio_changes_the_default_mode_but_not_an_explicit_one() {
     assert_eq!(loaded(&["--stdio"], &[]).settings.mode, Mode::Backend);
     assert_eq!(loaded(&["--stdio"], &[("MAJORDOMO_MODE", "hub")]).settings.mode, Mode::Hub);
     let off = loaded(&["--stdio=false"], &[("MAJORDOMO_STDIO", "1")]).settings;
     assert_eq!((off.stdio, off.mode), (false, Mode::Hub));
     assert_eq!(
-        refused(&["--mode", "driver"], &[("MAJORDOMO_ADMIN", "off")]),
-        "--mode: \"driver\" needs --stdio or --admin, which link drivers"
+        load_error(&["--mode", "backend"], &[("MAJORDOMO_ADMIN", "off")]),
+        "--mode: \"backend\" needs --stdio or --admin, which connect backends"
     );
-    assert_eq!(loaded(&["--mode", "driver"], &[]).settings.mode, Mode::Backend);
+    assert_eq!(loaded(&["--mode", "backend"], &[]).settings.mode, Mode::Backend);
 }
 
 #[test]
-fn an_admin_plane_beyond_this_machine_needs_a_token() {
-    const TOKEN: &str = "0123456789abcdef";
-    for own in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "off"] {
-        assert!(!loaded(&["--admin", own], &[]).settings.admin_is_default);
+fn the_former_name_of_a_value_is_accepted_with_a_warning_that_names_the_place() {
+    let file = TempFile::new("former", "mode = 'driver'");
+    let variable = [("MAJORDOMO_MODE", "driver")];
+    for (flags, variables, place) in [
+        (vec!["--mode=driver"], &[][..], "--mode".to_owned()),
+        (vec![], &variable[..], "MAJORDOMO_MODE".to_owned()),
+        (vec!["--config", file.path()], &[][..], format!("{}: mode", file.path())),
+    ] {
+        let loaded = loaded(&flags, variables);
+        assert_eq!(loaded.settings.mode, Mode::Backend);
+        let warnings: Vec<_> = loaded.warnings().collect();
+        assert_eq!(warnings, [format!("{place} driver is now called backend")]);
     }
-    for beyond in ["http://0.0.0.0:1", "http://[::]:1", "http://example.org:1"] {
+    assert_eq!(loaded(&["--mode=backend"], &[]).warnings().count(), 0);
+    // An overridden value is warned of as well: the source has to be corrected.
+    assert_eq!(loaded(&["--mode=hub"], &variable).warnings().count(), 1);
+    assert_eq!(
+        load_error(&["--mode=driver", "--admin=off"], &[]),
+        "--mode: \"driver\" needs --stdio or --admin, which connect backends"
+    );
+}
+
+#[test]
+fn the_documented_choices_are_the_ones_that_are_accepted() {
+    let choices = SETTINGS.iter().filter(|setting| setting.allowed.is_none());
+    for setting in choices.filter(|setting| setting.name != "session-id") {
+        let mut settings = Settings::default();
+        let error = setting.apply(&mut settings, &["?"]).expect_err("no choice");
+        // A switch also takes 1 and 0.
+        let listed = error.trim_end_matches(", 1, 0");
+        assert_eq!(listed, format!("\"?\" is not one of {}", setting.allowed_text()));
+    }
+}
+
+#[test]
+fn the_documented_ranges_are_the_ones_that_are_accepted() {
+    for (name, least, greatest, bad) in [
+        ("heartbeat-interval", "1ms", "365days", &["1us", "366days"][..]),
+        ("heartbeat-timeout", "30001ms", "365days", &["30s", "366days"]),
+        ("idle-timeout", "1ms", "365days", &["1us", "366days"]),
+        ("handshake-timeout", "1ms", "365days", &["0", "1us", "366days"]),
+        ("close-timeout", "1ms", "365days", &["0", "1us", "366days"]),
+        ("grace", "0s", "365days", &["366days"]),
+        ("drain-window", "0s", "365days", &["366days"]),
+        ("max-message-size", "1", "1GiB", &["0", "1073741825"]),
+        ("max-outbox", "1", "1GiB", &["0", "1073741825"]),
+        ("max-total-outbox", "1MiB", "8GiB", &["0", "1048575"]),
+        ("max-messages-per-second", "1", "1073741824", &["0", "1073741825"]),
+        ("max-bytes-per-second", "1", "1GiB", &["0", "1073741825"]),
+        ("max-sessions", "1", "1000000000", &["0"]),
+        ("max-sessions-per-address", "1", "1000000000", &["0"]),
+        ("max-accept-rate", "1", "1000000", &["0", "1000001"]),
+        ("admin-token", "0123456789abcdef", "0123456789abcdefg", &["0123456789abcde"]),
+    ] {
+        let flag = |value: &str| format!("--{name}={value}");
+        // A longer interval needs a timeout that is longer still, or none.
+        let other =
+            if name == "heartbeat-interval" { "--heartbeat-timeout=off" } else { "--log=info" };
+        for value in [least, greatest] {
+            loaded(&[&flag(value), other], &[]);
+        }
+        for value in bad {
+            let error = load_error(&[&flag(value), other], &[]);
+            assert!(error.starts_with(&format!("--{name}: ")), "{error}");
+        }
+    }
+}
+
+#[test]
+fn an_admin_server_that_other_machines_reach_needs_a_token() {
+    const TOKEN: &str = "0123456789abcdef";
+    for local in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "off"] {
+        assert!(!loaded(&["--admin", local], &[]).settings.admin_is_default);
+    }
+    for public in ["http://0.0.0.0:1", "http://[::]:1", "http://example.org:1"] {
         assert_eq!(
-            refused(&[], &[("MAJORDOMO_ADMIN", beyond)]),
-            format!("MAJORDOMO_ADMIN: {beyond:?} is beyond this machine: that needs --admin-token")
+            load_error(&[], &[("MAJORDOMO_ADMIN", public)]),
+            format!(
+                "MAJORDOMO_ADMIN: {public:?} can be reached from other machines: that needs \
+                 --admin-token"
+            )
         );
-        let settings = loaded(&["--admin", beyond], &[("MAJORDOMO_ADMIN_TOKEN", TOKEN)]).settings;
+        let settings = loaded(&["--admin", public], &[("MAJORDOMO_ADMIN_TOKEN", TOKEN)]).settings;
         assert_eq!(settings.admin_token.as_deref(), Some(TOKEN));
     }
-    let refusal = refused(&["--admin-token", "secret"], &[]);
-    assert!(refusal.starts_with("--admin-token: a token has 16"), "{refusal}");
+    let error = load_error(&["--admin-token", "secret"], &[]);
+    assert!(error.starts_with("--admin-token: a token has 16"), "{error}");
 }
 
 #[test]
 fn a_heartbeat_timeout_is_longer_than_its_interval() {
     assert_eq!(
-        refused(&["--heartbeat-timeout", "20s"], &[]),
+        load_error(&["--heartbeat-timeout", "20s"], &[]),
         "--heartbeat-timeout: \"20s\" is not longer than heartbeat-interval (default): \"30s\""
     );
     assert_eq!(
-        refused(&["--heartbeat-interval", "90s"], &[("MAJORDOMO_HEARTBEAT_TIMEOUT", "1m30s")]),
+        load_error(&["--heartbeat-interval", "90s"], &[("MAJORDOMO_HEARTBEAT_TIMEOUT", "1m30s")]),
         "MAJORDOMO_HEARTBEAT_TIMEOUT: \"1m30s\" is not longer than --heartbeat-interval: \"90s\""
     );
     loaded(&["--heartbeat-timeout=off", "--heartbeat-interval=10m"], &[]);
@@ -297,38 +378,38 @@ fn a_heartbeat_timeout_is_longer_than_its_interval() {
 }
 
 #[test]
-fn what_only_the_library_refuses_is_told_with_its_place() {
+fn an_error_of_the_library_names_the_place_and_the_allowed_range() {
     assert_eq!(
-        refused(&["--max-outbox", "2GiB"], &[]),
-        "--max-outbox: \"2GiB\" is not allowed: at most 1 GiB"
+        load_error(&["--max-outbox", "2GiB"], &[]),
+        "--max-outbox: \"2GiB\" is not allowed: 1 byte to 1 GiB"
     );
     assert_eq!(
-        refused(&[], &[("MAJORDOMO_CLOSE_TIMEOUT", "10us")]),
+        load_error(&[], &[("MAJORDOMO_CLOSE_TIMEOUT", "10us")]),
         "MAJORDOMO_CLOSE_TIMEOUT: \"10us\" is not allowed: 1ms to 365 days"
     );
     assert_eq!(
-        refused(&["--listen", "http://a:1"], &[]),
+        load_error(&["--listen", "http://a:1"], &[]),
         "--listen: \"http://a:1\" is no listener: the scheme \"http\" is neither ws nor tcp"
     );
 }
 
 #[test]
-fn the_help_names_each_flag_with_its_variable_and_default() {
-    let Ok(Request::Print(help)) = load_from(&["--help"], &[("MAJORDOMO_MODE", "bad")]) else {
-        panic!("the help is printed whatever else is wrong");
+fn the_help_has_each_flag_with_its_variable_and_default() {
+    let Ok(Invocation::Print(help)) = load_from(&["--help"], &[("MAJORDOMO_MODE", "bad")]) else {
+        panic!("the help is printed even if a variable is bad");
     };
-    // Lines are wrapped where they happen to be long.
+    // Long lines are wrapped.
     let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
     for setting in SETTINGS {
         assert!(words.contains(&format!("--{}", setting.name)), "{}", setting.name);
         assert!(words.contains(&format!("env: {}]", setting.variable())), "{}", setting.name);
-        if let Some(default) = setting.default {
+        if let Some(default) = setting.default_text() {
             assert!(words.contains(&format!("default: {default};")), "{}", setting.name);
         }
     }
     assert!(words.contains("MAJORDOMO_CONFIG") && words.contains("Exit codes"));
 
-    let Ok(Request::Print(version)) = load_from(&["--version"], &[]) else {
+    let Ok(Invocation::Print(version)) = load_from(&["--version"], &[]) else {
         panic!("the version is printed");
     };
     assert_eq!(version.trim_end(), concat!("majordomo ", env!("CARGO_PKG_VERSION")));

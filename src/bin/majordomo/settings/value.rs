@@ -1,6 +1,5 @@
-//! Values: from the text that a person wrote to the type that the gateway works with. Knows no
-//! source and no setting: a refusal says what was given and what is allowed, and the caller says
-//! where it stood.
+//! Values: the types and how they are parsed from text. Knows no source and no setting: an error
+//! contains what was given and what is allowed, and the caller adds the place.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,48 +8,47 @@ use std::time::Duration;
 
 use majordomo::{Config, ListenUrl};
 
-/// A value, or the sentence that refuses it: on one line, beginning with what was given.
-pub(crate) type Parsed<T> = Result<T, String>;
+/// A value, or why the text is not one: one line that begins with what was given.
+pub(crate) type ParseResult<T> = Result<T, String>;
 
-/// A text and the value that it stands for.
-pub(crate) type Choice<T> = (&'static str, T);
+/// A name and the value that it stands for.
+pub(super) type Choice<T> = (&'static str, T);
 
-/// One of a few words, spelled as they are.
-pub(crate) fn one_of<T: Copy>(text: &str, choices: &[Choice<T>]) -> Parsed<T> {
+/// What is written where there is no value, limit or timeout.
+pub(super) const OFF: &str = "off";
+
+/// The value with this name.
+pub(super) fn one_of<T: Copy>(text: &str, choices: &[Choice<T>]) -> ParseResult<T> {
     choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value).ok_or_else(|| {
         let names: Vec<_> = choices.iter().map(|(name, _)| *name).collect();
         format!("{text:?} is not one of {}", names.join(", "))
     })
 }
 
-/// Yes or no.
-pub(crate) fn switch(text: &str) -> Parsed<bool> {
+pub(super) fn switch(text: &str) -> ParseResult<bool> {
     one_of(text, &[("true", true), ("false", false), ("1", true), ("0", false)])
 }
 
-/// A duration; zero is one.
-pub(crate) fn duration(text: &str) -> Parsed<Duration> {
+pub(super) fn duration(text: &str) -> ParseResult<Duration> {
     bounded_duration(text, "for instance 5s, 1m30s or 500ms")
 }
 
-/// A duration that is not zero.
-pub(crate) fn positive_duration(text: &str) -> Parsed<Duration> {
+pub(super) fn positive_duration(text: &str) -> ParseResult<Duration> {
     match duration(text)? {
-        Duration::ZERO => Err(format!("{text:?} is too short: it has to be more than 0")),
+        Duration::ZERO => Err(format!("{text:?} is too short: it must be more than 0")),
         positive => Ok(positive),
     }
 }
 
-/// A duration, or none at all: `off`, `0`.
-pub(crate) fn duration_or_off(text: &str) -> Parsed<Option<Duration>> {
-    if text.trim() == "off" {
-        return Ok(None);
+/// A duration, or zero: `off`, `0`.
+pub(super) fn duration_or_off(text: &str) -> ParseResult<Duration> {
+    if text.trim() == OFF {
+        return Ok(Duration::ZERO);
     }
-    let duration = bounded_duration(text, "for instance 30s, 1m30s, 500ms, or off")?;
-    Ok((!duration.is_zero()).then_some(duration))
+    bounded_duration(text, "for instance 30s, 1m30s, 500ms, or off")
 }
 
-fn bounded_duration(text: &str, examples: &str) -> Parsed<Duration> {
+fn bounded_duration(text: &str, examples: &str) -> ParseResult<Duration> {
     let duration = humantime::parse_duration(text.trim())
         .map_err(|_| format!("{text:?} is not a duration ({examples})"))?;
     if duration > Config::MAX_TIMEOUT {
@@ -59,8 +57,17 @@ fn bounded_duration(text: &str, examples: &str) -> Parsed<Duration> {
     Ok(duration)
 }
 
+/// Whole seconds stay seconds: `90s`, as the default timeout is known, not `1m 30s`.
+pub(super) fn duration_text(duration: Duration) -> String {
+    if duration.subsec_nanos() == 0 {
+        format!("{}s", duration.as_secs())
+    } else {
+        humantime::format_duration(duration).to_string()
+    }
+}
+
 /// A number of bytes, at least one: `65536`, `512KiB`, `1MB`. The case of the unit is ignored.
-pub(crate) fn size(text: &str) -> Parsed<usize> {
+pub(super) fn size(text: &str) -> ParseResult<usize> {
     const UNITS: [Choice<u64>; 8] = [
         ("", 1),
         ("b", 1),
@@ -79,7 +86,7 @@ pub(crate) fn size(text: &str) -> Parsed<usize> {
     let (Some(unit), false) = (unit, number.is_empty()) else {
         return Err(format!("{text:?} is not a size (for instance 65536, 512KiB, 1MiB or 1MB)"));
     };
-    // Digits only, so that a failure to parse means a number too long for the type.
+    // There are only digits, so parsing fails only if the number does not fit.
     let bytes = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
     match bytes.and_then(|bytes| usize::try_from(bytes).ok()) {
         Some(0) => Err(format!("{text:?} is too small: at least 1 byte")),
@@ -88,19 +95,28 @@ pub(crate) fn size(text: &str) -> Parsed<usize> {
     }
 }
 
-/// A number of things, at least one, or no limit: `off`.
-pub(crate) fn count_or_off(text: &str) -> Parsed<Option<usize>> {
+/// The size in the largest binary unit that divides it.
+pub(super) fn size_text(bytes: usize) -> String {
+    let unit = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match unit.into_iter().find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits) {
+        Some((bits, unit)) => format!("{}{unit}", bytes >> bits),
+        None => bytes.to_string(),
+    }
+}
+
+/// A number, at least one, or no limit: `off`.
+pub(super) fn count_or_off(text: &str) -> ParseResult<Option<usize>> {
     match text.trim() {
         "off" => Ok(None),
         number => match number.parse() {
-            Ok(0) | Err(_) => Err(format!("{text:?} is not a number from 1 on, or off")),
+            Ok(0) | Err(_) => Err(format!("{text:?} is not a number of 1 or more, or off")),
             Ok(count) => Ok(Some(count)),
         },
     }
 }
 
-/// So many a second, or no limit: `off`.
-pub(crate) fn rate_or_off(text: &str) -> Parsed<Option<NonZeroU32>> {
+/// A number per second, or no limit: `off`.
+pub(super) fn rate_or_off(text: &str) -> ParseResult<Option<NonZeroU32>> {
     let most = Config::MAX_ACCEPT_RATE;
     match (text.trim(), text.trim().parse()) {
         ("off", _) => Ok(None),
@@ -110,22 +126,33 @@ pub(crate) fn rate_or_off(text: &str) -> Parsed<Option<NonZeroU32>> {
 }
 
 /// A number of bytes, at least one, or no limit: `off`.
-pub(crate) fn size_or_off(text: &str) -> Parsed<Option<usize>> {
+pub(super) fn size_or_off(text: &str) -> ParseResult<Option<usize>> {
     match text.trim() {
         "off" => Ok(None),
         size_text => match size(size_text) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(_) => Err(format!(
-                "{text:?} is not a size from 1 byte on (for instance 65536, 512KiB, 1MiB), or off"
+                "{text:?} is not a size of 1 byte or more (for instance 65536, 512KiB, 1MiB), or off"
             )),
         },
     }
 }
 
+/// Where messages from clients go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// To all sessions.
+    Hub,
+    /// Back to the sender.
+    Echo,
+    /// To backends only.
+    Backend,
+}
+
 /// Where a session's id comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdSource {
-    /// Drawn at random.
+    /// Random.
     Generated,
     /// The value of this parameter of the request's query.
     Query(String),
@@ -133,8 +160,18 @@ pub(crate) enum IdSource {
     Header(String),
 }
 
+impl fmt::Display for IdSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Generated => f.write_str("generated"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Header(name) => write!(f, "header:{name}"),
+        }
+    }
+}
+
 /// `generated`, `query:NAME` or `header:NAME`.
-pub(crate) fn id_source(text: &str) -> Parsed<IdSource> {
+pub(super) fn id_source(text: &str) -> ParseResult<IdSource> {
     let is_header_name = |name: &str| {
         name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
     };
@@ -148,9 +185,9 @@ pub(crate) fn id_source(text: &str) -> Parsed<IdSource> {
     }
 }
 
-/// An origin as browsers send it (RFC 6454, section 6.2): lower case, without the scheme's own
-/// port, or `null`.
-pub(crate) fn origin(text: &str) -> Parsed<String> {
+/// An origin as browsers send it (RFC 6454, section 6.2): lower case, without the default port of
+/// the scheme, or `null`.
+pub(super) fn origin(text: &str) -> ParseResult<String> {
     let origin = text.trim().to_ascii_lowercase();
     if origin == "null" {
         return Ok(origin);
@@ -160,12 +197,12 @@ pub(crate) fn origin(text: &str) -> Parsed<String> {
         Some((scheme, host))
             if !scheme.is_empty() && !host.is_empty() && host.chars().all(allowed) =>
         {
-            let own_port = match scheme {
+            let default_port = match scheme {
                 "http" => ":80",
                 "https" => ":443",
                 _ => "",
             };
-            Ok(origin.strip_suffix(own_port).unwrap_or(&origin).to_owned())
+            Ok(origin.strip_suffix(default_port).unwrap_or(&origin).to_owned())
         }
         _ => Err(format!(
             "{text:?} is not an origin (scheme://host or scheme://host:port, without a path, or null)"
@@ -174,11 +211,11 @@ pub(crate) fn origin(text: &str) -> Parsed<String> {
 }
 
 /// The URL of a listener.
-pub(crate) fn listen_url(text: &str) -> Parsed<ListenUrl> {
+pub(super) fn listen_url(text: &str) -> ParseResult<ListenUrl> {
     text.trim().parse().map_err(|error: majordomo::Error| error.to_string())
 }
 
-/// Where the admin plane listens.
+/// The address of the admin server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AdminUrl {
     /// Without brackets.
@@ -187,6 +224,11 @@ pub(crate) struct AdminUrl {
 }
 
 impl AdminUrl {
+    /// The host is a name or an address, an IPv6 address without brackets.
+    pub(crate) fn new(host: &str, port: u16) -> Self {
+        Self { host: host.to_owned(), port }
+    }
+
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
@@ -200,7 +242,12 @@ impl AdminUrl {
         Self { host: self.host.clone(), port }
     }
 
-    /// Whether only this machine reaches it, whatever a name server says.
+    /// Without the slash that a browser shows at the end.
+    pub(super) fn without_path(&self) -> String {
+        self.to_string().trim_end_matches('/').to_owned()
+    }
+
+    /// Whether only this machine reaches it. Names other than `localhost` are not resolved.
     pub(crate) fn is_loopback(&self) -> bool {
         is_loopback_name(&self.host)
     }
@@ -216,38 +263,39 @@ impl fmt::Display for AdminUrl {
     }
 }
 
-/// Whether a host's name, without brackets, means this machine, whatever a name server says.
+/// Whether a host's name, without brackets, means this machine. Names other than `localhost` are
+/// not resolved.
 pub(crate) fn is_loopback_name(name: &str) -> bool {
     name.eq_ignore_ascii_case("localhost")
         || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 /// `http://HOST:PORT`, or none: `off`.
-pub(crate) fn admin_or_off(text: &str) -> Parsed<Option<AdminUrl>> {
+pub(super) fn admin_url_or_off(text: &str) -> ParseResult<Option<AdminUrl>> {
     let trimmed = text.trim();
-    if trimmed == "off" {
+    if trimmed == OFF {
         return Ok(None);
     }
-    let refuse = || format!("{text:?} is not http://HOST:PORT, or off");
-    let authority = trimmed.strip_prefix("http://").ok_or_else(refuse)?;
+    let error = || format!("{text:?} is not http://HOST:PORT, or off");
+    let authority = trimmed.strip_prefix("http://").ok_or_else(error)?;
     let authority = authority.strip_suffix('/').unwrap_or(authority);
-    // What may stand there is what may stand in a listener's URL, but for a path.
+    // Allowed is what a listener's URL allows, except for a path.
     match format!("ws://{authority}").parse::<ListenUrl>() {
         Ok(url) if !authority.contains(['/', '?', '#']) => {
-            Ok(Some(AdminUrl { host: url.host().to_owned(), port: url.port() }))
+            Ok(Some(AdminUrl::new(url.host(), url.port())))
         }
-        _ => Err(refuse()),
+        _ => Err(error()),
     }
 }
 
-/// A secret that a header field can carry. What was given is not repeated.
-pub(crate) fn token(text: &str) -> Parsed<String> {
-    const LEAST: usize = 16;
+/// A secret that a header field can carry. The error does not repeat it.
+pub(super) fn token(text: &str) -> ParseResult<String> {
+    const MIN_LENGTH: usize = 16;
     let token = text.trim();
-    if token.len() >= LEAST && token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if token.len() >= MIN_LENGTH && token.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(token.to_owned())
     } else {
-        Err(format!("a token has {LEAST} or more visible ASCII characters and no space"))
+        Err(format!("a token has {MIN_LENGTH} or more visible ASCII characters and no spaces"))
     }
 }
 
@@ -258,14 +306,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_written_as_people_write_them() {
+    fn a_duration_is_a_number_with_a_unit() {
         assert_eq!(duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(duration(" 500ms "), Ok(Duration::from_millis(500)));
         assert_eq!(duration("0"), Ok(Duration::ZERO));
         for bad in ["", "abc", "30", "-5s", "off", "1m30", "s"] {
-            let refusal = duration(bad).expect_err(bad);
+            let error = duration(bad).expect_err(bad);
             assert_eq!(
-                refusal,
+                error,
                 format!("{bad:?} is not a duration (for instance 5s, 1m30s or 500ms)")
             );
         }
@@ -276,9 +324,9 @@ mod tests {
     #[test]
     fn off_and_zero_both_turn_a_duration_off() {
         for off in ["off", "0", "0s", "0ms"] {
-            assert_eq!(duration_or_off(off), Ok(None), "{off}");
+            assert_eq!(duration_or_off(off), Ok(Duration::ZERO), "{off}");
         }
-        assert_eq!(duration_or_off("30s"), Ok(Some(Duration::from_secs(30))));
+        assert_eq!(duration_or_off("30s"), Ok(Duration::from_secs(30)));
         assert_eq!(
             duration_or_off("abc"),
             Err("\"abc\" is not a duration (for instance 30s, 1m30s, 500ms, or off)".into())
@@ -303,6 +351,17 @@ mod tests {
     }
 
     #[test]
+    fn durations_and_sizes_are_written_as_they_can_be_parsed() {
+        for text in ["0s", "90s", "1s 500ms", "500ms"] {
+            assert_eq!(duration(text).map(duration_text).as_deref(), Ok(text));
+        }
+        for text in ["1", "65537", "64KiB", "1536KiB", "1MiB", "3GiB"] {
+            assert_eq!(size(text).map(size_text).as_deref(), Ok(text));
+        }
+        assert_eq!(size_text(0), "0");
+    }
+
+    #[test]
     fn a_count_starts_at_one_or_is_off() {
         assert_eq!(count_or_off("off"), Ok(None));
         assert_eq!(count_or_off("10000"), Ok(Some(10_000)));
@@ -318,8 +377,8 @@ mod tests {
             assert_eq!(rate_or_off(&good.to_string()), Ok(NonZeroU32::new(good)));
         }
         for bad in ["", "0", "-1", "1000001", "99999999999", "10/s", "0.5"] {
-            let refusal = rate_or_off(bad).expect_err(bad);
-            assert_eq!(refusal, format!("{bad:?} is not a number from 1 to 1000000, or off"));
+            let error = rate_or_off(bad).expect_err(bad);
+            assert_eq!(error, format!("{bad:?} is not a number from 1 to 1000000, or off"));
         }
     }
 
@@ -328,9 +387,9 @@ mod tests {
         assert_eq!(size_or_off(" off "), Ok(None));
         assert_eq!(size_or_off("64KiB"), Ok(Some(64 << 10)));
         for bad in ["", "0", "none", "1.5MiB", "99999999999GiB"] {
-            let refusal = size_or_off(bad).expect_err(bad);
-            assert!(refusal.starts_with(&format!("{bad:?} is not a size")), "{refusal}");
-            assert!(refusal.ends_with("or off"), "{refusal}");
+            let error = size_or_off(bad).expect_err(bad);
+            assert!(error.starts_with(&format!("{bad:?} is not a size")), "{error}");
+            assert!(error.ends_with("or off"), "{error}");
         }
     }
 
@@ -356,8 +415,8 @@ mod tests {
     }
 
     #[test]
-    fn an_admin_plane_has_a_host_and_a_port_or_is_off() {
-        assert_eq!(admin_or_off("off"), Ok(None));
+    fn an_admin_url_has_a_host_and_a_port_or_is_off() {
+        assert_eq!(admin_url_or_off("off"), Ok(None));
         for (good, shown, loopback) in [
             ("http://127.0.0.1:9002", "http://127.0.0.1:9002/", true),
             (" http://localhost:1/", "http://localhost:1/", true),
@@ -366,7 +425,7 @@ mod tests {
             ("http://[::]:80", "http://[::]:80/", false),
             ("http://gateway.example.org:80", "http://gateway.example.org:80/", false),
         ] {
-            let url = admin_or_off(good).expect(good).expect(good);
+            let url = admin_url_or_off(good).expect(good).expect(good);
             assert_eq!((url.to_string().as_str(), url.is_loopback()), (shown, loopback));
         }
         for bad in [
@@ -381,24 +440,24 @@ mod tests {
             "http://127.0.0.1:9002?x",
             "http://127.0.0.1:99999",
         ] {
-            let refusal = admin_or_off(bad).expect_err(bad);
-            assert_eq!(refusal, format!("{bad:?} is not http://HOST:PORT, or off"));
+            let error = admin_url_or_off(bad).expect_err(bad);
+            assert_eq!(error, format!("{bad:?} is not http://HOST:PORT, or off"));
         }
     }
 
     #[test]
-    fn a_token_is_long_enough_and_is_not_repeated_in_a_refusal() {
+    fn a_token_has_a_minimum_length_and_is_not_repeated_in_an_error() {
         assert_eq!(token(" 0123456789abcdef "), Ok("0123456789abcdef".into()));
         for bad in ["", "0123456789abcde", "0123456789 abcdef", "0123456789abcdeé"] {
-            let refusal = token(bad).expect_err(bad);
-            assert!(bad.is_empty() || !refusal.contains(bad), "{refusal}");
+            let error = token(bad).expect_err(bad);
+            assert!(bad.is_empty() || !error.contains(bad), "{error}");
         }
     }
 
     proptest! {
         #[test]
-        fn a_refusal_is_one_line_whatever_was_given(text in "\\PC*|[\\n\\r\\t 0-9a-z:]*") {
-            let refusals = [
+        fn an_error_is_one_line_for_any_text(text in "\\PC*|[\\n\\r\\t 0-9a-z:]*") {
+            let errors = [
                 switch(&text).err(),
                 duration(&text).err(),
                 duration_or_off(&text).err(),
@@ -409,11 +468,11 @@ mod tests {
                 id_source(&text).err(),
                 origin(&text).err(),
                 listen_url(&text).err(),
-                admin_or_off(&text).err(),
+                admin_url_or_off(&text).err(),
                 token(&text).err(),
             ];
-            for refusal in refusals.into_iter().flatten() {
-                prop_assert!(!refusal.contains(['\n', '\r']));
+            for error in errors.into_iter().flatten() {
+                prop_assert!(!error.contains(['\n', '\r']));
             }
         }
     }
