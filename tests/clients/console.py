@@ -352,6 +352,9 @@ def busy(program, chromium):
                 for _ in range(3):
                     received = "document.querySelector('#spacer .c-in').innerText"
                     page.until(f"return {received} !== arguments[0];", page.run(f"return {received}"))
+                page.until(f"return {received}.endsWith('M');")
+                cut = "const { scrollWidth, clientWidth } = document.querySelector('#spacer .c-in');"
+                assert not page.run(cut + "return scrollWidth > clientWidth"), "a count is cut off"
                 page.click("#banners button")
                 page.until("return !document.getElementById('banners').innerText.includes('paused');")
                 page.sees("#pill", "Live")

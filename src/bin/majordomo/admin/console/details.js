@@ -4,7 +4,7 @@ const TILES = [
   ["In", "Messages received from the session, and their payload bytes"],
   ["Out", "Messages sent to the session, and their payload bytes"],
   ["Dropped", "Messages for the session that were queued and then discarded"],
-  ["Queued", "Bytes in the session's outbox, not yet written to its socket"],
+  ["Queued bytes", "Bytes in the session's outbox, not yet written to its socket"],
 ];
 
 const details = {
@@ -130,9 +130,9 @@ const details = {
     });
     const { received, sent } = session;
     const tiles = [
-      [number(received.messages), joined(bytes(received.bytes))],
-      [number(sent.messages), joined(bytes(sent.bytes))],
-      [number(session.dropped), ""],
+      [compact(received.messages), joined(bytes(received.bytes))],
+      [compact(sent.messages), joined(bytes(sent.bytes))],
+      [compact(session.dropped), ""],
       [joined(bytes(session.queued_bytes)), ""],
     ];
     tiles.forEach((texts, at) => {

@@ -28,12 +28,20 @@ function write(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+const EXPLANATION_WIDTH = 300; // Pixels, as in style.css.
+
 // Explains an element: on hover by its title, and below it (style.css) while it has the focus.
 function explain(node, text) {
   if (node.title === text) return;
   node.title = text;
   node.tabIndex = 0;
   node.classList.add("explained");
+  node.onfocus = () => {
+    // The explanation, up to EXPLANATION_WIDTH wide, stays inside of the positioned ancestor.
+    const left = Math.min(node.offsetLeft, node.offsetParent.clientWidth - EXPLANATION_WIDTH);
+    node.style.setProperty("--left", `${Math.max(0, left)}px`);
+    node.style.setProperty("--top", `${node.offsetTop + node.offsetHeight + 4}px`);
+  };
 }
 
 // A list that grows at its end and holds at most `limit` entries. It follows its end unless the

@@ -3,6 +3,10 @@
 const whole = new Intl.NumberFormat("en");
 const number = (value) => whole.format(value);
 
+// A count that fits a column: exact below a million, then with four digits.
+const millions = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 4 });
+const compact = (value) => (value < 1e6 ? number(value) : millions.format(value));
+
 function plural(count, one, many = `${one}s`) {
   return `${number(count)} ${count === 1 ? one : many}`;
 }

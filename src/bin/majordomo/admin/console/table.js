@@ -22,15 +22,15 @@ const COLUMNS = {
   },
   in: {
     title: "In", about: "Messages received from the session", key: (s) => s.received.messages, descends: true, changes: true,
-    show: (s) => number(s.received.messages), hint: (s) => traffic(s.received, "received"),
+    show: (s) => compact(s.received.messages), hint: (s) => traffic(s.received, "received"),
   },
   out: {
     title: "Out", about: "Messages sent to the session", key: (s) => s.sent.messages, descends: true, changes: true,
-    show: (s) => number(s.sent.messages), hint: (s) => traffic(s.sent, "sent"),
+    show: (s) => compact(s.sent.messages), hint: (s) => traffic(s.sent, "sent"),
   },
   dropped: {
     title: "Dropped", about: "Messages that were queued for the session and then discarded", key: (s) => s.dropped, descends: true, changes: true,
-    show: (s) => number(s.dropped), hint: (s) => `${plural(s.dropped, "message")} discarded`,
+    show: (s) => compact(s.dropped), hint: (s) => `${plural(s.dropped, "message")} discarded`,
   },
 };
 
