@@ -407,20 +407,20 @@ def narrow(program, chromium):
 
 
 def dark(program, chromium):
-    """At 1280 px the page has another paper in the dark theme, by the system and by the button, and legible text."""
-    paper = "return getComputedStyle(document.body).backgroundColor"
+    """At 1280 px the page has another background in the dark theme, by the system and by the button, and all text is legible."""
+    background = "return getComputedStyle(document.body).backgroundColor"
     with Gateway(program, WEB, RAW, ADMIN) as gateway, dial(gateway.urls[1]):
         page = Page(chromium, gateway)
         page.sees_sessions(1)
-        papers = []
+        backgrounds = []
         for theme in THEMES:
             page.theme(theme)
-            papers.append(page.run(paper))
-        assert brightness(papers[0]) > 200 and brightness(papers[1]) < 50, papers
+            backgrounds.append(page.run(background))
+        assert brightness(backgrounds[0]) > 200 and brightness(backgrounds[1]) < 50, backgrounds
         # The button overrides the system: it goes from `system` to `light` to `dark`.
-        for expected in papers:
+        for expected in backgrounds:
             page.click("#theme")
-            assert page.run(paper) == expected, (expected, papers)
+            assert page.run(background) == expected, (expected, backgrounds)
         page.click("#theme")
         page.click("#opener button")
         page.sees_sessions(2)

@@ -124,7 +124,7 @@ class Client {
     this.closeButton = close;
     const dot = el("i", { className: `mine t${this.colour}` });
     const head = el("header", {}, dot, el("b", {}, this.name), this.idButton, close);
-    this.log = new Log(el("ol", { className: "log talk", tabIndex: 0, "aria-label": `Messages of ${this.name}` }));
+    this.log = new Log(el("ol", { className: "log messages", tabIndex: 0, "aria-label": `Messages of ${this.name}` }));
     this.input = el("input", { placeholder: "Message", autocomplete: "off", "aria-label": `Message from ${this.name}` });
     const send = el("button", { className: "primary icon", title: "Send (Enter)", "aria-label": `Send as ${this.name}` }, icon("send"));
     this.form = el("form", { className: "joined" }, this.input, send);
