@@ -1,4 +1,4 @@
-"""A browser without a screen, behind its driver, as the W3C's WebDriver has it."""
+"""A headless browser, controlled over the W3C's WebDriver protocol."""
 import contextlib
 import http.client
 import json
@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-# What a browser without a screen needs where it runs as root, and nothing that calls home.
+# For a headless browser that runs as root and sends no requests of its own.
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -19,15 +19,15 @@ FLAGS = [
     "--disable-sync",
 ]
 
-# Milliseconds. How long a script may wait; whoever asks gives up earlier.
+# Milliseconds. The timeout of a script; callers set shorter ones.
 PATIENCE = 600_000
 
-# How WebDriver names the key under which it gives an element.
+# The key of an element in WebDriver's answers.
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
 class Stale(RuntimeError):
-    """The element that was found is not in the page any more."""
+    """The element is no longer in the page."""
 
 
 @contextlib.contextmanager
@@ -45,7 +45,7 @@ def browser(program, driver):
 
 
 def start_driver(program):
-    """Starts the browser's driver, and gives it with its port."""
+    """Starts chromedriver, and returns the process and its port."""
     driver = subprocess.Popen([program, "--port=0"], stdout=subprocess.PIPE, text=True)
     for line in driver.stdout:
         if found := re.search(r"started successfully on port (\d+)", line):
@@ -54,7 +54,7 @@ def start_driver(program):
 
 
 class Browser:
-    """What can be asked of it."""
+    """A WebDriver session."""
 
     def __init__(self, port, program, profile):
         self.http = http.client.HTTPConnection("127.0.0.1", port)
@@ -64,55 +64,55 @@ class Browser:
             "goog:chromeOptions": {"binary": program, "args": arguments},
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }
-        session = self.ask("POST", "/session", capabilities={"alwaysMatch": wanted})
+        session = self.request("POST", "/session", capabilities={"alwaysMatch": wanted})
         self.path = f"/session/{session['sessionId']}"
         self.version = session["capabilities"]["browserVersion"]
-        self.tell("timeouts", script=PATIENCE)
+        self.post("timeouts", script=PATIENCE)
 
     def open(self, url):
-        self.tell("url", url=url)
+        self.post("url", url=url)
 
     def run(self, script, *arguments):
-        """What a script returns."""
-        return self.tell("execute/sync", script=script, args=arguments)
+        """Runs a script, and returns its value."""
+        return self.post("execute/sync", script=script, args=arguments)
 
     def wait_for(self, script, *arguments):
-        """What a script gives when it ends by calling its last argument."""
-        return self.tell("execute/async", script=script, args=arguments)
+        """Runs a script, and returns what it passes to its last argument, a callback."""
+        return self.post("execute/async", script=script, args=arguments)
 
     def click(self, selector):
-        # A page that is at work may draw the element anew before it is clicked.
+        # The page may replace the element before it is clicked.
         for _ in range(100):
             with contextlib.suppress(Stale):
-                return self.tell(f"element/{self.find(selector)}/click")
-        raise TimeoutError(f"{selector} never stays")
+                return self.post(f"element/{self.find(selector)}/click")
+        raise TimeoutError(f"{selector} is replaced again and again")
 
     def type(self, selector, text):
-        self.tell(f"element/{self.find(selector)}/value", text=text)
+        self.post(f"element/{self.find(selector)}/value", text=text)
 
     def press(self, *keys):
-        """Presses and releases keys, one after the other, wherever the focus is."""
+        """Presses and releases keys, one after the other, in the focused element."""
         strokes = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
-        self.tell("actions", actions=[{"type": "key", "id": "keys", "actions": strokes}])
+        self.post("actions", actions=[{"type": "key", "id": "keys", "actions": strokes}])
 
     def find(self, selector):
-        return self.tell("element", using="css selector", value=selector)[ELEMENT]
+        return self.post("element", using="css selector", value=selector)[ELEMENT]
 
     def command(self, name, **parameters):
-        """A command of the DevTools' protocol."""
-        return self.tell("goog/cdp/execute", cmd=name, params=parameters)
+        """Sends a command of the DevTools protocol."""
+        return self.post("goog/cdp/execute", cmd=name, params=parameters)
 
     def log(self, kind):
-        """What was logged since it was asked last: `browser` or `performance`."""
-        return self.tell("se/log", type=kind)
+        """The entries of a log since the last call: `browser` or `performance`."""
+        return self.post("se/log", type=kind)
 
     def quit(self):
-        self.ask("DELETE", self.path)
+        self.request("DELETE", self.path)
 
-    def tell(self, what, **body):
-        return self.ask("POST", f"{self.path}/{what}", **body)
+    def post(self, path, **body):
+        return self.request("POST", f"{self.path}/{path}", **body)
 
-    def ask(self, method, path, **body):
+    def request(self, method, path, **body):
         body = json.dumps(body) if method == "POST" else None
         self.http.request(method, path, body, {"Content-Type": "application/json"})
         response = self.http.getresponse()

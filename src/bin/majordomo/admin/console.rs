@@ -1,5 +1,5 @@
-//! The console: one page for operators and newcomers, put together when this is compiled. It asks
-//! for nothing but itself, the API and the control link.
+//! The console: one page, assembled at compile time. It requests nothing but itself, the API and the
+//! control link.
 
 use super::response::AdminResponse;
 
@@ -10,23 +10,25 @@ const PAGE: &str = concat!(
     include_str!("console/style.css"),
     "</style>\n",
     include_str!("console/body.html"),
-    // Not run in the page: its text becomes that of a worker.
-    "<script type=\"text/plain\" id=\"link-worker\">\n",
-    include_str!("console/link.js"),
+    // The browser does not run this script: the page starts a worker from its text.
+    "<script type=\"text/plain\" id=\"worker-source\">\n",
+    include_str!("console/worker.js"),
     "</script>\n<script type=\"module\">\n",
-    include_str!("console/words.js"),
-    include_str!("console/wire.js"),
-    include_str!("console/house.js"),
-    include_str!("console/vitals.js"),
+    include_str!("console/dom.js"),
+    include_str!("console/format.js"),
+    include_str!("console/labels.js"),
+    include_str!("console/connection.js"),
+    include_str!("console/model.js"),
+    include_str!("console/charts.js"),
     include_str!("console/table.js"),
     include_str!("console/details.js"),
-    include_str!("console/tryit.js"),
-    include_str!("console/feed.js"),
+    include_str!("console/try.js"),
+    include_str!("console/activity.js"),
     include_str!("console/main.js"),
     "</script>\n</body>\n</html>\n",
 );
 
-/// What a request for the page is answered.
+/// Answers a request for the page.
 pub(super) fn answer(method: &str) -> AdminResponse {
     match AdminResponse::check_read_only(method) {
         Ok(()) => page(200),
@@ -34,8 +36,8 @@ pub(super) fn answer(method: &str) -> AdminResponse {
     }
 }
 
-/// The same where the guard refuses it: for want of a token, the page comes as well and asks for
-/// one.
+/// Answers a request that the guard refused: if the token is missing or wrong, with the page, which
+/// then asks for the token.
 pub(super) fn sign_in(refusal: AdminResponse) -> AdminResponse {
     if refusal.status != 401 {
         return refusal;
@@ -49,8 +51,8 @@ fn page(status: u16) -> AdminResponse {
     AdminResponse {
         status,
         content_type: "text/html; charset=utf-8",
-        // Nobody may show it within a page of their own, where a click that is meant for that page
-        // could land on a button of this one.
+        // No other site may embed the page in a frame: a click meant for that site could hit a button
+        // of the console.
         headers: vec![
             ("Content-Security-Policy", "frame-ancestors 'none'".to_owned()),
             ("Referrer-Policy", "no-referrer".to_owned()),
@@ -64,8 +66,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_asks_for_nothing_from_anywhere_else() {
-        // Names of namespaces are no addresses, and base64url is no link.
+    fn the_page_loads_nothing_from_other_hosts() {
+        // The namespace is not requested, and base64url is a function.
         let page = PAGE.replace("http://www.w3.org/2000/svg", "").replace("base64url(", "");
         for sign in ["http://", "https://", "//cdn", "@import", "url("] {
             assert!(!page.contains(sign), "{sign}");
@@ -73,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn its_parts_are_one_page() {
+    fn the_parts_form_one_page() {
         for once in ["<!doctype html>", "</head>", "</style>", "</body>", "</html>"] {
             assert_eq!(PAGE.matches(once).count(), 1, "{once}");
         }

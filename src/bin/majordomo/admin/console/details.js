@@ -1,4 +1,11 @@
-// One session: what is known of it, what it says as it says it, a word to it, and the door.
+// One session: its figures, its live messages, a form to send to it and one to close it.
+
+const TILES = [
+  ["In", "Messages received from the session, and their payload bytes"],
+  ["Out", "Messages sent to the session, and their payload bytes"],
+  ["Dropped", "Messages for the session that were queued and then discarded"],
+  ["Queued bytes", "Bytes in the session's outbox, not yet written to its socket"],
+];
 
 const details = {
   session: null,
@@ -6,7 +13,7 @@ const details = {
   open(session) {
     this.session = session;
     table.opened = session.id;
-    wire.watch(session.id);
+    connection.watch(session.id);
     $("panels").hidden = true;
     $("details").hidden = false;
     $("details").replaceChildren(...this.parts());
@@ -16,11 +23,11 @@ const details = {
     $("details-id").focus();
   },
 
-  // Where the page is narrow it lies over all the rest, which is then out of reach.
-  cover(does) {
-    $("side").classList.toggle("is-open", does);
+  // On a narrow page the details cover all other parts, which are then inert.
+  cover(isOpen) {
+    $("side").classList.toggle("is-open", isOpen);
     const isOver = getComputedStyle($("side")).position === "fixed";
-    const rest = document.querySelectorAll("body > :not(main), #house > :not(#columns), #columns > :not(#side)");
+    const rest = document.querySelectorAll("body > :not(main), #console > :not(#columns), #columns > :not(#side)");
     for (const part of rest) part.inert = isOver;
   },
 
@@ -28,7 +35,7 @@ const details = {
     if (!this.session) return;
     this.session = null;
     table.opened = null;
-    wire.watch(null);
+    connection.watch(null);
     $("details").hidden = true;
     $("panels").hidden = false;
     this.cover(false);
@@ -44,29 +51,29 @@ const details = {
     this.stateMark = el("span", { className: "state" });
     const title = el("h2", { id: "details-id", tabIndex: -1 }, id);
     const head = el("header", { className: "bar" }, back, title, copyButton(id, "the id"), this.stateMark);
-    this.over = el("p", { className: "over", role: "status", hidden: true });
+    this.end = el("p", { className: "end", role: "status", hidden: true });
     this.facts = el("dl", { className: "about" });
-    const tile = (name) => el("div", {}, el("dt", {}, name), el("dd", {}, el("strong"), el("small")));
-    this.tiles = el("dl", { className: "tiles" }, ...["In", "Out", "Dropped", "Waiting"].map(tile));
-    this.log = new Log(el("ol", { className: "log", tabIndex: 0, "aria-label": "What it says" }));
-    this.quiet = el("p", { className: "nothing" });
-    const body = el("div", { className: "body" }, this.over, this.tiles, this.facts,
-      el("h3", {}, "Live messages"), this.log.list, this.quiet);
-    return [head, body, this.sender(), this.door()];
+    const tile = ([name, title]) => el("div", { title }, el("dt", {}, name), el("dd", {}, el("strong"), el("small")));
+    this.tiles = el("dl", { className: "tiles" }, ...TILES.map(tile));
+    this.log = new Log(el("ol", { className: "log", tabIndex: 0, "aria-label": "Messages received and sent" }));
+    this.placeholder = el("p", { className: "nothing" });
+    const body = el("div", { className: "body" }, this.end, this.tiles, this.facts,
+      el("h3", {}, "Live messages"), this.log.list, this.placeholder);
+    return [head, body, this.sendForm(), this.closeForm()];
   },
 
-  sender() {
-    const input = el("textarea", { rows: 1, placeholder: "A message to this session", required: true, "aria-label": "A message to this session" });
+  sendForm() {
+    const input = el("textarea", { rows: 1, placeholder: "Message to this session", required: true, "aria-label": "Message to this session" });
     const outcome = el("p", { className: "outcome", role: "status" });
     const send = el("button", { className: "primary icon", title: "Send (Enter)", "aria-label": "Send" }, icon("send"));
-    const form = el("form", { className: "say" }, el("div", { className: "joined" }, input, send), outcome);
-    sendWithEnter(input, form);
+    const form = el("form", { className: "send" }, el("div", { className: "joined" }, input, send), outcome);
+    submitOnEnter(input, form);
     form.onsubmit = async (event) => {
       event.preventDefault();
       const { session, log } = this;
       const text = input.value;
       try {
-        await wire.ask({ command: "send", session: session.id, text });
+        await connection.request({ command: "send", session: session.id, text });
         log.add("out", text);
         input.value = "";
         write(outcome, "");
@@ -78,36 +85,37 @@ const details = {
     return form;
   },
 
-  door() {
+  closeForm() {
     const code = el("input", { type: "number", value: "1000", min: 1000, max: 4999, required: true });
     const reason = el("input", { type: "text", maxLength: 123, placeholder: "optional" });
     const outcome = el("p", { className: "outcome", role: "status" });
-    const form = el("form", { className: "ending" },
+    const form = el("form", { className: "close-form" },
       el("label", { className: "field" }, "Code ", code), el("label", { className: "field wide" }, "Reason ", reason),
       el("button", { className: "danger" }, "Close session"), outcome);
     form.onsubmit = async (event) => {
       event.preventDefault();
       try {
-        await wire.ask({ command: "close", session: this.session.id, code: Number(code.value), reason: reason.value });
+        await connection.request({ command: "close", session: this.session.id, code: Number(code.value), reason: reason.value });
         write(outcome, "");
       } catch (error) {
         write(outcome, `Not closed: ${error.message}`);
       }
     };
-    return el("details", { className: "door" }, el("summary", {}, "Close this session"), form);
+    return el("details", { className: "close" }, el("summary", {}, "Close this session"), form);
   },
 
   draw() {
     const { session } = this;
     if (!session) return;
     const now = Date.now();
-    const way = [WORDS[session.protocol], session.subprotocol].filter(Boolean).join(", ");
+    const protocol = [PROTOCOLS[session.protocol], session.subprotocol].filter(Boolean).join(", ");
     const rows = [
-      ["From", session.remote],
-      ["By", session.listen ? `${way}, ${session.listen}` : way],
+      ["Address", session.remote],
+      ["Protocol", protocol],
+      ["Listener", session.listen],
       ["Target", session.target],
-      ["Since", `${lasting((session.end?.at ?? now) - session.since)}`, absolute.format(session.since)],
-      ["Last active", ago(now - session.active), absolute.format(session.active)],
+      ["Age", duration((session.end?.at ?? now) - session.since), `Connected ${absolute.format(session.since)}`],
+      ["Last active", ago(now - session.active), `Last received ${absolute.format(session.active)}`],
       ["Metadata", Object.keys(session.metadata).length ? JSON.stringify(session.metadata, null, 1) : null],
     ].filter(([, value]) => value);
     while (this.facts.childElementCount < rows.length) {
@@ -122,9 +130,9 @@ const details = {
     });
     const { received, sent } = session;
     const tiles = [
-      [number(received.messages), joined(bytes(received.bytes))],
-      [number(sent.messages), joined(bytes(sent.bytes))],
-      [number(session.dropped), ""],
+      [compact(received.messages), joined(bytes(received.bytes))],
+      [compact(sent.messages), joined(bytes(sent.bytes))],
+      [compact(session.dropped), ""],
       [joined(bytes(session.queued_bytes)), ""],
     ];
     tiles.forEach((texts, at) => {
@@ -133,53 +141,44 @@ const details = {
     });
     write(this.stateMark, session.state);
     this.stateMark.dataset.state = session.state;
-    write(this.quiet, wire.isSparing ? "Not followed now: too much is said in the house." :
-      "Listening. What it says from now on is shown here.");
-    this.quiet.hidden = this.log.list.childElementCount > 0 || this.log.fresh.length > 0;
+    write(this.placeholder, connection.isPaused ? "Message preview paused: rate too high." :
+      "No messages yet. Messages received from now on are shown here.");
+    this.placeholder.hidden = this.log.list.childElementCount > 0 || this.log.pending.length > 0;
     if (session.end && $("details").querySelector("form:focus-within")) $("details-id").focus();
-    $("details").classList.toggle("is-over", Boolean(session.end));
-    this.over.hidden = !session.end;
-    if (session.end) write(this.over, `Gone: ${ending(session.end)}.`);
+    $("details").classList.toggle("is-ended", Boolean(session.end));
+    this.end.hidden = !session.end;
+    if (session.end) write(this.end, `Session ended: ${ending(session.end)}.`);
   },
 
   async refresh() {
     const { session } = this;
-    if (session && !session.end && wire.state === "live" && !document.hidden) {
-      await house.ask(session.id).catch(() => {});
+    if (session && !session.end && connection.state === "live" && !document.hidden) {
+      await model.refresh(session.id).catch(() => {});
     }
     this.draw();
   },
 };
 
-// Enter sends, Shift+Enter makes a line.
-function sendWithEnter(input, form) {
-  input.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    form.requestSubmit();
-  });
-}
-
-house.hear({
-  said({ live }) {
-    for (const said of live) {
-      if (said.session === details.session?.id) details.log.add("in", shown(said), { at: said.at });
+model.subscribe({
+  messages({ watched }) {
+    for (const message of watched) {
+      if (message.session === details.session?.id) details.log.add("in", preview(message), { at: message.at });
     }
     details.draw();
   },
-  // The gateway began anew, or this page lost sight of it: who is there is another.
+  // A new link to the gateway, which may have restarted.
   ready() {
-    if (details.session) wire.watch(details.session.id);
+    if (details.session) connection.watch(details.session.id);
   },
   complete() {
     const { session } = details;
     if (!session || session.end) return;
-    const same = house.sessions.get(session.id);
+    const same = model.sessions.get(session.id);
     if (same && same.remote === session.remote) details.session = same;
     else session.end = { cause: "connection_lost", code: null, reason: "", duration_ms: Date.now() - session.since, at: Date.now() };
     details.draw();
   },
-  gone() {
+  disconnected() {
     details.draw();
   },
 });

@@ -1,48 +1,48 @@
-// The page as a whole: whether the gateway is there, what theme it has, who may see it.
+// The page as a whole: connection state, banners, sign-in, theme.
 
-// Where too much was said to follow it, each message is followed again once so few were said in a
-// second, for so many seconds.
-const LITTLE = 1000;
-const CALM = 10;
+// After an overload, the message preview resumes once the rate has been below QUIET_RATE messages a
+// second for QUIET_SECONDS.
+const QUIET_RATE = 1000;
+const QUIET_SECONDS = 10;
 
 const THEMES = ["auto", "light", "dark"];
 
 const PILLS = {
-  connecting: () => "Connecting…",
+  connecting: () => "Connecting...",
   live: () => (isStopping() ? "Stopping" : "Live"),
-  waiting: () => `Reconnecting in ${Math.max(1, Math.ceil((wire.retryAt - Date.now()) / 1000))} s`,
+  waiting: () => `Reconnecting in ${Math.max(1, Math.ceil((connection.retryAt - Date.now()) / 1000))} s`,
   "signed-out": () => "Signed out",
   forbidden: () => "Refused",
 };
 
-// From the event, or, where this page came later, from the figures.
-const isStopping = () => Boolean(house.stopping) || (vitals.stats?.phase ?? "running") !== "running";
+// From the event, or from the figures if this page was opened after it.
+const isStopping = () => Boolean(model.stopping) || (metrics.stats?.phase ?? "running") !== "running";
 
 let restartedAt = null;
-let calm = 0;
+let quietSeconds = 0;
 
-wire.onstate = () => {
-  const isDoor = wire.state === "signed-out";
-  $("door").hidden = !isDoor;
-  $("house").hidden = isDoor;
-  $("sign-out").hidden = !wire.token || isDoor;
-  if (isDoor) {
-    write($("wrong"), wire.token ? "That is not the token of this gateway." : "");
+connection.onstate = () => {
+  const isSignedOut = connection.state === "signed-out";
+  $("sign-in-page").hidden = !isSignedOut;
+  $("console").hidden = isSignedOut;
+  $("sign-out").hidden = !connection.token || isSignedOut;
+  if (isSignedOut) {
+    write($("wrong"), connection.token ? "The token is wrong." : "");
     $("token").focus();
   }
-  if (wire.state !== "live") vitals.breakOff();
-  $("house").classList.toggle("is-stale", wire.state === "waiting" || wire.state === "forbidden");
+  if (connection.state !== "live") metrics.reset();
+  $("console").classList.toggle("is-stale", connection.state === "waiting" || connection.state === "forbidden");
   showState();
 };
 
-wire.onbatch = (batch) => {
-  const isIncomplete = !house.isComplete;
-  house.take(batch);
+connection.onbatch = (batch) => {
+  const wasIncomplete = !model.isComplete;
+  model.apply(batch);
   for (const { reply, stats } of batch.replies) if (reply === "stats" && stats) everySecond(stats);
-  if (isIncomplete && house.isComplete) house.tell("complete");
+  if (wasIncomplete && model.isComplete) model.notify("complete");
 };
 
-house.hear({
+model.subscribe({
   changed: (isStructural) => (isStructural ? table.rebuild() : table.drawSometime()),
   ready: () => showFoot(),
   restarted() {
@@ -50,39 +50,41 @@ house.hear({
   },
 });
 
-// The gateway's answer to `stats` is what this page's clock ticks by.
+// Replies to `stats`, one a second, are this page's clock.
 function everySecond(stats) {
-  vitals.take(stats);
-  keepPace();
+  metrics.update(stats);
+  checkRate();
   showState();
   table.describe();
   if (document.hidden) return;
-  vitals.scrapeMetrics();
+  metrics.scrapeMetrics();
   table.refresh();
   details.refresh();
-  write($("everybody"), plural(stats.sessions.active + stats.sessions.inactive, "session"));
+  write($("broadcast-count"), plural(stats.sessions.active + stats.sessions.inactive, "session"));
 }
 
-wire.ontoomuch = () => {
-  if (wire.state === "live" && !wire.isSparing && !wire.isInsisting) turnPace("Too much is said to follow each message");
+connection.onoverload = () => {
+  if (connection.state === "live" && !connection.isPaused && !connection.isForced) {
+    setPreview(false, "Message preview paused: rate too high");
+  }
 };
 
-function keepPace() {
-  calm = vitals.said < LITTLE ? calm + 1 : 0;
-  if (wire.isSparing && calm >= CALM) turnPace("Messages are followed again");
+function checkRate() {
+  quietSeconds = metrics.rate < QUIET_RATE ? quietSeconds + 1 : 0;
+  if (connection.isPaused && quietSeconds >= QUIET_SECONDS) setPreview(true, "Message preview resumed");
 }
 
-function turnPace(why) {
-  calm = 0;
-  wire.spare(!wire.isSparing);
-  feedLog.add("note", why);
+function setPreview(isOn, note) {
+  quietSeconds = 0;
+  connection.pause(!isOn);
+  activityLog.add("note", note);
   showState();
 }
 
 function showState() {
-  $("pill").dataset.state = wire.state === "live" && isStopping() ? "stopping" : wire.state;
-  write($("pill").lastElementChild, PILLS[wire.state]());
-  const banners = [gone(), stopping(), restarted(), sparing(), behind()].filter(Boolean);
+  $("pill").dataset.state = connection.state === "live" && isStopping() ? "stopping" : connection.state;
+  write($("pill").lastElementChild, PILLS[connection.state]());
+  const banners = [disconnected(), stopping(), restarted(), previewPaused(), readsPaused()].filter(Boolean);
   const kinds = banners.map(([kind]) => kind).join();
   if ($("banners").dataset.kinds !== kinds) {
     $("banners").dataset.kinds = kinds;
@@ -92,61 +94,61 @@ function showState() {
   banners.forEach(([, text], at) => write($("banners").children[at].firstChild, text));
 }
 
-function gone() {
-  if (wire.state === "forbidden") {
-    return ["bad", `The gateway refuses this page: ${wire.detail}. Without a token it speaks to pages of its own machine only.`];
+function disconnected() {
+  if (connection.state === "forbidden") {
+    return ["bad", `The gateway refuses this page: ${connection.detail}. Without an admin token it accepts only pages opened on its own machine.`];
   }
-  const isWaiting = wire.state === "waiting" || (wire.state === "connecting" && wire.wait > FIRST_WAIT);
+  const isWaiting = connection.state === "waiting" || (connection.state === "connecting" && connection.wait > FIRST_WAIT);
   if (!isWaiting) return null;
-  const now = el("button", { className: "quiet" }, "Try now");
-  now.onclick = () => wire.connect();
-  const why = wire.detail ? ` (${wire.detail})` : "";
-  const what = house.epoch === null ? "The gateway does not answer" :
-    isStopping() ? "The gateway has stopped" : "The link to the gateway is gone";
-  return ["bad", `${what}${why}. What you see is what was known last; this page comes back by itself.`, now];
+  const retry = el("button", { className: "quiet" }, "Retry now");
+  retry.onclick = () => connection.connect();
+  const why = connection.detail ? ` (${connection.detail})` : "";
+  if (model.epoch === null) return ["bad", `The gateway does not answer${why}. This page reconnects by itself.`, retry];
+  const what = isStopping() ? "The gateway has stopped" : "Connection to the gateway lost";
+  return ["bad", `${what}${why}. This page shows the last known state and reconnects by itself.`, retry];
 }
 
 function stopping() {
-  if (wire.state !== "live" || !isStopping()) return null;
-  const event = house.stopping;
-  const left = plural(house.sessions.size, "session");
+  if (connection.state !== "live" || !isStopping()) return null;
+  const event = model.stopping;
+  const left = plural(model.sessions.size, "session");
   const end = event?.drain_ms === undefined ? "" :
-    `, the last by ${clock.format(event.at + event.drain_ms + event.grace_ms)}`;
-  const how = event?.code ? ` They are told ${event.code}${event.reason ? `, “${event.reason}”` : ""}.` : "";
-  return ["warn", `The gateway is stopping: nobody new is let in, ${left} left to go${end}.${how}`];
+    `, until ${clock.format(event.at + event.drain_ms + event.grace_ms)} at the latest`;
+  const frame = event?.code ? ` Close code ${event.code}${event.reason ? `, “${event.reason}”` : ""}.` : "";
+  return ["warn", `The gateway is stopping: new connections are refused, ${left} left${end}.${frame}`];
 }
 
 function restarted() {
-  if (!restartedAt || wire.state !== "live") return null;
-  const hide = el("button", { className: "quiet" }, "Got it");
+  if (!restartedAt || connection.state !== "live") return null;
+  const hide = el("button", { className: "quiet" }, "Dismiss");
   hide.onclick = () => {
     restartedAt = null;
     showState();
   };
-  return ["note", `The gateway restarted (seen at ${clock.format(restartedAt)}): its sessions and figures began anew.`, hide];
+  return ["note", `The gateway restarted (seen at ${clock.format(restartedAt)}). Its counters started at 0.`, hide];
 }
 
-function sparing() {
-  if (wire.state !== "live" || !wire.isSparing) return null;
-  const follow = el("button", { className: "quiet" }, "Follow all the same");
-  follow.onclick = () => {
-    wire.isInsisting = true;
-    wire.spare(false);
+function previewPaused() {
+  if (connection.state !== "live" || !connection.isPaused) return null;
+  const resume = el("button", { className: "quiet" }, "Resume preview");
+  resume.onclick = () => {
+    connection.isForced = true;
+    connection.pause(false);
     showState();
   };
-  return ["calm", "Much is said at the moment. Not to hold up the gateway, this page shows all figures, but not each message.", follow];
+  return ["calm", "Message preview paused: rate too high. All figures are still updated.", resume];
 }
 
-function behind() {
-  if (wire.state !== "live" || !vitals.stats?.reads_paused) return null;
-  return ["warn", "Clients are not read at the moment: a backend does not keep up with what they say."];
+function readsPaused() {
+  if (connection.state !== "live" || !metrics.stats?.reads_paused) return null;
+  return ["warn", "Reading from clients is paused: a backend reads its events too slowly."];
 }
 
 function showFoot() {
-  const facts = [`majordomo ${house.version}`, `protocol ${house.protocol}`];
-  const epoch = el("span", { title: "random at each start of the gateway" }, `epoch ${house.epoch}`);
+  const facts = [`majordomo ${model.version}`, `protocol ${model.protocol}`];
+  const epoch = el("span", { title: "Random at each start of the gateway" }, `epoch ${model.epoch}`);
   // A link cannot carry the token.
-  const links = wire.token ? [] : ["metrics", "api/openapi.json", "health"].map((path) =>
+  const links = connection.token ? [] : ["metrics", "api/openapi.json", "health"].map((path) =>
     el("a", { href: new URL(path, base).href }, `/${path}`));
   $("foot").replaceChildren(...facts.map((fact) => el("span", {}, fact)), epoch, ...links);
 }
@@ -156,9 +158,9 @@ function setTheme(theme) {
   if (theme === "auto") delete root.dataset.theme;
   else root.dataset.theme = theme;
   $("theme").querySelector("use").setAttribute("href", `#i-${theme}`);
-  $("theme").title = { auto: "Theme: as the system has it", light: "Theme: light", dark: "Theme: dark" }[theme];
+  $("theme").title = { auto: "Theme: system", light: "Theme: light", dark: "Theme: dark" }[theme];
   $("theme").setAttribute("aria-label", $("theme").title);
-  remember(localStorageOrNone(), "majordomo.theme", theme === "auto" ? "" : theme);
+  store(localStorageOrNone(), "majordomo.theme", theme === "auto" ? "" : theme);
 }
 
 function localStorageOrNone() {
@@ -173,14 +175,14 @@ $("theme").onclick = () => {
   const now = document.documentElement.dataset.theme ?? "auto";
   setTheme(THEMES[(THEMES.indexOf(now) + 1) % THEMES.length]);
 };
-setTheme(remembered(localStorageOrNone(), "majordomo.theme") || "auto");
+setTheme(stored(localStorageOrNone(), "majordomo.theme") || "auto");
 
 $("sign-in").onsubmit = (event) => {
   event.preventDefault();
-  wire.signIn($("token").value.trim());
+  connection.signIn($("token").value.trim());
   $("token").value = "";
 };
-$("sign-out").onclick = () => wire.signOut();
+$("sign-out").onclick = () => connection.signOut();
 
 document.addEventListener("keydown", (event) => {
   const isTyping = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement.tagName);
@@ -192,5 +194,5 @@ document.addEventListener("keydown", (event) => {
 
 table.onopen = (session) => details.open(session);
 table.begin();
-setInterval(() => wire.state === "waiting" && showState(), 500);
-wire.connect();
+setInterval(() => connection.state === "waiting" && showState(), 500);
+connection.connect();

@@ -1,59 +1,58 @@
-// The table of sessions. Only the rows that are seen are in the page, whose number does not depend
-// on how many sessions there are.
+// The table of sessions. The page holds elements for the visible rows only, whatever the number of
+// sessions.
 
-const SPARE = 6; // Rows beyond either edge, so that scrolling meets no blank.
-const MOST_ROWS = 300_000; // What browsers can lay out in one column.
-const PAGE_SIZE = 500; // Sessions a sweep asks for at once.
+const OVERSCAN = 6; // Rows beyond either edge, so that scrolling shows no blank rows.
+const MAX_ROWS = 300_000; // Browsers limit the height of an element.
+const PAGE_SIZE = 500; // Sessions in one request of `refresh`.
 
-const WORDS = { websocket: "WebSocket", raw: "raw TCP" };
-
-// Each column: its title, what it is sorted by, which way first, and what a cell shows.
+// Each column: its title and explanation, the sort key, whether it is first sorted in descending
+// order, and the text and title of a cell.
 const COLUMNS = {
-  id: { title: "Id", key: (s) => s.id, show: (s) => s.id, hint: (s) => s.id },
-  state: { title: "State", key: (s) => s.state, show: (s) => s.state },
-  protocol: { title: "Protocol", key: (s) => s.protocol, show: (s) => WORDS[s.protocol] ?? s.protocol },
-  remote: { title: "Remote address", key: (s) => s.remote, show: (s) => s.remote, hint: (s) => s.remote },
-  since: {
-    title: "Since", key: (s) => s.since, falls: true, isNumber: true,
-    show: (s, now) => lasting(now - s.since), hint: (s) => `connected ${absolute.format(s.since)}`,
+  id: { title: "Id", about: "Id of the session", key: (s) => s.id, show: (s) => s.id, hint: (s) => s.id },
+  state: { title: "State", about: "Inactive: a ping was sent, and nothing was received since", key: (s) => s.state, show: (s) => s.state },
+  protocol: { title: "Protocol", about: "WebSocket, or TCP with a framing", key: (s) => s.protocol, show: (s) => PROTOCOLS[s.protocol] ?? s.protocol },
+  remote: { title: "Remote address", about: "Address and port of the client", key: (s) => s.remote, show: (s) => s.remote, hint: (s) => s.remote },
+  age: {
+    title: "Age", about: "Time since the session connected", key: (s) => -s.since,
+    show: (s, now) => duration(now - s.since), hint: (s) => `Connected ${absolute.format(s.since)}`,
   },
   active: {
-    title: "Last active", key: (s) => s.active, falls: true, isNumber: true, moves: true,
-    show: (s, now) => ago(now - s.active), hint: (s) => `last heard ${absolute.format(s.active)}`,
+    title: "Last active", about: "Time since anything was received from the client", key: (s) => s.active, descends: true, changes: true,
+    show: (s, now) => ago(now - s.active), hint: (s) => `Last received ${absolute.format(s.active)}`,
   },
   in: {
-    title: "In", key: (s) => s.received.messages, falls: true, isNumber: true, moves: true,
-    show: (s) => number(s.received.messages), hint: (s) => traffic("from it", s.received),
+    title: "In", about: "Messages received from the session", key: (s) => s.received.messages, descends: true, changes: true,
+    show: (s) => compact(s.received.messages), hint: (s) => traffic(s.received, "received"),
   },
   out: {
-    title: "Out", key: (s) => s.sent.messages, falls: true, isNumber: true, moves: true,
-    show: (s) => number(s.sent.messages), hint: (s) => traffic("to it", s.sent),
+    title: "Out", about: "Messages sent to the session", key: (s) => s.sent.messages, descends: true, changes: true,
+    show: (s) => compact(s.sent.messages), hint: (s) => traffic(s.sent, "sent"),
   },
   dropped: {
-    title: "Dropped", key: (s) => s.dropped, falls: true, isNumber: true, moves: true,
-    show: (s) => number(s.dropped), hint: (s) => plural(s.dropped, "message") + " for it were lost",
+    title: "Dropped", about: "Messages that were queued for the session and then discarded", key: (s) => s.dropped, descends: true, changes: true,
+    show: (s) => compact(s.dropped), hint: (s) => `${plural(s.dropped, "message")} discarded`,
   },
 };
 
 const SHOWS = Object.values(COLUMNS).map(({ show }) => show);
 
-function traffic(where, { messages, bytes: size }) {
-  return `${plural(messages, "message")} ${where}, ${joined(bytes(size))}`;
+function traffic({ messages, bytes: size }, verb) {
+  return `${plural(messages, "message")} ${verb}, ${joined(bytes(size))}`;
 }
 
 const table = {
-  by: "since",
-  falls: true,
-  words: [],
+  by: "age",
+  descends: false,
+  terms: [],
   state: "",
   order: [], // All sessions, in order.
-  seen: [], // Those of them that pass search and state.
-  rows: [], // The row elements, used again and again.
-  at: null, // The id of the session that the keyboard is at.
-  cost: 0, // What the last sort took.
+  matches: [], // Those that match the search and the state.
+  rows: [], // The row elements, which are reused.
+  at: null, // The id of the session that the keyboard has selected.
+  cost: 0, // Milliseconds of the last sort.
   onopen() {},
 
-  // Sorts and filters soon: the dearer it is, the less often.
+  // Sorts and filters soon; the longer it takes, the less often.
   rebuild() {
     this.rebuilding ??= setTimeout(() => this.build(), Math.min(1500, Math.max(100, this.cost * 20)));
   },
@@ -62,21 +61,21 @@ const table = {
     clearTimeout(this.rebuilding);
     this.rebuilding = undefined;
     const began = performance.now();
-    const anchor = COLUMNS[this.by].moves ? undefined : this.anchor();
-    // Almost in order already, which makes it cheap to sort.
-    this.order = this.order.concat(house.fresh.splice(0)).filter(({ isHere }) => isHere);
+    const anchor = COLUMNS[this.by].changes ? undefined : this.anchor();
+    // Almost sorted already, which makes the sort cheap.
+    this.order = this.order.concat(model.added.splice(0)).filter(({ isListed }) => isListed);
     const { key } = COLUMNS[this.by];
-    const way = this.falls ? -1 : 1;
+    const way = this.descends ? -1 : 1;
     this.order.sort((a, b) => {
       const one = key(a);
       const other = key(b);
       return way * (one < other ? -1 : one > other ? 1 : a.order - b.order);
     });
-    this.seen = this.order.filter((session) => this.passes(session));
-    if (this.seen.length > MOST_ROWS) this.seen.length = MOST_ROWS;
-    $("spacer").style.height = `${this.seen.length * this.rowHeight}px`;
-    $("grid").setAttribute("aria-rowcount", this.seen.length + 1);
-    if (anchor) this.holdTo(anchor);
+    this.matches = this.order.filter((session) => this.passes(session));
+    if (this.matches.length > MAX_ROWS) this.matches.length = MAX_ROWS;
+    $("spacer").style.height = `${this.matches.length * this.rowHeight}px`;
+    $("grid").setAttribute("aria-rowcount", this.matches.length + 1);
+    if (anchor) this.scrollTo(anchor);
     this.draw();
     this.describe();
     this.cost = performance.now() - began;
@@ -84,21 +83,21 @@ const table = {
 
   passes(session) {
     if (this.state && session.state !== this.state) return false;
-    if (!this.words.length) return true;
+    if (!this.terms.length) return true;
     const text = `${session.id}\n${session.remote}\n${session.target ?? ""}\n${session.protocol}`.toLowerCase();
-    return this.words.every((word) => text.includes(word));
+    return this.terms.every((term) => text.includes(term));
   },
 
-  // The row at the upper edge, which stays there while others come and go above it.
+  // The row at the upper edge, which stays there while rows above it are added and removed.
   anchor() {
     const { scrollTop } = $("view");
     if (scrollTop < this.rowHeight) return undefined;
     const index = Math.floor(scrollTop / this.rowHeight);
-    return { session: this.seen[index], rest: scrollTop - index * this.rowHeight };
+    return { session: this.matches[index], rest: scrollTop - index * this.rowHeight };
   },
 
-  holdTo({ session, rest }) {
-    const index = this.seen.indexOf(session);
+  scrollTo({ session, rest }) {
+    const index = this.matches.indexOf(session);
     if (index >= 0) $("view").scrollTop = index * this.rowHeight + rest;
   },
 
@@ -107,7 +106,7 @@ const table = {
     this.frame ??= requestAnimationFrame(() => this.draw());
   },
 
-  // Draws a few times a second, however often something is said.
+  // Draws a few times a second, whatever the message rate.
   drawSometime() {
     this.later ??= setTimeout(() => {
       this.later = undefined;
@@ -119,18 +118,20 @@ const table = {
     cancelAnimationFrame(this.frame);
     this.frame = undefined;
     const view = $("view");
-    const many = Math.ceil(view.clientHeight / this.rowHeight) + 2 * SPARE;
-    const first = Math.max(0, Math.floor(view.scrollTop / this.rowHeight) - SPARE);
+    const many = Math.ceil(view.clientHeight / this.rowHeight) + 2 * OVERSCAN;
+    const first = Math.max(0, Math.floor(view.scrollTop / this.rowHeight) - OVERSCAN);
     while (this.rows.length < many) this.rows.push(this.row());
     const now = Date.now();
-    // A row keeps its element while it is scrolled: only those that come in are written anew.
+    // A visible row keeps its element while scrolling; only new rows are written.
     const slots = this.rows.length;
     for (let index = first; index < first + slots; index += 1) {
       const row = this.rows[index % slots];
-      row.session = this.seen[index];
+      row.session = this.matches[index];
       row.node.hidden = !row.session;
       if (row.session) this.fill(row, row.session, index, now);
     }
+    // The head has the width of the rows, with a scrollbar that takes room or without.
+    $("grid").style.setProperty("--scrollbar", `${view.offsetWidth - view.clientWidth}px`);
     const active = this.rows.find(({ session }) => session && session.id === this.at);
     if (active) $("grid").setAttribute("aria-activedescendant", active.node.id);
     else $("grid").removeAttribute("aria-activedescendant");
@@ -142,15 +143,15 @@ const table = {
     const node = el("div", { role: "row", className: "row", id: `row-${this.rows.length}` }, ...cells);
     cells[0].append(el("i", { hidden: true }), el("b"));
     const row = { node, cells, session: undefined, shown: {}, texts: [cells[0].lastChild, ...cells.slice(1)] };
-    // The one that was pressed is meant, even if the rows move before the button is let go.
+    // Opens the row under the press, even if rows move before the release.
     node.onpointerdown = () => (this.pressed = row.session);
     node.onclick = () => this.open(this.pressed ?? row.session);
-    node.onpointerover = () => this.explain(row);
+    node.onpointerover = () => this.addTitles(row);
     $("spacer").append(node);
     return row;
   },
 
-  // Writes what has changed since the row was written last, and nothing else.
+  // Writes only what has changed since the row was last written.
   fill({ node, texts, cells, shown }, session, index, now) {
     const put = (key, value, write) => {
       if (shown[key] === value) return;
@@ -165,27 +166,27 @@ const table = {
     put("opened", session.id === this.opened, (is) => node.setAttribute("aria-selected", is));
     put("at", session.id === this.at, (is) => node.classList.toggle("is-at", is));
     put("state", session.state, (state) => (node.dataset.state = state));
-    put("lost", session.dropped > 0, (is) => cells[8].classList.toggle("is-bad", is));
+    put("dropped", session.dropped > 0, (is) => cells[8].classList.toggle("is-bad", is));
     put("mine", tryIt.of(session.id), (mine) => {
       const dot = cells[0].firstChild;
       dot.hidden = !mine;
-      if (mine) Object.assign(dot, { className: `mine t${mine.colour}`, title: `${mine.name}, of this page` });
+      if (mine) Object.assign(dot, { className: `mine t${mine.colour}`, title: `${mine.name} of this page` });
     });
     SHOWS.forEach((show, at) => put(at, show(session, now), (text) => (texts[at].textContent = text)));
   },
 
-  // More than the cells show, for whom the pointer is at.
-  explain({ cells, session }) {
+  // Sets the titles of the row under the pointer.
+  addTitles({ cells, session }) {
     if (!session) return;
     Object.values(COLUMNS).forEach(({ hint }, at) => hint && (cells[at].title = hint(session)));
   },
 
-  // What stands above the table, and in its place where it is empty.
+  // Updates the count above the table, and the text that replaces an empty table.
   describe() {
-    const [all, seen] = [house.sessions.size, this.seen.length];
-    write($("count"), seen === all ? number(all) : `${number(seen)} of ${number(all)}`);
-    const isEmpty = seen === 0;
-    const why = !isEmpty ? "" : all ? "search" : !house.isComplete ? "loading" : isStopping() ? "left" : "nobody";
+    const [all, shown] = [model.sessions.size, this.matches.length];
+    write($("count"), shown === all ? number(all) : `${number(shown)} of ${number(all)}`);
+    const isEmpty = shown === 0;
+    const why = !isEmpty ? "" : all ? "search" : !model.isComplete ? "loading" : isStopping() ? "stopping" : "none";
     $("grid").hidden = isEmpty;
     if ($("empty").dataset.why === why) return;
     $("empty").dataset.why = why;
@@ -201,25 +202,25 @@ const table = {
     this.drawSoon();
   },
 
-  sortBy(column, falls) {
+  sortBy(column, descends) {
     this.by = column;
-    this.falls = falls;
+    this.descends = descends;
     for (const [key, head] of Object.entries(this.heads)) {
-      const way = this.falls ? "descending" : "ascending";
+      const way = this.descends ? "descending" : "ascending";
       head.setAttribute("aria-sort", key === column ? way : "none");
     }
     $("sort").value = column;
-    write($("turn"), falls ? "↓" : "↑");
+    write($("reverse"), descends ? "↓" : "↑");
     $("view").scrollTop = 0;
     this.build();
   },
 
   move(step) {
-    const from = this.seen.findIndex(({ id }) => id === this.at);
+    const from = this.matches.findIndex(({ id }) => id === this.at);
     const top = Math.ceil($("view").scrollTop / this.rowHeight);
-    const to = from < 0 ? top : Math.max(0, Math.min(this.seen.length - 1, from + step));
-    if (!this.seen[to]) return;
-    this.at = this.seen[to].id;
+    const to = from < 0 ? top : Math.max(0, Math.min(this.matches.length - 1, from + step));
+    if (!this.matches[to]) return;
+    this.at = this.matches[to].id;
     const view = $("view");
     const [above, below] = [to * this.rowHeight, (to + 1) * this.rowHeight - view.clientHeight];
     view.scrollTop = Math.max(below, Math.min(above, view.scrollTop));
@@ -229,27 +230,27 @@ const table = {
   visible() {
     const { scrollTop, clientHeight } = $("view");
     const first = Math.floor(scrollTop / this.rowHeight);
-    return this.seen.slice(first, first + Math.ceil(clientHeight / this.rowHeight) + 1);
+    return this.matches.slice(first, first + Math.ceil(clientHeight / this.rowHeight) + 1);
   },
 
-  // Asks what events do not tell, for the rows that are seen; and where the order hangs on it, for
-  // the others page by page.
+  // Requests the figures that events do not carry: for the visible rows, and if the order depends on
+  // them, for all others page by page.
   async refresh() {
     if (this.isRefreshing || document.hidden) return;
     this.isRefreshing = true;
     try {
       const rows = this.visible();
-      await Promise.allSettled(rows.map(({ id }) => house.ask(id)));
-      if (COLUMNS[this.by].moves && house.sessions.size > rows.length) {
+      await Promise.allSettled(rows.map(({ id }) => model.refresh(id)));
+      if (COLUMNS[this.by].changes && model.sessions.size > rows.length) {
         const after = this.cursor ? `&after=${encodeURIComponent(this.cursor)}` : "";
-        const page = await (await wire.api(`api/sessions?limit=${PAGE_SIZE}${after}`)).json();
-        for (const report of page.sessions) if (house.sessions.has(report.id)) house.report(report);
+        const page = await (await connection.api(`api/sessions?limit=${PAGE_SIZE}${after}`)).json();
+        for (const report of page.sessions) if (model.sessions.has(report.id)) model.report(report);
         this.cursor = page.next;
       }
-      if (COLUMNS[this.by].moves) this.rebuild();
+      if (COLUMNS[this.by].changes) this.rebuild();
       this.drawSoon();
     } catch {
-      // The link says it when the gateway is gone.
+      // The control link reports a lost connection.
     } finally {
       this.isRefreshing = false;
     }
@@ -257,17 +258,17 @@ const table = {
 
   begin() {
     this.heads = {};
-    for (const [key, { title, falls = false }] of Object.entries(COLUMNS)) {
-      const head = el("span", { role: "columnheader", className: `c-${key}` }, el("button", { tabIndex: 0 }, title));
-      head.firstChild.onclick = () => this.sortBy(key, key === this.by ? !this.falls : falls);
+    for (const [key, { title, about, descends = false }] of Object.entries(COLUMNS)) {
+      const head = el("span", { role: "columnheader", className: `c-${key}` }, el("button", { title: about }, title));
+      head.firstChild.onclick = () => this.sortBy(key, key === this.by ? !this.descends : descends);
       this.heads[key] = head;
       $("sort").append(el("option", { value: key }, title));
     }
     $("heads").append(...Object.values(this.heads));
-    $("sort").onchange = ({ target }) => this.sortBy(target.value, COLUMNS[target.value].falls ?? false);
-    $("turn").onclick = () => this.sortBy(this.by, !this.falls);
+    $("sort").onchange = ({ target }) => this.sortBy(target.value, COLUMNS[target.value].descends ?? false);
+    $("reverse").onclick = () => this.sortBy(this.by, !this.descends);
     $("search").oninput = ({ target }) => this.find(target.value);
-    $("states").onclick = ({ target }) => target.dataset.state !== undefined && this.only(target.dataset.state);
+    $("states").onclick = ({ target }) => target.dataset.state !== undefined && this.showOnly(target.dataset.state);
     $("view").onscroll = () => this.drawSoon();
     $("grid").onfocus = () => this.at === null && this.move(0);
     $("grid").onkeydown = (event) => this.key(event);
@@ -275,7 +276,7 @@ const table = {
     narrow.onchange = () => this.measure();
     new ResizeObserver(() => this.drawSoon()).observe($("view"));
     this.measure();
-    this.sortBy("since", true);
+    this.sortBy("age", false);
   },
 
   measure() {
@@ -284,12 +285,12 @@ const table = {
   },
 
   find(text) {
-    this.words = text.toLowerCase().split(/\s+/).filter(Boolean);
+    this.terms = text.toLowerCase().split(/\s+/).filter(Boolean);
     $("view").scrollTop = 0;
     this.build();
   },
 
-  only(state) {
+  showOnly(state) {
     this.state = state;
     for (const chip of $("states").children) chip.setAttribute("aria-pressed", chip.dataset.state === state);
     $("view").scrollTop = 0;
@@ -301,7 +302,7 @@ const table = {
     const page = Math.max(1, Math.floor($("view").clientHeight / this.rowHeight) - 1);
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity };
     if (event.key in steps) this.move(steps[event.key]);
-    else if (event.key === "Enter" || event.key === " ") this.open(house.sessions.get(this.at));
+    else if (event.key === "Enter" || event.key === " ") this.open(model.sessions.get(this.at));
     else return;
     event.preventDefault();
   },
@@ -310,25 +311,25 @@ const table = {
 function emptyState(why) {
   switch (why) {
     case "loading":
-      return [el("p", { className: "waiting" }, "Asking who is here…")];
-    case "left":
-      return [el("h3", {}, "Everybody has left"), el("p", {}, "The gateway is stopping, and lets nobody new in.")];
+      return [el("p", { className: "waiting" }, "Loading sessions...")];
+    case "stopping":
+      return [el("h3", {}, "No sessions"), el("p", {}, "The gateway is stopping and refuses new connections.")];
     case "search": {
       const clear = el("button", { className: "quiet" }, "Show all");
       clear.onclick = () => {
         $("search").value = "";
         table.find("");
-        table.only("");
+        table.showOnly("");
       };
-      return [el("h3", {}, "No session matches"), el("p", {}, "Search looks at ids, addresses, targets and protocols."), clear];
+      return [el("h3", {}, "No matching sessions"), el("p", {}, "The search covers ids, addresses, targets and protocols."), clear];
     }
-    case "nobody": {
+    case "none": {
       const open = el("button", { className: "primary" }, "Open two clients");
       open.onclick = () => tryIt.openTwo();
-      const mark = icon("tie");
+      const mark = icon("logo");
       mark.setAttribute("class", "mark");
-      return [mark, el("h3", {}, "Nobody is here yet"),
-        el("p", {}, "Open two clients in this page and let them talk. Whoever connects appears here at once."), open];
+      return [mark, el("h3", {}, "No sessions"),
+        el("p", {}, "Open two clients in this page to exchange messages. Sessions are listed here as soon as they connect."), open];
     }
     default:
       return [];

@@ -1,6 +1,6 @@
-// Try it: WebSocket clients of this page, which speak to the gateway as anybody's would.
+// The panel "Try it": WebSocket clients in this page, which connect as any other client does.
 
-const NO_ECHO_MS = 2500;
+const NO_ANSWER_MS = 2500;
 const COLOURS = 6;
 
 const tryIt = {
@@ -11,9 +11,9 @@ const tryIt = {
     return this.clients.find((client) => client.id === id && client.isOpen);
   },
 
-  // The listeners as this page reaches them: 0.0.0.0 and [::] are where it came from.
+  // The listeners' URLs as this page reaches them: 0.0.0.0 and [::] become the page's own host.
   urls() {
-    return house.listen.map((text) => {
+    return model.listen.map((text) => {
       const url = new URL(text.replace(/^(ws|tcp):/, "http:"));
       const host = ["0.0.0.0", "[::]"].includes(url.hostname) ? location.hostname : url.hostname;
       const isWeb = text.startsWith("ws");
@@ -30,7 +30,7 @@ const tryIt = {
     $("urls").replaceChildren(...webs.map((value) => el("option", { value })));
     if (!$("url").value || !this.clients.length) $("url").value = webs[0] ?? "";
     $("opener").hidden = !webs.length;
-    if (!webs.length) this.hint("This gateway listens for raw TCP only, which a page cannot speak.");
+    if (!webs.length) this.hint("This gateway has raw TCP listeners only. A page cannot open raw TCP connections.");
     $("commands").replaceChildren(...urls.map((url) => this.command(url)));
   },
 
@@ -51,7 +51,7 @@ const tryIt = {
       client = new Client(address, (this.count += 1));
     } catch (error) {
       this.count -= 1;
-      this.hint(`That is no URL of a WebSocket: ${error.message}`);
+      this.hint(`Not a WebSocket URL: ${error.message}`);
       return undefined;
     }
     this.clients.push(client);
@@ -73,7 +73,7 @@ const tryIt = {
   },
 };
 
-// How to reach a raw listener from a shell, with a first message in its framing.
+// A shell command that connects to a raw listener and sends a first message in its framing.
 function netcat({ host, port, framing }) {
   const where = `nc ${host.replace(/^\[|\]$/g, "")} ${port}`;
   if (framing === "lines" || !framing) return where;
@@ -91,12 +91,12 @@ class Client {
     this.id = null;
     this.dial();
     this.build();
-    this.say("Connecting…");
+    this.note("Connecting...");
   }
 
   dial() {
     const url = new URL(this.address);
-    // By this its session is told from all others: the gateway tells each target.
+    // Identifies this client's session: the gateway reports the target of each session.
     this.mark = `console=${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}-${Date.now().toString(36)}`;
     url.search += `${url.search ? "&" : "?"}${this.mark}`;
     const socket = (this.socket = new WebSocket(url));
@@ -104,10 +104,10 @@ class Client {
     socket.binaryType = "arraybuffer";
     socket.onopen = () => {
       this.wasOpen = true;
-      this.say("Connected. What comes is shown here.");
+      this.note("Connected");
       this.show();
     };
-    socket.onmessage = ({ data }) => this.heard(data);
+    socket.onmessage = ({ data }) => this.received(data);
     socket.onclose = (event) => this.closed(event);
   }
 
@@ -116,29 +116,29 @@ class Client {
   }
 
   build() {
-    this.idButton = el("button", { className: "link", type: "button", title: "Look at its session", hidden: true });
-    this.idButton.onclick = () => table.open(house.sessions.get(this.id));
-    const leave = el("button", { className: "icon small", type: "button", title: "Disconnect" }, icon("close"));
-    leave.setAttribute("aria-label", `Disconnect ${this.name}`);
-    leave.onclick = () => (this.isOpen ? this.socket.close(1000, "") : tryIt.remove(this));
-    this.leave = leave;
+    this.idButton = el("button", { className: "link", type: "button", title: "Show its session", hidden: true });
+    this.idButton.onclick = () => table.open(model.sessions.get(this.id));
+    const close = el("button", { className: "icon small", type: "button", title: "Disconnect" }, icon("close"));
+    close.setAttribute("aria-label", `Disconnect ${this.name}`);
+    close.onclick = () => (this.isOpen ? this.socket.close(1000, "") : tryIt.remove(this));
+    this.closeButton = close;
     const dot = el("i", { className: `mine t${this.colour}` });
-    const head = el("header", {}, dot, el("b", {}, this.name), this.idButton, leave);
-    this.log = new Log(el("ol", { className: "log talk", tabIndex: 0, "aria-label": `What ${this.name} said and heard` }));
-    this.input = el("input", { placeholder: "Say something", autocomplete: "off", "aria-label": `${this.name} says` });
+    const head = el("header", {}, dot, el("b", {}, this.name), this.idButton, close);
+    this.log = new Log(el("ol", { className: "log messages", tabIndex: 0, "aria-label": `Messages of ${this.name}` }));
+    this.input = el("input", { placeholder: "Message", autocomplete: "off", "aria-label": `Message from ${this.name}` });
     const send = el("button", { className: "primary icon", title: "Send (Enter)", "aria-label": `Send as ${this.name}` }, icon("send"));
     this.form = el("form", { className: "joined" }, this.input, send);
     this.form.onsubmit = (event) => {
       event.preventDefault();
       this.send(this.input.value);
     };
-    this.again = el("button", { className: "quiet", type: "button", hidden: true }, "Connect again");
-    this.again.onclick = () => {
+    this.reconnect = el("button", { className: "quiet", type: "button", hidden: true }, "Reconnect");
+    this.reconnect.onclick = () => {
       this.dial();
-      this.say("Connecting…");
+      this.note("Connecting...");
       this.show();
     };
-    this.node = el("article", { className: "client", "aria-label": this.name }, head, this.log.list, this.form, this.again);
+    this.node = el("article", { className: "client", "aria-label": this.name }, head, this.log.list, this.form, this.reconnect);
   }
 
   send(text) {
@@ -146,49 +146,49 @@ class Client {
     this.socket.send(text);
     this.log.add("out", text);
     this.input.value = "";
-    clearTimeout(this.missing);
-    this.missing = setTimeout(() => {
-      tryIt.hint("Nothing came back. In the modes hub and echo the gateway answers by itself; in the mode driver a backend does.");
-    }, NO_ECHO_MS);
+    clearTimeout(this.answerTimer);
+    this.answerTimer = setTimeout(() => {
+      tryIt.hint("No answer. In hub and echo mode the gateway answers; in backend mode a backend has to.");
+    }, NO_ANSWER_MS);
   }
 
-  heard(data) {
-    clearTimeout(this.missing);
-    const text = typeof data === "string" ? data : `${plural(data.byteLength, "byte")} of binary`;
+  received(data) {
+    clearTimeout(this.answerTimer);
+    const text = typeof data === "string" ? data : `${plural(data.byteLength, "byte")}, binary`;
     this.log.add("in", text.length > 2000 ? `${text.slice(0, 2000)}…` : text);
   }
 
   closed({ code, reason }) {
-    clearTimeout(this.missing);
+    clearTimeout(this.answerTimer);
     this.id = null;
     if (this.wasOpen) {
-      this.say(`Closed, code ${code}${reason ? `, “${reason}”` : ""}`);
+      this.note(`Closed, code ${code}${reason ? `, “${reason}”` : ""}`);
     } else {
-      this.say("Could not connect. The gateway may take ids from a query or a header, admit certain origins only, or not be there: change the URL above, or see its log.");
+      this.note("Connection failed. The gateway may require an id in the query or a header, refuse this page's origin, or not be running. Change the URL above, or see the gateway's log.");
     }
     this.show();
   }
 
-  say(text) {
+  note(text) {
     this.log.add("note", text);
   }
 
   show() {
     const isClosed = this.socket.readyState >= WebSocket.CLOSING;
     this.form.hidden = isClosed;
-    this.again.hidden = !isClosed;
+    this.reconnect.hidden = !isClosed;
     this.node.classList.toggle("is-closed", isClosed);
-    this.leave.title = isClosed ? "Remove" : "Disconnect";
-    this.leave.setAttribute("aria-label", `${this.leave.title} ${this.name}`);
+    this.closeButton.title = isClosed ? "Remove" : "Disconnect";
+    this.closeButton.setAttribute("aria-label", `${this.closeButton.title} ${this.name}`);
     this.idButton.hidden = !this.id;
     write(this.idButton, this.id ?? "");
     table.drawSoon();
   }
 }
 
-house.hear({
+model.subscribe({
   ready: () => tryIt.ready(),
-  came(session) {
+  connected(session) {
     const client = tryIt.clients.find(({ mark }) => session.target?.includes(mark));
     if (!client) return;
     client.id = session.id;

@@ -1,26 +1,26 @@
-// The vital figures: four of them with their last minute and a half, the others as a line of facts.
+// The gateway's figures: four charts of the last minute and a half, and a line of numbers.
 
 const POINTS = 90; // One a second.
-const FEWEST = 30; // A young chart shows no more time than that.
+const MIN_POINTS = 30; // The time that a chart shows at first.
 const WIDTH = 240;
 const HEIGHT = 60;
 
 const CARDS = [
   {
-    key: "messages", title: "Messages", hint: "messages a second, received and sent",
+    key: "messages", title: "Messages", hint: "Messages a second, received from and sent to all sessions",
     series: [["in", "received"], ["out", "sent"]], show: (value) => [short(value < 0.5 ? value : Math.round(value)), "/s"], least: 10,
   },
   {
-    key: "bytes", title: "Bytes", hint: "bytes of payload a second, received and sent",
+    key: "bytes", title: "Bytes", hint: "Payload bytes a second, received from and sent to all sessions",
     series: [["in", "received"], ["out", "sent"]], least: 1024, nice: niceBytesAbove,
     show: (value) => bytes(value).map((part, at) => (at ? `${part}/s` : part)),
   },
   {
-    key: "sessions", title: "Sessions", hint: "sessions that are open",
+    key: "sessions", title: "Sessions", hint: "Open sessions",
     series: [["", "open"]], show: (value) => [number(Math.round(value)), ""], least: 4,
   },
   {
-    key: "tick", title: "Tick, p99", hint: "99 of 100 turns of the gateway's loop took no longer",
+    key: "tick", title: "Loop iteration, p99", hint: "99 % of the iterations of the gateway's event loop during the last second took no longer than this",
     series: [["", "p99"]], show: (value) => seconds(value), least: 1e-4,
   },
 ];
@@ -38,9 +38,10 @@ class Chart {
       const label = mark && el("span", { className: `mark s${at}`, title: name }, mark);
       return el("p", { className: "figure" }, this.figures[at], this.units[at], label || null);
     });
-    this.node = el("figure", { className: "card vital" },
-      el("figcaption", { title: this.hint }, this.title), el("div", { className: "figures" }, ...figures),
+    const caption = el("figcaption", {}, this.title);
+    this.node = el("figure", { className: "card chart" }, caption, el("div", { className: "figures" }, ...figures),
       this.drawing(), this.note);
+    explain(caption, this.hint);
     this.node.addEventListener("pointermove", (event) => this.point(event));
     this.node.addEventListener("pointerleave", () => this.leave());
   }
@@ -60,7 +61,7 @@ class Chart {
     return el("div", { className: "plot" }, this.top, this.svg);
   }
 
-  // Takes the next values, null where there are none, and draws.
+  // Appends values, null if there are none, and draws.
   push(values) {
     values.forEach((value, at) => this.points[at].push(value));
     this.times.push(Date.now());
@@ -94,25 +95,25 @@ class Chart {
       this.lines[at][1].setAttribute("d", line);
     });
     write(this.top, joined(this.show(ceiling)).trim());
-    this.say(this.pointed ?? -1);
+    this.showValues(this.pointed ?? -1);
   }
 
   span() {
-    return Math.max(FEWEST, this.times.length);
+    return Math.max(MIN_POINTS, this.times.length);
   }
 
-  // Shows the values of the latest moment, or of the one that is pointed at.
-  say(index) {
+  // Shows the values at the end, or those under the pointer.
+  showValues(index) {
     const values = this.points.map((row) => row.at(index) ?? null);
     values.forEach((value, at) => {
       const [figure, unit] = value === null ? ["–", ""] : this.show(value);
       write(this.figures[at], figure);
       write(this.units[at], unit);
     });
-    const words = this.series.map(([, name], at) => `${name} ${this.figures[at].textContent} ${this.units[at].textContent}`);
-    this.svg.setAttribute("aria-label", `${this.title} over a minute and a half, now: ${words.join(", ")}`);
+    const texts = this.series.map(([, name], at) => `${name} ${this.figures[at].textContent} ${this.units[at].textContent}`);
+    this.svg.setAttribute("aria-label", `${this.title} over a minute and a half, now: ${texts.join(", ")}`);
     const time = this.times.at(index);
-    write(this.note, index === -1 || !time ? this.caption ?? "" : clock.format(time));
+    write(this.note, index === -1 || !time ? this.detail ?? "" : clock.format(time));
   }
 
   point({ clientX }) {
@@ -122,17 +123,17 @@ class Chart {
     this.pointed = -1 - index;
     const x = WIDTH - (index * WIDTH) / (this.span() - 1);
     this.cursor.setAttribute("d", `M${x} 0V${HEIGHT}`);
-    this.say(this.pointed);
+    this.showValues(this.pointed);
   }
 
   leave() {
     this.pointed = undefined;
     this.cursor.removeAttribute("d");
-    this.say(-1);
+    this.showValues(-1);
   }
 }
 
-// The least of 1, 2, 2.5, 5 times a power of ten that is not below.
+// The smallest of 1, 2, 2.5, 5 times a power of ten that is at least the value.
 function niceAbove(value) {
   const power = 10 ** Math.floor(Math.log10(value));
   return [1, 2, 2.5, 5, 10].find((step) => step * power >= value * 0.999) * power;
@@ -144,55 +145,48 @@ function niceBytesAbove(value) {
 }
 
 const charts = Object.fromEntries(CARDS.map((card) => [card.key, new Chart(card)]));
-$("vitals").append(...Object.values(charts).map(({ node }) => node));
+$("charts").append(...Object.values(charts).map(({ node }) => node));
 
-const FACTS = {
-  uptime: ["Up for", "since the gateway started"],
-  memory: ["Memory", "resident memory of the process"],
-  cpu: ["CPU", "of one core"],
-  files: ["Open files", "descriptors of the process, and the most it may have"],
-  waiting: ["Waiting", "bytes in the outboxes of all sessions"],
-  dropped: ["Dropped", "messages that were accepted and then lost"],
-  refused: ["Refused", "connections that never became sessions"],
-  ended: ["Ended", "sessions that came and went"],
-};
 const facts = {};
 for (const [key, [name, hint]] of Object.entries(FACTS)) {
   facts[key] = el("dd", {}, "–");
-  $("facts").append(el("div", { title: hint }, el("dt", {}, name), facts[key]));
+  const fact = el("div", {}, el("dt", {}, name), facts[key]);
+  explain(fact, hint);
+  $("facts").append(fact);
 }
 
-const vitals = {
+const metrics = {
   stats: null,
   scrape: null,
-  said: 0, // Messages a second from all sessions.
+  rate: 0, // Messages a second from all sessions.
 
-  // What `stats` answers, each second.
-  take(stats) {
+  // Takes the reply to `stats`, once a second.
+  update(stats) {
     const before = this.stats;
     this.stats = stats;
     const span = before ? (stats.uptime_ms - before.uptime_ms) / 1000 : 0;
     if (before && span < 0.2) {
-      this.stats = before; // Two within a moment: the next one says more.
+      this.stats = before; // Too short a span for a rate: wait for the next one.
     } else {
       const rate = (way, what) => (span > 0 ? (stats[way][what] - before[way][what]) / span : null);
       for (const what of ["messages", "bytes"]) {
         charts[what].push([rate("received", what), rate("sent", what)]);
       }
-      this.said = rate("received", "messages") ?? 0;
+      this.rate = rate("received", "messages") ?? 0;
       const { active, inactive, raw } = stats.sessions;
       const kinds = [inactive && `${number(inactive)} inactive`, raw && `${number(raw)} raw TCP`];
-      charts.sessions.caption = kinds.filter(Boolean).join(" · ");
+      charts.sessions.detail = kinds.filter(Boolean).join(" · ");
       charts.sessions.push([active + inactive]);
     }
-    write(facts.uptime, lasting(stats.uptime_ms));
-    write(facts.waiting, joined(bytes(stats.queued_bytes)));
+    write(facts.uptime, duration(stats.uptime_ms));
+    write(facts.queued, joined(bytes(stats.queued_bytes)));
     write(facts.dropped, number(stats.dropped));
     facts.dropped.classList.toggle("is-bad", stats.dropped > 0);
-    write(facts.refused, number(total(stats.failed_handshakes)));
-    write(facts.ended, number(total(stats.disconnects)));
-    facts.refused.parentNode.title = listed(stats.failed_handshakes, FACTS.refused[1]);
-    facts.ended.parentNode.title = listed(stats.disconnects, FACTS.ended[1]);
+    write(facts.rejected, number(stats.refused));
+    write(facts.failed, number(total(stats.failed_handshakes)));
+    write(facts.disconnects, number(total(stats.disconnects)));
+    explain(facts.failed.parentNode, listed(FACTS.failed[1], stats.failed_handshakes));
+    explain(facts.disconnects.parentNode, listed(FACTS.disconnects[1], stats.disconnects));
   },
 
   // The figures that only `/metrics` has.
@@ -200,7 +194,7 @@ const vitals = {
     if (this.isScraping) return;
     this.isScraping = true;
     try {
-      const scrape = readMetrics(await (await wire.api("metrics")).text());
+      const scrape = readMetrics(await (await connection.api("metrics")).text());
       const before = this.scrape;
       this.scrape = scrape;
       charts.tick.push([before ? quantile(0.99, before.ticks, scrape.ticks) : null]);
@@ -212,28 +206,29 @@ const vitals = {
         write(facts.cpu, `${short(Math.max(0, share))} %`);
       }
     } catch {
-      // The link says it when the gateway is gone.
+      // The control link reports a lost connection.
     } finally {
       this.isScraping = false;
     }
   },
 
-  // Nothing is compared with what was before a gap.
-  breakOff() {
+  // After a gap, rates start anew.
+  reset() {
     this.stats = this.scrape = null;
   },
 };
 
 const total = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
 
-function listed(counts, otherwise) {
+// An explanation with the counts that it is made of.
+function listed(text, counts) {
   const found = Object.entries(counts).filter(([, count]) => count > 0);
-  return found.map(([name, count]) => `${name}: ${number(count)}`).join("\n") || otherwise;
+  return [text, ...found.map(([name, count]) => `${name}: ${number(count)}`)].join("\n");
 }
 
-const limit = (value) => (value > 0 && value < 1e15 ? number(value) : "any");
+const limit = (value) => (value > 0 && value < 1e15 ? number(value) : "unlimited");
 
-// Prometheus' text, as far as it is of use here.
+// Reads what the page needs of the Prometheus text format.
 function readMetrics(text) {
   const one = (name) => {
     const found = new RegExp(`^(?:majordomo_)?process_${name}(?:{[^}]*})? (\\S+)`, "m").exec(text);
@@ -250,8 +245,8 @@ function readMetrics(text) {
   };
 }
 
-// A quantile of what came between two scrapes, linear within its bucket. Beyond the last bound it
-// is that bound; null where nothing came.
+// A quantile of the observations between two scrapes, linear within a bucket. It is at most the last
+// finite bound, and null without observations.
 function quantile(share, before, after) {
   const buckets = [...after].map(([bound, count]) => [bound, count - (before.get(bound) ?? 0)]);
   buckets.sort(([a], [b]) => a - b);
