@@ -13,6 +13,7 @@ mod sources;
 mod tokens;
 
 use layers::Layers;
+use names::Mirror;
 
 /// The modules of the library, lowest first. A module imports only from the rows above its own, and
 /// from its own directory; the modules of one row know nothing of each other.
@@ -41,14 +42,55 @@ const BINARY: &Layers = &[
     &["run"],
 ];
 
+/// The names that types of the backend protocol share with the types of the library that they
+/// mirror.
+const MIRRORS: &[Mirror] = &[];
+
 #[test]
 fn modules_of_the_library_import_only_from_the_layers_below() {
     assert_none(&layers::layer_violations(&sources::library(), LIBRARY));
 }
 
 #[test]
+fn modules_of_the_binary_import_only_from_the_layers_below() {
+    assert_none(&layers::layer_violations(&sources::binary(), BINARY));
+}
+
+#[test]
 fn imports_of_the_library_form_no_cycle() {
     assert_none(&cycles::import_cycles(&sources::library(), LIBRARY));
+}
+
+#[test]
+fn imports_of_the_binary_form_no_cycle() {
+    assert_none(&cycles::import_cycles(&sources::binary(), BINARY));
+}
+
+#[test]
+fn methods_of_a_type_of_the_library_form_no_cycle_of_files() {
+    assert_none(&methods::method_cycles(&sources::library()));
+}
+
+#[test]
+fn methods_of_a_type_of_the_binary_form_no_cycle_of_files() {
+    assert_none(&methods::method_cycles(&sources::binary()));
+}
+
+#[test]
+fn imports_and_method_calls_of_the_library_form_no_cycle() {
+    let library = sources::library();
+    assert_none(&cycles::use_cycles(&library, LIBRARY, &methods::calls(&library)));
+}
+
+#[test]
+fn imports_and_method_calls_of_the_binary_form_no_cycle() {
+    let binary = sources::binary();
+    assert_none(&cycles::use_cycles(&binary, BINARY, &methods::calls(&binary)));
+}
+
+#[test]
+fn no_two_types_share_a_name() {
+    assert_none(&names::shared_names(&[&sources::library(), &sources::binary()], MIRRORS));
 }
 
 #[test]

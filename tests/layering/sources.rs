@@ -33,6 +33,10 @@ pub(crate) fn library() -> Crate {
     Crate::new(read(|file| !file.starts_with("src/bin/")))
 }
 
+pub(crate) fn binary() -> Crate {
+    Crate::new(read(|file| file.starts_with("src/bin/")))
+}
+
 pub(crate) fn all() -> Vec<Source> {
     read(|_| true)
 }
