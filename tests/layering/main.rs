@@ -108,6 +108,11 @@ fn nothing_is_unsafe_and_no_file_is_compiled_under_two_names() {
     assert_none(&lints::token_violations(&sources::all()));
 }
 
+#[test]
+fn no_code_is_compiled_for_a_feature_or_a_flag_that_only_some_builds_have() {
+    assert_none(&lints::condition_violations(&sources::all()));
+}
+
 fn assert_none(violations: &[String]) {
     assert!(violations.is_empty(), "\n{}\n", violations.join("\n"));
 }
