@@ -104,7 +104,7 @@ impl Sessions {
                 }
             }
             Stage::Session(_) => {
-                self.step(key, |connection, _| connection.shorten_close(answer_by))
+                self.step(key, |connection, _| connection.shorten_close(answer_by));
             }
             Stage::Lingering(_) => {
                 self.step(key, |connection, _| connection.shorten_linger(deadline));

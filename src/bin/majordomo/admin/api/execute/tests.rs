@@ -82,7 +82,7 @@ impl TestGateway {
 fn settings(flags: &[&str]) -> Settings {
     let args = ["majordomo"].iter().chain(flags).map(Into::into);
     match settings::load(args, [], |_| panic!("there is no file")) {
-        Ok(settings::Request::Run(loaded)) => loaded.settings,
+        Ok(settings::Invocation::Run(loaded)) => loaded.settings,
         other => panic!("{flags:?}: {other:?}"),
     }
 }
