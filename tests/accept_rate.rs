@@ -5,42 +5,42 @@ mod common;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use common::simulation::{Client, House};
+use common::simulation::{Client, Server};
 use common::wire;
 use majordomo::Config;
 
-fn limited(per_second: u32) -> House {
-    House::with(Config { max_accept_rate: NonZeroU32::new(per_second), ..Config::default() })
+fn limited(per_second: u32) -> Server {
+    Server::with(Config { max_accept_rate: NonZeroU32::new(per_second), ..Config::default() })
 }
 
 /// A crowd that asks to be let in, all at once.
-fn crowd(house: &mut House, count: usize) -> Vec<Client> {
+fn crowd(server: &mut Server, count: usize) -> Vec<Client> {
     let dial = |number: usize| {
-        let client = house.dial();
+        let client = server.dial();
         client.send(&wire::upgrade(&format!("/?id={number}"), &[]));
         client
     };
     let crowd = (0..count).map(dial).collect();
-    house.settle();
+    server.settle();
     crowd
 }
 
 #[test]
 fn a_storm_of_newcomers_is_let_in_at_the_rate_and_all_of_them_in_the_end() {
-    let mut house = limited(20);
-    let mut crowd = crowd(&mut house, 100);
-    assert_eq!(house.sessions().client_count(), 20);
-    assert_eq!(house.next_deadline(), Some(house.now() + Duration::from_millis(50)));
+    let mut server = limited(20);
+    let mut crowd = crowd(&mut server, 100);
+    assert_eq!(server.sessions().client_count(), 20);
+    assert_eq!(server.next_deadline(), Some(server.now() + Duration::from_millis(50)));
     for so_many in 1..=80 {
-        house.advance(Duration::from_millis(49));
-        assert_eq!(house.sessions().client_count(), 20 + so_many - 1);
-        house.advance(Duration::from_millis(1));
-        assert_eq!(house.sessions().client_count(), 20 + so_many);
+        server.advance(Duration::from_millis(49));
+        assert_eq!(server.sessions().client_count(), 20 + so_many - 1);
+        server.advance(Duration::from_millis(1));
+        assert_eq!(server.sessions().client_count(), 20 + so_many);
     }
     for client in &mut crowd {
         assert_eq!(client.status(), 101);
     }
-    let stats = house.stats();
+    let stats = server.stats();
     assert_eq!((stats.accepted, stats.accept_holds.times), (100, 80));
     assert_eq!(stats.accept_holds.duration, Duration::from_secs(4));
     assert_eq!(stats.failed_handshakes.total(), 0);
@@ -48,21 +48,21 @@ fn a_storm_of_newcomers_is_let_in_at_the_rate_and_all_of_them_in_the_end() {
 
 #[test]
 fn those_who_are_there_are_served_while_others_wait_and_a_newcomer_does_not_overtake() {
-    let mut house = limited(1);
-    house.handler().echo();
-    let mut first = house.join("first");
-    let _crowd = crowd(&mut house, 3);
-    house.hear(&first, &wire::text("still served?"));
+    let mut server = limited(1);
+    server.handler().echo();
+    let mut first = server.join("first");
+    let _crowd = crowd(&mut server, 3);
+    server.receive(&first, &wire::text("still served?"));
     assert_eq!(first.frames(), ["text still served?"]);
-    house.notes();
-    house.advance(Duration::from_secs(2));
-    assert_eq!(house.notes(), ["0 connects", "1 connects"]);
+    server.notes();
+    server.advance(Duration::from_secs(2));
+    assert_eq!(server.notes(), ["0 connects", "1 connects"]);
 }
 
 #[test]
 fn without_a_limit_nobody_waits() {
-    let mut house = House::new();
-    let _crowd = crowd(&mut house, 1000);
-    let stats = house.stats();
+    let mut server = Server::new();
+    let _crowd = crowd(&mut server, 1000);
+    let stats = server.stats();
     assert_eq!((stats.sessions.active, stats.accept_holds.times), (1000, 0));
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::http::{kept, request};
 use common::recorder::admit_by_query;
-use common::simulation::{Client, House};
+use common::simulation::{Client, Server};
 use common::wire;
 use fastrand::Rng;
 use majordomo::simulation::Footprint;
@@ -33,7 +33,7 @@ fn response(target: &str, body: &[u8]) -> Response {
     Response::text(200, text).expect("a status")
 }
 
-fn script(rng: &mut Rng, house: &mut House, number: usize) -> Script {
+fn script(rng: &mut Rng, server: &mut Server, number: usize) -> Script {
     let (mut stream, mut answers) = (Vec::new(), Vec::new());
     for part in 0..rng.usize(1..60) {
         let length = if rng.u8(..) < 20 { rng.usize(..40_000) } else { rng.usize(..100) };
@@ -51,16 +51,16 @@ fn script(rng: &mut Rng, house: &mut House, number: usize) -> Script {
         stream.extend(wire::upgrade(&format!("/up?id={number}"), &[]));
         stream.extend((0..count).flat_map(|message| wire::text(&message.to_string())));
     }
-    let client = house.dial();
+    let client = server.dial();
     client.chop(rng.u64(..).max(1));
     let ends_its_side = messages.is_none() && rng.bool();
     Script { client, stream, answers, messages, ends_its_side }
 }
 
 /// A host that answers at once, or tells who waits.
-fn host(house: &mut House) -> Receiver<(Ticket, Response)> {
+fn host(server: &mut Server) -> Receiver<(Ticket, Response)> {
     let (tickets, told) = mpsc::channel();
-    house.handler().on_request(move |_, request, notes| {
+    server.handler().on_request(move |_, request, notes| {
         if request.is_upgrade() {
             return admit_by_query(request);
         }
@@ -77,10 +77,10 @@ fn host(house: &mut House) -> Receiver<(Ticket, Response)> {
 
 fn converse(seed: u64) {
     let mut rng = Rng::with_seed(seed);
-    let mut house = House::with(kept());
-    let told = host(&mut house);
+    let mut server = Server::with(kept());
+    let told = host(&mut server);
     let mut scripts: Vec<_> =
-        (0..rng.usize(1..5)).map(|number| script(&mut rng, &mut house, number)).collect();
+        (0..rng.usize(1..5)).map(|number| script(&mut rng, &mut server, number)).collect();
     let mut sent = vec![0; scripts.len()];
     let mut waiting = Vec::new();
     while scripts.iter().zip(&sent).any(|(script, sent)| *sent < script.stream.len()) {
@@ -98,15 +98,15 @@ fn converse(seed: u64) {
             3 => client.set_window(rng.usize(..5000)),
             4 if !waiting.is_empty() => {
                 let (ticket, response) = waiting.swap_remove(rng.usize(..waiting.len()));
-                house.sessions().decide(ticket, response.into()).expect("it is parked");
+                server.sessions().decide(ticket, response.into()).expect("it is parked");
             }
             5 if rng.u8(..) < 20 => {
-                house.sessions().pause_all_reads();
-                house.tick();
-                house.sessions().resume_all_reads();
+                server.sessions().pause_all_reads();
+                server.tick();
+                server.sessions().resume_all_reads();
             }
-            6 => house.advance(Duration::from_micros(rng.u64(..1000))),
-            _ => house.tick(),
+            6 => server.advance(Duration::from_micros(rng.u64(..1000))),
+            _ => server.tick(),
         }
     }
     for script in &scripts {
@@ -116,13 +116,13 @@ fn converse(seed: u64) {
         }
     }
     loop {
-        house.settle();
+        server.settle();
         waiting.extend(told.try_iter());
         let Some((ticket, response)) = waiting.pop() else { break };
-        house.sessions().decide(ticket, response.into()).expect("it is parked");
+        server.sessions().decide(ticket, response.into()).expect("it is parked");
     }
-    let notes = house.notes();
-    assert_eq!(house.stats().failed_handshakes.total(), 0, "seed {seed}");
+    let notes = server.notes();
+    assert_eq!(server.stats().failed_handshakes.total(), 0, "seed {seed}");
     for (number, script) in scripts.iter_mut().enumerate() {
         let heard = script.client.bytes();
         assert!(heard.starts_with(&script.answers), "seed {seed}: client {number}");
@@ -134,7 +134,7 @@ fn converse(seed: u64) {
     }
     let here = scripts.iter().filter(|script| !script.ends_its_side).count();
     let sessions = scripts.iter().filter(|script| script.messages.is_some()).count();
-    let Footprint { connections, ids, timers, listed, .. } = house.footprint();
+    let Footprint { connections, ids, timers, listed, .. } = server.footprint();
     assert_eq!((connections, ids, timers, listed), (here, sessions, here, 0), "seed {seed}");
 }
 

@@ -6,7 +6,7 @@ mod common;
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use common::simulation::{Client, House, farewell, seconds};
+use common::simulation::{Client, Server, farewell, seconds};
 use common::wire;
 use majordomo::{Cause, Config, SlowConsumer, StopOptions};
 
@@ -19,7 +19,7 @@ const ERRORS: [(ErrorKind, Cause); 4] = [
 ];
 
 /// What a client lives through, step by step. `victim` is the one whose socket fails.
-type Life = fn(&mut House, &mut Victim, step: usize) -> bool;
+type Life = fn(&mut Server, &mut Victim, step: usize) -> bool;
 
 /// A client whose socket may break, and what the host sends to it.
 struct Victim {
@@ -55,26 +55,26 @@ fn break_at(
     cause: Cause,
 ) -> bool {
     let place = format!("{kind} after {calls} calls");
-    let mut house = House::with(config);
-    house.handler().echo();
-    let mut bystander = house.join("bystander");
+    let mut server = Server::with(config);
+    server.handler().echo();
+    let mut bystander = server.join("bystander");
     let client = if raw {
-        let lines = house.lines;
-        let peer = house.connect(lines).expect("it connects");
+        let lines = server.lines;
+        let peer = server.connect(lines).expect("it connects");
         Client::new(peer)
     } else {
-        house.dial()
+        server.dial()
     };
     // A few bytes a call, so that every frame is cut by some.
     client.set_step(5);
     client.fail_after(calls, kind);
     let mut victim = Victim { client, id: if raw { "raw" } else { "victim" } };
     for step in 0.. {
-        let goes_on = life(&mut house, &mut victim, step);
-        house.settle();
+        let goes_on = life(&mut server, &mut victim, step);
+        server.settle();
         // Somebody else talks in between, and hears everything.
         let said = format!("step {step}");
-        house.hear(&bystander, &wire::text(&said));
+        server.receive(&bystander, &wire::text(&said));
         let frames = bystander.frames();
         assert_eq!(frames.last(), Some(&format!("text {said}")), "{place}");
         if !goes_on {
@@ -82,17 +82,17 @@ fn break_at(
         }
     }
     // Whoever is gone is gone by the end of all timeouts.
-    house.advance(seconds(15));
+    server.advance(seconds(15));
     assert!(victim.client.is_dropped(), "{place}: its socket is closed");
 
-    let notes = house.notes();
+    let notes = server.notes();
     let count = |what: &str| {
         let prefix = format!("{} {what}", victim.id);
         notes.iter().filter(|note| note.starts_with(&prefix)).count()
     };
     assert_eq!(count("connects"), count("ends"), "{place}: {notes:#?}");
     assert!(count("ends") <= 1, "{place}: {notes:#?}");
-    let stats = house.stats();
+    let stats = server.stats();
     assert_eq!(stats.disconnects.total(), count("ends") as u64, "{place}");
     assert_eq!(stats.failed_handshakes.total() + stats.disconnects.total(), 1, "{place}");
     assert_eq!((stats.sessions.active, stats.sessions.closing), (1, 0), "{place}");
@@ -109,17 +109,17 @@ fn break_at(
 }
 
 /// A visit over WebSocket with all that can happen in one, ended by the client.
-fn visit(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+fn visit(server: &mut Server, victim: &mut Victim, step: usize) -> bool {
     let Victim { client, id } = victim;
     match step {
         0 => client.send(&wire::upgrade("/?id=victim", &[])),
         1 => client.send(&wire::text("hello")),
         2 => client.send(&wire::ping("are you there")),
         3 => client.send(&[wire::frame(0x01, b"in two "), wire::frame(0x80, b"parts")].concat()),
-        4 => drop(house.sessions().broadcast("to everybody")),
-        5 => drop(house.sessions().send_to(*id, &*"x".repeat(100))),
+        4 => drop(server.sessions().broadcast("to everybody")),
+        5 => drop(server.sessions().send_to(*id, &*"x".repeat(100))),
         6 => client.set_window(3),
-        7 => drop(house.sessions().send_to(*id, "it does not fit")),
+        7 => drop(server.sessions().send_to(*id, "it does not fit")),
         8 => client.set_window(usize::MAX),
         _ => {
             client.send(&wire::close(1000, "bye"));
@@ -130,11 +130,11 @@ fn visit(house: &mut House, victim: &mut Victim, step: usize) -> bool {
 }
 
 /// A visit that the host ends, and the client answers.
-fn showing_out(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+fn showing_out(server: &mut Server, victim: &mut Victim, step: usize) -> bool {
     let Victim { client, id } = victim;
     match step {
         0 => client.send(&wire::upgrade("/?id=victim", &[])),
-        1 => drop(house.sessions().close_session(*id, &farewell(4000, "go"))),
+        1 => drop(server.sessions().close_session(*id, &farewell(4000, "go"))),
         _ => {
             client.send(&wire::close(4000, "gone"));
             client.shutdown_write();
@@ -145,7 +145,7 @@ fn showing_out(house: &mut House, victim: &mut Victim, step: usize) -> bool {
 }
 
 /// A frame that is none, and the good-bye that it is answered with.
-fn offence(_: &mut House, victim: &mut Victim, step: usize) -> bool {
+fn offence(_: &mut Server, victim: &mut Victim, step: usize) -> bool {
     match step {
         0 => victim.client.send(&wire::upgrade("/?id=victim", &[])),
         1 => victim.client.send(b"\xFF\xFF and more"),
@@ -158,7 +158,7 @@ fn offence(_: &mut House, victim: &mut Victim, step: usize) -> bool {
 }
 
 /// A request that is refused.
-fn refusal(_: &mut House, victim: &mut Victim, step: usize) -> bool {
+fn refusal(_: &mut Server, victim: &mut Victim, step: usize) -> bool {
     if step == 0 {
         victim.client.send(b"GET / HTTP/1.1\r\nNo host\r\n\r\n");
         return true;
@@ -168,11 +168,11 @@ fn refusal(_: &mut House, victim: &mut Victim, step: usize) -> bool {
 }
 
 /// A visit over raw TCP.
-fn lines(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+fn lines(server: &mut Server, victim: &mut Victim, step: usize) -> bool {
     match step {
         0 => victim.client.send(b"hello\nand "),
         1 => victim.client.send(b"good-bye\n"),
-        2 => drop(house.sessions().broadcast("to everybody")),
+        2 => drop(server.sessions().broadcast("to everybody")),
         _ => {
             victim.client.shutdown_write();
             return false;
@@ -200,19 +200,19 @@ fn an_error_at_any_call_ends_that_session_alone_and_is_told_once() {
 fn an_error_while_everybody_is_shown_out_holds_up_no_stop() {
     for (kind, _) in ERRORS {
         for calls in 0..40 {
-            let mut house = House::new();
-            let mut clients = ["a", "b", "c"].map(|id| house.join(id));
+            let mut server = Server::new();
+            let mut clients = ["a", "b", "c"].map(|id| server.join(id));
             clients[1].set_step(2);
             clients[1].fail_after(calls, kind);
-            house.sessions().stop(StopOptions::new().with_grace(seconds(5))).expect("it runs");
-            house.settle();
+            server.sessions().stop(StopOptions::new().with_grace(seconds(5))).expect("it runs");
+            server.settle();
             for client in &clients {
-                house.hear(client, &wire::close(1001, ""));
+                server.receive(client, &wire::close(1001, ""));
                 client.shutdown_write();
             }
-            house.advance(seconds(5));
-            assert!(house.is_stopped(), "{kind} after {calls}");
-            assert_eq!(house.ends().len(), 3, "{kind} after {calls}");
+            server.advance(seconds(5));
+            assert!(server.is_stopped(), "{kind} after {calls}");
+            assert_eq!(server.ends().len(), 3, "{kind} after {calls}");
             for calm in [0, 2] {
                 assert_eq!(clients[calm].frames(), ["close 1001"]);
             }
@@ -223,70 +223,70 @@ fn an_error_while_everybody_is_shown_out_holds_up_no_stop() {
 #[test]
 fn a_clock_that_jumps_hours_ahead_gives_nobody_up_who_could_not_answer() {
     let idle_timeout = seconds(600);
-    let mut house = House::with(Config { idle_timeout, ..Config::default() });
-    let mut clients = ["a", "b"].map(|id| house.join(id));
-    house.notes();
+    let mut server = Server::with(Config { idle_timeout, ..Config::default() });
+    let mut clients = ["a", "b"].map(|id| server.join(id));
+    server.notes();
     // It jumps while a message and a pong wait in the sockets.
     clients[0].send(&wire::text("still here"));
-    house.sleep_through(seconds(5 * 3600));
-    assert_eq!(house.notes()[0], "a says still here");
+    server.sleep_through(seconds(5 * 3600));
+    assert_eq!(server.notes()[0], "a says still here");
     // Silence is judged from when it could be asked about: the idle one is shown out, with a word.
     let told = clients[1].frames();
     assert_eq!(told, ["close 1001"], "nobody is dropped without one");
-    assert_eq!(house.sessions().client_count(), 1);
+    assert_eq!(server.sessions().client_count(), 1);
     assert!(clients[0].frames().iter().all(|frame| frame.starts_with("ping")));
-    house.hear(&clients[0], &wire::pong(""));
-    house.advance(seconds(60));
-    house.hear(&clients[0], &wire::text("and now"));
-    assert_eq!(house.sessions().client_count(), 1);
+    server.receive(&clients[0], &wire::pong(""));
+    server.advance(seconds(60));
+    server.receive(&clients[0], &wire::text("and now"));
+    assert_eq!(server.sessions().client_count(), 1);
 }
 
 #[test]
 fn a_clock_that_stands_still_or_goes_back_fires_nothing_twice_and_loses_nothing() {
-    let mut house = House::new();
-    let mut client = house.join("a");
-    let start = house.now();
-    house.advance(seconds(30));
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    let start = server.now();
+    server.advance(seconds(30));
     assert_eq!(client.frames(), ["ping"]);
     // It stands still: work goes on, and no timer does.
     for number in 0..100 {
-        house.hear(&client, &wire::text(&number.to_string()));
-        house.settle();
+        server.receive(&client, &wire::text(&number.to_string()));
+        server.settle();
     }
     assert_eq!(client.frames(), [""; 0]);
     // It goes back behind all that was noted.
-    house.set_clock(start.checked_sub(seconds(1)).unwrap_or(start));
+    server.set_clock(start.checked_sub(seconds(1)).unwrap_or(start));
     for number in 0..100 {
-        house.hear(&client, &wire::text(&number.to_string()));
+        server.receive(&client, &wire::text(&number.to_string()));
     }
-    let mut newcomer = house.join("b");
+    let mut newcomer = server.join("b");
     assert_eq!(client.frames(), [""; 0]);
-    assert_eq!(house.stats().received.messages, 200);
-    assert_eq!(house.sessions().client_count(), 2);
+    assert_eq!(server.stats().received.messages, 200);
+    assert_eq!(server.sessions().client_count(), 2);
     // Once it has caught up, both are asked for a sign of life, and given up without one.
-    house.advance(seconds(61));
+    server.advance(seconds(61));
     assert_eq!((client.frames().len(), newcomer.frames().len()), (1, 1));
-    house.advance(seconds(120));
-    assert_eq!(house.sessions().client_count(), 0);
-    let duration = house.handler().ended[0].duration;
+    server.advance(seconds(120));
+    assert_eq!(server.sessions().client_count(), 0);
+    let duration = server.handler().ended[0].duration;
     assert!(duration < Duration::from_secs(3600), "{duration:?}");
 }
 
 #[test]
 fn a_clock_that_goes_back_holds_up_no_stop_and_no_handshake_for_ever() {
-    let mut house = House::new();
-    let start = house.now();
-    house.advance(seconds(100));
-    let silent = house.dial();
-    house.settle();
-    house.set_clock(start);
-    house.advance(seconds(111));
+    let mut server = Server::new();
+    let start = server.now();
+    server.advance(seconds(100));
+    let silent = server.dial();
+    server.settle();
+    server.set_clock(start);
+    server.advance(seconds(111));
     assert!(silent.is_dropped(), "its handshake has timed out");
-    let _client = house.join("a");
-    house.set_clock(start);
-    house.sessions().stop(StopOptions::new().with_grace(seconds(1))).expect("it runs");
-    let due: Option<Instant> = house.next_deadline();
+    let _client = server.join("a");
+    server.set_clock(start);
+    server.sessions().stop(StopOptions::new().with_grace(seconds(1))).expect("it runs");
+    let due: Option<Instant> = server.next_deadline();
     assert!(due.is_some(), "there is something to wake for");
-    house.advance(seconds(200));
-    assert!(house.is_stopped());
+    server.advance(seconds(200));
+    assert!(server.is_stopped());
 }

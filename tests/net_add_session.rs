@@ -38,9 +38,9 @@ fn add(sessions: &mut Sessions, id: &str, accepted: Accepted) -> Result<SessionK
 fn a_socket_that_the_host_upgraded_becomes_a_session() {
     let mut recorder = Recorder::default();
     recorder.echo();
-    let house = run(Config::default(), recorder);
+    let server = run(Config::default(), recorder);
     let (mut client, stream) = connected();
-    let key = house.ask(move |_, sessions| {
+    let key = server.ask(move |_, sessions| {
         let accepted = Accepted::websocket(stream).with_subprotocol("chat");
         let key = add(sessions, "mine", accepted).expect("it is free");
         let session = sessions.get_session("mine").expect("it can be found at once");
@@ -53,9 +53,9 @@ fn a_socket_that_the_host_upgraded_becomes_a_session() {
     });
     client.send(&[wire::text("hello"), wire::ping("x")].concat());
     assert_eq!(client.expect_frames(3), ["text welcome", "text hello", "pong x"]);
-    let notes = house.ask(|recorder, _| recorder.take_notes());
+    let notes = server.ask(|recorder, _| recorder.take_notes());
     assert_eq!(notes, ["mine connects", "mine says hello"]);
-    house.ask(move |_, sessions| sessions.remove_session(key).expect("open"));
+    server.ask(move |_, sessions| sessions.remove_session(key).expect("open"));
     assert_eq!(client.expect_frames(1), ["close 1000"]);
     client.send(&wire::close(1000, ""));
     assert!(client.rest().is_empty(), "the end of the stream");
@@ -64,13 +64,13 @@ fn a_socket_that_the_host_upgraded_becomes_a_session() {
 #[test]
 fn bytes_that_the_host_had_read_come_first_and_what_waits_in_the_socket_next() {
     for at in 0..=wire::text("one").len() * 2 {
-        let house = run(Config::default(), Recorder::default());
+        let server = run(Config::default(), Recorder::default());
         let (mut client, stream) = connected();
         let bytes = [wire::text("one"), wire::text("two"), wire::text("end")].concat();
         let (buffered, rest) = bytes.split_at(at);
         client.send(rest);
         let buffered = buffered.to_vec();
-        house.ask(move |recorder, sessions| {
+        server.ask(move |recorder, sessions| {
             recorder.on_message(|context, message, _| {
                 if message.as_text() == Some("end") {
                     context.send("got it").expect("open");
@@ -79,7 +79,7 @@ fn bytes_that_the_host_had_read_come_first_and_what_waits_in_the_socket_next() {
             add(sessions, "a", Accepted::websocket(stream).buffered(buffered)).expect("free");
         });
         assert_eq!(client.expect_frames(1), ["text got it"]);
-        let notes = house.ask(|recorder, _| recorder.take_notes());
+        let notes = server.ask(|recorder, _| recorder.take_notes());
         assert_eq!(notes, ["a connects", "a says one", "a says two", "a says end"], "{at}");
     }
 }
@@ -88,9 +88,9 @@ fn bytes_that_the_host_had_read_come_first_and_what_waits_in_the_socket_next() {
 fn buffered_bytes_alone_are_heard_although_no_event_tells_of_them() {
     let mut recorder = Recorder::default();
     recorder.echo();
-    let house = run(Config::default(), recorder);
+    let server = run(Config::default(), recorder);
     let (mut client, stream) = connected();
-    house.ask(move |_, sessions| {
+    server.ask(move |_, sessions| {
         let accepted = Accepted::raw(stream, Framing::Lines).buffered("line\nand half a li");
         add(sessions, "a", accepted).expect("free");
     });
@@ -220,10 +220,10 @@ fn a_session_may_be_added_inside_any_callback() {
         }
         _ => assert!(sessions.is_stopping()),
     });
-    let mut house = run(Config::default(), recorder);
-    let mut client = house.join("a");
+    let mut server = run(Config::default(), recorder);
+    let mut client = server.join("a");
     client.send(&wire::text("go"));
-    let mut manager = house.wait();
+    let mut manager = server.wait();
     let mut notes = manager.handler().take_notes();
     notes.retain(|note| !note.starts_with("a ends"));
     let expected = [

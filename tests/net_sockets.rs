@@ -11,7 +11,7 @@ use common::recorder::Recorder;
 use common::wire;
 use majordomo::{Accepted, Config, Error, Framing, Response, SessionManager, SlowConsumer};
 
-/// A house that tells of each end, as its notes say it.
+/// A server that tells of each end, as its notes say it.
 fn telling(mut recorder: Recorder) -> (Running, Receiver<Vec<String>>) {
     let (ends, told) = mpsc::channel();
     recorder.on_disconnect(move |_, _, notes| {
@@ -22,10 +22,10 @@ fn telling(mut recorder: Recorder) -> (Running, Receiver<Vec<String>>) {
 }
 
 /// Does something while the loop is held, so that the loop meets all of it at once.
-fn behind_its_back(house: &Running, act: impl FnOnce()) {
+fn behind_its_back(server: &Running, act: impl FnOnce()) {
     let (entered, inside) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
-    house
+    server
         .handle
         .post(move |_, _| {
             entered.send(()).expect("awaited");
@@ -41,11 +41,11 @@ fn behind_its_back(house: &Running, act: impl FnOnce()) {
 fn data_and_the_end_of_the_stream_in_one_event_are_both_met() {
     // On either side of the read buffer's size, where a read is short or is not.
     for length in [1, 100, 65_534, 65_535, 65_536, 131_071, 262_143, 300_000] {
-        let (house, told) = telling(Recorder::default());
-        let mut client = house.join_lines();
+        let (server, told) = telling(Recorder::default());
+        let mut client = server.join_lines();
         let line = format!("{}\n", "x".repeat(length));
-        house.ask(|_, _| ());
-        behind_its_back(&house, || {
+        server.ask(|_, _| ());
+        behind_its_back(&server, || {
             client.send(line.as_bytes());
             client.shutdown_write();
         });
@@ -61,9 +61,9 @@ fn data_and_the_end_of_the_stream_in_one_event_are_both_met() {
 fn a_whole_visit_in_one_event_is_answered() {
     let mut recorder = Recorder::default();
     recorder.echo();
-    let (house, told) = telling(recorder);
-    let mut client = Socket::connect(&house.websocket);
-    behind_its_back(&house, || {
+    let (server, told) = telling(recorder);
+    let mut client = Socket::connect(&server.websocket);
+    behind_its_back(&server, || {
         let frames = [wire::text("hello"), wire::close(1000, "bye")].concat();
         client.send(&[wire::upgrade("/?id=a", &[]), frames].concat());
         client.shutdown_write();
@@ -79,9 +79,9 @@ fn a_whole_visit_in_one_event_is_answered() {
 fn a_request_with_the_end_of_its_stream_gets_its_answer() {
     let mut recorder = Recorder::default();
     recorder.on_request(|_, _, _| Response::text(200, "fine").expect("a status").into());
-    let (house, _) = telling(recorder);
-    let mut client = Socket::connect(&house.websocket);
-    behind_its_back(&house, || {
+    let (server, _) = telling(recorder);
+    let mut client = Socket::connect(&server.websocket);
+    behind_its_back(&server, || {
         client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         client.shutdown_write();
     });
@@ -91,9 +91,9 @@ fn a_request_with_the_end_of_its_stream_gets_its_answer() {
 
 #[test]
 fn a_reset_by_the_client_is_a_lost_connection() {
-    let (house, told) = telling(Recorder::default());
-    let clients = [house.join("a"), house.join_lines()];
-    house.ask(|_, _| ());
+    let (server, told) = telling(Recorder::default());
+    let clients = [server.join("a"), server.join_lines()];
+    server.ask(|_, _| ());
     for client in clients {
         let socket = socket2::SockRef::from(&client.stream);
         socket.set_linger(Some(Duration::ZERO)).expect("an option");
@@ -102,7 +102,7 @@ fn a_reset_by_the_client_is_a_lost_connection() {
         let end = notes.last().expect("noted");
         assert!(end.ends_with("ends connection_lost -"), "{end}");
     }
-    assert_eq!(house.ask(|_, sessions| sessions.client_count()), 0);
+    assert_eq!(server.ask(|_, sessions| sessions.client_count()), 0);
 }
 
 #[test]
@@ -114,9 +114,9 @@ fn a_reset_while_much_is_queued_is_a_lost_connection_and_its_messages_are_droppe
         let session = &disconnect.session;
         let _ = ends.send((disconnect.cause.as_str(), session.sent().messages, session.dropped()));
     });
-    let house = run(config, recorder);
-    let client = house.join("a");
-    let queued = house.ask(|_, sessions| {
+    let server = run(config, recorder);
+    let client = server.join("a");
+    let queued = server.ask(|_, sessions| {
         let message = "x".repeat(100_000);
         (0..300).for_each(|_| sessions.send_to("a", &message).expect("room"));
         sessions.get_session("a").expect("open").queued_bytes()
@@ -133,10 +133,10 @@ fn a_reset_while_much_is_queued_is_a_lost_connection_and_its_messages_are_droppe
 #[test]
 fn a_peer_that_reads_late_gets_everything_in_order() {
     let config = Config { max_outbox: 64 << 20, ..Config::default() };
-    let house = run(config, Recorder::default());
-    let (mut websocket, mut lines) = (house.join("a"), house.join_lines());
-    while house.ask(|_, sessions| sessions.client_count()) < 2 {}
-    house.ask(|_, sessions| {
+    let server = run(config, Recorder::default());
+    let (mut websocket, mut lines) = (server.join("a"), server.join_lines());
+    while server.ask(|_, sessions| sessions.client_count()) < 2 {}
+    server.ask(|_, sessions| {
         for number in 0..2000 {
             let message = format!("{number} {}", "x".repeat(number * 13 % 9000));
             assert_eq!(sessions.broadcast(&message).queued, 2);
@@ -155,8 +155,8 @@ fn an_echo_under_pressure_from_both_sides_loses_nothing() {
     let config = Config { max_outbox: 64 << 20, ..Config::default() };
     let mut recorder = Recorder::default();
     recorder.echo();
-    let house = run(config, recorder);
-    let mut client = house.join("a");
+    let server = run(config, recorder);
+    let mut client = server.join("a");
     let mut writer = Socket::new(client.stream.try_clone().expect("a second handle"));
     let word = |number: usize| format!("{number} {}", "x".repeat(number * 37 % 3000));
     let writing = thread::spawn(move || {
@@ -187,25 +187,25 @@ fn a_peer_that_does_not_read_is_cut_off_and_the_others_are_served_on() {
     recorder.on_disconnect(move |_, disconnect, _| {
         let _ = ends.send((disconnect.session.id().to_string(), disconnect.cause.as_str()));
     });
-    let house = run(config, recorder);
-    let (mut slow, mut quick) = (house.join("slow"), house.join("quick"));
+    let server = run(config, recorder);
+    let (mut slow, mut quick) = (server.join("slow"), server.join("quick"));
     let message = "x".repeat(10_000);
     let expected = [format!("text {message}")];
     while told.try_recv().map(|end| assert_eq!(end, ("slow".into(), "slow_consumer"))).is_err() {
-        house.handle.broadcast(message.as_str()).expect("it runs");
+        server.handle.broadcast(message.as_str()).expect("it runs");
         assert_eq!(quick.expect_frames(1), expected);
     }
     assert!(slow.is_cut_off());
-    assert_eq!(house.ask(|_, sessions| sessions.client_count()), 1);
+    assert_eq!(server.ask(|_, sessions| sessions.client_count()), 1);
 }
 
 #[test]
 fn stopping_tells_every_client_and_then_run_returns() {
-    let house = run(Config::default(), Recorder::default());
-    let (mut websocket, mut lines) = (house.join("a"), house.join_lines());
-    while house.ask(|_, sessions| sessions.client_count()) < 2 {}
-    let url = house.websocket.clone();
-    let handle = house.handle.clone();
+    let server = run(Config::default(), Recorder::default());
+    let (mut websocket, mut lines) = (server.join("a"), server.join_lines());
+    while server.ask(|_, sessions| sessions.client_count()) < 2 {}
+    let url = server.websocket.clone();
+    let handle = server.handle.clone();
     let clients = thread::spawn(move || {
         assert_eq!(websocket.expect_frames(1), ["close 1001"]);
         let mut late = Socket::connect(&url);
@@ -217,7 +217,7 @@ fn stopping_tells_every_client_and_then_run_returns() {
         assert!(websocket.rest().is_empty());
         assert_eq!(lines.line(), None);
     });
-    let mut manager = house.stop(Duration::from_secs(60));
+    let mut manager = server.stop(Duration::from_secs(60));
     clients.join().expect("they were told");
     let mut ends = manager.handler().take_notes();
     ends.retain(|note| note.contains("ends"));
@@ -228,9 +228,9 @@ fn stopping_tells_every_client_and_then_run_returns() {
 
 #[test]
 fn the_port_is_free_again_after_the_end() {
-    let house = run(Config::default(), Recorder::default());
-    let url = house.lines.clone();
-    let manager = house.stop(Duration::ZERO);
+    let server = run(Config::default(), Recorder::default());
+    let url = server.lines.clone();
+    let manager = server.stop(Duration::ZERO);
     // Also while the manager still exists.
     let mut next = SessionManager::new(Config::default(), Recorder::default()).expect("valid");
     next.listen_on(url).expect("it is free");
@@ -239,11 +239,11 @@ fn the_port_is_free_again_after_the_end() {
 
 #[test]
 fn a_port_in_use_is_an_error_that_names_it() {
-    let house = run(Config::default(), Recorder::default());
+    let server = run(Config::default(), Recorder::default());
     let mut other = SessionManager::new(Config::default(), Recorder::default()).expect("valid");
-    let error = other.listen_on(house.websocket.clone()).expect_err("it is taken");
+    let error = other.listen_on(server.websocket.clone()).expect_err("it is taken");
     assert!(matches!(error, Error::Listen { .. }));
-    assert!(error.to_string().contains(&house.websocket.to_string()), "{error}");
+    assert!(error.to_string().contains(&server.websocket.to_string()), "{error}");
 }
 
 #[test]

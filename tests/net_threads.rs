@@ -42,14 +42,14 @@ fn check(client: usize, clients: usize, heard: &[String]) {
 
 #[test]
 fn what_several_threads_send_at_once_reaches_every_client_whole_and_in_each_ones_order() {
-    let house = run(roomy(), Recorder::default());
-    let mut sockets: Vec<Socket> = (0..6).map(|id| house.join(&id.to_string())).collect();
-    sockets.extend((6..8).map(|_| house.join_lines()));
+    let server = run(roomy(), Recorder::default());
+    let mut sockets: Vec<Socket> = (0..6).map(|id| server.join(&id.to_string())).collect();
+    sockets.extend((6..8).map(|_| server.join_lines()));
     let clients = sockets.len();
     let mut names: Vec<_> = (0..6).map(|id: usize| id.to_string()).collect();
     // Raw sessions are there once they are accepted, and have random ids.
     while names.len() < clients {
-        names = house.ask(move |_, sessions| {
+        names = server.ask(move |_, sessions| {
             let known = ["0", "1", "2", "3", "4", "5"].map(String::from).into_iter();
             let raw = sessions.iter().filter(|(_, session)| !session.is_websocket());
             known.chain(raw.map(|(_, session)| session.id().to_string())).collect()
@@ -60,7 +60,7 @@ fn what_several_threads_send_at_once_reaches_every_client_whole_and_in_each_ones
     let barrier = Arc::new(Barrier::new(THREADS));
     let writers: Vec<_> = (0..THREADS)
         .map(|thread| {
-            let (handle, names) = (house.handle.clone(), names.clone());
+            let (handle, names) = (server.handle.clone(), names.clone());
             let barrier = Arc::clone(&barrier);
             thread::spawn(move || {
                 barrier.wait();
@@ -82,7 +82,7 @@ fn what_several_threads_send_at_once_reaches_every_client_whole_and_in_each_ones
     for writer in writers {
         writer.join().expect("it sent all");
     }
-    let mut manager = house.stop(Duration::from_secs(60));
+    let mut manager = server.stop(Duration::from_secs(60));
     let heard: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("it read")).collect();
     for (client, heard) in heard.iter().take(6).enumerate() {
         check(client, clients, heard);
@@ -139,24 +139,24 @@ fn read(mut socket: Socket) -> Vec<String> {
 
 #[test]
 fn a_call_gives_what_its_closure_gives() {
-    let house = run(Config::default(), Recorder::default());
-    let _client = house.join("a");
-    let count = house.handle.call(|_, sessions| sessions.client_count());
+    let server = run(Config::default(), Recorder::default());
+    let _client = server.join("a");
+    let count = server.handle.call(|_, sessions| sessions.client_count());
     assert_eq!(count.expect("it runs"), 1);
     let long = Duration::from_secs(60);
-    let notes = house.handle.call_timeout(long, |recorder, _| recorder.take_notes());
+    let notes = server.handle.call_timeout(long, |recorder, _| recorder.take_notes());
     assert_eq!(notes.expect("it runs"), ["a connects"]);
-    let refused = house.ask(|_, sessions| sessions.send_to("nobody", "x"));
+    let refused = server.ask(|_, sessions| sessions.send_to("nobody", "x"));
     assert!(matches!(refused, Err(Error::SessionNotFound)));
 }
 
 #[test]
 fn a_call_whose_loop_is_busy_times_out_and_its_closure_still_runs() {
-    let house = run(Config::default(), Recorder::default());
+    let server = run(Config::default(), Recorder::default());
     let (release, held) = mpsc::channel::<()>();
     let (ran, told) = mpsc::channel();
-    house.handle.post(move |_, _| held.recv().expect("released")).expect("it runs");
-    let timed_out = house.handle.call_timeout(Duration::from_millis(1), move |_, _| ran.send(()));
+    server.handle.post(move |_, _| held.recv().expect("released")).expect("it runs");
+    let timed_out = server.handle.call_timeout(Duration::from_millis(1), move |_, _| ran.send(()));
     assert!(matches!(timed_out, Err(Error::TimedOut)), "{timed_out:?}");
     release.send(()).expect("it waits");
     told.recv().expect("it ran");
@@ -165,10 +165,10 @@ fn a_call_whose_loop_is_busy_times_out_and_its_closure_still_runs() {
 #[test]
 fn on_the_loops_own_thread_nothing_waits() {
     let config = Config { handle_queue: 2, ..Config::default() };
-    let house = run(config, Recorder::default());
-    let handle = house.handle.clone();
+    let server = run(config, Recorder::default());
+    let handle = server.handle.clone();
     let (answers, told) = mpsc::channel();
-    house.ask(move |_, _| {
+    server.ask(move |_, _| {
         let call = handle.call(|_, _| ());
         assert!(matches!(call, Err(Error::OnLoopThread)), "{call:?}");
         let call = handle.call_timeout(Duration::from_secs(1), |_, _| ());
@@ -204,9 +204,9 @@ fn assert_all_stopped<H: 'static>(handle: &Handle<H>) {
 
 #[test]
 fn after_the_end_every_form_answers_stopped_and_so_does_the_manager() {
-    let house = run(Config::default(), Recorder::default());
-    let handle = house.handle.clone();
-    let mut manager = house.stop(Duration::ZERO);
+    let server = run(Config::default(), Recorder::default());
+    let handle = server.handle.clone();
+    let mut manager = server.stop(Duration::ZERO);
     // Here, on another thread, and after the manager is gone.
     assert_all_stopped(&handle);
     assert!(matches!(manager.run(), Err(Error::Stopped)));
@@ -236,10 +236,10 @@ fn a_manager_that_is_dropped_without_having_run_answers_stopped() {
 #[test]
 fn whoever_waits_for_a_place_or_an_answer_is_told_when_the_loop_ends() {
     let config = Config { handle_queue: 1, ..Config::default() };
-    let house = run(config, Recorder::default());
+    let server = run(config, Recorder::default());
     let (release, held) = mpsc::channel::<()>();
     let (entered, inside) = mpsc::channel();
-    house
+    server
         .handle
         .post(move |_, sessions| {
             entered.send(()).expect("awaited");
@@ -251,7 +251,7 @@ fn whoever_waits_for_a_place_or_an_answer_is_told_when_the_loop_ends() {
     let (started, begun) = mpsc::channel();
     let waiting: Vec<_> = (0..6)
         .map(|number| {
-            let (handle, started) = (house.handle.clone(), started.clone());
+            let (handle, started) = (server.handle.clone(), started.clone());
             thread::spawn(move || {
                 started.send(()).expect("awaited");
                 match number % 3 {
@@ -273,7 +273,7 @@ fn whoever_waits_for_a_place_or_an_answer_is_told_when_the_loop_ends() {
             Err(error) => panic!("{error}"),
         }
     }
-    assert_all_stopped(&house.handle);
+    assert_all_stopped(&server.handle);
 }
 
 #[test]
@@ -317,19 +317,19 @@ impl Handler for Deferring {
 
 #[test]
 fn a_request_that_is_deferred_is_decided_by_another_thread() {
-    let house: Running<Deferring> = run(Config::default(), Deferring(None));
-    let handle = house.handle.clone();
-    house.ask(move |handler, _| handler.0 = Some(handle));
-    let mut admitted = Socket::connect(&house.websocket);
+    let server: Running<Deferring> = run(Config::default(), Deferring(None));
+    let handle = server.handle.clone();
+    server.ask(move |handler, _| handler.0 = Some(handle));
+    let mut admitted = Socket::connect(&server.websocket);
     admitted.send(&[wire::upgrade("/?id=yes", &[]), wire::text("behind the head")].concat());
     assert!(admitted.head().starts_with("HTTP/1.1 101 "));
     admitted.send(&wire::text("later"));
     assert_eq!(admitted.expect_frames(2), ["text behind the head", "text later"]);
-    let mut refused = Socket::connect(&house.websocket);
+    let mut refused = Socket::connect(&server.websocket);
     refused.send(&wire::upgrade("/?id=no", &[]));
     assert!(refused.head().starts_with("HTTP/1.1 403 "));
     assert_eq!(refused.rest(), b"no");
-    assert_eq!(house.ask(|_, sessions| sessions.session_ids().count()), 1);
+    assert_eq!(server.ask(|_, sessions| sessions.session_ids().count()), 1);
 }
 
 #[test]
@@ -340,13 +340,13 @@ fn a_flood_from_a_thread_meets_the_policy_and_not_the_loops_memory() {
         slow_consumer: SlowConsumer::DropNewest,
         ..Config::default()
     };
-    let house = run(config, Recorder::default());
-    let client = house.join("a");
+    let server = run(config, Recorder::default());
+    let client = server.join("a");
     let message = OwnedMessage::from("x".repeat(1000));
     for _ in 0..50_000 {
-        house.handle.broadcast(message.clone()).expect("it runs");
+        server.handle.broadcast(message.clone()).expect("it runs");
     }
-    let (queued, stats) = house.ask(|_, sessions| {
+    let (queued, stats) = server.ask(|_, sessions| {
         let session = sessions.get_session("a").expect("open");
         (session.queued_bytes(), sessions.stats())
     });

@@ -1,10 +1,11 @@
 //! What a request head says, and which heads are refused: each rule of RFC 9112 and RFC 6455 that
 //! the codec obeys.
 
+mod common;
+
+use common::wire::{KEY, UPGRADE_HEADERS};
 use majordomo::codec::handshake::{MAX_HEADERS, Refusal};
 use majordomo::codec::request::{HeaderField, HeaderSlots, HttpVersion, Request, RequestKind};
-
-const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 
 /// Parses a request line and header lines, and looks at the result.
 fn parse<T>(line: &str, headers: &str, look: impl FnOnce(Request<'_>) -> T) -> Result<T, Refusal> {
@@ -23,8 +24,9 @@ fn kind(line: &str, headers: &str) -> Result<bool, Refusal> {
     })?
 }
 
+/// The header lines of an upgrade.
 fn upgrade() -> String {
-    format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{KEY}")
+    UPGRADE_HEADERS.iter().flat_map(|line| [*line, "\r\n"]).collect()
 }
 
 /// The kind of a valid upgrade in which `from` is replaced by `to`.
@@ -247,7 +249,7 @@ fn what_does_not_ask_for_a_websocket_is_an_ordinary_request() {
     assert_eq!(kind("GET / HTTP/1.1", ""), Ok(false));
     assert_eq!(kind("POST / HTTP/1.0", "Content-Length: 3\r\n"), Ok(false));
     assert_eq!(kind("GET / HTTP/1.1", "Upgrade: h2c\r\nConnection: Upgrade\r\n"), Ok(false));
-    assert_eq!(kind("GET / HTTP/1.1", KEY), Ok(false));
+    assert_eq!(kind("GET / HTTP/1.1", &format!("{KEY}\r\n")), Ok(false));
     assert_eq!(kind("GET / HTTP/1.1", "Sec-WebSocket-Version: 8\r\n"), Ok(false));
     assert_eq!(upgrade_with("websocket", "xwebsocket"), Ok(false));
 }
@@ -304,7 +306,7 @@ fn a_key_is_the_base64_of_16_bytes() {
     ] {
         assert_eq!(with(bad), Err(Refusal::BadKey), "{bad}");
     }
-    assert_eq!(upgrade_with(KEY, ""), Err(Refusal::BadKey));
+    assert_eq!(upgrade_with(&format!("{KEY}\r\n"), ""), Err(Refusal::BadKey));
 }
 
 #[test]

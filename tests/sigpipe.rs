@@ -29,9 +29,9 @@ fn no_write_to_a_peer_that_is_gone_raises_sigpipe() {
         }
     });
     recorder.on_disconnect(move |_, gone, _| tell.send(gone.session.dropped()).expect("heard"));
-    let house = run(Config { max_outbox: 64 << 20, ..Config::default() }, recorder);
+    let server = run(Config { max_outbox: 64 << 20, ..Config::default() }, recorder);
     for _ in 0..10 {
-        let mut socket = Socket::connect(&house.lines);
+        let mut socket = Socket::connect(&server.lines);
         socket.send(b"0123456789abcdef\n");
         // The end of the stream comes with the message, the reset with the answer.
         drop(socket);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::simulation::{Client, House, seconds};
+use common::simulation::{Client, Server, seconds};
 use common::wire;
 use majordomo::{
     Accepted, CloseCode, Config, Decision, Error, Framing, HandshakeFailure, Phase, Response,
@@ -24,124 +24,120 @@ fn retry_after(client: &mut Client) -> u64 {
 
 #[test]
 fn newcomers_who_linger_hold_it_up_no_longer_than_the_grace() {
-    let mut house = House::with(Config { close_timeout: seconds(1000), ..Config::default() });
-    let clients = house.join_many(1);
-    house.sessions().stop(over(3600)).expect("it runs");
-    let mut late = house.dial();
-    house.hear(&late, &wire::upgrade("/", &[]));
+    let mut server = Server::with(Config { close_timeout: seconds(1000), ..Config::default() });
+    let clients = server.join_many(1);
+    server.sessions().stop(over(3600)).expect("it runs");
+    let mut late = server.dial();
+    server.receive(&late, &wire::upgrade("/", &[]));
     assert!(retry_after(&mut late) >= 3600);
     clients[0].shutdown_write();
-    house.settle();
-    assert_eq!(house.sessions().phase(), Phase::Closing);
-    house.advance(seconds(4));
-    assert!(!house.is_stopped(), "what it was told may still be on its way");
-    house.advance(seconds(1));
-    assert!(house.is_stopped() && late.is_dropped());
+    server.settle();
+    assert_eq!(server.sessions().phase(), Phase::Closing);
+    server.advance(seconds(4));
+    assert!(!server.is_stopped(), "what it was told may still be on its way");
+    server.advance(seconds(1));
+    assert!(server.is_stopped() && late.is_dropped());
 }
 
 #[test]
 fn from_its_start_nobody_new_comes_in() {
-    let mut house = House::new();
-    let _clients = house.join_many(2);
-    let (tickets, told) = std::sync::mpsc::channel();
-    house.handler().on_request(move |_, request, _| {
-        tickets.send(request.ticket()).expect("the test listens");
-        Decision::Defer
-    });
-    let (mut parked, mut half, mut silent) = (house.dial(), house.dial(), house.dial());
-    house.hear(&parked, &wire::upgrade("/", &[]));
-    house.hear(&half, b"GET / HT");
-    let ticket = told.recv().expect("it was asked");
-    house.sessions().stop(over(60)).expect("it runs");
-    house.settle();
+    let mut server = Server::new();
+    let _clients = server.join_many(2);
+    let requests = server.defer_requests();
+    let (mut parked, mut half, mut silent) = (server.dial(), server.dial(), server.dial());
+    server.receive(&parked, &wire::upgrade("/", &[]));
+    server.receive(&half, b"GET / HT");
+    let (_, ticket) = requests.recv().expect("a request is deferred");
+    server.sessions().stop(over(60)).expect("it runs");
+    server.settle();
     assert!((60..=120).contains(&retry_after(&mut parked)));
     assert!((60..=120).contains(&retry_after(&mut half)));
-    let decided = house.sessions().decide(ticket, Decision::admit());
+    let decided = server.sessions().decide(ticket, Decision::admit());
     assert!(matches!(decided, Err(Error::SessionNotFound)), "{decided:?}");
-    house.hear(&silent, &wire::upgrade("/", &[]));
+    server.receive(&silent, &wire::upgrade("/", &[]));
     assert!((60..=120).contains(&retry_after(&mut silent)), "it connected before");
-    house.advance(seconds(20));
-    let mut late = house.dial();
-    house.hear(&late, &wire::upgrade("/?id=0", &[]));
+    server.advance(seconds(20));
+    let mut late = server.dial();
+    server.receive(&late, &wire::upgrade("/?id=0", &[]));
     assert!((40..=100).contains(&retry_after(&mut late)), "not even to take an id over");
-    assert!(house.join_lines().is_dropped());
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::Stopping), 5);
+    assert!(server.join_lines().is_dropped());
+    assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::Stopping), 5);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let stream = mio::net::TcpStream::connect(listener.local_addr().expect("bound"));
     let accepted = Accepted::raw(stream.expect("it connects"), Framing::Lines);
-    let refused = house.sessions().add_session("new", accepted).expect_err("it stops");
+    let refused = server.sessions().add_session("new", accepted).expect_err("it stops");
     assert!(matches!(refused.error, Error::Stopped));
-    assert!(told.try_recv().is_err(), "the host was asked about nobody else");
+    assert!(requests.try_recv().is_err(), "no other request is reported");
 }
 
 #[test]
 fn without_a_window_those_who_are_refused_may_come_back_at_once_or_after_a_restart() {
     for (code, seconds_later) in [(CloseCode::GOING_AWAY, 1), (CloseCode::SERVICE_RESTART, 5)] {
-        let mut house = House::new();
-        let _clients = house.join_many(1);
-        house.sessions().stop(StopOptions::new().with_close(code)).expect("it runs");
-        let mut late = house.dial();
-        house.hear(&late, &wire::upgrade("/", &[]));
+        let mut server = Server::new();
+        let _clients = server.join_many(1);
+        server.sessions().stop(StopOptions::new().with_close(code)).expect("it runs");
+        let mut late = server.dial();
+        server.receive(&late, &wire::upgrade("/", &[]));
         assert_eq!(retry_after(&mut late), seconds_later);
     }
 }
 
 #[test]
 fn a_bad_request_is_told_no_time_to_come_back() {
-    let mut house = House::new();
-    let _clients = house.join_many(1);
-    house.sessions().stop(over(60)).expect("it runs");
-    let mut bad = house.dial();
-    house.hear(&bad, b"GET / HTTP/1.1\r\n\r\n");
+    let mut server = Server::new();
+    let _clients = server.join_many(1);
+    server.sessions().stop(over(60)).expect("it runs");
+    let mut bad = server.dial();
+    server.receive(&bad, b"GET / HTTP/1.1\r\n\r\n");
     let head = bad.head();
     assert!(head.starts_with("HTTP/1.1 400 ") && !head.contains("retry-after"), "{head}");
 }
 
 #[test]
 fn the_host_answers_whoever_asks_whether_it_is_ready() {
-    let mut house = House::new();
-    house.handler().on_request(|sessions, request, _| {
+    let mut server = Server::new();
+    server.handler().on_request(|sessions, request, _| {
         let status = if sessions.phase() == Phase::Running { 200 } else { 503 };
         match request.path() {
             "/ready" => Response::text(status, sessions.phase().as_str()).expect("a status").into(),
             _ => Decision::admit(),
         }
     });
-    let ask = |house: &mut House, path: &str| {
-        let mut client = house.dial();
-        house.hear(&client, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
+    let ask = |server: &mut Server, path: &str| {
+        let mut client = server.dial();
+        server.receive(&client, format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         (client.status(), client.text())
     };
-    let mut client = house.join("a");
-    assert_eq!(ask(&mut house, "/ready"), (200, "running".into()));
-    house.sessions().stop(over(10)).expect("it runs");
-    assert_eq!(ask(&mut house, "/ready"), (503, "draining".into()));
-    assert_eq!(ask(&mut house, "/").0, 503, "where the host would admit it, it is refused");
-    while house.sessions().client_count() > 0 {
-        house.advance(seconds(1));
+    let mut client = server.join("a");
+    assert_eq!(ask(&mut server, "/ready"), (200, "running".into()));
+    server.sessions().stop(over(10)).expect("it runs");
+    assert_eq!(ask(&mut server, "/ready"), (503, "draining".into()));
+    assert_eq!(ask(&mut server, "/").0, 503, "where the host would admit it, it is refused");
+    while server.sessions().client_count() > 0 {
+        server.advance(seconds(1));
     }
     assert_eq!(client.frames(), ["close 1001"]);
-    assert_eq!(house.sessions().phase(), Phase::Closing);
-    assert_eq!(ask(&mut house, "/ready"), (503, "the server is stopping\n".into()));
+    assert_eq!(server.sessions().phase(), Phase::Closing);
+    assert_eq!(ask(&mut server, "/ready"), (503, "the server is stopping\n".into()));
 }
 
 #[test]
 fn reads_can_be_paused_while_sessions_wait_and_newcomers_are_refused_all_the_same() {
-    let mut house = House::new();
-    let clients = house.join_many(1);
-    house.sessions().stop(over(60)).expect("it runs");
-    house.sessions().pause_all_reads();
-    assert!(house.sessions().are_reads_paused());
-    house.hear(&clients[0], &wire::text("later"));
-    assert!(house.notes().is_empty());
-    let mut late = house.dial();
-    house.hear(&late, &wire::upgrade("/", &[]));
+    let mut server = Server::new();
+    let clients = server.join_many(1);
+    server.sessions().stop(over(60)).expect("it runs");
+    server.sessions().pause_all_reads();
+    assert!(server.sessions().are_reads_paused());
+    server.receive(&clients[0], &wire::text("later"));
+    assert!(server.notes().is_empty());
+    let mut late = server.dial();
+    server.receive(&late, &wire::upgrade("/", &[]));
     assert!(retry_after(&mut late) >= 60);
-    house.sessions().resume_all_reads();
-    house.settle();
-    assert_eq!(house.notes(), ["0 says later"]);
-    house.sessions().pause_all_reads();
-    house.advance(seconds(60));
-    house.sessions().pause_all_reads();
-    assert!(!house.sessions().are_reads_paused(), "close frames have to be read");
+    server.sessions().resume_all_reads();
+    server.settle();
+    assert_eq!(server.notes(), ["0 says later"]);
+    server.sessions().pause_all_reads();
+    server.advance(seconds(60));
+    server.sessions().pause_all_reads();
+    assert!(!server.sessions().are_reads_paused(), "close frames have to be read");
 }

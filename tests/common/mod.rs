@@ -3,6 +3,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod http;
+pub(crate) mod messages;
 pub(crate) mod net;
 pub(crate) mod recorder;
 pub(crate) mod simulation;

@@ -2,22 +2,23 @@
 
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use majordomo::simulation::{MemoryPeer, Simulation};
-use majordomo::{CloseReason, Config, ListenUrl, ListenerId, SessionKey, Stats};
+use majordomo::{CloseReason, Config, Decision, ListenUrl, ListenerId, SessionKey, Stats, Ticket};
 
 use super::recorder::Recorder;
 use super::wire;
 
 /// A simulation with a WebSocket listener and one for lines.
-pub(crate) struct House {
+pub(crate) struct Server {
     simulation: Simulation<Recorder>,
     pub(crate) websocket: ListenerId,
     pub(crate) lines: ListenerId,
 }
 
-impl Deref for House {
+impl Deref for Server {
     type Target = Simulation<Recorder>;
 
     fn deref(&self) -> &Self::Target {
@@ -25,13 +26,13 @@ impl Deref for House {
     }
 }
 
-impl DerefMut for House {
+impl DerefMut for Server {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.simulation
     }
 }
 
-impl House {
+impl Server {
     pub(crate) fn new() -> Self {
         Self::with(Config::default())
     }
@@ -89,6 +90,18 @@ impl House {
         Client { peer, received: Vec::new() }
     }
 
+    /// Has the handler defer every request from now on. Each is sent to the channel: its target and
+    /// its ticket.
+    pub(crate) fn defer_requests(&mut self) -> Receiver<(String, Ticket)> {
+        let (requests, deferred) = mpsc::channel();
+        self.handler().on_request(move |_, request, _| {
+            let target = request.target().to_owned();
+            requests.send((target, request.ticket())).expect("the test receives");
+            Decision::Defer
+        });
+        deferred
+    }
+
     /// What the handler was told since the last call.
     pub(crate) fn notes(&mut self) -> Vec<String> {
         self.handler().take_notes()
@@ -118,7 +131,7 @@ impl House {
     }
 
     /// Sends and settles.
-    pub(crate) fn hear(&mut self, client: &Client, bytes: &[u8]) {
+    pub(crate) fn receive(&mut self, client: &Client, bytes: &[u8]) {
         client.send(bytes);
         self.settle();
     }

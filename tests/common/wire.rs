@@ -41,13 +41,17 @@ pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
     frame(0x88, &[&code.to_be_bytes(), reason.as_bytes()].concat())
 }
 
+/// The key of RFC 6455, section 1.3, as a header line.
+pub(crate) const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+
+/// The header lines that make a request an upgrade, the key last.
+pub(crate) const UPGRADE_HEADERS: [&str; 4] =
+    ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", KEY];
+
 /// An upgrade request with these header lines beside the necessary ones.
 pub(crate) fn upgrade(target: &str, headers: &[&str]) -> Vec<u8> {
-    let mut head = format!(
-        "GET {target} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    );
-    for header in headers {
+    let mut head = format!("GET {target} HTTP/1.1\r\nHost: test\r\n");
+    for header in UPGRADE_HEADERS.iter().chain(headers) {
         head.push_str(header);
         head.push_str("\r\n");
     }

@@ -2,6 +2,8 @@
 
 use fastrand::Rng;
 
+use super::wire;
+
 /// One wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -110,9 +112,5 @@ pub(crate) fn head(rng: &mut Rng, first: u8, len: u64) -> Vec<u8> {
 
 /// An upgrade request of client `number`.
 pub(crate) fn upgrade(number: usize) -> Vec<u8> {
-    format!(
-        "GET /?n={number} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .into_bytes()
+    wire::upgrade(&format!("/?n={number}"), &[])
 }

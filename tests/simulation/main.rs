@@ -5,6 +5,10 @@
 //! `MAJORDOMO_SIM_SEED=n` runs one seed and tells all that happens in it; `MAJORDOMO_SIM_TICKS=n`
 //! runs seeds until there were so many ticks.
 
+#[path = "../common/wire.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod wire;
+
 mod accounts;
 mod acts;
 mod checks;
