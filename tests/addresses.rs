@@ -1,12 +1,12 @@
-//! `Config::max_sessions_per_address`: what one address may have, and when it may have it again.
-//! After each tick the simulation counts all connections anew, so a count that was missed fails
-//! whichever test missed it.
+//! `Config::max_sessions_per_address`: how many connections one address has, and when it can have
+//! another. The simulation counts all connections again after each tick, and panics where a count of
+//! the library differs.
 
 mod common;
 
 use common::net::connected;
 use common::recorder::{Recorder, admit_by_query};
-use common::simulation::{Client, Server, farewell, seconds};
+use common::simulation::{Client, Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
     Accepted, Config, Decision, DuplicateId, Error, Framing, HandshakeFailure, SessionManager,
@@ -21,25 +21,25 @@ fn limited(max: usize) -> Config {
     Config { max_sessions_per_address: Some(max), ..Config::default() }
 }
 
-/// How many were refused for their address.
+/// How many connections were refused for their address.
 fn refused(server: &mut Server) -> u64 {
     server.stats().failed_handshakes.get(HandshakeFailure::TooManySessionsPerAddress)
 }
 
-/// The status that a client got without having said anything; none if it was taken in.
-fn told(server: &mut Server, client: &mut Client) -> Option<String> {
+/// The status that a client got before it sent anything; none if it was accepted.
+fn early_status(server: &mut Server, client: &mut Client) -> Option<String> {
     server.settle();
     let text = client.text();
     (!text.is_empty()).then(|| text.lines().next().expect("a status line").to_owned())
 }
 
-/// How many more connections the address is given, none of which stays.
+/// How many more connections are accepted from the address. All of them are closed again.
 fn room(server: &mut Server, address: &str) -> usize {
     let mut taken = Vec::new();
     loop {
         assert!(taken.len() < 100, "there is no limit");
         let mut client = server.dial_from(address);
-        if told(server, &mut client).is_some() || client.is_dropped() {
+        if early_status(server, &mut client).is_some() || client.is_dropped() {
             client.shutdown_write();
             break;
         }
@@ -53,7 +53,7 @@ fn room(server: &mut Server, address: &str) -> usize {
 }
 
 #[test]
-fn beyond_the_limit_a_newcomer_is_answered_429_before_it_asks_and_a_raw_one_is_closed() {
+fn beyond_the_limit_a_connection_is_answered_429_before_its_request_and_a_raw_one_is_closed() {
     let mut server = Server::with(limited(2));
     let (_a, _raw) = (server.join("a"), server.join_lines());
     let mut third = server.dial();
@@ -64,7 +64,8 @@ fn beyond_the_limit_a_newcomer_is_answered_429_before_it_asks_and_a_raw_one_is_c
          content-type: text/plain; charset=utf-8\r\n\r\n\
          the limit of connections from one address is reached\n"
     );
-    // What it sends nevertheless is thrown away, so that the answer is not lost to a reset.
+    // The server reads and discards what the client still sends, because a reset would destroy the
+    // answer.
     server.receive(&third, &wire::upgrade("/?id=c", &[]));
     assert!(!third.is_dropped());
     third.shutdown_write();
@@ -79,7 +80,7 @@ fn beyond_the_limit_a_newcomer_is_answered_429_before_it_asks_and_a_raw_one_is_c
 }
 
 #[test]
-fn connections_that_say_nothing_count_until_they_are_given_up() {
+fn silent_connections_count_until_they_time_out() {
     let mut server = Server::with(limited(3));
     let silent: Vec<_> = (0..3).map(|_| server.dial()).collect();
     server.settle();
@@ -90,7 +91,7 @@ fn connections_that_say_nothing_count_until_they_are_given_up() {
 }
 
 #[test]
-fn an_ipv6_address_counts_with_its_64_and_a_mapped_ipv4_address_as_what_it_is() {
+fn an_ipv6_address_counts_by_its_64_prefix_and_a_mapped_address_as_ipv4() {
     let mut server = Server::with(limited(1));
     let _one = server.dial_from("2001:db8:0:1::1");
     let _mapped = server.dial_from("::ffff:192.0.2.7");
@@ -101,12 +102,12 @@ fn an_ipv6_address_counts_with_its_64_and_a_mapped_ipv4_address_as_what_it_is() 
 }
 
 #[test]
-fn who_was_shown_out_may_come_back_at_once() {
+fn a_client_whose_session_was_closed_can_connect_again_at_once() {
     let mut server = Server::with(limited(1));
     for round in 0..5 {
-        // The farewell is not answered: the session is closing, and after that its socket lingers.
+        // The close frame is not answered: the session is closing, and then its socket lingers.
         let client = server.join("a");
-        server.sessions().close_session("a", &farewell(4000, "")).expect("open");
+        server.sessions().close_session("a", &close_reason(4000, "")).expect("open");
         assert_eq!(server.stats().sessions.closing, 1, "{round}");
         let next = server.join("a");
         next.shutdown_write();
@@ -116,7 +117,7 @@ fn who_was_shown_out_may_come_back_at_once() {
 }
 
 #[test]
-fn every_way_in_which_a_connection_ends_gives_its_place_back() {
+fn every_end_of_a_connection_releases_its_place() {
     type End = fn(&mut Server, Client);
     let ends: [(&str, End); 12] = [
         ("the end of the stream before the request", |_, client| client.shutdown_write()),
@@ -171,7 +172,7 @@ fn every_way_in_which_a_connection_ends_gives_its_place_back() {
 }
 
 #[test]
-fn a_request_that_the_host_thinks_about_keeps_its_place_and_a_session_takes_it_over() {
+fn a_deferred_request_keeps_its_place_and_passes_it_to_its_session() {
     let mut server = Server::with(limited(2));
     let requests = server.defer_requests();
     let mut client = server.dial();
@@ -185,7 +186,7 @@ fn a_request_that_the_host_thinks_about_keeps_its_place_and_a_session_takes_it_o
 }
 
 #[test]
-fn a_session_that_is_replaced_makes_room_where_its_successor_found_some() {
+fn replacing_a_session_keeps_the_count_of_its_address() {
     let config = Config { duplicate_id: DuplicateId::Replace, ..limited(2) };
     let mut server = Server::with(config);
     for _ in 0..5 {
@@ -200,14 +201,14 @@ fn a_session_that_is_replaced_makes_room_where_its_successor_found_some() {
 }
 
 #[test]
-fn an_address_that_is_refused_again_and_again_holds_a_bounded_number_of_sockets() {
+fn an_address_that_is_refused_repeatedly_holds_a_bounded_number_of_sockets() {
     let mut server = Server::with(limited(4));
     let crowd: Vec<_> = (0..100).map(|_| server.dial()).collect();
     server.settle();
     let held = |crowd: &[Client]| crowd.iter().filter(|client| !client.is_dropped()).count();
     assert_eq!(held(&crowd), 8, "four that may become sessions, and four that read their answer");
     assert_eq!(refused(&mut server), 96);
-    // Nor does it hold more when it is let in and behaves badly.
+    // Nor does it hold more sockets when it is accepted and breaks the protocol.
     let mut server = Server::with(limited(4));
     let crowd: Vec<_> = (0..100)
         .map(|_| {
@@ -223,7 +224,7 @@ fn an_address_that_is_refused_again_and_again_holds_a_bounded_number_of_sockets(
 }
 
 #[test]
-fn sessions_that_end_one_after_the_other_linger_in_a_bounded_number() {
+fn the_number_of_sockets_that_linger_for_one_address_is_bounded() {
     let mut server = Server::with(limited(2));
     let visit = [wire::upgrade("/?id=a", &[]), wire::close(1000, "")].concat();
     let crowd: Vec<_> = (0..20)
@@ -242,7 +243,7 @@ fn sessions_that_end_one_after_the_other_linger_in_a_bounded_number() {
 }
 
 #[test]
-fn a_stop_forgets_all_of_them() {
+fn a_stop_clears_all_counts() {
     let mut server = Server::with(limited(3));
     let (_a, _raw, _silent) = (server.join("a"), server.join_lines(), server.dial());
     let _over = server.dial();
@@ -254,7 +255,7 @@ fn a_stop_forgets_all_of_them() {
 }
 
 #[test]
-fn sockets_that_the_host_hands_over_count_and_one_too_many_is_given_back() {
+fn added_sockets_count_and_one_beyond_the_limit_is_returned() {
     let mut manager = SessionManager::new(limited(1), Recorder::default()).expect("valid");
     let (_first, stream) = connected();
     let key = manager.sessions().add_session("a", Accepted::websocket(stream)).expect("room");
@@ -263,7 +264,7 @@ fn sockets_that_the_host_hands_over_count_and_one_too_many_is_given_back() {
     let refused = manager.sessions().add_session("b", accepted).expect_err("no room");
     assert!(matches!(refused.error, Error::TooManySessionsPerAddress { max: 1 }));
     assert_eq!(refused.to_string(), "the limit of 1 sessions per address is reached");
-    // It is closing, and does not count any more.
+    // A closing session does not count.
     manager.sessions().remove_session(key).expect("open");
     manager.sessions().add_session("b", *refused.accepted).expect("room");
     manager.sessions().send_to("b", "welcome").expect("open");
@@ -297,7 +298,7 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     /// The simulation compares the counts with the table after each tick.
     #[test]
-    fn the_counts_are_those_of_the_table_whatever_happens(
+    fn the_counts_match_the_table_after_any_steps(
         steps in prop::collection::vec(step(), 0..60),
         replaces in any::<bool>(),
     ) {

@@ -1,4 +1,5 @@
-//! Peers that do not read: the three policies, the bound, and the books that must balance.
+//! Peers that do not read: the three policies, the bound, and the balance of accepted, sent and
+//! dropped messages.
 
 mod common;
 
@@ -64,7 +65,10 @@ fn the_newest_is_dropped_if_the_policy_says_so() {
     }
     client.set_window(150);
     server.settle();
-    server.sessions().send_to("a", &message(10)).expect("one has left, and half of another");
+    server
+        .sessions()
+        .send_to("a", &message(10))
+        .expect("one message and half of another have left");
     client.set_window(usize::MAX);
     server.settle();
     assert_eq!(client.frames(), frames(0..11));
@@ -74,7 +78,7 @@ fn the_newest_is_dropped_if_the_policy_says_so() {
 }
 
 #[test]
-fn the_oldest_are_dropped_if_the_policy_says_so_but_none_that_has_begun() {
+fn the_oldest_that_are_not_partly_written_are_dropped_if_the_policy_says_so() {
     let mut server = with(SlowConsumer::DropOldest);
     let mut client = server.join("a");
     client.set_window(0);
@@ -97,14 +101,14 @@ fn the_oldest_are_dropped_if_the_policy_says_so_but_none_that_has_begun() {
 }
 
 #[test]
-fn a_message_that_finds_no_room_even_so_is_refused() {
+fn a_message_that_does_not_fit_after_dropping_is_refused() {
     let mut server = with(SlowConsumer::DropOldest);
     let mut client = server.join("a");
     client.set_window(50);
     let large = "x".repeat(600);
     server.sessions().send_to("a", &large).expect("room");
     server.settle();
-    // What has begun stays, and beside it there is no room for another of that size.
+    // A partly written message stays, and leaves no room for another of that size.
     assert!(matches!(server.sessions().send_to("a", &large), Err(Error::OutboxFull)));
     server.sessions().send_to("a", "small").expect("room");
     client.set_window(usize::MAX);
@@ -114,7 +118,7 @@ fn a_message_that_finds_no_room_even_so_is_refused() {
 }
 
 #[test]
-fn a_burst_within_one_tick_condemns_no_peer_whose_socket_has_room() {
+fn a_burst_within_one_tick_closes_no_session_whose_socket_has_room() {
     for policy in [SlowConsumer::Close, SlowConsumer::DropNewest, SlowConsumer::DropOldest] {
         let mut server = with(policy);
         let mut client = server.join("a");
@@ -144,7 +148,7 @@ fn an_outbox_of_any_size_takes_one_message_of_the_largest_size() {
 }
 
 #[test]
-fn the_bound_is_strict_but_for_the_reserve_of_control_frames() {
+fn only_control_frames_exceed_the_bound_within_their_reserve() {
     let mut server = with(SlowConsumer::DropNewest);
     let mut client = server.join("a");
     client.set_window(0);
@@ -216,7 +220,7 @@ fn partial_writes_at_every_byte_give_whole_frames_in_order() {
 }
 
 #[test]
-fn what_was_accepted_is_what_was_sent_and_what_was_dropped_whatever_happens() {
+fn accepted_messages_equal_sent_and_dropped_messages_after_any_steps() {
     for seed in 0..60 {
         let mut rng = Rng::with_seed(seed);
         let policy = [SlowConsumer::Close, SlowConsumer::DropNewest, SlowConsumer::DropOldest]
@@ -265,8 +269,8 @@ fn what_was_accepted_is_what_was_sent_and_what_was_dropped_whatever_happens() {
         for ended in &server.handler().ended {
             let at = usize::from(ended.session.id().as_str() == "b");
             let session = &ended.session;
-            let told = session.sent().messages + session.dropped();
-            assert_eq!(told, accepted[at], "seed {seed}, {policy:?}");
+            let counted = session.sent().messages + session.dropped();
+            assert_eq!(counted, accepted[at], "seed {seed}, {policy:?}");
             sent += session.sent().messages;
             dropped += session.dropped();
         }

@@ -1,4 +1,4 @@
-//! Requests with a body: joined, limited, and not taken for anything else.
+//! Requests with a body: assembled, limited, and not parsed as anything else.
 
 mod common;
 
@@ -7,7 +7,7 @@ use common::simulation::{Server, almost, seconds};
 use majordomo::codec::handshake::Refusal;
 use majordomo::{Config, HandshakeFailure};
 
-/// How many requests were refused for this.
+/// How many requests were refused for this reason.
 fn refused(server: &mut Server, refusal: Refusal) -> u64 {
     server.stats().failed_handshakes.get(HandshakeFailure::Request(refusal))
 }
@@ -27,7 +27,7 @@ fn without_a_limit_bodies_are_not_read_and_the_connection_is_closed() {
 }
 
 #[test]
-fn the_host_is_asked_once_the_body_is_whole_wherever_the_stream_is_cut() {
+fn on_request_is_called_once_with_the_whole_body_in_any_reads() {
     let stream = [post("/a", "first\r\n\r\n"), get("/b"), post("/c", "x"), get("/d")].concat();
     let asked = ["POST /a first", "GET /b", "POST /c x", "GET /d"];
     let answered = [
@@ -55,7 +55,7 @@ fn the_host_is_asked_once_the_body_is_whole_wherever_the_stream_is_cut() {
 }
 
 #[test]
-fn a_body_may_be_as_long_as_the_limit_and_a_longer_one_is_refused_at_its_head() {
+fn a_body_of_the_limit_is_accepted_and_a_longer_one_is_refused_at_its_head() {
     let mut server = answering(kept());
     let mut client = server.dial();
     let most = "x".repeat(1000);
@@ -68,7 +68,7 @@ fn a_body_may_be_as_long_as_the_limit_and_a_longer_one_is_refused_at_its_head() 
         server.receive(&client, &request("POST /", &[&length, "Expect: 100-continue"]));
         assert_eq!(client.answers(), ["413 close the request body is too large"]);
         assert!(client.is_ended() && !client.is_dropped());
-        // What comes all the same is thrown away, so that the answer is not destroyed.
+        // The server discards what still arrives, because a reset would destroy the answer.
         server.receive(&client, &get("/smuggled").repeat(100));
         assert_eq!(client.unread(), 0);
         assert!(client.bytes().is_empty() && !client.is_dropped());
@@ -76,12 +76,12 @@ fn a_body_may_be_as_long_as_the_limit_and_a_longer_one_is_refused_at_its_head() 
         server.settle();
         assert!(client.is_dropped());
     }
-    assert!(server.notes().is_empty(), "nobody was asked");
+    assert!(server.notes().is_empty(), "the handler gets no request");
     assert_eq!(refused(&mut server, Refusal::BodyTooLarge), 2);
 }
 
 #[test]
-fn a_body_whose_length_is_not_told_is_refused_and_so_is_one_with_two() {
+fn a_body_of_unknown_length_or_with_two_lengths_is_refused() {
     let cases: [(&[&str], u16, Refusal); 6] = [
         (&["Transfer-Encoding: chunked"], 411, Refusal::LengthRequired),
         (&["Transfer-Encoding: gzip, chunked"], 411, Refusal::LengthRequired),
@@ -106,7 +106,7 @@ fn a_body_whose_length_is_not_told_is_refused_and_so_is_one_with_two() {
 }
 
 #[test]
-fn what_stands_behind_a_body_is_the_next_request_or_none() {
+fn bytes_behind_a_body_are_parsed_as_the_next_request() {
     let mut server = answering(kept());
     let mut client = server.dial();
     let longer = [post("/a", "12345"), b"67\r\n\r\n".to_vec(), get("/smuggled")].concat();
@@ -115,7 +115,7 @@ fn what_stands_behind_a_body_is_the_next_request_or_none() {
     assert_eq!(answers[0], "200 keep-alive /a 12345");
     assert!(answers[1].starts_with("400 close "), "{answers:?}");
     assert_eq!((answers.len(), server.notes()), (2, vec!["POST /a 12345".to_string()]));
-    // A shorter one takes what follows into itself, and asks for nothing by that.
+    // A body of a larger length contains the bytes that follow, which are then no request.
     let mut client = server.dial();
     server
         .receive(&client, &[request("POST /b", &["Content-Length: 40"]), get("/within")].concat());
@@ -123,7 +123,7 @@ fn what_stands_behind_a_body_is_the_next_request_or_none() {
 }
 
 #[test]
-fn a_body_that_waits_to_be_welcome_is_told_so_once() {
+fn a_client_that_expects_100_continue_gets_it_once() {
     let mut server = answering(kept());
     let mut client = server.dial();
     let expects = request("POST /a", &["Content-Length: 4", "Expect: 100-Continue"]);
@@ -136,7 +136,7 @@ fn a_body_that_waits_to_be_welcome_is_told_so_once() {
     assert!(client.bytes().is_empty());
     server.receive(&client, b"dy");
     assert_eq!(client.answers(), ["200 keep-alive /a body"]);
-    // Who has not waited is not told.
+    // Who has not waited is not requests.
     for sent in 1..=4 {
         server.receive(&client, &[&expects, &b"body"[..sent]].concat());
         server.receive(&client, &b"body"[sent..]);
@@ -155,7 +155,7 @@ fn a_body_that_waits_to_be_welcome_is_told_so_once() {
 }
 
 #[test]
-fn an_expectation_that_nobody_knows_is_refused() {
+fn an_unknown_expectation_is_refused() {
     let mut server = answering(kept());
     for expectation in ["Expect: more", "Expect: 100-continue, more", "Expect: 100-continue;a=b"] {
         let mut client = server.dial();
@@ -169,7 +169,7 @@ fn an_expectation_that_nobody_knows_is_refused() {
 
 #[test]
 fn head_body_and_decision_together_have_the_handshake_timeout() {
-    let (mut server, told) = deferring(kept());
+    let (mut server, requests) = deferring(kept());
     let (slow, mut undecided) = (server.dial(), server.dial());
     let head = request("POST /", &["Content-Length: 10"]);
     for client in [&slow, &undecided] {
@@ -180,7 +180,7 @@ fn head_body_and_decision_together_have_the_handshake_timeout() {
         server.receive(&slow, b"x");
     }
     server.receive(&undecided, b"0123456789");
-    assert_eq!(told.try_iter().count(), 1);
+    assert_eq!(requests.try_iter().count(), 1);
     server.advance(almost(1));
     assert!(!slow.is_dropped() && undecided.bytes().is_empty());
     server.advance(seconds(1));
@@ -193,7 +193,7 @@ fn head_body_and_decision_together_have_the_handshake_timeout() {
 }
 
 #[test]
-fn a_peer_that_goes_within_a_body_is_counted_and_nobody_is_asked() {
+fn a_peer_that_disconnects_within_a_body_is_counted_without_a_callback() {
     let mut server = answering(kept());
     let clients = [server.dial(), server.dial()];
     for client in &clients {
@@ -209,16 +209,16 @@ fn a_peer_that_goes_within_a_body_is_counted_and_nobody_is_asked() {
 }
 
 #[test]
-fn a_request_with_a_body_can_be_decided_later_and_by_another_thread() {
-    let (mut server, told) = deferring(kept());
+fn a_request_with_a_body_can_be_decided_by_another_thread() {
+    let (mut server, requests) = deferring(kept());
     let mut client = server.dial();
     server.receive(&client, &[post("/a", "one"), post("/b", "two")].concat());
-    let (target, ticket) = told.recv().expect("it was asked");
-    assert_eq!((target.as_str(), told.try_iter().count()), ("/a", 0));
+    let (target, ticket) = requests.recv().expect("a request is deferred");
+    assert_eq!((target.as_str(), requests.try_iter().count()), ("/a", 0));
     let handle = server.handle();
     let decider = std::thread::spawn(move || handle.decide(ticket, answer("done")));
     decider.join().expect("it does not panic").expect("the loop runs");
     server.settle();
     assert_eq!(client.answers(), ["200 keep-alive done"]);
-    assert_eq!(told.recv().expect("the next is asked about").0, "/b");
+    assert_eq!(requests.recv().expect("the next request is deferred").0, "/b");
 }

@@ -1,5 +1,5 @@
-//! Several clients at once make requests of every kind, sent and written in any pieces, paused,
-//! answered at once or later: each gets all its answers, in order, byte by byte.
+//! Several clients send requests of every kind at the same time, in any pieces, with pauses, answered
+//! at once or later: each client gets all its answers, in order, byte by byte.
 
 mod common;
 
@@ -16,17 +16,17 @@ use majordomo::{Decision, Response, Ticket};
 
 const SEEDS: u64 = 300;
 
-/// What one client says, and what it is to hear.
+/// What one client sends, and what it is to receive.
 struct Script {
     client: Client,
     stream: Vec<u8>,
     answers: Vec<u8>,
-    /// The client ends as a session that says so many messages.
+    /// The client ends as a session that sends so many messages.
     messages: Option<usize>,
     ends_its_side: bool,
 }
 
-/// The answer to a request: its length is the target's, so that some are large.
+/// The answer to a request. The target selects its length, so that some answers are large.
 fn response(target: &str, body: &[u8]) -> Response {
     let length = target.split(['=', '&']).nth(1).and_then(|length| length.parse().ok());
     let text = format!("{target} {} {}", body.len(), "x".repeat(length.expect("a length")));
@@ -57,9 +57,9 @@ fn script(rng: &mut Rng, server: &mut Server, number: usize) -> Script {
     Script { client, stream, answers, messages, ends_its_side }
 }
 
-/// A host that answers at once, or tells who waits.
-fn host(server: &mut Server) -> Receiver<(Ticket, Response)> {
-    let (tickets, told) = mpsc::channel();
+/// Has the handler answer some requests at once and defer the others, which the channel gets.
+fn answer_or_defer(server: &mut Server) -> Receiver<(Ticket, Response)> {
+    let (tickets, requests) = mpsc::channel();
     server.handler().on_request(move |_, request, notes| {
         if request.is_upgrade() {
             return admit_by_query(request);
@@ -72,13 +72,13 @@ fn host(server: &mut Server) -> Receiver<(Ticket, Response)> {
         }
         response.into()
     });
-    told
+    requests
 }
 
 fn converse(seed: u64) {
     let mut rng = Rng::with_seed(seed);
     let mut server = Server::with(kept());
-    let told = host(&mut server);
+    let requests = answer_or_defer(&mut server);
     let mut scripts: Vec<_> =
         (0..rng.usize(1..5)).map(|number| script(&mut rng, &mut server, number)).collect();
     let mut sent = vec![0; scripts.len()];
@@ -86,7 +86,7 @@ fn converse(seed: u64) {
     while scripts.iter().zip(&sent).any(|(script, sent)| *sent < script.stream.len()) {
         let chosen = rng.usize(..scripts.len());
         let Script { client, stream, .. } = &scripts[chosen];
-        waiting.extend(told.try_iter());
+        waiting.extend(requests.try_iter());
         match rng.u8(..8) {
             0..3 => {
                 let rest = stream.len() - sent[chosen];
@@ -117,16 +117,16 @@ fn converse(seed: u64) {
     }
     loop {
         server.settle();
-        waiting.extend(told.try_iter());
+        waiting.extend(requests.try_iter());
         let Some((ticket, response)) = waiting.pop() else { break };
         server.sessions().decide(ticket, response.into()).expect("it is parked");
     }
     let notes = server.notes();
     assert_eq!(server.stats().failed_handshakes.total(), 0, "seed {seed}");
     for (number, script) in scripts.iter_mut().enumerate() {
-        let heard = script.client.bytes();
-        assert!(heard.starts_with(&script.answers), "seed {seed}: client {number}");
-        let rest = &heard[script.answers.len()..];
+        let received = script.client.bytes();
+        assert!(received.starts_with(&script.answers), "seed {seed}: client {number}");
+        let rest = &received[script.answers.len()..];
         assert_eq!(rest.starts_with(b"HTTP/1.1 101 "), script.messages.is_some(), "seed {seed}");
         let said = notes.iter().filter(|note| note.starts_with(&format!("{number} says")));
         assert_eq!(said.count(), script.messages.unwrap_or_default(), "seed {seed}");
@@ -139,7 +139,7 @@ fn converse(seed: u64) {
 }
 
 #[test]
-fn whatever_is_asked_and_however_it_comes_is_answered_in_order() {
+fn requests_of_any_kind_in_any_pieces_are_answered_in_order() {
     for seed in 0..SEEDS {
         converse(seed);
     }

@@ -1,26 +1,26 @@
-//! The manager stops over a drain window: each session is told at a moment of its own, and is
-//! served until then.
+//! The manager stops over a drain window: each session gets its close frame at a time of its own, and
+//! is served until then.
 
 mod common;
 
-use common::simulation::{Client, Server, farewell, seconds};
+use common::simulation::{Client, Server, close_reason, seconds};
 use common::wire;
 use majordomo::{Cause, Config, Decision, Error, Phase, RatePolicy, StopOptions};
 
-/// Some seed: turns are the same in every run.
+/// Any seed: the close times are the same in every run.
 const SEED: u64 = 7;
 
 fn over(window: u64) -> StopOptions {
     StopOptions::new().with_drain_window(seconds(window)).with_seed(SEED)
 }
 
-/// Nothing is ever due but what a stop makes due.
+/// A config without deadlines, apart from those of a stop.
 fn timeless() -> Config {
     Config { heartbeat_interval: seconds(0), heartbeat_timeout: seconds(0), ..Config::default() }
 }
 
-/// Lets time pass until the next session was told, and says whether one was.
-fn next_turn(server: &mut Server) -> bool {
+/// Lets time pass until sessions are closed, and returns whether it was one session.
+fn advance_to_next_close(server: &mut Server) -> bool {
     let before = server.sessions().client_count();
     while server.sessions().client_count() == before {
         let due = server.next_deadline().expect("a stop has an end");
@@ -36,20 +36,20 @@ fn close_frames_are_spread_evenly_over_the_window() {
     let mut clients = server.join_many(1000);
     server.sessions().stop(over(10)).expect("it runs");
     server.settle();
-    assert!(server.sessions().client_count() > 990, "nobody has to go at once");
-    let mut told = Vec::new();
+    assert!(server.sessions().client_count() > 990, "no session is closed at once");
+    let mut closed = Vec::new();
     for _ in 0..10 {
         server.advance(seconds(1));
         let frames: Vec<_> = clients.iter_mut().flat_map(Client::frames).collect();
         assert!(frames.iter().all(|frame| frame == "close 1001"), "{frames:?}");
-        told.push(frames.len());
+        closed.push(frames.len());
     }
-    assert!(told.iter().all(|count| (70..130).contains(count)), "{told:?}");
-    assert_eq!(told.iter().sum::<usize>(), 1000, "everybody is told, once");
+    assert!(closed.iter().all(|count| (70..130).contains(count)), "{closed:?}");
+    assert_eq!(closed.iter().sum::<usize>(), 1000, "every session is closed, once");
 }
 
 #[test]
-fn the_same_seed_gives_the_same_turns_and_without_one_they_are_drawn_anew() {
+fn the_same_seed_gives_the_same_close_times_and_without_one_they_differ() {
     let order = |options: StopOptions| {
         let mut server = Server::new();
         let _clients = server.join_many(100);
@@ -65,7 +65,7 @@ fn the_same_seed_gives_the_same_turns_and_without_one_they_are_drawn_anew() {
 }
 
 #[test]
-fn a_session_is_served_until_its_turn_comes() {
+fn a_session_is_served_until_its_close_time() {
     let mut server = Server::with(timeless());
     server.handler().on_message(|context, message, _| {
         context.sessions().broadcast(message);
@@ -80,7 +80,7 @@ fn a_session_is_served_until_its_turn_comes() {
         assert_eq!(client.frames(), ["text who is left?"]);
     }
     while server.sessions().key_of("0").is_some() && server.sessions().key_of("1").is_some() {
-        next_turn(&mut server);
+        advance_to_next_close(&mut server);
     }
     let (gone, left) = if server.sessions().key_of("0").is_some() { (1, 0) } else { (0, 1) };
     server.receive(&clients[left], &wire::text("only me"));
@@ -91,13 +91,17 @@ fn a_session_is_served_until_its_turn_comes() {
     assert!(!notes.iter().any(|note| note.contains("too late")), "{notes:?}");
     let late = server.sessions().send_to(&*gone.to_string(), "hello?");
     assert!(matches!(late, Err(Error::SessionNotFound)), "{late:?}");
-    server.sessions().send_to(&*left.to_string(), "still there").expect("it waits for its turn");
-    let told = raw.is_ended();
-    assert_eq!(raw.text().ends_with("only me\n"), !told, "a raw session has a turn like any other");
+    server.sessions().send_to(&*left.to_string(), "still there").expect("it is not closed yet");
+    let is_closed = raw.is_ended();
+    assert_eq!(
+        raw.text().ends_with("only me\n"),
+        !is_closed,
+        "a raw session has a close time like any other"
+    );
 }
 
 #[test]
-fn all_have_their_turn_also_where_no_timeout_is_set_and_peers_say_nothing() {
+fn all_sessions_are_closed_without_timeouts_and_with_silent_peers() {
     let mut server = Server::with(timeless());
     let mut clients = server.join_many(20);
     let mut raw = server.join_lines();
@@ -112,12 +116,12 @@ fn all_have_their_turn_also_where_no_timeout_is_set_and_peers_say_nothing() {
 }
 
 #[test]
-fn the_grace_counts_from_each_sessions_own_turn() {
+fn the_grace_counts_from_the_close_time_of_each_session() {
     let mut server = Server::new();
     let clients = server.join_many(2);
     server.sessions().stop(over(100).with_grace(seconds(3))).expect("it runs");
-    assert!(next_turn(&mut server));
-    let told = server.now();
+    assert!(advance_to_next_close(&mut server));
+    let closed = server.now();
     assert!(server.ends().is_empty());
     server.advance(seconds(2));
     assert!(server.ends().is_empty());
@@ -126,11 +130,11 @@ fn the_grace_counts_from_each_sessions_own_turn() {
     assert_eq!(ends.len(), 1, "{ends:?}");
     assert!(ends[0].ends_with("ends stopped -"), "its peer did not answer: {ends:?}");
     assert_eq!(clients.iter().filter(|client| client.is_dropped()).count(), 1);
-    assert!(server.now() < told + seconds(5) && server.sessions().client_count() == 1);
+    assert!(server.now() < closed + seconds(5) && server.sessions().client_count() == 1);
 }
 
 #[test]
-fn a_stop_without_a_grace_is_spread_as_well_and_waits_for_no_answer() {
+fn a_stop_without_a_grace_is_spread_over_the_window_and_waits_for_no_answer() {
     let mut server = Server::new();
     let mut clients = server.join_many(100);
     server.sessions().stop(over(10).with_grace(seconds(0))).expect("it runs");
@@ -143,7 +147,7 @@ fn a_stop_without_a_grace_is_spread_as_well_and_waits_for_no_answer() {
 }
 
 #[test]
-fn it_ends_as_soon_as_everybody_has_gone() {
+fn the_stop_ends_when_the_last_session_has_ended() {
     let mut server = Server::new();
     let mut clients = server.join_many(2);
     server.sessions().stop(over(3600)).expect("it runs");
@@ -169,7 +173,7 @@ fn a_manager_without_sessions_does_not_wait_for_the_window() {
 }
 
 #[test]
-fn the_host_is_told_when_it_begins_and_can_say_a_last_word_to_all() {
+fn on_stopping_is_called_at_the_start_and_can_broadcast() {
     let mut server = Server::new();
     server.handler().on_stopping(|sessions, notes| {
         notes.push(sessions.phase().as_str().into());
@@ -186,7 +190,7 @@ fn the_host_is_told_when_it_begins_and_can_say_a_last_word_to_all() {
 }
 
 #[test]
-fn without_a_window_the_host_is_told_before_anybody_has_ended() {
+fn without_a_window_on_stopping_is_called_before_a_session_ends() {
     let mut server = Server::new();
     server.handler().on_stopping(|sessions, notes| notes.push(sessions.phase().as_str().into()));
     let _raw = server.join_lines();
@@ -199,12 +203,12 @@ fn without_a_window_the_host_is_told_before_anybody_has_ended() {
 }
 
 #[test]
-fn close_frames_say_what_the_host_wants_them_to_say() {
+fn close_frames_have_the_code_and_the_reason_of_the_stop() {
     let mut server = Server::new();
     let mut clients = server.join_many(2);
-    let options = over(10).with_close(farewell(1012, "back soon"));
+    let options = over(10).with_close(close_reason(1012, "back soon"));
     server.sessions().stop(options).expect("it runs");
-    let other = over(5).with_close(farewell(4000, "never mind"));
+    let other = over(5).with_close(close_reason(4000, "never mind"));
     server.sessions().stop(other).expect("it stops");
     server.advance(seconds(5));
     for client in &mut clients {
@@ -218,7 +222,7 @@ fn close_frames_say_what_the_host_wants_them_to_say() {
 }
 
 #[test]
-fn a_second_stop_moves_those_who_wait_into_the_shorter_window() {
+fn a_second_stop_moves_the_remaining_sessions_into_the_shorter_window() {
     let mut server = Server::with(timeless());
     let mut clients = server.join_many(500);
     server.sessions().stop(over(1000)).expect("it runs");
@@ -238,7 +242,7 @@ fn a_second_stop_moves_those_who_wait_into_the_shorter_window() {
 }
 
 #[test]
-fn a_second_stop_without_a_window_tells_the_rest_at_once() {
+fn a_second_stop_without_a_window_closes_the_remaining_sessions_at_once() {
     let mut server = Server::new();
     let mut clients = server.join_many(10);
     server.sessions().stop(over(1000)).expect("it runs");
@@ -252,17 +256,17 @@ fn a_second_stop_without_a_window_tells_the_rest_at_once() {
 }
 
 #[test]
-fn a_second_stop_shortens_the_grace_of_those_who_were_told_as_well() {
+fn a_second_stop_shortens_the_grace_of_closing_sessions() {
     let mut server = Server::with(timeless());
     let _clients = server.join_many(2);
     server.sessions().stop(over(1000).with_grace(seconds(500))).expect("it runs");
-    assert!(next_turn(&mut server));
-    let told = server.now();
+    assert!(advance_to_next_close(&mut server));
+    let closed = server.now();
     server.sessions().stop(over(900).with_grace(seconds(2))).expect("it stops");
     while server.ends().is_empty() {
         server.advance(seconds(1));
     }
-    assert!(server.now() <= told + seconds(3) && server.sessions().client_count() == 1);
+    assert!(server.now() <= closed + seconds(3) && server.sessions().client_count() == 1);
 }
 
 #[test]
@@ -279,7 +283,7 @@ fn a_second_stop_without_window_and_grace_drops_all() {
 }
 
 #[test]
-fn heartbeats_go_on_meanwhile() {
+fn heartbeats_continue_during_a_drain() {
     let mut server = Server::new();
     let mut clients = server.join_many(20);
     server.sessions().stop(over(1_000_000)).expect("it runs");
@@ -294,7 +298,7 @@ fn heartbeats_go_on_meanwhile() {
 }
 
 #[test]
-fn those_who_turned_inactive_and_are_heard_again_keep_their_turns() {
+fn sessions_that_turn_inactive_and_active_again_keep_their_close_times() {
     let mut server = Server::new();
     let mut clients = server.join_many(50);
     server.sessions().stop(over(100)).expect("it runs");
@@ -307,14 +311,14 @@ fn those_who_turned_inactive_and_are_heard_again_keep_their_turns() {
     }
     let again = server.notes().iter().filter(|note| note.ends_with("turns active")).count();
     assert_eq!(again, waiting);
-    // Their next ping would be due after the end of the window.
+    // The next ping would be due after the end of the window.
     server.advance(seconds(25));
     let last = |client: &mut Client| client.frames().pop();
     assert!(clients.iter_mut().all(|client| last(client).as_deref() == Some("close 1001")));
 }
 
 #[test]
-fn a_loop_that_slept_through_the_window_still_tells_everybody() {
+fn a_loop_that_slept_through_the_window_still_sends_each_close_frame() {
     let mut server = Server::new();
     let mut clients = server.join_many(10);
     server.sessions().stop(over(60)).expect("it runs");
@@ -327,7 +331,7 @@ fn a_loop_that_slept_through_the_window_still_tells_everybody() {
 }
 
 #[test]
-fn a_paused_session_and_a_paused_manager_have_their_turns_all_the_same() {
+fn paused_sessions_and_a_paused_manager_keep_their_close_times() {
     for all in [false, true] {
         for config in [timeless(), Config::default()] {
             let mut server = Server::with(config);
@@ -358,7 +362,7 @@ fn a_paused_session_and_a_paused_manager_have_their_turns_all_the_same() {
 }
 
 #[test]
-fn one_who_is_resumed_while_it_waits_keeps_its_turn() {
+fn a_session_that_is_resumed_during_the_drain_keeps_its_close_time() {
     // By the heartbeat alone the next thing would be due after the window.
     for config in [timeless(), Config::default()] {
         let mut server = Server::with(config);
@@ -379,11 +383,11 @@ fn one_who_is_resumed_while_it_waits_keeps_its_turn() {
 }
 
 #[test]
-fn the_host_can_show_out_a_session_that_waits_for_its_turn() {
+fn a_session_can_be_removed_before_its_close_time() {
     let mut server = Server::new();
     let mut clients = server.join_many(2);
     server.sessions().stop(over(1000)).expect("it runs");
-    server.sessions().close_session("0", &farewell(4000, "you first")).expect("it is open");
+    server.sessions().close_session("0", &close_reason(4000, "you first")).expect("it is open");
     server.receive(&clients[0], &wire::close(4000, ""));
     assert_eq!(clients[0].frames(), ["close 4000 you first"]);
     assert_eq!(server.ends(), ["0 ends removed 4000 you first"]);
@@ -405,7 +409,7 @@ fn a_peer_that_takes_nothing_does_not_outlast_its_grace() {
 }
 
 #[test]
-fn a_stop_just_before_a_request_is_looked_at_is_one_before_it() {
+fn a_stop_in_a_tick_refuses_the_requests_that_follow_in_it() {
     let mut server = Server::new();
     server.handler().on_connect(|context, _| {
         context.sessions().stop(StopOptions::new()).expect("it runs");
@@ -426,7 +430,7 @@ fn a_stop_just_before_a_request_is_looked_at_is_one_before_it() {
 }
 
 #[test]
-fn one_who_may_not_speak_at_its_last_chance_is_heard_before_its_turn() {
+fn a_delayed_session_is_read_once_more_before_its_close_time() {
     let half = seconds(1) / 2;
     let quarter = half / 2;
     let mut server = Server::with(Config {
@@ -440,7 +444,7 @@ fn one_who_may_not_speak_at_its_last_chance_is_heard_before_its_turn() {
     server.sessions().stop(over(1000)).expect("it runs");
     for client in &clients {
         server.receive(client, &wire::text("one"));
-        // What it says next is in its socket, and no event has told of it, when it is given up.
+        // At the timeout its next message is in the socket, and no event has reported it.
         client.withhold(true);
         client.send(&wire::text("two"));
     }

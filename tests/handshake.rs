@@ -1,4 +1,4 @@
-//! Request heads arrive in any pieces, followed by anything, and from anyone.
+//! Request heads in any reads, with any bytes behind them, valid and not.
 
 mod common;
 
@@ -15,8 +15,8 @@ fn upgrade() -> Vec<u8> {
     wire::upgrade("/chat?id=a", &[])
 }
 
-/// What became of an input: refused, unfinished, or a whole head, with whether it is an upgrade
-/// and with the bytes that were not taken.
+/// The result of an input: refused, unfinished, or a whole head, with whether it is an upgrade and with
+/// the bytes behind it.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Refused(Refusal),
@@ -52,7 +52,7 @@ fn feed(input: &[u8], cuts: &[usize]) -> Outcome {
     Outcome::Unfinished
 }
 
-/// Whether the head is of an upgrade. Everything that can be asked is asked.
+/// Whether the head is that of an upgrade. Every getter of the request is called.
 fn read(head: &[u8]) -> Result<bool, Refusal> {
     let mut slots = HeaderSlots::new();
     let request = Request::parse(head, &mut slots)?;
@@ -68,7 +68,7 @@ fn read(head: &[u8]) -> Result<bool, Refusal> {
     }
 }
 
-/// Pieces of heads, valid and not, so that random heads get far.
+/// Pieces of heads, valid and not, so that random heads are nearly valid.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let lines = vec![
         "GET /chat?id=a HTTP/1.1\r\n",

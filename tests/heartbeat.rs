@@ -1,4 +1,4 @@
-//! The heartbeat on a virtual clock: who is asked for a sign of life, and who is given up.
+//! The heartbeat on a virtual clock: when sessions are pinged, turn inactive and time out.
 
 mod common;
 
@@ -19,7 +19,7 @@ fn beating(interval: u64, timeout: u64) -> Config {
 }
 
 #[test]
-fn a_silent_session_is_pinged_turns_inactive_and_is_given_up() {
+fn a_silent_session_is_pinged_turns_inactive_and_times_out() {
     let mut server = Server::new();
     let mut client = server.join("a");
     let start = server.now();
@@ -39,7 +39,7 @@ fn a_silent_session_is_pinged_turns_inactive_and_is_given_up() {
     assert!(!client.is_dropped());
     server.advance(MILLISECOND);
     assert_eq!(server.notes(), ["a ends heartbeat_timeout -"]);
-    assert!(client.is_dropped(), "at once: nobody is there to say good-bye to");
+    assert!(client.is_dropped(), "at once, without a close handshake");
     assert!(client.bytes().is_empty(), "and without a close frame");
     let ended = server.handler().take_ended();
     assert_eq!((ended.initiator, ended.duration), (Initiator::Server, seconds(90)));
@@ -47,7 +47,7 @@ fn a_silent_session_is_pinged_turns_inactive_and_is_given_up() {
 }
 
 #[test]
-fn a_session_that_is_heard_from_is_never_pinged() {
+fn a_session_that_receives_bytes_is_never_pinged() {
     let mut server = Server::new();
     let mut client = server.join("a");
     for _ in 0..20 {
@@ -60,7 +60,7 @@ fn a_session_that_is_heard_from_is_never_pinged() {
 }
 
 #[test]
-fn a_session_that_is_only_sent_to_is_pinged_all_the_same() {
+fn a_session_that_only_sends_is_pinged() {
     let mut server = Server::new();
     let mut client = server.join("a");
     for _ in 0..6 {
@@ -101,7 +101,7 @@ fn any_byte_makes_an_inactive_session_active_again() {
         }
         assert_eq!(server.notes(), expected);
         assert_eq!(server.stats().sessions.inactive, 0);
-        // And it all begins anew.
+        // The cycle starts again.
         client.frames();
         server.advance(seconds(29));
         assert!(client.frames().is_empty());
@@ -113,7 +113,7 @@ fn any_byte_makes_an_inactive_session_active_again() {
 }
 
 #[test]
-fn a_session_that_came_back_early_is_pinged_an_interval_later_whatever_the_timeout() {
+fn a_session_that_turns_active_early_is_pinged_an_interval_later_with_any_timeout() {
     for timeout in [61, 90, 3600, 0] {
         let mut server = Server::with(beating(30, timeout));
         let mut client = server.join("a");
@@ -145,7 +145,7 @@ fn a_timeout_shorter_than_two_intervals_is_kept() {
 }
 
 #[test]
-fn without_an_interval_nobody_is_pinged_and_the_timeout_holds() {
+fn without_an_interval_no_session_is_pinged_and_the_timeout_holds() {
     let mut server = Server::with(beating(0, 90));
     let mut client = server.join("a");
     server.notes();
@@ -176,7 +176,7 @@ fn without_a_timeout_a_silent_session_turns_inactive_and_stays() {
 }
 
 #[test]
-fn with_both_off_nothing_ever_happens_and_no_timer_runs() {
+fn with_interval_and_timeout_off_no_timer_runs() {
     let mut server = Server::with(beating(0, 0));
     let mut client = server.join("a");
     server.notes();
@@ -195,7 +195,7 @@ fn raw_sessions_are_left_to_the_kernels_keepalive() {
 }
 
 #[test]
-fn a_loop_that_slept_hears_what_waited_before_it_judges() {
+fn a_loop_that_slept_reads_waiting_bytes_before_it_times_sessions_out() {
     let mut server = Server::new();
     let clients = ["pong", "message", "piece", "silent"].map(|id| server.join(id));
     server.advance(seconds(30));
@@ -211,11 +211,11 @@ fn a_loop_that_slept_hears_what_waited_before_it_judges() {
 }
 
 #[test]
-fn a_session_is_read_once_more_before_it_is_given_up() {
+fn a_session_is_read_once_more_before_it_times_out() {
     let mut server = Server::new();
     let clients = ["pong", "piece", "silent"].map(|id| server.join(id));
     server.notes();
-    // The poll has more events than it harvests, and never gets to these.
+    // The poll has more events than one tick takes, and does not reach these sockets.
     for client in &clients {
         client.withhold(true);
     }
@@ -234,12 +234,12 @@ fn a_session_is_read_once_more_before_it_is_given_up() {
 }
 
 #[test]
-fn a_loop_that_slept_before_it_could_ping_gives_everybody_time_to_answer() {
+fn a_loop_that_slept_before_a_ping_gives_each_session_time_to_answer() {
     let mut server = Server::new();
     let (mut quick, mut dead) = (server.join("quick"), server.join("dead"));
     server.notes();
     server.sleep_through(seconds(10_000));
-    assert!(server.notes().is_empty(), "nobody was asked yet");
+    assert!(server.notes().is_empty(), "no session is pinged yet");
     assert_eq!((quick.frames(), dead.frames()), (vec!["ping".into()], vec!["ping".into()]));
     server.advance(seconds(20));
     server.receive(&quick, &wire::pong(""));
@@ -251,7 +251,7 @@ fn a_loop_that_slept_before_it_could_ping_gives_everybody_time_to_answer() {
 }
 
 #[test]
-fn a_ping_that_finds_a_full_socket_does_not_save_its_session() {
+fn a_session_with_a_full_socket_times_out_despite_its_ping() {
     let mut server = Server::new();
     let mut client = server.join("a");
     server.notes();
@@ -296,7 +296,7 @@ fn a_callback_on_a_state_change_may_close_the_session() {
 }
 
 #[test]
-fn a_ping_that_many_share_reaches_each_whole_in_its_place_and_counts_as_no_message() {
+fn a_shared_ping_reaches_each_session_whole_and_in_order_and_counts_as_no_message() {
     let mut server = Server::new();
     let [mut free, mut busy, mut full, mut narrow] =
         ["free", "busy", "full", "narrow"].map(|id| server.join(id));
@@ -308,7 +308,7 @@ fn a_ping_that_many_share_reaches_each_whole_in_its_place_and_counts_as_no_messa
     assert_eq!(free.frames(), ["ping"]);
     assert_eq!(busy.frames(), ["text before", "ping"]);
     assert!(full.frames().is_empty() && narrow.frames().is_empty());
-    // What was not written stays what it was, whatever the next tick sends to all.
+    // Queued bytes do not change when the next tick sends another frame to all.
     server.sessions().broadcast("after");
     server.settle();
     full.set_window(100);

@@ -1,4 +1,4 @@
-//! More than one request by one connection: in order, bounded, and for as long as both sides like.
+//! Several requests on one connection: answered in order, bounded in number, and kept alive.
 
 mod common;
 
@@ -7,10 +7,10 @@ use common::simulation::{Server, almost, seconds};
 use common::wire;
 use majordomo::{Config, Decision, Error, HandshakeFailure, Response, SlowConsumer};
 
-/// How many requests one connection has answered in a tick at most.
+/// The most requests that are answered for one connection in a tick.
 const REQUEST_BUDGET: usize = 16;
 
-/// What is read at once at most.
+/// The most bytes of one read.
 const READ_BUFFER: u64 = 64 * 1024;
 
 fn targets(range: std::ops::Range<usize>) -> Vec<u8> {
@@ -22,7 +22,7 @@ fn failures(server: &mut Server) -> u64 {
 }
 
 #[test]
-fn a_connection_is_kept_and_says_so_where_both_sides_want_it() {
+fn a_connection_is_kept_where_both_sides_want_it() {
     let old = b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n".to_vec();
     let cases = [
         (kept(), get("/a"), true),
@@ -70,7 +70,7 @@ fn after_a_refusal_the_connection_is_closed() {
         (true, _) => Decision::refuse(403, "no").expect("a status"),
     });
     assert_eq!(refused(&mut server, &get("/c")), "426");
-    // What stands behind an upgrade may be frames.
+    // The bytes behind an upgrade request may be frames.
     assert_eq!(refused(&mut server, &wire::upgrade("/", &[])), "403");
     assert_eq!(failures(&mut server), 6);
 }
@@ -132,7 +132,7 @@ fn each_request_has_the_handshake_timeout_from_its_first_byte() {
 }
 
 #[test]
-fn a_peer_that_goes_between_its_requests_has_failed_in_nothing() {
+fn a_peer_that_disconnects_between_requests_counts_as_no_failure() {
     let mut server = answering(kept());
     let clients = [server.dial(), server.dial()];
     for client in &clients {
@@ -166,7 +166,7 @@ fn a_client_that_ends_its_side_behind_many_requests_gets_all_its_answers() {
 }
 
 #[test]
-fn a_thousand_requests_in_one_write_are_answered_in_order_and_starve_nobody() {
+fn a_thousand_requests_in_one_write_are_answered_in_order_and_starve_no_session() {
     let mut server = answering(kept());
     let (mut flood, mut other) = (server.dial(), server.dial());
     flood.send(&targets(0..1000));
@@ -210,16 +210,16 @@ fn requests_that_come_in_any_pieces_are_answered_in_order() {
 }
 
 #[test]
-fn while_a_request_is_parked_those_behind_it_wait_and_no_more_than_one_read_is_taken() {
-    let (mut server, told) = deferring(kept());
+fn while_a_request_is_deferred_those_behind_it_wait_and_at_most_one_read_is_buffered() {
+    let (mut server, requests) = deferring(kept());
     let mut client = server.dial();
     let count = 10_000;
     server.receive(&client, &targets(0..count));
     assert!(client.taken() <= READ_BUFFER, "{} bytes are held", client.taken());
     for number in 0..count {
-        let (target, ticket) = told.try_recv().expect("it was asked");
+        let (target, ticket) = requests.try_recv().expect("it was asked");
         assert_eq!(target, format!("/{number}"));
-        assert!(told.try_recv().is_err(), "one at a time");
+        assert!(requests.try_recv().is_err(), "one at a time");
         assert!(client.bytes().is_empty());
         server.sessions().decide(ticket, answer(target)).expect("it is parked");
         server.settle();
@@ -229,14 +229,14 @@ fn while_a_request_is_parked_those_behind_it_wait_and_no_more_than_one_read_is_t
 }
 
 #[test]
-fn a_ticket_of_an_earlier_request_decides_about_none_that_follows() {
-    let (mut server, told) = deferring(kept());
+fn a_ticket_decides_no_later_request() {
+    let (mut server, requests) = deferring(kept());
     let mut client = server.dial();
     server.receive(&client, &targets(0..2));
-    let (_, first) = told.recv().expect("it was asked");
+    let (_, first) = requests.recv().expect("it was asked");
     server.sessions().decide(first, answer("first")).expect("it is parked");
     server.settle();
-    let (_, second) = told.recv().expect("it was asked");
+    let (_, second) = requests.recv().expect("it was asked");
     for decision in [answer("again"), Decision::Defer] {
         let again = server.sessions().decide(first, decision);
         assert!(matches!(again, Err(Error::SessionNotFound)));
@@ -252,12 +252,12 @@ fn a_ticket_of_an_earlier_request_decides_about_none_that_follows() {
 }
 
 #[test]
-fn a_request_that_nobody_decides_is_given_up_with_those_behind_it() {
-    let (mut server, told) = deferring(kept());
+fn a_request_without_a_decision_times_out_with_those_behind_it() {
+    let (mut server, requests) = deferring(kept());
     let mut client = server.dial();
     server.receive(&client, &get("/0"));
     server.advance(seconds(5));
-    server.sessions().decide(told.recv().expect("asked").1, answer("0")).expect("parked");
+    server.sessions().decide(requests.recv().expect("asked").1, answer("0")).expect("parked");
     server.settle();
     assert_eq!(client.answers(), ["200 keep-alive 0"]);
     server.advance(seconds(30));
@@ -267,11 +267,11 @@ fn a_request_that_nobody_decides_is_given_up_with_those_behind_it() {
     server.advance(seconds(1));
     assert_eq!(client.answers(), ["503 close the host did not decide in time"]);
     assert!(client.is_ended());
-    assert_eq!(told.try_iter().count(), 1, "nobody was asked about the last one");
+    assert_eq!(requests.try_iter().count(), 1, "the last request is not reported");
 }
 
 #[test]
-fn a_peer_that_asks_and_does_not_listen_meets_a_bound_and_then_the_close_timeout() {
+fn a_peer_that_requests_and_does_not_read_meets_a_bound_and_then_the_close_timeout() {
     let mut server = answering(kept());
     server.handler().on_request(|_, _, notes| {
         notes.push("asked".into());
@@ -281,7 +281,7 @@ fn a_peer_that_asks_and_does_not_listen_meets_a_bound_and_then_the_close_timeout
     for client in [&slow, &deaf] {
         client.set_window(0);
         server.receive(client, &get("/").repeat(3000));
-        // Seven answers are more than may wait.
+        // Seven answers are more than the limit of queued bytes.
         assert_eq!(server.notes().len(), 7);
         assert!(client.taken() <= READ_BUFFER);
         assert!(!server.has_work());
@@ -300,7 +300,7 @@ fn a_peer_that_asks_and_does_not_listen_meets_a_bound_and_then_the_close_timeout
 }
 
 #[test]
-fn answers_that_wait_count_against_the_cap_on_all_outboxes() {
+fn queued_answers_count_against_the_total_limit() {
     let mut server = answering(Config {
         max_message_size: 4096,
         max_outbox: 8192,
@@ -321,7 +321,7 @@ fn answers_that_wait_count_against_the_cap_on_all_outboxes() {
     session.set_window(usize::MAX);
     server.settle();
     assert_eq!(session.frames(), [format!("text {text}")]);
-    // The account is compared with what really waits.
+    // The count is compared with the queued bytes.
     assert_eq!(server.stats().queued_bytes, 0);
 }
 
@@ -364,16 +364,16 @@ fn an_upgrade_may_follow_with_frames_right_behind_it() {
 
 #[test]
 fn an_upgrade_that_is_deferred_behind_other_requests_has_its_frames() {
-    let (mut server, told) = deferring(kept());
+    let (mut server, requests) = deferring(kept());
     let mut client = server.dial();
     let stream = [get("/0"), wire::upgrade("/1", &[]), wire::text("hello")].concat();
     server.receive(&client, &stream);
     server.receive(&client, &wire::text("again"));
-    let (_, ticket) = told.recv().expect("asked");
+    let (_, ticket) = requests.recv().expect("asked");
     server.sessions().decide(ticket, answer("0")).expect("parked");
     server.settle();
     assert_eq!(client.answers(), ["200 keep-alive 0"]);
-    let (_, ticket) = told.recv().expect("asked");
+    let (_, ticket) = requests.recv().expect("asked");
     let id = majordomo::SessionId::new("a").expect("valid");
     let admission = majordomo::Admission::new().with_id(id);
     server.sessions().decide(ticket, admission.into()).expect("parked");
@@ -383,7 +383,7 @@ fn an_upgrade_that_is_deferred_behind_other_requests_has_its_frames() {
 }
 
 #[test]
-fn a_pause_of_all_reads_holds_requests_and_is_not_held_against_them() {
+fn a_pause_of_all_reads_delays_requests_and_stops_their_clocks() {
     let mut server = answering(kept());
     let mut clients = [server.dial(), server.dial()];
     for client in &mut clients {
@@ -406,13 +406,13 @@ fn a_pause_of_all_reads_holds_requests_and_is_not_held_against_them() {
 }
 
 #[test]
-fn an_answer_given_while_all_reads_are_paused_begins_the_wait_then() {
-    let (mut server, told) = deferring(kept());
+fn an_answer_during_a_pause_of_all_reads_starts_the_keep_alive_clock_after_it() {
+    let (mut server, requests) = deferring(kept());
     let mut client = server.dial();
     server.receive(&client, &get("/"));
     server.sessions().pause_all_reads();
     server.advance(seconds(100));
-    server.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
+    server.sessions().decide(requests.recv().expect("asked").1, answer("")).expect("parked");
     server.settle();
     assert_eq!(client.answers(), ["200 keep-alive"], "a pause holds up no answer");
     server.advance(seconds(1000));

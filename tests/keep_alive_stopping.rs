@@ -1,4 +1,4 @@
-//! Connections that are kept for further requests, when the host stops.
+//! Connections that are kept for further requests, when the manager stops.
 
 mod common;
 
@@ -9,7 +9,7 @@ use common::simulation::{Server, seconds};
 use common::wire;
 use majordomo::{Decision, HandshakeFailure, Phase, StopOptions};
 
-/// How many requests one connection has answered in a tick at most.
+/// The most requests that are answered for one connection in a tick.
 const REQUEST_BUDGET: usize = 16;
 
 fn targets(range: std::ops::Range<usize>) -> Vec<u8> {
@@ -19,12 +19,15 @@ fn targets(range: std::ops::Range<usize>) -> Vec<u8> {
 #[test]
 fn a_stop_closes_idle_connections_at_once_and_answers_the_others() {
     for window in [0, 60] {
-        let (mut server, told) = deferring(kept());
+        let (mut server, requests) = deferring(kept());
         let mut session = server.join_lines();
         let mut clients: Vec<_> = (0..4).map(|_| server.dial()).collect();
         for client in &mut clients[..3] {
             server.receive(client, &get("/"));
-            server.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
+            server
+                .sessions()
+                .decide(requests.recv().expect("asked").1, answer(""))
+                .expect("parked");
             server.settle();
             assert_eq!(client.answers(), ["200 keep-alive"]);
         }
@@ -56,14 +59,14 @@ fn a_stop_closes_idle_connections_at_once_and_answers_the_others() {
 }
 
 #[test]
-fn idle_connections_alone_hold_up_no_stop() {
+fn idle_connections_do_not_delay_a_stop() {
     let mut server = answering(kept());
     let mut clients = [server.dial(), server.dial()];
     for client in &mut clients {
         server.receive(client, &get("/"));
         assert_eq!(client.answers(), ["200 keep-alive /"]);
     }
-    // This one's request came before it was told, and is not lost without a word.
+    // A request that arrived before the stop is answered.
     clients[1].send(&get("/late"));
     server.sessions().stop(StopOptions::default()).expect("it runs");
     server.advance(Duration::from_millis(1));
@@ -75,12 +78,12 @@ fn idle_connections_alone_hold_up_no_stop() {
 }
 
 #[test]
-fn while_it_drains_answers_say_that_they_are_the_last() {
+fn answers_during_a_drain_close_the_connection() {
     let mut server = answering(kept());
     let _session = server.join_lines();
     let mut clients = [server.dial(), server.dial()];
     server.receive(&clients[0], &get("/0"));
-    // More than are answered in one tick wait when it is told to stop.
+    // At the stop, more requests wait than are answered in one tick.
     clients[1].send(&targets(0..REQUEST_BUDGET + 2));
     server.tick();
     let options = StopOptions::new().with_drain_window(seconds(60)).with_seed(7);
@@ -99,7 +102,7 @@ fn while_it_drains_answers_say_that_they_are_the_last() {
 }
 
 #[test]
-fn answers_on_their_way_are_written_in_spite_of_a_stop() {
+fn partly_written_answers_are_completed_during_a_stop() {
     for window in [0, 60] {
         let options = StopOptions::new().with_drain_window(seconds(window)).with_seed(7);
         let mut server = answering(kept());
@@ -111,7 +114,7 @@ fn answers_on_their_way_are_written_in_spite_of_a_stop() {
         }
         server.sessions().stop(options).expect("it runs");
         server.settle();
-        assert!(!server.is_stopped(), "what they were told may still be on its way");
+        assert!(!server.is_stopped(), "what they were requests may still be on its way");
         for client in &clients {
             client.set_window(usize::MAX);
         }
@@ -128,7 +131,7 @@ fn answers_on_their_way_are_written_in_spite_of_a_stop() {
 }
 
 #[test]
-fn a_host_that_stops_in_the_callback_answers_that_request_and_closes() {
+fn a_stop_in_on_request_answers_that_request_and_closes() {
     let mut server = Server::with(kept());
     server.handler().on_request(|sessions, _, _| {
         sessions.stop(StopOptions::default()).expect("it runs");
@@ -141,19 +144,19 @@ fn a_host_that_stops_in_the_callback_answers_that_request_and_closes() {
 }
 
 #[test]
-fn a_stop_in_a_callback_that_comes_before_a_request_counts_for_it() {
-    let (mut server, told) = deferring(kept());
+fn a_stop_in_an_earlier_callback_refuses_the_requests_of_the_tick() {
+    let (mut server, requests) = deferring(kept());
     server.handler().on_connect(|context, _| {
         context.sessions().stop(StopOptions::default()).expect("it runs");
     });
     let (newcomer, mut half, mut kept) = (server.dial(), server.dial(), server.dial());
     server.receive(&kept, &get("/"));
-    server.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
+    server.sessions().decide(requests.recv().expect("asked").1, answer("")).expect("parked");
     server.receive(&half, &request("POST /", &["Content-Length: 4"]));
     assert_eq!(kept.answers(), ["200 keep-alive"]);
-    // All three in one tick, and `on_connect` is told when the second is looked at.
+    // All three arrive in one tick, and `on_connect` runs when the second is handled.
     server.receive(&newcomer, &wire::upgrade("/", &[]));
-    let (_, ticket) = told.recv().expect("asked");
+    let (_, ticket) = requests.recv().expect("asked");
     server.sessions().decide(ticket, Decision::admit()).expect("parked");
     half.send(b"body");
     kept.send(&get("/"));
@@ -161,5 +164,5 @@ fn a_stop_in_a_callback_that_comes_before_a_request_counts_for_it() {
     for client in [&mut half, &mut kept] {
         assert_eq!(client.answers(), ["503 close the server is stopping"]);
     }
-    assert!(told.try_recv().is_err(), "the host was asked about neither");
+    assert!(requests.try_recv().is_err(), "neither request is reported");
 }

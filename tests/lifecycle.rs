@@ -1,17 +1,17 @@
-//! The handler's callbacks: each in its order, and each free to do anything.
+//! The callbacks of the handler: their order, and the calls that they may make.
 
 mod common;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
-use common::simulation::{Server, farewell, seconds};
+use common::simulation::{Server, close_reason, seconds};
 use common::wire;
 use majordomo::simulation::Simulation;
 use majordomo::{Config, Context, Error, Handler, Message, State, StopOptions};
 
 #[test]
-fn a_session_can_be_found_in_on_connect_and_no_message_came_before() {
+fn a_session_is_found_in_on_connect_which_precedes_its_messages() {
     let mut server = Server::new();
     server.handler().on_connect(|context, notes| {
         let (id, key) = (context.id().to_string(), context.key());
@@ -35,7 +35,7 @@ fn a_session_can_be_found_in_on_connect_and_no_message_came_before() {
 }
 
 #[test]
-fn a_session_can_be_found_in_on_connect_also_when_its_peer_has_gone_by_then() {
+fn a_session_is_found_in_on_connect_also_if_its_peer_has_disconnected() {
     let mut server = Server::new();
     server.handler().on_connect(|context, notes| {
         let key = context.key();
@@ -49,7 +49,7 @@ fn a_session_can_be_found_in_on_connect_also_when_its_peer_has_gone_by_then() {
 }
 
 #[test]
-fn on_disconnect_comes_once_and_last_however_a_session_ends() {
+fn on_disconnect_is_the_last_callback_and_comes_once_for_every_end() {
     type End = fn(&mut Server, &common::simulation::Client);
     let ends: [(&str, End); 8] = [
         ("client_closed 1000", |_, client| client.send(&wire::close(1000, ""))),
@@ -72,7 +72,7 @@ fn on_disconnect_comes_once_and_last_however_a_session_ends() {
         server.receive(&client, &wire::text("hello"));
         act(&mut server, &client);
         server.settle();
-        // All that could come afterwards.
+        // All that could lead to another callback.
         client.send(&wire::text("late"));
         client.send(&wire::close(1000, ""));
         client.shutdown_write();
@@ -93,11 +93,11 @@ fn a_session_may_be_removed_in_its_own_callback() {
     let mut server = Server::new();
     server.handler().on_message(|context, _, notes| {
         context.send("good-bye").expect("open");
-        context.close(&farewell(4001, "go")).expect("open");
+        context.close(&close_reason(4001, "go")).expect("open");
         assert_eq!(context.session().state(), State::Closed);
         assert_eq!(context.id(), "a");
         assert!(matches!(context.send("late"), Err(Error::SessionNotFound)));
-        assert!(matches!(context.close(&farewell(1000, "")), Err(Error::SessionNotFound)));
+        assert!(matches!(context.close(&close_reason(1000, "")), Err(Error::SessionNotFound)));
         notes.push(format!("{} left", context.sessions().client_count()));
     });
     let mut client = server.join("a");
@@ -133,9 +133,9 @@ fn all_sessions_may_be_removed_in_any_callback() {
 #[test]
 fn a_session_that_is_removed_in_on_connect_gets_its_upgrade_and_its_close_frame() {
     let mut server = Server::new();
-    server.handler().on_connect(|context, _| context.close(&farewell(4000, "")).expect("open"));
+    server.handler().on_connect(|context, _| context.close(&close_reason(4000, "")).expect("open"));
     let mut client = server.dial();
-    server.receive(&client, &[wire::upgrade("/?id=a", &[]), wire::text("never heard")].concat());
+    server.receive(&client, &[wire::upgrade("/?id=a", &[]), wire::text("not delivered")].concat());
     assert_eq!(client.status(), 101);
     assert_eq!(client.frames(), ["close 4000"]);
     server.advance(seconds(5));
@@ -143,13 +143,13 @@ fn a_session_that_is_removed_in_on_connect_gets_its_upgrade_and_its_close_frame(
 }
 
 #[test]
-fn what_on_disconnect_sends_goes_out_in_the_same_tick_also_in_a_cascade() {
+fn messages_sent_in_on_disconnect_leave_in_the_same_tick_also_in_a_cascade() {
     let mut server = Server::new();
     server.handler().on_disconnect(|sessions, disconnect, _| {
         let gone = disconnect.session.id().to_string();
         assert!(sessions.get_session(&*gone).is_none());
         sessions.broadcast(&format!("{gone} left"));
-        // Each that ends drags the next one along.
+        // Each end removes the next session.
         if gone != "c" {
             let next = ["b", "c"][usize::from(gone == "b")];
             sessions.remove_session(next).expect("open");
@@ -159,7 +159,7 @@ fn what_on_disconnect_sends_goes_out_in_the_same_tick_also_in_a_cascade() {
     let mut witness = server.join_lines();
     server.notes();
     for client in &clients[1..] {
-        // Their answers are there before they are asked.
+        // Their close frames arrive before they are requested.
         client.send(&wire::frame(0x01, b"unfinished"));
     }
     server.settle();
@@ -178,12 +178,12 @@ fn what_on_disconnect_sends_goes_out_in_the_same_tick_also_in_a_cascade() {
 fn a_whole_chain_of_broken_sessions_ends_in_one_tick() {
     let mut server = Server::new();
     server.handler().on_disconnect(|sessions, _, _| {
-        sessions.broadcast("somebody left");
+        sessions.broadcast("a session ended");
     });
     let clients = ["a", "b", "c", "d"].map(|id| server.join(id));
     let mut witness = server.join_lines();
     server.notes();
-    // Nobody knows of these before something is written to them.
+    // A broken socket fails only when it is written to.
     for id in ["b", "c", "d"] {
         server.sessions().pause_reads(id).expect("open");
     }
@@ -192,17 +192,17 @@ fn a_whole_chain_of_broken_sessions_ends_in_one_tick() {
     }
     server.tick();
     assert_eq!(server.ends().len(), 4);
-    assert_eq!(witness.text(), "somebody left\n".repeat(4));
+    assert_eq!(witness.text(), "a session ended\n".repeat(4));
     assert!(clients.iter().all(|client| client.is_dropped()));
 }
 
 #[test]
-fn a_new_session_under_the_id_of_one_that_just_ended_is_told_after_it() {
+fn a_session_that_takes_over_an_id_connects_after_the_older_one_ends() {
     let mut server = Server::new();
     let older = server.join("a");
     server.notes();
     let mut newer = server.dial();
-    // Both in one tick: the older one's end, then the newer one's request.
+    // Both in one tick: the end of the older session, then the request of the newer.
     older.send(&wire::close(1000, "old"));
     newer.send(&[wire::upgrade("/?id=a", &[]), wire::text("new")].concat());
     server.tick();
@@ -212,7 +212,7 @@ fn a_new_session_under_the_id_of_one_that_just_ended_is_told_after_it() {
 }
 
 #[test]
-fn callbacks_of_different_sessions_come_in_the_order_in_which_things_happened() {
+fn callbacks_of_different_sessions_come_in_the_order_of_their_events() {
     let mut server = Server::new();
     let (a, b) = (server.join("a"), server.join("b"));
     server.advance(seconds(60));
@@ -250,11 +250,11 @@ fn on_drain_comes_when_an_outbox_that_was_past_half_is_empty() {
     assert_eq!(server.notes(), ["a drains"]);
     assert_eq!(client.frames().len(), 10);
     server.advance(seconds(1));
-    assert!(server.notes().is_empty(), "told once");
+    assert!(server.notes().is_empty(), "reported once");
 }
 
 #[test]
-fn a_handler_that_refills_whenever_it_drains_does_not_hold_the_tick() {
+fn a_handler_that_refills_in_on_drain_does_not_extend_the_tick() {
     let config = Config { max_outbox: 1000, max_message_size: 900, ..Config::default() };
     let mut server = Server::with(config);
     server.handler().on_drain(|context, _| context.send(&"x".repeat(800)).expect("room"));
@@ -272,7 +272,7 @@ fn a_handler_that_refills_whenever_it_drains_does_not_hold_the_tick() {
 }
 
 #[test]
-fn on_drain_is_not_told_of_a_session_that_closes() {
+fn on_drain_is_not_called_for_a_closing_session() {
     let config = Config { max_outbox: 1000, max_message_size: 900, ..Config::default() };
     let mut server = Server::with(config);
     let client = server.join("a");
@@ -295,7 +295,7 @@ fn a_panic_in_a_callback_is_not_swallowed() {
     assert!(client.is_dropped(), "and its sockets are closed");
 }
 
-/// One of two handlers that are chosen at run time.
+/// One of two handlers that are selected at run time.
 struct Shouting;
 
 impl Handler for Shouting {

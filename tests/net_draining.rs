@@ -1,4 +1,4 @@
-//! A drain window on a real manager, asked for by another thread.
+//! A drain window on a real manager, started by another thread.
 
 mod common;
 
@@ -10,17 +10,17 @@ use common::recorder::Recorder;
 use common::wire;
 use majordomo::{CloseCode, Config, Handle, Phase, StopOptions};
 
-/// A stop whose turns do not come while a test runs.
+/// A stop whose close times do not come while a test runs.
 fn endless() -> StopOptions {
     StopOptions::new().with_drain_window(Config::MAX_TIMEOUT)
 }
 
 #[test]
-fn another_thread_stops_it_over_a_window_and_each_session_is_told() {
-    let (tell, told) = mpsc::channel();
+fn another_thread_drains_the_manager_and_each_session_gets_a_close_frame() {
+    let (report, phases) = mpsc::channel();
     let mut recorder = Recorder::default();
     recorder.on_stopping(move |sessions, _| {
-        tell.send((sessions.phase(), sessions.client_count())).expect("the test listens");
+        report.send((sessions.phase(), sessions.client_count())).expect("the test receives");
     });
     let mut server = run(Config::default(), recorder);
     let mut clients: Vec<_> = (0..20).map(|id| server.join(&id.to_string())).collect();
@@ -28,7 +28,7 @@ fn another_thread_stops_it_over_a_window_and_each_session_is_told() {
         .with_drain_window(Duration::from_millis(200))
         .with_close(CloseCode::SERVICE_RESTART);
     server.handle.stop(options).expect("it runs");
-    assert_eq!(wait_for(&told), (Phase::Draining, 20));
+    assert_eq!(wait_for(&phases), (Phase::Draining, 20));
     for client in &mut clients {
         assert_eq!(client.expect_frames(1), ["close 1012"]);
         client.send(&wire::close(1012, ""));
@@ -42,7 +42,7 @@ fn another_thread_stops_it_over_a_window_and_each_session_is_told() {
 }
 
 #[test]
-fn while_it_drains_handles_work_and_a_second_stop_ends_it() {
+fn handles_work_during_a_drain_and_a_second_stop_ends_it() {
     let mut recorder = Recorder::default();
     recorder.echo();
     let mut server = run(Config::default(), recorder);
@@ -61,7 +61,7 @@ fn while_it_drains_handles_work_and_a_second_stop_ends_it() {
 }
 
 #[test]
-fn while_reads_are_paused_a_newcomer_is_told_that_it_stops() {
+fn a_connection_during_a_drain_is_refused_while_reads_are_paused() {
     let server = run(Config::default(), Recorder::default());
     let _waiting = server.join("a");
     server.ask(|_, sessions| {

@@ -1,4 +1,4 @@
-//! Ordinary requests over real sockets: bodies, kept connections, and what segments make of them.
+//! Plain requests over real sockets: bodies, kept connections, and segments.
 
 mod common;
 
@@ -26,13 +26,13 @@ fn answering(config: Config) -> Running {
 }
 
 #[test]
-fn a_thousand_requests_in_one_write_are_answered_in_order_whoever_decides_and_when() {
+fn a_thousand_deferred_requests_in_one_write_are_answered_in_order() {
     const EACH: usize = 1000;
     const CLIENTS: usize = 4;
     let mut recorder = Recorder::default();
-    let (tickets, told) = mpsc::channel();
+    let (tickets, requests) = mpsc::channel();
     recorder.on_request(move |_, request, _| {
-        // The decider is gone when all is answered.
+        // The channel is closed when all requests are answered.
         let _ = tickets.send((request.target().to_owned(), request.ticket()));
         Decision::Defer
     });
@@ -41,10 +41,10 @@ fn a_thousand_requests_in_one_write_are_answered_in_order_whoever_decides_and_wh
     let decider = thread::spawn(move || {
         let mut decided = 0;
         while decided < CLIENTS * EACH {
-            let mut some = vec![told.recv().expect("the loop runs")];
-            some.extend(told.try_iter());
+            let mut some = vec![requests.recv().expect("the loop runs")];
+            some.extend(requests.try_iter());
             decided += some.len();
-            // The latest first.
+            // The latest first, so that answers have to wait for earlier ones.
             for (target, ticket) in some.into_iter().rev() {
                 handle.decide(ticket, answer(target)).expect("the loop runs");
             }
@@ -71,7 +71,7 @@ fn a_thousand_requests_in_one_write_are_answered_in_order_whoever_decides_and_wh
 }
 
 #[test]
-fn a_large_body_arrives_whole_and_another_behind_it() {
+fn two_large_bodies_in_a_row_arrive_whole() {
     let max_body = 8 << 20;
     let server = answering(Config { max_body, ..kept() });
     let mut client = Socket::connect(&server.websocket);
@@ -83,7 +83,7 @@ fn a_large_body_arrives_whole_and_another_behind_it() {
 }
 
 #[test]
-fn who_sends_a_body_that_is_too_large_gets_to_see_the_answer() {
+fn a_client_whose_body_is_too_large_receives_the_answer() {
     let server = answering(kept());
     let mut client = Socket::connect(&server.websocket);
     client.send(&post("/", &"x".repeat(4 << 20)));
@@ -92,7 +92,7 @@ fn who_sends_a_body_that_is_too_large_gets_to_see_the_answer() {
 }
 
 #[test]
-fn a_client_that_waits_to_be_welcome_is_welcome() {
+fn a_client_that_expects_100_continue_gets_it() {
     let server = answering(kept());
     let mut client = Socket::connect(&server.websocket);
     for _ in 0..2 {
@@ -147,7 +147,7 @@ fn a_stop_does_not_wait_for_idle_connections() {
         client.send(&get("/"));
         assert_eq!(client.answer(), "200 keep-alive / 0");
     }
-    // With this grace the test would hang if it were waited for them.
+    // With this grace the test would hang if the stop waited for idle connections.
     let manager: SessionManager<_> = server.stop(Duration::from_secs(3600));
     drop(manager);
     for mut client in clients {

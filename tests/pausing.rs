@@ -1,4 +1,4 @@
-//! Pausing reads: of one session or of all, nested, with everything that waits meanwhile.
+//! Pausing reads of one session or of all, nested, with all events that wait meanwhile.
 
 mod common;
 
@@ -23,11 +23,11 @@ fn a_paused_session_is_not_read_and_still_gets_what_is_sent() {
     server.receive(&a, &wire::text("3"));
     server.sessions().resume_reads("a").expect("open");
     server.settle();
-    assert_eq!(server.notes(), ["a says 1", "a says 3"], "nobody announces what was there");
+    assert_eq!(server.notes(), ["a says 1", "a says 3"], "no event reports the waiting bytes");
 }
 
 #[test]
-fn messages_that_were_read_already_still_arrive_after_a_pause() {
+fn messages_that_were_read_before_a_pause_are_delivered_after_it() {
     let mut server = Server::new();
     server.handler().on_message(|context, message, _| {
         if message.as_text() == Some("pause") {
@@ -97,7 +97,7 @@ fn the_heartbeat_of_a_paused_session_stands_still() {
         assert!(client.frames().is_empty(), "20 s and 9 s make no interval");
         server.advance(seconds(1));
         assert_eq!(client.frames(), ["ping"]);
-        // Within the wait for the pong.
+        // While the pong is awaited.
         server.advance(seconds(10));
         pause(&mut server);
         server.advance(seconds(3600));
@@ -134,7 +134,7 @@ fn the_idle_clock_of_a_paused_session_stands_still() {
 }
 
 #[test]
-fn handshakes_wait_and_their_clocks_stand_still_while_all_reads_are_paused() {
+fn handshakes_and_their_clocks_stop_while_all_reads_are_paused() {
     let mut server = Server::new();
     let mut half = server.dial();
     let request = wire::upgrade("/?id=a", &[]);
@@ -193,8 +193,8 @@ fn a_session_that_is_admitted_during_a_pause_is_read_after_it() {
     assert_eq!(server.notes(), ["a says first", "a says second"]);
 }
 
-/// Pausing one and all, in every order; the session may be read only when it is paused by
-/// neither, and its silence until then is not held against it.
+/// Pausing one session and all, in every order: the session is read only when neither pause holds,
+/// and its clocks exclude the time until then.
 #[test]
 fn pauses_of_one_and_of_all_nest() {
     type Step = fn(&mut Server);
@@ -239,7 +239,7 @@ fn pauses_of_one_and_of_all_nest() {
 }
 
 #[test]
-fn a_nested_pause_is_taken_out_of_the_clocks_once() {
+fn a_nested_pause_is_excluded_from_the_clocks_once() {
     let mut server = Server::new();
     let mut client = server.join("a");
     server.advance(seconds(25));
@@ -257,7 +257,7 @@ fn a_nested_pause_is_taken_out_of_the_clocks_once() {
 }
 
 #[test]
-fn resuming_what_is_not_paused_changes_nothing() {
+fn resuming_a_session_that_is_not_paused_changes_nothing() {
     let mut server = Server::new();
     let mut client = server.join("a");
     server.advance(seconds(29));
@@ -268,7 +268,7 @@ fn resuming_what_is_not_paused_changes_nothing() {
 }
 
 #[test]
-fn a_paused_session_that_is_removed_ends_when_its_peer_has_gone() {
+fn a_paused_session_that_is_removed_ends_when_its_peer_disconnects() {
     let mut server = Server::new();
     let (a, b) = (server.join("a"), server.join("b"));
     server.notes();
@@ -276,7 +276,7 @@ fn a_paused_session_that_is_removed_ends_when_its_peer_has_gone() {
         server.sessions().pause_reads(id).expect("open");
     }
     a.shutdown_write();
-    server.receive(&b, &[wire::text("never heard"), wire::close(1000, "")].concat());
+    server.receive(&b, &[wire::text("not delivered"), wire::close(1000, "")].concat());
     for id in ["a", "b"] {
         server.sessions().remove_session(id).expect("open");
     }
@@ -295,7 +295,7 @@ fn a_paused_session_whose_socket_breaks_ends_when_something_is_sent_to_it() {
     client.fail(std::io::ErrorKind::ConnectionReset);
     server.settle();
     assert!(server.notes().is_empty());
-    server.sessions().send_to("a", "x").expect("nobody knows yet");
+    server.sessions().send_to("a", "x").expect("the failure is not known yet");
     server.settle();
     assert_eq!(server.notes(), ["a ends connection_lost -"]);
 }

@@ -1,5 +1,5 @@
-//! Peers that send more than they may: the two limits, the two policies, and nothing lost that
-//! was allowed.
+//! Peers that send more than the limits allow: the two limits, the two policies, and the delivery of
+//! all allowed messages.
 
 mod common;
 
@@ -24,24 +24,24 @@ fn milliseconds(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-/// Frames of texts that are numbers, one behind another.
+/// Frames whose texts are these numbers.
 fn numbered(numbers: impl IntoIterator<Item = usize>) -> Vec<u8> {
     numbers.into_iter().flat_map(|number| wire::text(&number.to_string())).collect()
 }
 
-/// How `who` says these numbers.
-fn said(who: &str, numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
+/// The notes of these numbers as messages of `who`.
+fn notes_of(who: &str, numbers: impl IntoIterator<Item = usize>) -> Vec<String> {
     numbers.into_iter().map(|number| format!("{who} says {number}")).collect()
 }
 
 #[test]
-fn the_first_message_beyond_the_limit_closes_a_session_with_1008() {
+fn the_first_message_beyond_the_limit_closes_the_session_with_1008() {
     let mut server = messages(3, RatePolicy::Close);
     let (mut a, b) = (server.join("a"), server.join("b"));
     server.notes();
     server.receive(&a, &numbered(0..10));
     let reason = "more than 3 messages a second";
-    let mut expected = said("a", 0..3);
+    let mut expected = notes_of("a", 0..3);
     expected.push(format!("a ends rate_limited 1008 {reason}"));
     assert_eq!(server.notes(), expected, "what is allowed is delivered");
     assert_eq!(a.frames(), [format!("close 1008 {reason}")]);
@@ -49,7 +49,7 @@ fn the_first_message_beyond_the_limit_closes_a_session_with_1008() {
     assert_eq!(ended.initiator, Initiator::Server);
     assert_eq!(ended.session.received().messages, 3, "the fourth was not taken");
     server.receive(&b, &numbered(0..3));
-    assert_eq!(server.notes(), said("b", 0..3), "each session has a limit of its own");
+    assert_eq!(server.notes(), notes_of("b", 0..3), "each session has a limit of its own");
     let stats = server.stats();
     assert_eq!((stats.rate_limited.messages, stats.rate_limited.bytes), (1, 0));
     assert_eq!(stats.disconnects.get(Cause::RateLimited), 1);
@@ -57,25 +57,25 @@ fn the_first_message_beyond_the_limit_closes_a_session_with_1008() {
 }
 
 #[test]
-fn a_session_that_keeps_to_its_rate_never_meets_the_limit() {
+fn a_session_within_its_rate_never_meets_the_limit() {
     for policy in [RatePolicy::Close, RatePolicy::Delay] {
         let mut server = messages(3, policy);
         let client = server.join("a");
         server.notes();
         server.receive(&client, &numbered(0..3));
         for number in 3..300 {
-            // A third of a second, and what is missing in whole milliseconds now and then.
+            // A third of a second, in whole milliseconds that add up to a second.
             server.advance(milliseconds(if number % 3 == 0 { 334 } else { 333 }));
             server.receive(&client, &numbered([number]));
-            assert_eq!(server.notes().last(), said("a", [number]).last(), "{policy:?}");
+            assert_eq!(server.notes().last(), notes_of("a", [number]).last(), "{policy:?}");
         }
         assert_eq!(server.stats().rate_limited.messages, 0);
     }
 }
 
 #[test]
-fn the_bytes_that_are_allowed_are_delivered_however_the_stream_is_cut() {
-    // Frames of one character have seven bytes: six of ten are allowed, and a part of the seventh.
+fn the_allowed_bytes_are_delivered_in_any_reads() {
+    // A frame of one character has seven bytes: six of ten are allowed, and a part of the seventh.
     for step in [1, 2, 7, 45, 46, 70] {
         let mut server = bytes(46, RatePolicy::Close);
         let mut client = server.join("a");
@@ -84,7 +84,7 @@ fn the_bytes_that_are_allowed_are_delivered_however_the_stream_is_cut() {
         for part in stream.chunks(step) {
             server.receive(&client, part);
         }
-        let mut expected = said("a", 0..6);
+        let mut expected = notes_of("a", 0..6);
         expected.push("a ends rate_limited 1008 more than 46 bytes a second".into());
         assert_eq!(server.notes(), expected, "in steps of {step}");
         assert_eq!(client.frames(), ["close 1008 more than 46 bytes a second"]);
@@ -101,7 +101,7 @@ fn a_raw_session_beyond_its_limit_is_closed_too() {
         let mut raw = server.join_lines();
         server.notes();
         server.receive(&raw, b"0\n1\n2\n3\n");
-        let mut expected = said("raw", 0..last);
+        let mut expected = notes_of("raw", 0..last);
         expected.push("raw ends rate_limited -".into());
         assert_eq!(server.notes(), expected);
         assert!(raw.is_ended() && raw.bytes().is_empty());
@@ -113,7 +113,7 @@ fn pings_count_as_messages_and_pongs_do_not() {
     let mut server = messages(3, RatePolicy::Close);
     let mut client = server.join("a");
     server.notes();
-    server.receive(&client, &wire::pong("nobody asked").repeat(50));
+    server.receive(&client, &wire::pong("not requested").repeat(50));
     server.receive(&client, &wire::ping("x").repeat(3));
     assert!(server.notes().is_empty());
     server.receive(&client, &wire::ping("x"));
@@ -143,19 +143,19 @@ fn messages_beyond_the_limit_wait_and_none_is_lost() {
     // More than one read, and the end in the middle of a frame.
     let stream = numbered(0..60);
     server.receive(&a, &stream[..stream.len() - 3]);
-    assert_eq!(server.notes(), said("a", 0..10), "one second's worth at once");
+    assert_eq!(server.notes(), notes_of("a", 0..10), "one second's worth at once");
     for number in 10..30 {
         server.advance(milliseconds(99));
         assert!(server.notes().is_empty(), "too early for {number}");
         server.advance(milliseconds(1));
-        assert_eq!(server.notes(), said("a", [number]), "ten a second");
+        assert_eq!(server.notes(), notes_of("a", [number]), "ten a second");
     }
     server.receive(&b, &numbered(0..1));
-    assert_eq!(server.notes(), said("b", 0..1), "nobody else waits");
+    assert_eq!(server.notes(), notes_of("b", 0..1), "no other session waits");
     server.advance(seconds(20));
-    assert_eq!(server.notes(), said("a", 30..59));
+    assert_eq!(server.notes(), notes_of("a", 30..59));
     server.receive(&a, &stream[stream.len() - 3..]);
-    assert_eq!(server.notes(), said("a", [59]));
+    assert_eq!(server.notes(), notes_of("a", [59]));
     let stats = server.stats();
     assert_eq!((stats.received.messages, stats.disconnects.total()), (61, 0));
     assert_eq!(stats.rate_limited.messages, 50, "once for each that waited, the half one too");
@@ -190,13 +190,13 @@ fn both_limits_hold_together() {
     });
     let client = server.join("a");
     server.notes();
-    // Frames of seven bytes: messages are what is scarce.
+    // Frames of seven bytes: the limit on messages is met first.
     server.receive(&client, &numbered(0..8));
-    assert_eq!(server.notes(), said("a", 0..4));
+    assert_eq!(server.notes(), notes_of("a", 0..4));
     server.advance(seconds(1));
-    assert_eq!(server.notes(), said("a", 4..8));
+    assert_eq!(server.notes(), notes_of("a", 4..8));
     server.advance(seconds(1));
-    // Frames of 50 bytes: now bytes are.
+    // Frames of 50 bytes: the limit on bytes is met first.
     let long = wire::text(&"x".repeat(44)).repeat(4);
     server.receive(&client, &long);
     assert_eq!(server.notes().len(), 2);
@@ -204,13 +204,13 @@ fn both_limits_hold_together() {
     assert_eq!(server.notes().len(), 2);
     server.advance(seconds(1));
     server.receive(&client, &numbered(0..4));
-    assert_eq!(server.notes(), said("a", 0..4), "bytes that had to wait were counted once");
+    assert_eq!(server.notes(), notes_of("a", 0..4), "bytes that had to wait were counted once");
     let stats = server.stats();
     assert!(stats.rate_limited.messages > 0 && stats.rate_limited.bytes > 0);
 }
 
 #[test]
-fn a_delayed_session_is_woken_a_few_times_a_second_and_for_nothing_else() {
+fn a_delayed_session_wakes_the_loop_only_a_few_times_a_second() {
     let mut server = messages(20_000, RatePolicy::Delay);
     let raw = server.join_lines();
     server.notes();
@@ -231,18 +231,18 @@ fn a_delayed_session_is_woken_a_few_times_a_second_and_for_nothing_else() {
 }
 
 #[test]
-fn the_end_of_the_stream_waits_behind_what_is_delayed() {
+fn the_end_of_the_stream_waits_behind_delayed_bytes() {
     for mut server in [messages(1, RatePolicy::Delay), bytes(2, RatePolicy::Delay)] {
         let raw = server.join_lines();
         server.notes();
         raw.send(b"0\n1\n2\n");
         raw.shutdown_write();
         server.settle();
-        assert_eq!(server.notes(), said("raw", 0..1));
+        assert_eq!(server.notes(), notes_of("raw", 0..1));
         server.advance(milliseconds(999));
         assert!(server.notes().is_empty());
         server.advance(milliseconds(1));
-        assert_eq!(server.notes(), said("raw", 1..2));
+        assert_eq!(server.notes(), notes_of("raw", 1..2));
         server.advance(seconds(2));
         assert_eq!(server.notes(), ["raw says 2", "raw ends client_closed -"]);
     }
@@ -259,12 +259,12 @@ fn the_clocks_of_a_delayed_session_stand_still() {
     });
     let mut client = server.join("a");
     server.notes();
-    // At one byte a second the session is nearly always delayed, and so never silent.
+    // At one byte a second the session is nearly always delayed, and so its clocks stand still.
     server.receive(&client, &numbered(0..2));
     server.advance(seconds(13));
-    assert_eq!(server.notes(), said("a", 0..2));
+    assert_eq!(server.notes(), notes_of("a", 0..2));
     assert!(client.frames().is_empty(), "no ping");
-    // For a second more it has nothing to say it with; what follows is silence.
+    // The session is delayed for another second, and silent after that.
     server.advance(milliseconds(1399));
     assert!(client.frames().is_empty());
     server.advance(milliseconds(1));
@@ -274,7 +274,7 @@ fn the_clocks_of_a_delayed_session_stand_still() {
 }
 
 #[test]
-fn a_pause_of_the_host_and_a_delay_nest() {
+fn a_pause_by_the_application_and_a_delay_nest() {
     type Step = fn(&mut Server);
     const WAIT: Step = |server| server.advance(milliseconds(1500));
     const ONE: Step = |server| server.sessions().pause_reads("a").expect("open");
@@ -293,7 +293,7 @@ fn a_pause_of_the_host_and_a_delay_nest() {
         let client = server.join("a");
         server.notes();
         server.receive(&client, &numbered(0..2));
-        assert_eq!(server.notes(), said("a", 0..1));
+        assert_eq!(server.notes(), notes_of("a", 0..1));
         let (last, earlier) = order.split_last().expect("steps");
         for step in earlier {
             step(&mut server);
@@ -302,22 +302,22 @@ fn a_pause_of_the_host_and_a_delay_nest() {
         }
         last(&mut server);
         server.settle();
-        assert_eq!(server.notes(), said("a", [1]), "order {number}");
-        // Its heartbeat goes on from here.
+        assert_eq!(server.notes(), notes_of("a", [1]), "order {number}");
+        // The heartbeat continues from here.
         server.advance(seconds(31));
         assert_eq!(server.sessions().get_session("a").expect("open").queued_bytes(), 0);
     }
 }
 
 #[test]
-fn a_session_that_closes_while_it_is_delayed_hears_the_answer_behind_what_waits() {
+fn a_delayed_session_that_closes_decodes_the_close_frame_behind_the_waiting_bytes() {
     for stop in [false, true] {
         let mut server = messages(1, RatePolicy::Delay);
         let mut client = server.join("a");
         server.notes();
         let stream = [numbered(0..5), wire::close(4001, "bye")].concat();
         server.receive(&client, &stream);
-        assert_eq!(server.notes(), said("a", 0..1));
+        assert_eq!(server.notes(), notes_of("a", 0..1));
         if stop {
             server.sessions().stop(StopOptions::new()).expect("it runs");
         } else {
@@ -351,12 +351,12 @@ fn a_callback_that_closes_its_session_at_the_limit_awaits_the_close_frame_behind
 }
 
 #[test]
-fn a_pause_that_outlasts_a_delay_is_not_held_against_the_session() {
+fn a_pause_that_outlasts_a_delay_is_excluded_from_the_clocks() {
     for all in [false, true] {
         let mut server = bytes(7, RatePolicy::Delay);
         let mut client = server.join("a");
         server.notes();
-        // All that it may say, and nothing behind it.
+        // All bytes that the rate allows, and none behind them.
         server.receive(&client, &numbered([0]));
         if all {
             server.sessions().pause_all_reads();
@@ -370,7 +370,7 @@ fn a_pause_that_outlasts_a_delay_is_not_held_against_the_session() {
             server.sessions().resume_reads("a").expect("open");
         }
         server.advance(seconds(29));
-        assert_eq!(server.notes(), said("a", [0]));
+        assert_eq!(server.notes(), notes_of("a", [0]));
         assert!(client.frames().is_empty());
         server.advance(seconds(1));
         assert_eq!(client.frames(), ["ping"]);
@@ -378,7 +378,7 @@ fn a_pause_that_outlasts_a_delay_is_not_held_against_the_session() {
 }
 
 #[test]
-fn a_session_that_is_delayed_at_its_last_chance_is_not_given_up() {
+fn a_session_that_is_delayed_at_its_last_read_does_not_time_out() {
     let mut server = Server::with(Config {
         max_messages_per_second: Some(1),
         rate_policy: RatePolicy::Delay,
@@ -392,15 +392,15 @@ fn a_session_that_is_delayed_at_its_last_chance_is_not_given_up() {
     server.advance(milliseconds(890));
     client.withhold(true);
     client.send(&numbered([1]));
-    // It would be read once more now, and may not be for another tenth of a second.
+    // The last read before the timeout is due now, and the delay lasts for another tenth of a second.
     server.advance(milliseconds(60));
-    assert_eq!(server.notes(), said("a", [0]));
+    assert_eq!(server.notes(), notes_of("a", [0]));
     server.advance(milliseconds(50));
-    assert_eq!(server.notes(), said("a", [1]));
+    assert_eq!(server.notes(), notes_of("a", [1]));
 }
 
 #[test]
-fn bytes_that_waited_for_a_message_are_not_counted_twice() {
+fn bytes_that_waited_for_a_token_are_not_counted_twice() {
     let mut server = Server::with(Config {
         max_messages_per_second: Some(10),
         max_bytes_per_second: Some(400),
@@ -409,27 +409,27 @@ fn bytes_that_waited_for_a_message_are_not_counted_twice() {
     });
     let client = server.join("a");
     server.notes();
-    // 77 bytes, and 306 that all the bytes of a second just hold beside them.
+    // 77 bytes, and 306 more, which together are just the bytes of one second.
     let long = wire::binary(&[b'x'; 298]);
     server.receive(&client, &[numbered([0; 11]), long].concat());
     assert_eq!(server.notes().len(), 10);
     server.advance(milliseconds(100));
-    assert_eq!(server.notes(), said("a", [0]));
+    assert_eq!(server.notes(), notes_of("a", [0]));
     server.advance(milliseconds(100));
     assert_eq!(server.notes().len(), 1);
 }
 
 #[test]
-fn what_comes_with_the_upgrade_counts_as_well() {
+fn frames_behind_the_upgrade_request_count() {
     for (policy, rest) in [
         (RatePolicy::Close, vec!["a ends rate_limited 1008 more than 2 messages a second".into()]),
-        (RatePolicy::Delay, said("a", 2..4)),
+        (RatePolicy::Delay, notes_of("a", 2..4)),
     ] {
         let mut server = messages(2, policy);
         let client = server.dial();
         server.receive(&client, &[wire::upgrade("/?id=a", &[]), numbered(0..4)].concat());
         let mut expected = vec!["a connects".to_owned()];
-        expected.extend(said("a", 0..2));
+        expected.extend(notes_of("a", 0..2));
         if policy == RatePolicy::Delay {
             assert_eq!(server.notes(), expected);
             expected.clear();
@@ -453,8 +453,8 @@ fn a_session_in_the_slot_of_another_begins_with_full_buckets() {
     assert_eq!(server.stats().rate_limited.messages, 0);
 }
 
-/// Streams of lines in random pieces, at random times: whatever the rates, all of it arrives in
-/// order, and never more in a span of time than its rate and the bucket allow.
+/// Streams of lines in random pieces at random times, with random rates: all lines arrive in order,
+/// and in no span of time more than the rate and the bucket allow.
 #[test]
 fn a_delayed_stream_arrives_whole_in_order_and_within_its_rate() {
     for seed in 0..40_u64 {
@@ -484,12 +484,12 @@ fn a_delayed_stream_arrives_whole_in_order_and_within_its_rate() {
             server.advance(milliseconds(below(300) as u64));
             got.extend(server.notes());
             let elapsed = server.now() - start;
-            // A line has two bytes at least, and counts are by the nanosecond.
+            // A line has at least two bytes, and the limits count in nanoseconds.
             let most = if seed % 3 == 0 { rate as u128 * 5 / 2 } else { rate as u128 };
             let billionths = (elapsed + seconds(1)).as_nanos() * most;
             assert!(got.len() as u128 * 1_000_000_000 <= billionths, "seed {seed}: {elapsed:?}");
             assert!(elapsed < seconds(4000), "seed {seed}: a wake-up was lost");
         }
-        assert_eq!(got, said("raw", 0..400), "seed {seed}");
+        assert_eq!(got, notes_of("raw", 0..400), "seed {seed}");
     }
 }

@@ -1,4 +1,4 @@
-//! Raw TCP end to end: framings over any split, half-closed streams, and what breaks them.
+//! Raw TCP end to end: framings in any reads, half-closed streams, and framing errors.
 
 mod common;
 
@@ -20,7 +20,7 @@ fn in_pieces(server: &mut Server, client: &Client, bytes: &[u8], length: usize) 
 }
 
 #[test]
-fn every_framing_hears_the_same_over_every_split() {
+fn every_framing_decodes_the_same_in_any_reads() {
     let cases: [(&str, &[u8], [&str; 3]); 9] = [
         ("lines", b"ab\r\n\n\xFFb\n", ["says ab", "says ", "sends [255, 98]"]),
         ("u8", b"\x02ab\x00\x01\n", ["sends [97, 98]", "sends []", "sends [10]"]),
@@ -60,7 +60,7 @@ fn every_framing_hears_the_same_over_every_split() {
 }
 
 #[test]
-fn every_framing_sends_what_it_reads() {
+fn every_framing_encodes_the_messages_that_it_decodes() {
     for name in Framing::names() {
         let mut server = Server::new();
         server.handler().echo();
@@ -124,7 +124,7 @@ fn a_peer_that_ends_its_side_and_does_not_read_is_dropped_at_the_close_timeout()
 }
 
 #[test]
-fn an_unfinished_frame_at_the_end_is_a_loss() {
+fn an_unfinished_frame_at_the_end_is_a_lost_connection() {
     for (name, bytes) in
         [("lines", b"whole\nhalf".as_slice()), ("u16", b"\0"), ("header", b"$\0\x02#x")]
     {
@@ -139,7 +139,7 @@ fn an_unfinished_frame_at_the_end_is_a_loss() {
 }
 
 #[test]
-fn what_breaks_the_framing_closes_that_session_alone() {
+fn a_framing_error_closes_that_session_alone() {
     let config = Config { max_message_size: 10, ..Config::default() };
     let hostile = b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
     let cases: [(&str, &[u8], Cause); 9] = [
@@ -180,7 +180,7 @@ fn messages_before_a_violation_are_delivered_and_none_after_it() {
 }
 
 #[test]
-fn a_message_of_the_limit_is_heard_and_one_of_a_byte_more_is_not() {
+fn a_message_of_the_limit_is_delivered_and_one_of_a_byte_more_is_not() {
     let mut server = Server::with(Config { max_message_size: 10, ..Config::default() });
     let client = server.join_lines();
     server.notes();
@@ -192,7 +192,7 @@ fn a_message_of_the_limit_is_heard_and_one_of_a_byte_more_is_not() {
 }
 
 #[test]
-fn what_cannot_be_framed_is_refused_with_its_reason_and_counted() {
+fn a_message_that_cannot_be_framed_is_refused_with_its_reason_and_counted() {
     let mut server = Server::new();
     let client = server.join_lines();
     let key = server.raw_key();
@@ -236,7 +236,7 @@ impl CustomFraming for Digits {
 }
 
 #[test]
-fn a_framing_of_the_hosts_own_serves_a_listener() {
+fn a_custom_framing_serves_a_listener() {
     let own = || ListenUrl::raw("127.0.0.1", 3, Framing::Custom(Arc::new(Digits)));
     for length in 1..=16 {
         let mut server = Server::new();
@@ -288,7 +288,7 @@ fn a_peer_that_has_ended_when_a_callback_closes_its_session_is_not_waited_for() 
             sessions.remove_session(key).expect("open");
         }
     });
-    // The newcomer is told of when the end has just been read.
+    // The new session connects when the end of the other stream has just been read.
     client.shutdown_write();
     let lines = server.lines;
     let _newcomer = server.connect(lines).expect("it connects");

@@ -1,4 +1,4 @@
-//! `on_request`: a host admits, refuses, answers as plain HTTP, or takes its time.
+//! `on_request`: the application admits, refuses, answers or defers a request.
 
 mod common;
 
@@ -15,7 +15,7 @@ fn named(id: &str) -> Decision {
 }
 
 #[test]
-fn the_host_sees_the_whole_request_and_where_it_came_from() {
+fn on_request_gets_the_whole_request_and_its_origin() {
     let mut server = Server::new();
     let listener = server.websocket;
     server.handler().on_request(move |sessions, request, notes| {
@@ -65,7 +65,7 @@ fn an_admission_names_the_session_and_answers_with_subprotocol_and_headers() {
 }
 
 #[test]
-fn a_subprotocol_that_was_not_offered_is_the_hosts_mistake_and_answered_500() {
+fn a_chosen_subprotocol_that_was_not_offered_is_answered_500() {
     let mut server = Server::new();
     server.handler().on_request(|_, _, _| Admission::new().with_subprotocol("other").into());
     let mut client = server.dial();
@@ -76,7 +76,7 @@ fn a_subprotocol_that_was_not_offered_is_the_hosts_mistake_and_answered_500() {
 }
 
 #[test]
-fn a_refusal_has_the_status_the_headers_and_the_body_of_the_hosts_choice() {
+fn a_refusal_has_the_status_the_headers_and_the_body_of_the_decision() {
     let mut server = Server::new();
     server.handler().on_request(|_, _, _| {
         let response = Response::text(401, "who are you?").expect("a status");
@@ -161,7 +161,7 @@ fn a_plain_request_that_is_admitted_is_answered_426_and_a_head_request_without_a
 }
 
 #[test]
-fn a_path_that_is_not_served_is_answered_404_and_plain_requests_there_are_the_hosts() {
+fn a_path_that_is_not_served_is_answered_404_and_plain_requests_reach_on_request() {
     let mut server = Server::new();
     let chat = server.listen("ws://127.0.0.1:9/chat").expect("a valid URL");
     server.handler().on_request(|_, request, notes| {
@@ -242,7 +242,7 @@ fn a_deferred_request_can_be_refused_answered_or_deferred_again() {
 }
 
 #[test]
-fn a_decision_for_a_peer_that_has_gone_gives_a_session_that_ends_at_once_or_none() {
+fn a_decision_for_a_disconnected_peer_gives_a_session_that_ends_at_once_or_none() {
     let (mut server, requests) = deferring(Config::default());
     let (gone, broken) = (server.dial(), server.dial());
     for client in [&gone, &broken] {
@@ -254,7 +254,7 @@ fn a_decision_for_a_peer_that_has_gone_gives_a_session_that_ends_at_once_or_none
     server.notes();
     let tickets: Vec<_> = requests.try_iter().map(|(_, ticket)| ticket).collect();
     for (ticket, id) in tickets.iter().zip(["gone", "broken"]) {
-        // That the peer has gone shows only when it is read or written to.
+        // The server notices the lost peer only when it reads or writes.
         let _ = server.sessions().decide(*ticket, named(id));
     }
     server.settle();
@@ -285,30 +285,30 @@ fn a_newer_session_replaces_the_older_one_if_the_config_says_so() {
     assert!(older.is_ended());
     assert_eq!(server.sessions().client_count(), 1);
     server.sessions().send_to("a", "for the newer").expect("open");
-    server.receive(&older, &wire::text("nobody listens"));
+    server.receive(&older, &wire::text("not read"));
     assert_eq!(newer.frames(), ["text for the newer"]);
     assert!(server.notes().is_empty());
     assert_eq!(server.stats().disconnects.get(Cause::Replaced), 1);
 }
 
 #[test]
-fn an_id_is_free_as_soon_as_its_session_closes_and_the_older_ones_end_is_told_first() {
+fn an_id_is_free_when_its_session_closes_and_the_older_session_ends_first() {
     let mut server = Server::new();
     let mut older = server.join("a");
     server.notes();
     server.sessions().remove_session("a").expect("open");
-    // The older one's close frame is still awaited.
+    // The close frame of the older session is still awaited.
     let mut newer = server.join("a");
     assert_eq!(server.notes(), ["a ends removed -", "a connects"]);
     assert_eq!(older.frames(), ["close 1000"]);
     server.sessions().send_to("a", "x").expect("the newer one");
     server.receive(&older, &wire::close(1000, ""));
     assert_eq!(newer.frames(), ["text x"]);
-    assert!(server.notes().is_empty(), "the end is told once");
+    assert!(server.notes().is_empty(), "the end is reported once");
 }
 
 #[test]
-fn requests_that_break_the_rules_are_answered_without_asking_the_host() {
+fn invalid_requests_are_answered_without_a_callback() {
     let head = |lines: &[&str]| format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes();
     let [upgrade, _, version, key] = wire::UPGRADE_HEADERS;
     let connection = "Connection: keep-alive, Upgrade";
@@ -331,7 +331,7 @@ fn requests_that_break_the_rules_are_answered_without_asking_the_host() {
     ];
     for (status, bytes) in cases {
         let mut server = Server::new();
-        server.handler().on_request(|_, _, _| panic!("the host is not asked"));
+        server.handler().on_request(|_, _, _| panic!("no request is reported"));
         let mut client = server.dial();
         server.receive(&client, &bytes);
         let head = client.head();
@@ -347,7 +347,7 @@ fn requests_that_break_the_rules_are_answered_without_asking_the_host() {
 }
 
 #[test]
-fn a_request_that_comes_byte_by_byte_is_the_same_request() {
+fn a_request_that_arrives_byte_by_byte_is_the_same_request() {
     let mut server = Server::new();
     let mut client = server.dial();
     let bytes = [wire::upgrade("/?id=a", &[]), wire::text("hello")].concat();
@@ -359,7 +359,7 @@ fn a_request_that_comes_byte_by_byte_is_the_same_request() {
 }
 
 #[test]
-fn a_connection_that_ends_within_its_request_is_counted_and_nobody_is_told() {
+fn a_connection_that_ends_within_its_request_is_counted_without_a_callback() {
     let mut server = Server::new();
     let (gone, broken) = (server.dial(), server.dial());
     gone.send(b"GET / HT");

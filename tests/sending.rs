@@ -1,4 +1,4 @@
-//! Sending to one, to many, to all: in order, and none at the cost of another.
+//! Sending to one session, to many and to all: in order, and without effects on other sessions.
 
 mod common;
 
@@ -14,7 +14,7 @@ fn delivery(queued: usize, refused: usize) -> Delivery {
     delivery
 }
 
-/// A config whose outboxes take little.
+/// A config with small outboxes.
 fn small() -> Config {
     Config { max_outbox: 200, max_message_size: 100, ..Config::default() }
 }
@@ -38,10 +38,10 @@ fn a_broadcast_reaches_every_open_session_in_its_own_format() {
 }
 
 #[test]
-fn an_answer_leaves_at_once_unless_others_have_something_to_send_as_well() {
+fn an_answer_is_written_at_once_unless_several_sessions_have_messages() {
     let mut server = Server::new();
     let mut clients = ["a", "b", "c"].map(|id| server.join(id));
-    // Each notes what had left when its message came.
+    // Each session notes the frames that had left when its message arrived.
     server.handler().on_message(|context, message, notes| {
         let sessions = context.sessions();
         let sent = |id| sessions.get_session(id).expect("open").sent().messages;
@@ -69,7 +69,7 @@ fn an_answer_leaves_at_once_unless_others_have_something_to_send_as_well() {
 }
 
 #[test]
-fn a_predicate_chooses_the_recipients() {
+fn a_predicate_selects_the_recipients() {
     let mut server = Server::new();
     let mut clients = ["a", "b", "c"].map(|id| server.join(id));
     let sessions = server.sessions();
@@ -80,26 +80,26 @@ fn a_predicate_chooses_the_recipients() {
 }
 
 #[test]
-fn others_are_all_but_the_named_one_which_need_not_exist() {
+fn broadcast_others_excludes_one_session_which_need_not_exist() {
     let mut server = Server::new();
     let mut clients = ["a", "b", "c"].map(|id| server.join(id));
     let key = server.key("b");
     assert_eq!(server.sessions().broadcast_others("a", "1"), delivery(2, 0));
     assert_eq!(server.sessions().broadcast_others(key, "2"), delivery(2, 0));
-    assert_eq!(server.sessions().broadcast_others("nobody", "3"), delivery(3, 0));
+    assert_eq!(server.sessions().broadcast_others("unknown", "3"), delivery(3, 0));
     server.settle();
-    let heard = clients.each_mut().map(Client::frames);
+    let received = clients.each_mut().map(Client::frames);
     assert_eq!(
-        heard,
+        received,
         [vec!["text 2", "text 3"], vec!["text 1", "text 3"], vec!["text 1", "text 2", "text 3"]]
     );
 }
 
 #[test]
-fn sending_to_many_counts_who_is_not_found_and_sends_twice_to_who_is_named_twice() {
+fn sending_to_many_counts_unknown_ids_and_sends_twice_to_an_id_that_stands_twice() {
     let mut server = Server::new();
     let (mut a, mut b) = (server.join("a"), server.join("b"));
-    let sent = server.sessions().send_to_many(["a", "nobody", "b", "a"], "x");
+    let sent = server.sessions().send_to_many(["a", "unknown", "b", "a"], "x");
     assert_eq!(sent, delivery(3, 1));
     let keys = [server.key("a"), server.key("b")];
     assert_eq!(server.sessions().send_to_many(keys, "y"), delivery(2, 0));
@@ -168,7 +168,7 @@ fn a_session_that_is_refused_or_fails_in_a_broadcast_fails_alone() {
     assert_eq!(server.sessions().broadcast(&long), delivery(4, 0));
     server.settle();
     broken.fail(ErrorKind::BrokenPipe);
-    // The slow one's outbox is full, and nobody knows yet that the other's socket is broken.
+    // The outbox of the slow session is full, and the failure of the broken one is not known yet.
     assert_eq!(server.sessions().broadcast(&long), delivery(3, 1));
     server.settle();
     assert_eq!(server.ends(), ["slow ends slow_consumer -", "broken ends connection_lost -"]);
@@ -178,7 +178,7 @@ fn a_session_that_is_refused_or_fails_in_a_broadcast_fails_alone() {
     let stats = server.stats();
     assert_eq!(stats.disconnects.get(Cause::SlowConsumer), 1);
     assert_eq!(stats.disconnects.get(Cause::ConnectionLost), 1);
-    // Sent: one to the broken one, two each to the others. Dropped with their sessions: two.
+    // Sent: one message to the broken session, two to each other. Dropped with their sessions: two.
     assert_eq!((stats.sent.messages, stats.dropped, stats.refused), (5, 2, 1));
 }
 
@@ -197,7 +197,7 @@ fn a_write_that_fails_while_an_outbox_overflows_ends_that_session_alone() {
     assert_eq!(server.handler().take_ended().cause, Cause::ConnectionLost);
 }
 
-/// A message that is written at once, to a socket that waits for nothing else.
+/// A message that is written at once to a socket with an empty outbox.
 fn large(number: usize) -> String {
     format!("{number:09999}")
 }
@@ -223,7 +223,7 @@ fn a_large_message_leaves_before_the_end_of_the_tick_and_only_for_an_idle_socket
 }
 
 #[test]
-fn a_large_message_that_is_cut_anywhere_arrives_whole_and_in_order() {
+fn a_large_message_in_any_partial_writes_arrives_whole_and_in_order() {
     let wire = 4 + large(0).len();
     for taken in [0, 1, 3, 4, 5, 8192, wire - 1, wire, wire + 1] {
         let mut server = Server::new();
@@ -291,7 +291,7 @@ fn another_error_of_the_system_is_an_io_error() {
 }
 
 #[test]
-fn what_a_framing_cannot_carry_is_refused_for_that_session_and_it_stays() {
+fn a_message_that_a_framing_cannot_carry_is_refused_and_the_session_stays() {
     let mut server = Server::new();
     let (mut a, mut lines) = (server.join("a"), server.join_lines());
     let mut short = server.join_raw("tcp://127.0.0.1:3?framing=u8".parse::<ListenUrl>().unwrap());

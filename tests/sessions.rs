@@ -1,8 +1,8 @@
-//! What a host relies on: finding, naming, counting and closing sessions.
+//! Finding, naming, counting and closing sessions.
 
 mod common;
 
-use common::simulation::{Server, farewell, seconds};
+use common::simulation::{Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
     Admission, Cause, Config, Decision, Error, HandshakeFailure, Initiator, SessionId, State,
@@ -59,7 +59,7 @@ fn generated_ids_are_22_url_safe_characters_and_differ() {
 }
 
 #[test]
-fn a_session_knows_its_request_and_keeps_headers_only_if_the_config_asks() {
+fn a_session_keeps_its_request_and_its_headers_only_if_configured() {
     for keep_headers in [false, true] {
         let mut server = Server::with(Config { keep_headers, ..Config::default() });
         let client = server.dial();
@@ -141,7 +141,7 @@ fn metadata_and_typed_data_stay_with_their_session_to_its_end() {
 }
 
 #[test]
-fn metadata_is_none_until_something_is_written_to_it() {
+fn metadata_is_none_until_it_is_written() {
     let mut server = Server::new();
     let _client = server.join("a");
     let session = server.sessions().get_session_mut("a").expect("open");
@@ -151,13 +151,13 @@ fn metadata_is_none_until_something_is_written_to_it() {
 }
 
 #[test]
-fn a_removed_session_is_gone_at_once_and_ends_when_its_peer_has_answered() {
+fn a_removed_session_is_not_found_and_ends_when_its_peer_has_answered() {
     let mut server = Server::new();
     let mut client = server.join("a");
     let key = server.key("a");
     server.notes();
     server.advance(seconds(2));
-    server.sessions().close_session("a", &farewell(4000, "bye")).expect("open");
+    server.sessions().close_session("a", &close_reason(4000, "bye")).expect("open");
     let sessions = server.sessions();
     assert_eq!(sessions.client_count(), 0);
     assert!(sessions.get_session("a").is_none() && sessions.get_session(key).is_none());
@@ -216,7 +216,7 @@ fn a_removed_raw_session_gets_what_is_queued_and_the_end_of_its_stream() {
 }
 
 #[test]
-fn an_id_that_is_taken_is_answered_409_and_leaves_the_older_session_alone() {
+fn a_taken_id_is_answered_409_and_the_older_session_stays() {
     let mut server = Server::new();
     let mut older = server.join("a");
     let mut newer = server.dial();
@@ -243,9 +243,9 @@ fn an_invalid_key_or_an_unknown_id_is_not_found_anywhere() {
     assert!(matches!(sessions.send_to(key, "x"), Err(Error::SessionNotFound)));
     assert!(matches!(sessions.remove_session(key), Err(Error::SessionNotFound)));
     assert!(matches!(sessions.pause_reads(key), Err(Error::SessionNotFound)));
-    assert!(matches!(sessions.resume_reads("nobody"), Err(Error::SessionNotFound)));
+    assert!(matches!(sessions.resume_reads("unknown"), Err(Error::SessionNotFound)));
     assert!(matches!(
-        sessions.close_session("nobody", &farewell(1000, "")),
+        sessions.close_session("unknown", &close_reason(1000, "")),
         Err(Error::SessionNotFound)
     ));
 }
@@ -292,7 +292,7 @@ fn counters_count_messages_and_payload_bytes_in_both_directions() {
 }
 
 #[test]
-fn the_stats_tell_every_connection_by_its_state_and_kind() {
+fn the_stats_count_every_connection_by_its_state_and_kind() {
     let mut server = Server::new();
     let mut clients = vec![server.join("a"), server.join("b"), server.join_lines(), server.dial()];
     server.advance(seconds(60));
@@ -328,7 +328,7 @@ fn closing_an_inactive_session_keeps_the_counts_right() {
 }
 
 #[test]
-fn a_refusal_by_the_host_is_counted_as_one() {
+fn a_refusal_by_the_application_is_counted() {
     let mut server = Server::new();
     server.handler().on_request(|_, _, _| Decision::refuse(403, "no").expect("a status"));
     let mut client = server.dial();

@@ -1,8 +1,8 @@
-//! The manager stops: everybody is told, the grace is kept, and afterwards nothing works any more.
+//! The manager stops: every session gets a close frame, the grace is kept, and later calls fail.
 
 mod common;
 
-use common::simulation::{Server, farewell, seconds};
+use common::simulation::{Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
     Cause, CloseCode, Decision, Error, HandshakeFailure, Initiator, Response, StopOptions,
@@ -13,7 +13,7 @@ fn within(grace: u64) -> StopOptions {
 }
 
 #[test]
-fn everybody_is_told_1001_and_the_manager_stops_when_all_have_answered() {
+fn every_session_is_closed_with_1001_and_the_manager_stops_when_all_peers_have_answered() {
     let mut server = Server::new();
     let (mut a, mut b, mut raw) = (server.join("a"), server.join("b"), server.join_lines());
     server.sessions().broadcast("last words");
@@ -58,7 +58,7 @@ fn a_manager_without_sessions_stops_at_once() {
 }
 
 #[test]
-fn after_the_grace_the_rest_are_dropped() {
+fn after_the_grace_the_remaining_sessions_are_dropped() {
     let mut server = Server::new();
     let (a, b) = (server.join("a"), server.join("b"));
     server.notes();
@@ -91,7 +91,7 @@ fn a_peer_that_takes_nothing_does_not_outlast_the_grace() {
 }
 
 #[test]
-fn without_a_grace_all_are_dropped_in_the_same_tick() {
+fn without_a_grace_all_sessions_are_dropped_in_the_same_tick() {
     let mut server = Server::new();
     let (mut a, raw) = (server.join("a"), server.join_lines());
     let half = server.dial();
@@ -125,7 +125,7 @@ fn a_second_stop_can_only_shorten_the_grace() {
 }
 
 #[test]
-fn while_it_stops_upgrades_are_answered_503_and_raw_connections_dropped() {
+fn during_a_stop_upgrades_are_answered_503_and_raw_connections_dropped() {
     let mut server = Server::new();
     let _open = server.join("a");
     let mut half = server.dial();
@@ -140,11 +140,11 @@ fn while_it_stops_upgrades_are_answered_503_and_raw_connections_dropped() {
     let raw = server.join_lines();
     assert!(raw.is_dropped());
     assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::Stopping), 3);
-    assert_eq!(server.notes(), ["a connects"], "the host is not asked");
+    assert_eq!(server.notes(), ["a connects"], "no request is reported");
 }
 
 #[test]
-fn a_parked_request_is_answered_503_and_its_decision_comes_too_late() {
+fn during_a_stop_a_deferred_request_is_answered_503_and_its_decision_fails() {
     let mut server = Server::new();
     let requests = server.defer_requests();
     let mut client = server.dial();
@@ -158,7 +158,7 @@ fn a_parked_request_is_answered_503_and_its_decision_comes_too_late() {
 }
 
 #[test]
-fn a_host_that_stops_in_on_request_still_gives_its_answer() {
+fn a_handler_that_stops_in_on_request_can_answer_it() {
     let mut server = Server::new();
     server.handler().on_request(|sessions, _, _| {
         sessions.stop(StopOptions::new()).expect("it runs");
@@ -174,7 +174,7 @@ fn a_host_that_stops_in_on_request_still_gives_its_answer() {
 }
 
 #[test]
-fn a_host_that_stops_in_on_request_cannot_admit_or_defer() {
+fn a_handler_that_stops_in_on_request_cannot_admit_or_defer_it() {
     for decision in [Decision::admit as fn() -> Decision, || Decision::Defer] {
         let mut server = Server::new();
         server.handler().on_request(move |sessions, _, _| {
@@ -192,7 +192,7 @@ fn a_host_that_stops_in_on_request_cannot_admit_or_defer() {
 }
 
 #[test]
-fn stopping_inside_a_callback_ends_the_delivery_of_messages() {
+fn a_stop_in_a_callback_ends_the_delivery_of_messages() {
     let mut server = Server::new();
     server.handler().on_message(|context, _, _| {
         context.sessions().stop(StopOptions::new()).expect("it runs");
@@ -206,11 +206,11 @@ fn stopping_inside_a_callback_ends_the_delivery_of_messages() {
 }
 
 #[test]
-fn a_session_that_closes_when_stopping_begins_keeps_its_own_cause() {
+fn a_session_that_closes_before_the_stop_keeps_its_cause() {
     let mut server = Server::new();
     let client = server.join("a");
     server.notes();
-    server.sessions().close_session("a", &farewell(4000, "")).expect("open");
+    server.sessions().close_session("a", &close_reason(4000, "")).expect("open");
     server.sessions().stop(within(2)).expect("it runs");
     server.advance(seconds(2));
     assert_eq!(server.notes(), ["a ends removed -"]);
@@ -225,7 +225,7 @@ fn a_paused_manager_and_a_paused_session_stop_as_soon_as_their_peers_have_answer
     server.sessions().pause_reads("b").expect("open");
     server.sessions().pause_reads("gone").expect("open");
     server.sessions().pause_all_reads();
-    // What came while nothing was read is not announced again.
+    // No further event reports the bytes that arrived during the pause.
     server.receive(&a, &wire::close(1000, ""));
     server.receive(&b, &wire::close(1000, ""));
     gone.shutdown_write();
@@ -245,7 +245,7 @@ fn a_paused_manager_and_a_paused_session_stop_as_soon_as_their_peers_have_answer
 }
 
 #[test]
-fn everything_answers_stopped_afterwards() {
+fn every_call_returns_stopped_afterwards() {
     let mut server = Server::new();
     let _client = server.join("a");
     let key = server.key("a");
@@ -272,11 +272,11 @@ fn everything_answers_stopped_afterwards() {
 }
 
 #[test]
-fn what_on_disconnect_does_while_it_stops_does_no_harm() {
+fn calls_in_on_disconnect_during_a_stop_fail_without_harm() {
     let mut server = Server::new();
     server.handler().on_disconnect(|sessions, disconnect, notes| {
         assert!(sessions.is_stopping());
-        notes.push(format!("{:?}", sessions.broadcast("somebody left")));
+        notes.push(format!("{:?}", sessions.broadcast("a session ended")));
         let again = sessions.remove_session(&**disconnect.session.id());
         assert!(matches!(again, Err(Error::Stopped)));
         sessions.stop(StopOptions::new()).expect("it has not stopped yet");
@@ -286,7 +286,7 @@ fn what_on_disconnect_does_while_it_stops_does_no_harm() {
     server.sessions().stop(within(1)).expect("it runs");
     server.receive(&a, &wire::close(1001, ""));
     server.advance(seconds(1));
-    let nobody = "Delivery { queued: 0, refused: 0 }";
-    assert_eq!(server.notes(), ["a ends stopped 1001", nobody, "b ends stopped -", nobody]);
+    let no_session = "Delivery { queued: 0, refused: 0 }";
+    assert_eq!(server.notes(), ["a ends stopped 1001", no_session, "b ends stopped -", no_session]);
     assert!(server.is_stopped());
 }

@@ -15,13 +15,13 @@ fn idle(timeout: u64) -> Config {
 }
 
 #[test]
-fn a_session_from_which_no_message_comes_is_closed_with_1001() {
+fn a_session_without_messages_is_closed_with_1001() {
     let mut server = Server::with(idle(20));
     let mut client = server.join("a");
     server.notes();
     for _ in 0..4 {
         server.advance(seconds(4));
-        // Life, but no messages.
+        // Activity, but no messages.
         let fragment = [wire::ping("x"), wire::pong("")].concat();
         server.receive(&client, &fragment);
     }
@@ -36,7 +36,7 @@ fn a_session_from_which_no_message_comes_is_closed_with_1001() {
 }
 
 #[test]
-fn a_message_begins_the_idle_clock_anew_and_a_piece_of_one_does_not() {
+fn a_message_restarts_the_idle_clock_and_a_part_of_one_does_not() {
     let mut server = Server::with(idle(20));
     let (client, raw) = (server.join("a"), server.join_lines());
     server.notes();
@@ -55,7 +55,7 @@ fn a_message_begins_the_idle_clock_anew_and_a_piece_of_one_does_not() {
 }
 
 #[test]
-fn a_loop_that_slept_hears_a_message_that_waited_before_it_calls_a_session_idle() {
+fn a_loop_that_slept_reads_a_waiting_message_before_it_closes_an_idle_session() {
     let mut server = Server::with(idle(20));
     let (busy, _silent) = (server.join("busy"), server.join("silent"));
     server.notes();
@@ -65,7 +65,7 @@ fn a_loop_that_slept_hears_a_message_that_waited_before_it_calls_a_session_idle(
 }
 
 #[test]
-fn a_sessions_own_messages_do_not_count_against_idleness() {
+fn messages_to_a_session_do_not_restart_its_idle_clock() {
     let mut server = Server::with(idle(20));
     let _client = server.join("a");
     server.advance(seconds(19));
@@ -91,7 +91,7 @@ fn a_handshake_that_is_not_complete_in_time_is_dropped_without_an_answer() {
 }
 
 #[test]
-fn a_handshake_that_was_completed_in_time_leaves_no_deadline_behind() {
+fn a_completed_handshake_leaves_no_deadline() {
     let mut server = Server::with(Config {
         heartbeat_interval: Duration::ZERO,
         heartbeat_timeout: Duration::ZERO,
@@ -149,7 +149,7 @@ fn a_lingering_socket_is_dropped_when_its_peer_ends_or_at_the_close_timeout() {
         assert!(client.is_ended());
         if patient {
             server.advance(almost(5));
-            server.receive(&client, b"more of what nobody reads");
+            server.receive(&client, b"more bytes that are discarded");
             assert!(!client.is_dropped());
             server.advance(MILLISECOND);
         } else {
@@ -162,7 +162,7 @@ fn a_lingering_socket_is_dropped_when_its_peer_ends_or_at_the_close_timeout() {
 }
 
 #[test]
-fn a_lingering_socket_does_not_read_for_ever() {
+fn a_lingering_socket_reads_a_bounded_number_of_bytes() {
     let mut server = Server::new();
     let client = server.dial();
     server.receive(&client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -173,12 +173,12 @@ fn a_lingering_socket_does_not_read_for_ever() {
 }
 
 #[test]
-fn who_sends_all_of_a_message_that_is_too_big_can_still_read_why_it_was_refused() {
+fn a_client_that_sends_all_of_a_too_big_message_receives_the_close_frame() {
     let mut server = Server::new();
     let mut client = server.join("a");
     server.receive(&client, &wire::binary(&vec![0; 8 << 20]));
     assert_eq!(client.frames(), ["close 1009"]);
-    // A socket that is dropped with unread input is reset, and the answer with it.
+    // A socket that is closed with unread input is reset, which destroys the answer.
     assert!(client.is_ended() && !client.is_dropped());
     server.receive(&client, &wire::close(1009, ""));
     client.shutdown_write();

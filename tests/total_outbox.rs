@@ -1,4 +1,5 @@
-//! The cap on all outboxes together: who gives way, who does not, and the books that must balance.
+//! The limit of all outboxes together: which sessions are evicted, which are not, and the balance of
+//! accepted, sent and dropped messages.
 
 mod common;
 
@@ -22,7 +23,7 @@ fn with(policy: SlowConsumer, total: usize) -> Server {
     })
 }
 
-/// A session whose socket takes nothing more.
+/// A session whose socket takes no bytes.
 fn join_stuck(server: &mut Server, id: &str) -> Client {
     let client = server.join(id);
     client.set_window(0);
@@ -40,7 +41,7 @@ fn queued(server: &mut Server, id: &str) -> Option<usize> {
 }
 
 #[test]
-fn the_fullest_are_closed_until_an_eighth_is_free_and_nobody_else_is() {
+fn the_fullest_are_closed_until_an_eighth_is_free_and_no_others() {
     let mut server = with(SlowConsumer::Close, 16_000);
     let _stuck = ["a", "b", "c", "d"].map(|id| join_stuck(&mut server, id));
     let mut healthy = server.join("e");
@@ -49,7 +50,7 @@ fn the_fullest_are_closed_until_an_eighth_is_free_and_nobody_else_is() {
         fill(&mut server, id, 0..count);
     }
     assert_eq!(server.stats().queued_bytes, 16_000);
-    server.sessions().send_to("e", "x").expect("others give way");
+    server.sessions().send_to("e", "x").expect("the fullest are evicted");
     assert!(queued(&mut server, "c").is_none(), "at once");
     assert_eq!(server.stats().queued_bytes, 10_003, "and their memory is free at once");
     server.settle();
@@ -63,7 +64,7 @@ fn the_fullest_are_closed_until_an_eighth_is_free_and_nobody_else_is() {
 }
 
 #[test]
-fn the_one_that_is_sent_to_is_closed_if_it_is_the_fullest() {
+fn the_recipient_is_closed_if_it_is_the_fullest() {
     let mut server = with(SlowConsumer::Close, 16_000);
     let _stuck = ["a", "b"].map(|id| join_stuck(&mut server, id));
     server.notes();
@@ -77,7 +78,7 @@ fn the_one_that_is_sent_to_is_closed_if_it_is_the_fullest() {
 }
 
 #[test]
-fn the_fullest_lose_messages_down_to_one_level_where_the_policy_drops() {
+fn the_fullest_lose_messages_down_to_one_level_if_the_policy_drops() {
     for (policy, left) in [(SlowConsumer::DropNewest, 0..55), (SlowConsumer::DropOldest, 15..70)] {
         let mut server = with(policy, 16_000);
         let mut stuck = ["a", "b", "c"].map(|id| join_stuck(&mut server, id));
@@ -87,7 +88,7 @@ fn the_fullest_lose_messages_down_to_one_level_where_the_policy_drops() {
         fill(&mut server, "c", 0..30);
         server.notes();
         // An eighth, 2,000 bytes, is to be free: a and b are cut to 5,500 each.
-        server.sessions().send_to("e", "x").expect("others give way");
+        server.sessions().send_to("e", "x").expect("the fullest are evicted");
         assert_eq!(queued(&mut server, "a"), Some(5_500), "{policy:?}");
         assert_eq!(queued(&mut server, "b"), Some(5_500), "{policy:?}");
         assert_eq!(queued(&mut server, "c"), Some(3_000), "{policy:?}");
@@ -98,14 +99,14 @@ fn the_fullest_lose_messages_down_to_one_level_where_the_policy_drops() {
         assert_eq!(stuck[0].frames(), frames(left), "{policy:?}");
         assert_eq!(stuck[2].frames(), frames(0..30), "{policy:?}");
         assert_eq!(healthy.frames(), ["text x"]);
-        assert!(server.ends().is_empty(), "nobody is closed");
+        assert!(server.ends().is_empty(), "no session is closed");
         let stats = server.stats();
         assert_eq!((stats.dropped, stats.refused, stats.total_outbox_full), (20, 0, 1));
     }
 }
 
 #[test]
-fn the_fullest_itself_gets_its_newest_message_or_not_as_the_policy_says() {
+fn the_fullest_gets_its_newest_message_depending_on_the_policy() {
     for policy in [SlowConsumer::DropNewest, SlowConsumer::DropOldest] {
         let mut server = with(policy, 10_000);
         let _stuck = ["a", "b"].map(|id| join_stuck(&mut server, id));
@@ -120,7 +121,7 @@ fn the_fullest_itself_gets_its_newest_message_or_not_as_the_policy_says() {
 }
 
 #[test]
-fn a_burst_within_one_tick_condemns_nobody_whose_socket_has_room() {
+fn a_burst_within_one_tick_evicts_no_session_whose_socket_has_room() {
     for policy in POLICIES {
         let mut server = with(policy, 10_000);
         let mut clients: Vec<_> = (0..20).map(|id| server.join(&id.to_string())).collect();
@@ -146,12 +147,12 @@ fn a_burst_within_one_tick_condemns_nobody_whose_socket_has_room() {
 }
 
 #[test]
-fn a_broadcast_reaches_all_that_take_it_whoever_gives_way_for_it() {
+fn a_broadcast_reaches_all_sessions_that_read_while_others_are_evicted() {
     let mut server = with(SlowConsumer::Close, 10_000);
     let mut healthy: Vec<_> = (0..30).map(|id| server.join(&format!("h{id}"))).collect();
     let _stuck: Vec<_> = (0..30).map(|id| join_stuck(&mut server, &format!("s{id}"))).collect();
     server.notes();
-    // Large ones are shared, small ones stand in the run, and a raw session has its own format.
+    // Large messages are shared, small ones are in the run, and a raw session has its own format.
     let mut raw = server.join_lines();
     let large = "x".repeat(2_000);
     for number in 0..10 {
@@ -177,7 +178,7 @@ fn a_broadcast_reaches_all_that_take_it_whoever_gives_way_for_it() {
 }
 
 #[test]
-fn what_has_begun_cannot_be_dropped_and_then_new_messages_are_refused() {
+fn partly_written_messages_are_not_dropped_and_new_ones_are_refused() {
     for policy in [SlowConsumer::DropNewest, SlowConsumer::DropOldest] {
         let mut server = with(policy, 10_000);
         let ids = ["a", "b"];
@@ -193,7 +194,7 @@ fn what_has_begun_cannot_be_dropped_and_then_new_messages_are_refused() {
             let sent = server.sessions().send_to("c", &"y".repeat(1_000));
             assert!(matches!(sent, Err(Error::OutboxFull)), "{policy:?}");
         }
-        assert_eq!(server.stats().total_outbox_full, 1, "nobody looks again in the same tick");
+        assert_eq!(server.stats().total_outbox_full, 1, "no second search in the same tick");
         assert_eq!(server.stats().refused, 50);
         server.sessions().send_to("c", "small").expect("there is that much room");
         clients[0].set_window(usize::MAX);
@@ -204,20 +205,20 @@ fn what_has_begun_cannot_be_dropped_and_then_new_messages_are_refused() {
 }
 
 #[test]
-fn sockets_that_linger_and_sessions_that_close_give_way_as_well() {
+fn lingering_sockets_and_closing_sessions_are_evicted() {
     for policy in POLICIES {
         let mut server = with(policy, 10_000);
         let stuck = ["a", "b"].map(|id| join_stuck(&mut server, id));
         fill(&mut server, "a", 0..48);
         fill(&mut server, "b", 0..48);
-        // One breaks the protocol and lingers, the other is asked to go and does not.
+        // One session breaks the protocol and lingers, the other is removed and does not answer.
         server.receive(&stuck[0], &wire::frame(0x83, b""));
         server.sessions().remove_session("b").expect("open");
         server.settle();
         let mut healthy = server.join("c");
         server.notes();
         for _ in 0..30 {
-            // Its window opens in between, so that it is never slow.
+            // The socket takes each message, so that the session is never slow.
             server.sessions().send_to("c", &message(7)).expect("room");
             server.settle();
         }
@@ -233,7 +234,7 @@ fn sockets_that_linger_and_sessions_that_close_give_way_as_well() {
 }
 
 #[test]
-fn an_outbox_that_is_emptied_by_what_it_loses_is_told_to_have_drained() {
+fn an_outbox_that_empties_by_dropping_is_reported_as_drained() {
     for policy in [SlowConsumer::DropNewest, SlowConsumer::DropOldest] {
         let mut server = with(policy, 12_500);
         let _stuck = ["a", "b"].map(|id| join_stuck(&mut server, id));
@@ -245,7 +246,7 @@ fn an_outbox_that_is_emptied_by_what_it_loses_is_told_to_have_drained() {
         }
         server.settle();
         assert!(server.notes().is_empty());
-        server.sessions().send_to("c", &message(0).repeat(20)).expect("others give way");
+        server.sessions().send_to("c", &message(0).repeat(20)).expect("the fullest are evicted");
         assert_eq!((queued(&mut server, "a"), queued(&mut server, "b")), (Some(0), Some(0)));
         server.settle();
         let mut notes = server.notes();
@@ -255,11 +256,11 @@ fn an_outbox_that_is_emptied_by_what_it_loses_is_told_to_have_drained() {
 }
 
 #[test]
-fn what_waits_on_a_socket_that_lingers_is_told_as_it_counts() {
+fn bytes_queued_on_a_lingering_socket_are_in_the_stats() {
     let mut server = with(SlowConsumer::Close, 10_000);
     let stuck = join_stuck(&mut server, "a");
     fill(&mut server, "a", 0..90);
-    // It breaks the protocol: its session ends, and what it was sent is still on its way.
+    // The client breaks the protocol: its session ends, and its queued messages are still written.
     server.receive(&stuck, &wire::frame(0x83, b""));
     let stats = server.stats();
     assert_eq!((stats.sessions.closing, stats.other_connections), (0, 1));
@@ -270,19 +271,19 @@ fn what_waits_on_a_socket_that_lingers_is_told_as_it_counts() {
 }
 
 #[test]
-fn the_cap_costs_one_look_around_for_an_eighth_of_it() {
+fn the_total_limit_costs_one_search_for_an_eighth_of_it() {
     let mut server = with(SlowConsumer::DropOldest, 80_000);
     let _stuck: Vec<_> = (0..20).map(|id| join_stuck(&mut server, &id.to_string())).collect();
     for number in 0..10_000 {
         let id = (number % 20).to_string();
         server.sessions().send_to(&*id, &message(number)).expect("the oldest make room");
     }
-    // A megabyte was queued; an eighth of the cap is a hundred messages.
+    // A megabyte was queued, and an eighth of the limit is a hundred messages.
     assert!(server.stats().total_outbox_full <= 10_000 / 90, "{:?}", server.stats());
 }
 
 #[test]
-fn the_total_is_within_its_bound_and_the_books_balance_whatever_happens() {
+fn the_total_stays_within_its_limit_and_the_counts_balance_after_any_steps() {
     for seed in 0..90 {
         let mut rng = Rng::with_seed(seed);
         let policy = POLICIES[rng.usize(..3)];

@@ -1,13 +1,13 @@
-//! RFC 6455 end to end: what a client's frames lead to, and what it is answered.
+//! RFC 6455 end to end: the events of a client's frames, and the answers to them.
 
 mod common;
 
-use common::simulation::{Server, farewell, seconds};
+use common::simulation::{Server, close_reason, seconds};
 use common::wire::{self, binary, close, frame, ping, pong, text};
 use majordomo::{Cause, Config, Initiator};
 
 #[test]
-fn messages_of_every_length_of_header_come_back_as_they_were() {
+fn messages_of_every_header_length_are_echoed_unchanged() {
     let mut server = Server::new();
     server.handler().echo();
     let mut client = server.join("a");
@@ -55,7 +55,7 @@ fn a_ping_is_answered_with_its_payload_and_a_pong_with_nothing() {
 }
 
 #[test]
-fn the_upgrade_request_may_bring_the_first_frames_along() {
+fn frames_behind_the_upgrade_request_are_decoded() {
     let mut server = Server::new();
     let client = server.dial();
     let bytes = [wire::upgrade("/?id=a", &[]), text("1"), text("2"), text("3")[..4].to_vec()];
@@ -65,7 +65,7 @@ fn the_upgrade_request_may_bring_the_first_frames_along() {
 }
 
 #[test]
-fn a_clients_close_frame_is_answered_in_kind_and_told_to_the_host() {
+fn a_close_frame_of_the_client_is_answered_and_reported() {
     let long = "x".repeat(123);
     let cases = [
         (close(1000, "bye"), "close 1000", "client_closed 1000 bye".to_string()),
@@ -93,12 +93,12 @@ fn a_clients_close_frame_is_answered_in_kind_and_told_to_the_host() {
 }
 
 #[test]
-fn what_breaks_the_protocol_is_answered_with_the_code_for_it() {
+fn protocol_errors_are_answered_with_their_codes() {
     let cases: [(&str, Vec<u8>, u16); 20] = [
         ("a code that must not be sent", close(1005, ""), 1002),
         ("a code that must not be sent", close(1006, ""), 1002),
         ("a code that must not be sent", close(1015, ""), 1002),
-        ("a code that nobody has assigned", close(1016, ""), 1002),
+        ("an unassigned code", close(1016, ""), 1002),
         ("a code below all", close(999, ""), 1002),
         ("a code above all", close(5000, ""), 1002),
         ("half a code", frame(0x88, b"\x03"), 1002),
@@ -135,7 +135,7 @@ fn what_breaks_the_protocol_is_answered_with_the_code_for_it() {
 }
 
 #[test]
-fn wrong_text_is_refused_before_its_frame_is_complete() {
+fn invalid_text_is_refused_before_its_frame_is_complete() {
     let mut server = Server::new();
     let mut client = server.join("a");
     let bytes = frame(0x81, b"\xFF and more that never comes");
@@ -163,7 +163,7 @@ fn a_message_over_the_limit_is_answered_1009_as_soon_as_it_is_announced() {
 }
 
 #[test]
-fn a_length_of_64_bits_with_the_highest_one_set_is_against_the_protocol() {
+fn a_64_bit_length_with_the_highest_bit_set_is_a_protocol_error() {
     let mut server = Server::new();
     let mut client = server.join("a");
     server.receive(&client, b"\x82\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFmask");
@@ -173,7 +173,7 @@ fn a_length_of_64_bits_with_the_highest_one_set_is_against_the_protocol() {
 }
 
 #[test]
-fn what_is_queued_leaves_before_the_close_frame_and_nothing_after_it() {
+fn queued_messages_leave_before_the_close_frame_and_none_after_it() {
     for step in [1, 1000] {
         let mut server = Server::new();
         let mut client = server.join("a");
@@ -184,7 +184,7 @@ fn what_is_queued_leaves_before_the_close_frame_and_nothing_after_it() {
         }
         server.settle();
         server.sessions().broadcast("last");
-        server.sessions().close_session("a", &farewell(4000, "bye")).expect("open");
+        server.sessions().close_session("a", &close_reason(4000, "bye")).expect("open");
         assert_eq!(server.sessions().broadcast("late").queued, 0);
         // Nor does a pong, or an answer to the peer's close frame.
         server.receive(&client, &[ping("x"), text("y"), close(4000, "")].concat());
@@ -198,7 +198,7 @@ fn what_is_queued_leaves_before_the_close_frame_and_nothing_after_it() {
 }
 
 #[test]
-fn after_the_clients_close_frame_nothing_it_sent_counts() {
+fn frames_behind_the_clients_close_frame_are_ignored() {
     let mut server = Server::new();
     let mut client = server.join("a");
     server.notes();
@@ -210,7 +210,7 @@ fn after_the_clients_close_frame_nothing_it_sent_counts() {
 }
 
 #[test]
-fn what_a_client_says_while_its_close_frame_is_awaited_is_not_delivered() {
+fn messages_while_the_close_frame_is_awaited_are_not_delivered() {
     let mut server = Server::new();
     let mut client = server.join("a");
     server.notes();
@@ -237,7 +237,7 @@ fn garbage_instead_of_the_awaited_close_frame_ends_the_wait() {
 }
 
 #[test]
-fn the_end_of_the_stream_without_a_close_frame_is_a_loss() {
+fn the_end_of_the_stream_without_a_close_frame_is_a_lost_connection() {
     for unfinished in [vec![], text("x")[..3].to_vec(), frame(0x01, b"x")] {
         let mut server = Server::new();
         let client = server.join("a");
@@ -270,14 +270,14 @@ fn both_sides_may_close_at_once() {
     let mut client = server.join("a");
     server.notes();
     client.send(&close(4001, "client"));
-    server.sessions().close_session("a", &farewell(4000, "server")).expect("open");
+    server.sessions().close_session("a", &close_reason(4000, "server")).expect("open");
     server.settle();
     assert_eq!(client.frames(), ["close 4000 server"]);
     assert_eq!(server.notes(), ["a ends removed 4000 server"], "who began first, began");
 }
 
 #[test]
-fn a_flood_of_one_session_is_read_in_turns_with_the_others() {
+fn a_flood_of_one_session_is_read_alternately_with_the_others() {
     let mut server = Server::new();
     let (flooding, quiet) = (server.join("flooding"), server.join("quiet"));
     server.notes();
@@ -288,7 +288,7 @@ fn a_flood_of_one_session_is_read_in_turns_with_the_others() {
     let notes = server.notes();
     assert!(notes.contains(&"quiet says may I?".into()));
     assert!(notes.len() < 300, "a session has a budget in each tick: {}", notes.len());
-    // What is left from one tick and what comes in the next do not make two budgets.
+    // Bytes that one tick leaves and bytes that arrive in the next share one budget.
     flooding.send(&flood);
     server.tick();
     let more = server.notes().len();
@@ -298,11 +298,11 @@ fn a_flood_of_one_session_is_read_in_turns_with_the_others() {
 }
 
 #[test]
-fn a_close_reason_of_the_host_may_be_as_long_as_fits() {
+fn a_close_reason_may_have_123_bytes() {
     let mut server = Server::new();
     let mut client = server.join("a");
     let long = "x".repeat(123);
-    server.sessions().close_session("a", &farewell(3999, &long)).expect("open");
+    server.sessions().close_session("a", &close_reason(3999, &long)).expect("open");
     server.settle();
     assert_eq!(client.frames(), [format!("close 3999 {long}")]);
 }

@@ -1,4 +1,4 @@
-//! Ordinary requests, and a server that answers them.
+//! Plain requests, and servers that answer or defer them.
 
 use std::sync::mpsc::Receiver;
 
@@ -6,7 +6,7 @@ use majordomo::{Config, Decision, Response, Ticket};
 
 use super::simulation::{Server, seconds};
 
-/// Bodies of up to 1000 bytes, and connections that are kept for a minute.
+/// A config with bodies of up to 1000 bytes and connections that are kept for a minute.
 pub(crate) fn kept() -> Config {
     Config { max_body: 1000, keep_alive: Some(seconds(60)), ..Config::default() }
 }
@@ -30,8 +30,8 @@ pub(crate) fn answer(text: impl Into<String>) -> Decision {
     Response::text(200, text).expect("a status").into()
 }
 
-/// A server whose host notes each ordinary request and answers it with its target and its body.
-/// Upgrades it admits.
+/// A server that notes each plain request and answers it with its target and its body. It admits
+/// upgrades.
 pub(crate) fn answering(config: Config) -> Server {
     let mut server = Server::with(config);
     server.handler().on_request(|_, request, notes| {
@@ -39,9 +39,9 @@ pub(crate) fn answering(config: Config) -> Server {
             return super::recorder::admit_by_query(request);
         }
         let body = String::from_utf8_lossy(request.body());
-        let said = format!("{} {body}", request.target()).trim_end().to_owned();
-        notes.push(format!("{} {said}", request.method()));
-        answer(said)
+        let text = format!("{} {body}", request.target()).trim_end().to_owned();
+        notes.push(format!("{} {text}", request.method()));
+        answer(text)
     });
     server
 }

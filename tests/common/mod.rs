@@ -1,4 +1,4 @@
-//! What scenarios share. Each test crate compiles all of it and uses its part.
+//! Helpers of several tests. Each test crate compiles all of them and uses a part.
 
 #![allow(dead_code)]
 

@@ -45,13 +45,13 @@ impl Server {
         Self { simulation, websocket, lines }
     }
 
-    /// A client that has said nothing yet.
+    /// A client that has sent nothing yet.
     pub(crate) fn dial(&mut self) -> Client {
         let peer = self.simulation.connect(self.websocket).expect("it connects");
         Client { peer, received: Vec::new() }
     }
 
-    /// The same from this address.
+    /// A client at this address that has sent nothing yet.
     pub(crate) fn dial_from(&mut self, address: &str) -> Client {
         let remote = (address.parse::<IpAddr>().expect("an address"), 1).into();
         let peer = self.simulation.connect_from(remote, self.websocket).expect("it connects");
@@ -68,7 +68,7 @@ impl Server {
         client
     }
 
-    /// So many WebSocket sessions, whose ids count from 0, and of which nothing is noted.
+    /// So many WebSocket sessions, whose ids count from 0. The notes of their connects are taken.
     pub(crate) fn join_many(&mut self, count: usize) -> Vec<Client> {
         let clients = (0..count).map(|number| self.join(&number.to_string())).collect();
         self.notes();
@@ -102,12 +102,12 @@ impl Server {
         deferred
     }
 
-    /// What the handler was told since the last call.
+    /// The notes of the handler since the last call.
     pub(crate) fn notes(&mut self) -> Vec<String> {
         self.handler().take_notes()
     }
 
-    /// Those of the notes that tell of an end.
+    /// The notes since the last call that report an end.
     pub(crate) fn ends(&mut self) -> Vec<String> {
         let mut notes = self.notes();
         notes.retain(|note| note.contains(" ends "));
@@ -130,7 +130,7 @@ impl Server {
         self.sessions().stats()
     }
 
-    /// Sends and settles.
+    /// The server receives these bytes from the client, and handles them.
     pub(crate) fn receive(&mut self, client: &Client, bytes: &[u8]) {
         client.send(bytes);
         self.settle();
@@ -156,7 +156,7 @@ impl Client {
         Self { peer, received: Vec::new() }
     }
 
-    /// The head of the response that it got.
+    /// The head of the response that it received.
     pub(crate) fn head(&mut self) -> String {
         self.received.extend(self.peer.receive());
         let received = self.received.escape_ascii().to_string();
@@ -164,7 +164,8 @@ impl Client {
             .unwrap_or_else(|| panic!("no whole head, but: {received}"))
     }
 
-    /// The responses that it got since the last call, in words. Nothing else has come.
+    /// The responses since the last call, described as `wire::take_answer` does. Nothing else has
+    /// arrived.
     pub(crate) fn answers(&mut self) -> Vec<String> {
         self.received.extend(self.peer.receive());
         let answers = std::iter::from_fn(|| wire::take_answer(&mut self.received)).collect();
@@ -172,24 +173,25 @@ impl Client {
         answers
     }
 
-    /// The frames that it got since the last call, in words. What follows is left.
+    /// The frames since the last call, described as `wire::take_frames` does. An incomplete frame
+    /// stays.
     pub(crate) fn frames(&mut self) -> Vec<String> {
         self.received.extend(self.peer.receive());
         wire::take_frames(&mut self.received)
     }
 
-    /// All the bytes that it got since the last call.
+    /// All bytes since the last call.
     pub(crate) fn bytes(&mut self) -> Vec<u8> {
         self.received.extend(self.peer.receive());
         std::mem::take(&mut self.received)
     }
 
-    /// The same as text.
+    /// All bytes since the last call, as text.
     pub(crate) fn text(&mut self) -> String {
         String::from_utf8(self.bytes()).expect("UTF-8")
     }
 
-    /// The status of the response that it got.
+    /// The status of the response that it received.
     pub(crate) fn status(&mut self) -> u16 {
         let head = self.head();
         head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line")
@@ -200,11 +202,11 @@ pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A millisecond less.
+/// A millisecond less than these seconds.
 pub(crate) fn almost(seconds: u64) -> Duration {
     Duration::from_millis(seconds * 1000 - 1)
 }
 
-pub(crate) fn farewell(code: u16, text: &str) -> CloseReason {
+pub(crate) fn close_reason(code: u16, text: &str) -> CloseReason {
     CloseReason::new(code, text).expect("a valid close frame")
 }

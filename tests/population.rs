@@ -1,4 +1,4 @@
-//! A crowd: sessions by the hundred whose clients keep nothing of what they are sent.
+//! A population: hundreds of sessions whose clients count the bytes that they receive and keep none.
 
 mod common;
 
@@ -10,8 +10,8 @@ use majordomo::{Config, SessionKey};
 /// The length of an unmasked frame around "hello".
 const FRAME: u64 = 7;
 
-/// A server and so many sessions of a crowd.
-fn crowded(count: usize) -> (Server, Vec<SessionKey>) {
+/// A server with a population of so many sessions.
+fn populated(count: usize) -> (Server, Vec<SessionKey>) {
     let mut server = Server::with(Config { heartbeat_timeout: seconds(600), ..Config::default() });
     let listener = server.websocket;
     let upgrade = wire::upgrade("/", &[]);
@@ -21,8 +21,8 @@ fn crowded(count: usize) -> (Server, Vec<SessionKey>) {
     (server, keys)
 }
 
-/// What the crowd is sent meanwhile.
-fn heard(server: &mut Server, act: impl FnOnce(&mut Server)) -> Heard {
+/// What the population receives during a call.
+fn received(server: &mut Server, act: impl FnOnce(&mut Server)) -> Heard {
     let before = server.heard_by_crowd();
     act(server);
     let now = server.heard_by_crowd();
@@ -30,12 +30,12 @@ fn heard(server: &mut Server, act: impl FnOnce(&mut Server)) -> Heard {
 }
 
 #[test]
-fn a_broadcast_reaches_each_of_many_once_whoever_has_left_between_them() {
+fn a_broadcast_reaches_each_session_once_with_any_gaps_in_the_table() {
     for count in [1, 31, 32, 33, 64, 100] {
-        let (mut server, keys) = crowded(count);
+        let (mut server, keys) = populated(count);
         for left in 0..=count {
             let remaining = (count - left) as u64;
-            let sent = heard(&mut server, |server| {
+            let sent = received(&mut server, |server| {
                 let delivery = server.sessions().broadcast("hello");
                 assert_eq!((delivery.queued as u64, delivery.refused), (remaining, 0));
                 server.settle();
@@ -52,20 +52,20 @@ fn a_broadcast_reaches_each_of_many_once_whoever_has_left_between_them() {
 }
 
 #[test]
-fn a_crowd_is_asked_for_a_sign_of_life_and_its_answer_counts() {
-    let (mut server, keys) = crowded(3);
-    let pinged = heard(&mut server, |server| server.advance(seconds(30)));
+fn a_population_is_pinged_and_a_pong_counts() {
+    let (mut server, keys) = populated(3);
+    let pinged = received(&mut server, |server| server.advance(seconds(30)));
     assert_eq!(pinged, Heard { writes: 3, bytes: 3 * 2 });
     server.speak_in_crowd(keys[1], &wire::pong(""));
     server.advance(seconds(30));
     let inactive = server.stats().sessions.inactive;
-    assert_eq!(inactive, 2, "all but the one that answered");
+    assert_eq!(inactive, 2, "all but the session that answered");
 }
 
 #[test]
-fn several_frames_for_one_of_a_crowd_leave_in_one_write() {
-    let (mut server, keys) = crowded(40);
-    let sent = heard(&mut server, |server| {
+fn several_frames_for_one_session_leave_in_one_write() {
+    let (mut server, keys) = populated(40);
+    let sent = received(&mut server, |server| {
         for key in &keys[..10] {
             server.sessions().send_to(*key, "hello").expect("it is there");
         }

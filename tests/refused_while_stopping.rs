@@ -1,4 +1,4 @@
-//! Who comes while the manager stops: nobody gets in, and everybody is told when to come back.
+//! Connections and requests during a stop: all are refused, with a `Retry-After`.
 
 mod common;
 
@@ -9,7 +9,7 @@ use majordomo::{
     StopOptions,
 };
 
-/// The turns are the same in every run.
+/// A stop whose close times are the same in every run.
 fn over(window: u64) -> StopOptions {
     StopOptions::new().with_drain_window(seconds(window)).with_seed(7)
 }
@@ -23,7 +23,7 @@ fn retry_after(client: &mut Client) -> u64 {
 }
 
 #[test]
-fn newcomers_who_linger_hold_it_up_no_longer_than_the_grace() {
+fn lingering_new_connections_delay_the_stop_by_at_most_the_grace() {
     let mut server = Server::with(Config { close_timeout: seconds(1000), ..Config::default() });
     let clients = server.join_many(1);
     server.sessions().stop(over(3600)).expect("it runs");
@@ -34,13 +34,13 @@ fn newcomers_who_linger_hold_it_up_no_longer_than_the_grace() {
     server.settle();
     assert_eq!(server.sessions().phase(), Phase::Closing);
     server.advance(seconds(4));
-    assert!(!server.is_stopped(), "what it was told may still be on its way");
+    assert!(!server.is_stopped(), "its answer may still be on its way");
     server.advance(seconds(1));
     assert!(server.is_stopped() && late.is_dropped());
 }
 
 #[test]
-fn from_its_start_nobody_new_comes_in() {
+fn from_its_start_a_drain_refuses_new_connections() {
     let mut server = Server::new();
     let _clients = server.join_many(2);
     let requests = server.defer_requests();
@@ -71,7 +71,7 @@ fn from_its_start_nobody_new_comes_in() {
 }
 
 #[test]
-fn without_a_window_those_who_are_refused_may_come_back_at_once_or_after_a_restart() {
+fn retry_after_without_a_window_depends_on_the_close_code() {
     for (code, seconds_later) in [(CloseCode::GOING_AWAY, 1), (CloseCode::SERVICE_RESTART, 5)] {
         let mut server = Server::new();
         let _clients = server.join_many(1);
@@ -83,7 +83,7 @@ fn without_a_window_those_who_are_refused_may_come_back_at_once_or_after_a_resta
 }
 
 #[test]
-fn a_bad_request_is_told_no_time_to_come_back() {
+fn a_bad_request_is_answered_without_retry_after() {
     let mut server = Server::new();
     let _clients = server.join_many(1);
     server.sessions().stop(over(60)).expect("it runs");
@@ -94,7 +94,7 @@ fn a_bad_request_is_told_no_time_to_come_back() {
 }
 
 #[test]
-fn the_host_answers_whoever_asks_whether_it_is_ready() {
+fn plain_requests_are_answered_during_a_drain() {
     let mut server = Server::new();
     server.handler().on_request(|sessions, request, _| {
         let status = if sessions.phase() == Phase::Running { 200 } else { 503 };
@@ -112,7 +112,7 @@ fn the_host_answers_whoever_asks_whether_it_is_ready() {
     assert_eq!(ask(&mut server, "/ready"), (200, "running".into()));
     server.sessions().stop(over(10)).expect("it runs");
     assert_eq!(ask(&mut server, "/ready"), (503, "draining".into()));
-    assert_eq!(ask(&mut server, "/").0, 503, "where the host would admit it, it is refused");
+    assert_eq!(ask(&mut server, "/").0, 503, "a request that the handler would admit is refused");
     while server.sessions().client_count() > 0 {
         server.advance(seconds(1));
     }
@@ -122,7 +122,7 @@ fn the_host_answers_whoever_asks_whether_it_is_ready() {
 }
 
 #[test]
-fn reads_can_be_paused_while_sessions_wait_and_newcomers_are_refused_all_the_same() {
+fn new_connections_are_refused_while_reads_are_paused() {
     let mut server = Server::new();
     let clients = server.join_many(1);
     server.sessions().stop(over(60)).expect("it runs");
