@@ -1,6 +1,6 @@
 //! `Config::max_sessions_per_address`: how many connections one address has, and when it can have
-//! another. The simulation counts all connections again after each tick, and panics where a count of
-//! the library differs.
+//! another. The simulation counts all connections again after each tick, and panics where a count
+//! of the library differs.
 
 mod common;
 

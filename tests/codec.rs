@@ -24,8 +24,8 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 /// The limit of a message.
 const MAX: usize = 300;
 
-/// Decodes the stream in one read, in reads of these lengths, and byte by byte, which is asserted to
-/// give the same.
+/// Decodes the stream in one read, in reads of these lengths, and byte by byte, which is asserted
+/// to give the same.
 fn decode_in_any_reads(
     codec: impl Fn() -> Codec,
     stream: &[u8],

@@ -1,5 +1,5 @@
-//! Several clients send requests of every kind at the same time, in any pieces, with pauses, answered
-//! at once or later: each client gets all its answers, in order, byte by byte.
+//! Several clients send requests of every kind at the same time, in any pieces, with pauses,
+//! answered at once or later: each client gets all its answers, in order, byte by byte.
 
 mod common;
 

@@ -1,5 +1,5 @@
-//! The manager stops over a drain window: each session gets its close frame at a time of its own, and
-//! is served until then.
+//! The manager stops over a drain window: each session gets its close frame at a time of its own,
+//! and is served until then.
 
 mod common;
 

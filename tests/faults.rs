@@ -28,8 +28,8 @@ struct Victim {
     id: &'static str,
 }
 
-/// Breaks the victim's socket at each read and each write of its steps, with each error. Checks that
-/// its end is reported once, with the cause, and that the other session misses no message.
+/// Breaks the victim's socket at each read and each write of its steps, with each error. Checks
+/// that its end is reported once, with the cause, and that the other session misses no message.
 fn break_everywhere(config: &Config, raw: bool, steps: Steps) -> usize {
     let mut places = 0;
     for (kind, cause) in ERRORS {

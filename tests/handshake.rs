@@ -15,8 +15,8 @@ fn upgrade() -> Vec<u8> {
     wire::upgrade("/chat?id=a", &[])
 }
 
-/// The result of an input: refused, unfinished, or a whole head, with whether it is an upgrade and with
-/// the bytes behind it.
+/// The result of an input: refused, unfinished, or a whole head, with whether it is an upgrade and
+/// with the bytes behind it.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Refused(Refusal),

@@ -1,4 +1,5 @@
-//! Handles: several threads call into the loop at once, and no call waits for a loop that has ended.
+//! Handles: several threads call into the loop at once, and no call waits for a loop that has
+//! ended.
 
 mod common;
 

@@ -1,4 +1,5 @@
-//! A population: hundreds of sessions whose clients count the bytes that they receive and keep none.
+//! A population: hundreds of sessions whose clients count the bytes that they receive and keep
+//! none.
 
 mod common;
 

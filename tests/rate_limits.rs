@@ -1,5 +1,5 @@
-//! Peers that send more than the limits allow: the two limits, the two policies, and the delivery of
-//! all allowed messages.
+//! Peers that send more than the limits allow: the two limits, the two policies, and the delivery
+//! of all allowed messages.
 
 mod common;
 
@@ -392,7 +392,8 @@ fn a_session_that_is_delayed_at_its_last_read_does_not_time_out() {
     server.advance(milliseconds(890));
     client.withhold(true);
     client.send(&numbered([1]));
-    // The last read before the timeout is due now, and the delay lasts for another tenth of a second.
+    // The last read before the timeout is due now, and the delay lasts for another tenth of a
+    // second.
     server.advance(milliseconds(60));
     assert_eq!(server.notes(), notes_of("a", [0]));
     server.advance(milliseconds(50));

@@ -1,5 +1,5 @@
-//! Parsing of request heads, and the heads that are refused: each rule of RFC 9112 and RFC 6455 that
-//! the codec obeys.
+//! Parsing of request heads, and the heads that are refused: each rule of RFC 9112 and RFC 6455
+//! that the codec obeys.
 
 mod common;
 
@@ -206,8 +206,8 @@ fn only_http_1_is_supported() {
     }
 }
 
-/// Heads that two parsers may read as two different requests. The reader refuses some of them before
-/// they are parsed, and the parser refuses all of them.
+/// Heads that two parsers may read as two different requests. The reader refuses some of them
+/// before they are parsed, and the parser refuses all of them.
 #[test]
 fn lines_that_parsers_read_differently_are_refused() {
     for line in

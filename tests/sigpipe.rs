@@ -1,6 +1,6 @@
-//! A peer that disconnects raises no SIGPIPE, which the application may handle itself or leave at the
-//! system's default. (Rust's own `main` ignores the signal, but a library is not always called from
-//! it.)
+//! A peer that disconnects raises no SIGPIPE, which the application may handle itself or leave at
+//! the system's default. (Rust's own `main` ignores the signal, but a library is not always called
+//! from it.)
 
 #![cfg(target_os = "linux")]
 

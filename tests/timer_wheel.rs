@@ -122,7 +122,8 @@ fn a_popped_key_keeps_its_entry_until_it_is_rescheduled_or_removed() {
     let id = wheel.insert('a', origin + ms(1));
     assert_eq!(wheel.pop_expired(origin + ms(1)), Some('a'));
     assert_eq!((wheel.len(), wheel.scheduled(), wheel.deadline(id)), (1, 0, None));
-    // Due again within the same series: an owner that does not reschedule it gets it again and again.
+    // Due again within the same series: an owner that does not reschedule it gets it again and
+    // again.
     wheel.reschedule(id, origin);
     assert_eq!(wheel.pop_expired(origin + ms(1)), Some('a'));
     wheel.reschedule(id, origin + ms(2));
@@ -235,16 +236,16 @@ fn schedules() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..120)
 }
 
-/// A wheel and a model of it, which holds deadlines in milliseconds since the origin and searches all
-/// of them for the earliest.
+/// A wheel and a model of it, which holds deadlines in milliseconds since the origin and searches
+/// all of them for the earliest.
 struct Pair {
     origin: Instant,
     now: Duration,
     wheel: TimerWheel<u32>,
     model: BTreeMap<u32, (TimerId, Option<u128>)>,
     next_key: u32,
-    /// How often a deadline was removed or moved before it fired. Each may leave a minimum that is too
-    /// early.
+    /// How often a deadline was removed or moved before it fired. Each may leave a minimum that is
+    /// too early.
     taken: usize,
     spurious: usize,
 }

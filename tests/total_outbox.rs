@@ -1,5 +1,5 @@
-//! The limit of all outboxes together: which sessions are evicted, which are not, and the balance of
-//! accepted, sent and dropped messages.
+//! The limit of all outboxes together: which sessions are evicted, which are not, and the balance
+//! of accepted, sent and dropped messages.
 
 mod common;
 

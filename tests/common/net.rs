@@ -136,8 +136,8 @@ impl Socket {
         }
     }
 
-    /// Waits for at least one frame, and describes all that have arrived as `wire::take_frames` does.
-    /// None when the stream has ended.
+    /// Waits for at least one frame, and describes all that have arrived as `wire::take_frames`
+    /// does. None when the stream has ended.
     pub(crate) fn frames(&mut self) -> Option<Vec<String>> {
         loop {
             let frames = wire::take_frames(&mut self.received);

@@ -12,8 +12,8 @@ type OnRequest = dyn FnMut(&mut Sessions, &Arrival<'_>, &mut Notes) -> Decision 
 type OnStopping = dyn FnMut(&mut Sessions, &mut Notes) + Send;
 type OnDisconnect = dyn FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send;
 
-/// Notes each callback in a line, then runs its script. Raw sessions, whose ids are random, are noted
-/// as `raw`.
+/// Notes each callback in a line, then runs its script. Raw sessions, whose ids are random, are
+/// noted as `raw`.
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) notes: Notes,

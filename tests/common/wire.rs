@@ -83,8 +83,8 @@ pub(crate) fn take_answer(received: &mut Vec<u8>) -> Option<String> {
 }
 
 /// Takes all whole frames of a server off the front of the received bytes and describes them: `text
-/// hello`, `binary [1, 2]`, `ping`, `pong abc`, `close 1000 bye`. The frames of a server are not masked,
-/// not fragmented, and as short as they can be.
+/// hello`, `binary [1, 2]`, `ping`, `pong abc`, `close 1000 bye`. The frames of a server are not
+/// masked, not fragmented, and as short as they can be.
 pub(crate) fn take_frames(received: &mut Vec<u8>) -> Vec<String> {
     let mut frames = Vec::new();
     while let Some((frame, length)) = read_frame(received) {

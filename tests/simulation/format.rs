@@ -9,7 +9,7 @@ use super::wire;
 pub(crate) enum Format {
     WebSocket,
     Lines,
-    /// A length of so many bytes; between `$` and `#` if it is fixed.
+    /// A length of so many bytes, between `$` and `#` if it is fixed.
     Counted {
         width: usize,
         little: bool,
@@ -17,7 +17,7 @@ pub(crate) enum Format {
     },
 }
 
-/// Each format and the listener that speaks it.
+/// Each format and its listener.
 pub(crate) const LISTENERS: [(Format, &str); 8] = [
     (Format::WebSocket, "ws://127.0.0.1:1"),
     (Format::Lines, "tcp://127.0.0.1:2?framing=lines"),
@@ -38,7 +38,7 @@ impl Format {
         self == Self::WebSocket
     }
 
-    /// How long a message of the server's is on the wire; none if it cannot be framed.
+    /// The length of a message of the server on the wire; none if it cannot be framed.
     pub(crate) fn wire_len(self, payload: &[u8]) -> Option<usize> {
         let len = payload.len();
         match self {

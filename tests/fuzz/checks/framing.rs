@@ -1,5 +1,5 @@
-//! The framings of raw TCP: any bytes in any reads, compared with a plain parser of the same stream;
-//! and what one end encodes, the other decodes.
+//! The framings of raw TCP: any bytes in any reads, compared with a plain parser of the same
+//! stream; and what one end encodes, the other decodes.
 
 use std::sync::Arc;
 

@@ -38,8 +38,8 @@ pub fn check(data: &[u8]) {
 }
 
 /// Builds frames from a list: for each the first byte of its header, a byte that selects its form,
-/// the length of its payload, and the payload. When the fuzzer changes one byte of a list, the other
-/// frames stay valid, unlike in a raw stream.
+/// the length of its payload, and the payload. When the fuzzer changes one byte of a list, the
+/// other frames stay valid, unlike in a raw stream.
 fn build(mut list: &[u8]) -> Vec<u8> {
     /// A payload that is repeated so often can exceed 65,535 bytes.
     const LONG: usize = 258;

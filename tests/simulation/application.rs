@@ -1,4 +1,4 @@
-//! The host: it does what the schedule draws in its callbacks, and holds each callback against the
+//! The application: it makes the calls that the schedule draws, and compares each callback with the
 //! model.
 
 use fastrand::Rng;
@@ -7,10 +7,10 @@ use majordomo::{
     Message, Session, SessionId, Sessions, State, Ticket,
 };
 
-use crate::client::{Client, End, Phase, Request, Said};
-use crate::door::{Door, number_at};
+use crate::admission::{Acceptor, number_at};
+use crate::client::{Client, End, Input, Phase, Request};
+use crate::heartbeat::Heartbeat;
 use crate::plan::Plan;
-use crate::pulse::Pulse;
 use crate::stopping::Stop;
 use crate::totals::Totals;
 
@@ -18,39 +18,39 @@ use crate::totals::Totals;
 const MAX_CALLBACKS: u32 = 100_000;
 
 #[derive(Debug)]
-pub(crate) struct Host {
+pub(crate) struct Application {
     pub(crate) plan: Plan,
     pub(crate) rng: Rng,
     pub(crate) clients: Vec<Client>,
-    /// Those whose socket the server has not dropped.
+    /// The clients whose socket the server has not dropped.
     pub(crate) live: Vec<usize>,
     pub(crate) now: u64,
     pub(crate) tick: u64,
     /// Since when all reads are paused.
     pub(crate) paused: Option<u64>,
-    /// The stop that goes on.
+    /// The stop in progress.
     pub(crate) stopping: Option<Stop>,
-    pub(crate) parked: Vec<(usize, Ticket)>,
-    pub(crate) door: Door,
+    pub(crate) deferred: Vec<(usize, Ticket)>,
+    pub(crate) acceptor: Acceptor,
     pub(crate) totals: Totals,
-    /// How often limits on what sessions may say were met before this tick.
+    /// How often rate limits were met before this tick.
     pub(crate) met: u64,
-    /// The last tick in which some gave way for the cap on all outboxes.
-    pub(crate) relieved: u64,
-    pub(crate) handle: Option<Handle<Host>>,
+    /// The last tick in which sessions were evicted for the total limit.
+    pub(crate) evicted: u64,
+    pub(crate) handle: Option<Handle<Application>>,
     pub(crate) posted: u64,
     pub(crate) performed: u64,
     pub(crate) serial: u64,
-    /// Callbacks in this tick, and whatever else shows that something is going on.
+    /// Callbacks in this tick, and a count of everything that shows progress.
     pub(crate) callbacks: u32,
     pub(crate) progress: u64,
     pub(crate) is_traced: bool,
 }
 
 macro_rules! trace {
-    ($host:expr, $($word:tt)*) => {
-        if $host.is_traced {
-            println!("{:>6} {:>7} ms  {}", $host.tick, $host.now, format_args!($($word)*));
+    ($state:expr, $($word:tt)*) => {
+        if $state.is_traced {
+            println!("{:>6} {:>7} ms  {}", $state.tick, $state.now, format_args!($($word)*));
         }
     };
 }
@@ -61,10 +61,10 @@ pub(crate) fn number_of(session: &Session) -> usize {
     number_at(session.remote_addr())
 }
 
-impl Host {
+impl Application {
     pub(crate) fn new(plan: Plan, rng: Rng, is_traced: bool) -> Self {
         Self {
-            door: Door::new(plan.config.max_accept_rate),
+            acceptor: Acceptor::new(plan.config.max_accept_rate),
             plan,
             rng,
             clients: Vec::new(),
@@ -73,10 +73,10 @@ impl Host {
             tick: 0,
             paused: None,
             stopping: None,
-            parked: Vec::new(),
+            deferred: Vec::new(),
             totals: Totals::default(),
             met: 0,
-            relieved: 0,
+            evicted: 0,
             handle: None,
             posted: 0,
             performed: 0,
@@ -87,14 +87,14 @@ impl Host {
         }
     }
 
-    fn called(&mut self) {
+    fn count_callback(&mut self) {
         self.callbacks += 1;
         self.progress += 1;
         assert!(self.callbacks < MAX_CALLBACKS, "the tick does not come to an end");
     }
 
-    /// Notes that a session stands in the table.
-    pub(crate) fn meet(&mut self, session: &Session) -> usize {
+    /// Notes that a session is in the table.
+    pub(crate) fn note_session(&mut self, session: &Session) -> usize {
         let number = number_of(session);
         let client = &mut self.clients[number];
         if let Phase::Handshake { .. } = client.phase {
@@ -105,14 +105,14 @@ impl Host {
             client.phase = Phase::Open;
             client.id = Some(session.id().to_string());
             client.opened_at = self.now;
-            // The response to its request waits in its outbox.
+            // The response to its request is in its outbox.
             client.may_be_past_half = session.is_websocket();
-            client.pulse = Pulse::new(session.is_websocket(), self.now);
-            client.pulse.paused = self.paused.map(|_| self.now);
+            client.heartbeat = Heartbeat::new(session.is_websocket(), self.now);
+            client.heartbeat.paused = self.paused.map(|_| self.now);
             let at = if session.is_websocket() { client.request_end } else { 0 };
             client.meter.begin(at, self.now);
-            if client.unheard {
-                client.pulse.uncertain = true;
+            if client.has_deferred_input {
+                client.heartbeat.uncertain = true;
                 client.pings_possible += 1;
             }
         }
@@ -120,17 +120,17 @@ impl Host {
     }
 
     /// The client of a callback, which has to be connected and not disconnected.
-    fn enter(&mut self, context: &Context<'_>) -> usize {
-        self.called();
-        let number = self.meet(context.session());
+    fn client_of(&mut self, context: &Context<'_>) -> usize {
+        self.count_callback();
+        let number = self.note_session(context.session());
         let client = &self.clients[number];
         assert!(client.connected, "client {number}: a callback before on_connect");
         assert!(!client.disconnected, "client {number}: a callback after on_disconnect");
         number
     }
 
-    /// How a request has to be answered that the host admits now, under this id.
-    fn foresee(&self, sessions: &Sessions, number: usize, id: Option<&str>) -> u16 {
+    /// The status of the answer to a request that is admitted now, under this id.
+    fn expected_status(&self, sessions: &Sessions, number: usize, id: Option<&str>) -> u16 {
         let config = &self.plan.config;
         if self.stopping.is_some() {
             return 503;
@@ -147,15 +147,15 @@ impl Host {
         }
     }
 
-    /// Draws what becomes of a request, and notes what has to come of that.
+    /// Draws the decision about a request, and notes the expected answer.
     pub(crate) fn decide(&mut self, sessions: &Sessions, number: usize) -> Decision {
         let (answer, decision) = if self.rng.u8(..12) == 0 {
             let refusal = Decision::refuse(403, "no").expect("a status that is allowed");
             (403, refusal)
         } else {
             let named = self.rng.u8(..3) > 0;
-            let id = named.then(|| format!("guest-{}", self.rng.u8(..5)));
-            let answer = self.foresee(sessions, number, id.as_deref());
+            let id = named.then(|| format!("session-{}", self.rng.u8(..5)));
+            let answer = self.expected_status(sessions, number, id.as_deref());
             if answer == 101 {
                 self.replace(sessions, id.as_deref());
             }
@@ -190,7 +190,7 @@ impl Host {
         self.stopping.as_ref().map_or(deadline, |stop| stop.deadline.min(deadline))
     }
 
-    /// Whoever has this id makes room for a newcomer.
+    /// The session of this id is replaced.
     fn replace(&mut self, sessions: &Sessions, id: Option<&str>) {
         let Some(id) = id else { return };
         let open = sessions.get_session(id).map(number_of);
@@ -209,14 +209,14 @@ impl Host {
                     frame: Some((Some(1008), String::new())),
                 });
             } else {
-                // It closes already, and is waited for no longer.
+                // It is closing already, and is not awaited any longer.
                 client.may_go = true;
             }
         }
     }
 
-    /// The host has closed a session that was open.
-    pub(crate) fn shown_out(
+    /// Notes that an open session was closed.
+    pub(crate) fn note_closed(
         &mut self,
         number: usize,
         cause: Cause,
@@ -224,7 +224,7 @@ impl Host {
         reason: &str,
         deadline: u64,
     ) {
-        trace!(self, "client {number} is shown out: {cause} {code} {reason}");
+        trace!(self, "client {number} is closed: {cause} {code} {reason}");
         let client = &mut self.clients[number];
         assert_eq!(client.phase, Phase::Open, "client {number}");
         client.phase = Phase::Closing { deadline };
@@ -236,46 +236,49 @@ impl Host {
 
 impl Client {
     pub(crate) fn is_bad(&self) -> bool {
-        matches!(self.script.front().map(|unit| &unit.said), Some(Said::Request(Request::Bad(_))))
+        matches!(self.script.front().map(|unit| &unit.input), Some(Input::Request(Request::Bad(_))))
     }
 
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(self.script.front().map(|unit| &unit.said), Some(Said::Request(Request::Plain)))
+        matches!(self.script.front().map(|unit| &unit.input), Some(Input::Request(Request::Plain)))
     }
 }
 
-impl Handler for Host {
+impl Handler for Application {
     fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
-        self.called();
+        self.count_callback();
         let number = number_at(request.remote_addr());
         trace!(self, "on_request of client {number}");
         let client = &mut self.clients[number];
-        assert!(matches!(client.phase, Phase::Handshake { .. }), "client {number} asks again");
-        assert!(!client.asked, "client {number} asks again");
+        assert!(
+            matches!(client.phase, Phase::Handshake { .. }),
+            "client {number} makes a second request"
+        );
+        assert!(!client.asked, "client {number} makes a second request");
         client.asked = true;
         let is_plain = client.is_plain();
-        assert!(matches!(client.due(), Some(Said::Request(_))), "client {number}: no request");
+        assert!(matches!(client.due(), Some(Input::Request(_))), "client {number}: no request");
         let is_served = self.stopping.is_none() || (is_plain && self.is_draining());
-        assert!(is_served, "client {number}: the host is asked although it stops");
+        assert!(is_served, "client {number}: a request is reported during a stop");
         self.totals.drains.asked += u64::from(self.stopping.is_some());
-        self.act_at_times(sessions, None);
+        self.act_sometimes(sessions, None);
         if self.rng.u8(..5) == 0 {
             if self.stopping.is_some() {
                 self.settle_request(number, 503);
             } else {
-                self.parked.push((number, request.ticket()));
+                self.deferred.push((number, request.ticket()));
             }
             trace!(self, "client {number} has to wait");
             return Decision::Defer;
         }
         let decision = self.decide(sessions, number);
-        self.clients[number].heard();
+        self.clients[number].take_input();
         decision
     }
 
     fn on_connect(&mut self, context: &mut Context<'_>) {
-        self.called();
-        let number = self.meet(context.session());
+        self.count_callback();
+        let number = self.note_session(context.session());
         trace!(self, "on_connect of client {number}: {}", context.id());
         self.totals.connects += 1;
         let id = self.clients[number].id.clone();
@@ -287,86 +290,89 @@ impl Handler for Host {
         let client = &mut self.clients[number];
         assert!(!client.connected, "client {number} connects twice");
         client.connected = true;
-        self.act_at_times(context.sessions(), Some(number));
+        self.act_sometimes(context.sessions(), Some(number));
     }
 
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
-        let number = self.enter(context);
+        let number = self.client_of(context);
         trace!(self, "on_message of client {number}: {} bytes", message.len());
         assert_ne!(context.session().state(), State::Closed, "client {number} is closed");
         let now = self.now;
-        self.totals.drains.heard += u64::from(self.is_draining());
+        self.totals.drains.messages += u64::from(self.is_draining());
         let client = &mut self.clients[number];
-        let is_late = client.meter.delays() && client.meter.had_kept(client.taken_before);
+        let is_late = client.meter.delays() && client.meter.had_buffered(client.taken_before);
         self.totals.rates.late += u64::from(is_late);
-        client.hear_message(message, now);
-        self.act_at_times(context.sessions(), Some(number));
+        client.handle_message(message, now);
+        self.act_sometimes(context.sessions(), Some(number));
     }
 
     fn on_state_change(&mut self, context: &mut Context<'_>, state: State) {
-        let number = self.enter(context);
+        let number = self.client_of(context);
         trace!(self, "on_state_change of client {number}: {}", state.as_str());
-        self.wake_late(number);
+        self.wake_in_tick(number);
         let (now, timeouts) = (self.now, self.plan.timeouts);
         let client = &mut self.clients[number];
         assert_eq!(context.session().state(), state);
-        let pulse = &mut client.pulse;
+        let heartbeat = &mut client.heartbeat;
         match state {
             State::Inactive => {
-                assert!(!pulse.inactive, "client {number} turns inactive twice");
-                let due = [pulse.inactive_at(&timeouts), pulse.dead_at(&timeouts)];
+                assert!(!heartbeat.inactive, "client {number} turns inactive twice");
+                let due = [heartbeat.inactive_at(&timeouts), heartbeat.dead_at(&timeouts)];
                 let due = due.into_iter().flatten().min();
                 let is_due = due.is_some_and(|due| due <= now);
-                assert!(is_due || pulse.uncertain, "client {number} is inactive early: {pulse:?}");
-                pulse.inactive = true;
+                assert!(
+                    is_due || heartbeat.uncertain,
+                    "client {number} is inactive early: {heartbeat:?}"
+                );
+                heartbeat.inactive = true;
             }
             State::Active => {
-                assert!(pulse.inactive, "client {number} was active");
-                let has_spoken = client.peer.taken() != client.taken_before;
-                assert!(has_spoken || client.meter.unsure, "client {number} said nothing");
-                pulse.inactive = false;
-                pulse.heard(now);
-                pulse.uncertain = client.meter.unsure;
+                assert!(heartbeat.inactive, "client {number} was active");
+                let has_sent = client.peer.taken() != client.taken_before;
+                assert!(has_sent || client.meter.unsure, "client {number} sent nothing");
+                heartbeat.inactive = false;
+                heartbeat.restart(now);
+                heartbeat.uncertain = client.meter.unsure;
             }
             State::Closed => panic!("client {number}: a change to closed"),
         }
-        self.act_at_times(context.sessions(), Some(number));
+        self.act_sometimes(context.sessions(), Some(number));
     }
 
     fn on_drain(&mut self, context: &mut Context<'_>) {
-        let number = self.enter(context);
+        let number = self.client_of(context);
         trace!(self, "on_drain of client {number}");
         let client = &mut self.clients[number];
-        // In one tick it may have drained several times, of which the next one tells.
+        // In one tick it may have drained several times, which the next tick reports.
         let was_past_half = client.past_half || client.may_be_past_half;
         let has_drained = was_past_half || client.drained == self.tick;
         assert!(has_drained, "client {number} was not past half");
         client.drained = self.tick;
-        // It may have been past half again since, before it was told.
+        // It may have been past half again before the callback.
         let queued = context.session().queued_bytes();
         client.past_half = queued > self.plan.limit / 2;
         client.may_be_past_half = queued > 0;
-        self.act_at_times(context.sessions(), Some(number));
+        self.act_sometimes(context.sessions(), Some(number));
     }
 
     fn on_stopping(&mut self, sessions: &mut Sessions) {
-        self.called();
+        self.count_callback();
         trace!(self, "on_stopping");
-        let stop = self.stopping.as_mut().expect("nobody has stopped it");
-        assert!(!stop.is_told, "the host is told twice that it stops");
-        stop.is_told = true;
-        self.act_at_times(sessions, None);
+        let stop = self.stopping.as_mut().expect("it was stopped");
+        assert!(!stop.is_notified, "a second on_stopping");
+        stop.is_notified = true;
+        self.act_sometimes(sessions, None);
     }
 
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
-        self.called();
+        self.count_callback();
         self.note_phase(sessions);
-        let number = self.meet(&disconnect.session);
+        let number = self.note_session(&disconnect.session);
         trace!(
             self,
             "on_disconnect of client {number}: {} {:?}", disconnect.cause, disconnect.code
         );
-        self.take_leave(number, &disconnect);
-        self.act_at_times(sessions, None);
+        self.note_end(number, &disconnect);
+        self.act_sometimes(sessions, None);
     }
 }

@@ -1,5 +1,5 @@
-//! The model of a session's clocks: when it was heard from, and what is due by that. Times are
-//! milliseconds since the simulation's start, and all times of a simulation are whole ones.
+//! The model of a session's clocks: its last activity, and the deadlines that follow from it. Times
+//! are whole milliseconds since the start of the simulation.
 
 use majordomo::Config;
 
@@ -28,22 +28,22 @@ impl Timeouts {
     }
 }
 
-/// What the model knows of one session's silence.
+/// The activity of one session.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct Heartbeat {
     has_ping: bool,
     pub(crate) last_active: u64,
     pub(crate) last_message: u64,
     pub(crate) pinged: Option<u64>,
     pub(crate) inactive: bool,
-    /// Since when its clocks stand still.
+    /// Since when its clocks are stopped.
     pub(crate) paused: Option<u64>,
-    /// Something was due in the very tick in which a callback paused or resumed it, and which came
-    /// first is not known: nothing is expected of it until it is heard from again.
+    /// A deadline expired in the tick in which a callback paused or resumed the session, and their
+    /// order is unknown: no timer is expected until the session is active again.
     pub(crate) uncertain: bool,
 }
 
-impl Pulse {
+impl Heartbeat {
     pub(crate) fn new(is_websocket: bool, now: u64) -> Self {
         Self {
             has_ping: is_websocket,
@@ -56,7 +56,7 @@ impl Pulse {
         }
     }
 
-    pub(crate) fn heard(&mut self, now: u64) {
+    pub(crate) fn restart(&mut self, now: u64) {
         self.last_active = now;
         self.pinged = None;
         self.uncertain = false;
@@ -87,8 +87,8 @@ impl Pulse {
         (timeouts.idle > 0).then(|| self.last_message + timeouts.idle)
     }
 
-    /// When its silence is too long: the timeout after it was last heard from, and as long after
-    /// its ping as is left of the timeout after the interval.
+    /// When it times out: the timeout after its last activity, but not sooner after its ping than
+    /// the timeout exceeds the interval.
     pub(crate) fn dead_at(&self, timeouts: &Timeouts) -> Option<u64> {
         if !self.has_ping || timeouts.timeout == 0 {
             return None;
@@ -112,7 +112,7 @@ impl Pulse {
         self.pinged.map(|pinged| pinged + timeouts.interval)
     }
 
-    /// When the next of all that is due.
+    /// The next deadline.
     pub(crate) fn next(&self, timeouts: &Timeouts) -> Option<u64> {
         let all = [
             self.idle_at(timeouts),

@@ -1,29 +1,29 @@
-//! The cap on all outboxes together: what a send has to come to where it is met, for the session
-//! that it goes to and for all the others.
+//! The limit of all outboxes together: the effect of a send that meets it, on its session and on
+//! all others.
 
 use std::rc::Rc;
 
 use majordomo::{Cause, Session, SessionKey, Sessions, SlowConsumer};
 
+use crate::application::{Application, trace};
 use crate::client::{Client, End, Phase};
-use crate::host::{Host, trace};
 use crate::ledger::{Ledger, Payload};
 
-/// The part of the cap that has to be free once some have given way.
+/// The part of the limit that has to be free after an eviction.
 const FREE_PART: usize = 8;
 
-/// What stood in all outboxes before a send.
+/// The content of all outboxes before a send.
 #[derive(Debug)]
 pub(crate) struct Survey {
     sizes: Vec<Size>,
-    /// In all outboxes together, also in those that are about to go.
+    /// The bytes in all outboxes together, also of closing sessions.
     queued: usize,
-    /// How often the cap was met.
+    /// How often the limit was met.
     full: u64,
     refused: u64,
 }
 
-/// What stood in one outbox of an open session.
+/// The content of the outbox of one open session.
 #[derive(Debug)]
 struct Size {
     number: usize,
@@ -33,7 +33,7 @@ struct Size {
     dropped: u64,
 }
 
-/// What a session may have come to.
+/// The order of queueing and dropping at one session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     TakenFirst,
@@ -41,28 +41,28 @@ enum Order {
     NotTaken,
 }
 
-/// What became of one of them.
+/// The effect on one session.
 #[derive(Debug)]
 struct Outcome {
     number: usize,
-    /// What was left of it when its socket had taken what it could.
+    /// The bytes that were left when the socket had taken all that it could.
     left: usize,
-    /// What it had to drop of that to make room in its own outbox, before the cap was met.
+    /// The bytes of those that it had to drop for room in its own outbox, before the limit was met.
     own: usize,
-    /// What of that was dropped, and the last message of that alone.
+    /// The bytes that were dropped, and those of the last dropped message.
     freed: usize,
     last: usize,
     is_gone: bool,
     is_taken: bool,
 }
 
-impl Host {
+impl Application {
     pub(crate) fn survey(&mut self, sessions: &Sessions) -> Survey {
         let stats = sessions.stats();
         let size = |(key, session): (SessionKey, &Session)| {
-            let number = crate::host::number_of(session);
+            let number = crate::application::number_of(session);
             let client = &mut self.clients[number];
-            client.listen();
+            client.receive();
             let (queued, written) = (session.queued_bytes(), client.peer.written());
             Size { number, key, queued, written, dropped: session.dropped() }
         };
@@ -74,8 +74,8 @@ impl Host {
         }
     }
 
-    /// Finds out what became of a message to these clients, and whether it may be so. Says for how
-    /// many it was queued, if that is known of all.
+    /// Determines the effect of a message to these clients, and checks that it is right. Returns
+    /// for how many it was queued, if that is known of all.
     pub(crate) fn settle_capped(
         &mut self,
         sessions: &Sessions,
@@ -89,11 +89,11 @@ impl Host {
         let (mut taken, mut refused) = (0, 0);
         let mut outcomes = Vec::new();
         for size in &before.sizes {
-            let is_meant = to.contains(&size.number);
-            let outcome = self.settle_one(sessions, size, is_meant, payload, times > 0);
-            let is_doubtful = is_meant && outcome.is_gone;
+            let is_recipient = to.contains(&size.number);
+            let outcome = self.settle_one(sessions, size, is_recipient, payload, times > 0);
+            let is_doubtful = is_recipient && outcome.is_gone;
             taken += usize::from(outcome.is_taken);
-            refused += u64::from(is_meant && !outcome.is_taken && !is_doubtful);
+            refused += u64::from(is_recipient && !outcome.is_taken && !is_doubtful);
             outcomes.push(outcome);
         }
         let doubtful = to.len() as u64 - taken as u64 - refused;
@@ -102,7 +102,7 @@ impl Host {
         assert!(right.contains(&counted), "{counted} are refused, and not {right:?}");
         self.totals.refused = stats.refused;
         if times > 0 {
-            self.note_relief(before, &outcomes);
+            self.note_eviction(before, &outcomes);
         }
         if let [number] = *to {
             let outcome = outcomes.iter().find(|outcome| outcome.number == number);
@@ -121,12 +121,12 @@ impl Host {
         (doubtful == 0).then_some(taken)
     }
 
-    /// What became of one session, which the message was meant for or was not.
+    /// The effect on one session, which was a recipient or not.
     fn settle_one(
         &mut self,
         sessions: &Sessions,
         size: &Size,
-        is_meant: bool,
+        is_recipient: bool,
         payload: &Rc<Payload>,
         is_met: bool,
     ) -> Outcome {
@@ -140,16 +140,17 @@ impl Host {
             Outcome { number, left, own: 0, freed: 0, last: 0, is_gone: false, is_taken: false };
         let Some(session) = sessions.get_session(size.key) else {
             outcome.is_gone = true;
-            // Whether it was queued for it before it ended, its end will tell.
-            client.perhaps = is_meant.then(|| (Rc::clone(payload), wire.unwrap_or(0)));
-            let is_full = is_meant && wire.is_some_and(|wire| left + wire > limit);
+            // Whether the message was queued before the session ended is known when its end is
+            // reported.
+            client.perhaps = is_recipient.then(|| (Rc::clone(payload), wire.unwrap_or(0)));
+            let is_full = is_recipient && wire.is_some_and(|wire| left + wire > limit);
             let is_slow = policy == SlowConsumer::Close && (is_met || is_full);
             client.phase = Phase::Closing { deadline: self.now };
             if client.failed.is_some() {
                 client.may_be_slow |= is_slow;
                 return outcome;
             }
-            trace!(self, "client {number} gives way");
+            trace!(self, "client {number} is evicted");
             assert!(is_slow, "client {number} has room, and is closed");
             let (cause, reason) = (Cause::SlowConsumer, String::new());
             client.end = Some(End { cause, code: None, reason, frame: None });
@@ -159,35 +160,35 @@ impl Host {
         let may_drop = match policy {
             SlowConsumer::Close => false,
             SlowConsumer::DropNewest => is_met,
-            SlowConsumer::DropOldest => is_met || is_meant,
+            SlowConsumer::DropOldest => is_met || is_recipient,
         };
         assert!(dropped == 0 || may_drop, "client {number} lost messages that were accepted");
         if dropped > 0 {
-            // What was written before stands in front of what was dropped.
-            client.listen();
+            // Bytes that were written before precede the dropped messages.
+            client.receive();
         }
         let gone = session.queued_bytes() + written;
-        let meant = is_meant.then_some(payload).zip(wire);
-        if let (SlowConsumer::DropOldest, Some((_, wire))) = (policy, meant) {
+        let recipient = is_recipient.then_some(payload).zip(wire);
+        if let (SlowConsumer::DropOldest, Some((_, wire))) = (policy, recipient) {
             let begun = client.reader.is_within_message();
             outcome.own = client.ledger.size_of_oldest(begun, (left + wire).saturating_sub(limit));
         }
-        let found = client.try_both(meant, dropped, policy, gone, size.queued);
+        let found = client.try_both(recipient, dropped, policy, gone, size.queued);
         (outcome.is_taken, outcome.freed, outcome.last) = found;
         assert_eq!(session.dropped(), client.ledger.dropped, "client {number}: dropped");
         if outcome.is_taken {
             assert!(session.queued_bytes() <= limit, "client {number}: over the limit");
         }
         client.past_half |= session.queued_bytes() > limit / 2;
-        // In a round of many it may have been written since.
+        // During a send to many it may have been written since.
         let most = size.queued + wire.filter(|_| outcome.is_taken).unwrap_or(0);
         client.may_be_past_half |= is_met || most > limit / 2;
-        client.listen();
+        client.receive();
         outcome
     }
 
-    /// Whether the one that was sent to was right to take it or not, and whether all together are
-    /// within their cap.
+    /// Checks that the recipient was right to queue the message or not, and that all outboxes
+    /// together are within their limit.
     fn check_single(
         &self,
         outcome: &Outcome,
@@ -207,7 +208,7 @@ impl Host {
         } else if !outcome.is_gone {
             let own = outcome.left - outcome.freed;
             let has_room = own == 0 || own + wire <= limit;
-            // Of the fullest one, perhaps nothing could be dropped.
+            // Perhaps the fullest had no message that could be dropped.
             let has_begun = own > 0 && self.clients[number].has_nothing_to_drop(false);
             let is_among = outcome.freed > 0 || (is_met && has_begun);
             let is_full = queued + wire > cap;
@@ -215,12 +216,12 @@ impl Host {
         }
     }
 
-    /// Whether those gave way that had to, and no others, and no more than they had to.
+    /// Checks that the fullest sessions were evicted, no others, and no more than necessary.
     fn check_fairness(&mut self, outcomes: &[Outcome], wire: usize, cap: usize) {
         let goal = cap.saturating_sub(wire.max(cap / FREE_PART));
         let sum: usize = outcomes.iter().map(|outcome| outcome.left - outcome.own).sum();
-        assert!(sum + wire > cap, "some gave way, and there was room: {outcomes:?}");
-        self.totals.relief.exact += 1;
+        assert!(sum + wire > cap, "sessions were evicted, and there was room: {outcomes:?}");
+        self.totals.evictions.exact += 1;
         if self.plan.config.slow_consumer == SlowConsumer::Close {
             let mut sizes: Vec<_> = outcomes.iter().map(|outcome| outcome.left).collect();
             sizes.sort_unstable_by(|one, other| other.cmp(one));
@@ -241,7 +242,7 @@ impl Host {
             |level: usize| outcomes.iter().map(|o| (o.left - o.own).min(level)).sum::<usize>();
         let mut level = 0;
         let most = outcomes.iter().map(|outcome| outcome.left).max().unwrap_or(0);
-        // By halves: the highest at which they come to no more than the goal.
+        // By bisection: the highest level at which the sum is at most the goal.
         let mut above = most + 1;
         while above - level > 1 {
             let middle = level.midpoint(above);
@@ -255,7 +256,7 @@ impl Host {
             let Outcome { number, left, own, last, is_taken, .. } = *outcome;
             let excess = (left - own).saturating_sub(level);
             let freed = outcome.freed - own;
-            // What has begun, and what is no message, stays.
+            // Partly written messages and control frames stay.
             let is_enough = freed >= excess || self.clients[number].has_nothing_to_drop(is_taken);
             assert!(is_enough, "client {number} is above {level}: {outcome:?}");
             let is_least = freed == 0 || freed - last < excess;
@@ -263,13 +264,13 @@ impl Host {
         }
     }
 
-    /// Some gave way. Whoever is about to go may have as well.
-    fn note_relief(&mut self, before: &Survey, outcomes: &[Outcome]) {
-        self.totals.relief.met += 1;
-        self.relieved = self.tick;
+    /// Notes an eviction. Closing sessions and lingering sockets may have been evicted as well.
+    fn note_eviction(&mut self, before: &Survey, outcomes: &[Outcome]) {
+        self.totals.evictions.met += 1;
+        self.evicted = self.tick;
         for outcome in outcomes {
-            self.totals.relief.closed += u64::from(outcome.is_gone);
-            self.totals.relief.cut += u64::from(outcome.freed > 0);
+            self.totals.evictions.closed += u64::from(outcome.is_gone);
+            self.totals.evictions.cut += u64::from(outcome.freed > 0);
         }
         for number in &self.live {
             let client = &mut self.clients[*number];
@@ -284,11 +285,12 @@ impl Host {
 }
 
 impl Client {
-    /// Finds out whether a message was taken, by what is left of what was there. `gone` is what
-    /// waits now and what was written. Gives what was dropped, and the last of that alone.
+    /// Determines whether a message was queued, by the bytes that are left. `gone` counts the
+    /// queued and the written bytes. Returns the dropped bytes, and those of the last dropped
+    /// message.
     fn try_both(
         &mut self,
-        meant: Option<(&Rc<Payload>, usize)>,
+        recipient: Option<(&Rc<Payload>, usize)>,
         dropped: u64,
         policy: SlowConsumer,
         gone: usize,
@@ -296,7 +298,7 @@ impl Client {
     ) -> (bool, usize, usize) {
         let begun = self.reader.is_within_message();
         let drop = |ledger: &mut Ledger| {
-            // A message that was written wholly is delivered before anything is dropped.
+            // A message that was written completely is delivered before any is dropped.
             if ledger.waiting() < dropped {
                 None
             } else if policy == SlowConsumer::DropNewest {
@@ -305,19 +307,20 @@ impl Client {
                 Some(ledger.drop_oldest(begun, dropped))
             }
         };
-        // In a round of many, others may have made it give way before its turn came, or after.
+        // During a send to many, the session may be evicted before or after its own message is
+        // queued.
         for order in [Order::TakenFirst, Order::DroppedFirst, Order::NotTaken] {
             let mut ledger = self.ledger.clone();
-            let (found, wire) = match (order, meant) {
+            let (found, wire) = match (order, recipient) {
                 (Order::NotTaken, _) => (drop(&mut ledger), 0),
                 (_, None) => continue,
                 (Order::TakenFirst, Some((payload, wire))) => {
-                    ledger.promise(payload, wire);
+                    ledger.enqueue(payload, wire);
                     (drop(&mut ledger), wire)
                 }
                 (Order::DroppedFirst, Some((payload, wire))) => {
                     let found = drop(&mut ledger);
-                    ledger.promise(payload, wire);
+                    ledger.enqueue(payload, wire);
                     (found, wire)
                 }
             };
@@ -334,7 +337,7 @@ impl Client {
         );
     }
 
-    /// Whether nothing waits for it that has not begun, besides a message that it was just sent.
+    /// Whether all its queued messages are partly written, apart from one that was just queued.
     fn has_nothing_to_drop(&self, besides: bool) -> bool {
         let begun = u64::from(self.reader.is_within_message());
         self.ledger.waiting() <= begun + u64::from(besides)

@@ -1,38 +1,38 @@
-//! What clients do: all that is allowed, some that is not, and what their networks do to them.
+//! The acts of clients: valid and invalid input, and failures of their networks.
 
 use std::io::ErrorKind;
 
 use fastrand::Rng;
 use majordomo::Cause;
 
-use crate::client::{Client, Request, Said, Unit};
+use crate::application::{Application, trace};
+use crate::client::{Client, Input, Request, Unit};
 use crate::format::{self, Format};
-use crate::host::{Host, trace};
 use crate::plan::pick;
 
-/// What a client may do, in the order of the plan's weights.
-const DOINGS: [&str; 16] = [
-    "says something",
-    "says much",
-    "says something in fragments",
+/// The acts of a client, in the order of the plan's weights.
+const CLIENT_ACTS: [&str; 16] = [
+    "sends a message",
+    "sends many messages",
+    "sends a message in fragments",
     "pings",
     "pongs",
-    "says good-bye",
-    "breaks a rule",
+    "sends a close frame",
+    "violates the protocol",
     "ends its stream",
-    "breaks down",
-    "goes on after its last word",
-    "reads so much and no more",
-    "reads all",
-    "has a network that cuts, or no longer",
-    "has a narrow network, or no longer",
-    "is not polled, or again",
-    "is polled for nothing",
+    "fails",
+    "sends bytes after its last input",
+    "reads a limited number of bytes",
+    "reads all bytes",
+    "has reads of random lengths, or no longer",
+    "has short writes, or no longer",
+    "gets no events, or gets them again",
+    "gets an event without a reason",
 ];
 
 impl Client {
-    /// Says what a client says first.
-    pub(crate) fn introduce(&mut self, rng: &mut Rng, max_head_size: usize) {
+    /// Sends the request of a WebSocket client.
+    pub(crate) fn send_first(&mut self, rng: &mut Rng, max_head_size: usize) {
         if !self.format.is_websocket() {
             return;
         }
@@ -55,12 +55,12 @@ impl Client {
         // A head that is too long is refused before its end.
         let is_long = request == Request::Bad(431);
         self.request_end = if is_long { max_head_size as u64 } else { self.composed };
-        self.said_all = request != Request::Upgrade;
-        self.script.push_back(Unit { end: self.request_end, said: Said::Request(request) });
+        self.sent_all = request != Request::Upgrade;
+        self.script.push_back(Unit { end: self.request_end, input: Input::Request(request) });
     }
 
-    /// Says a message, in one frame or in several.
-    fn say_message(&mut self, rng: &mut Rng, max: usize, fragments: usize) {
+    /// Sends a message, in one frame or in several.
+    fn send_message(&mut self, rng: &mut Rng, max: usize, fragments: usize) {
         let len = match rng.u8(..8) {
             0 => 0,
             1 | 2 => max,
@@ -91,7 +91,7 @@ impl Client {
             }
             let framed = self.format.wrap(rng, &bytes);
             self.compose(&framed);
-            self.say(Said::Message { text: self.format == Format::Lines, payload: bytes });
+            self.note_input(Input::Message { text: self.format == Format::Lines, payload: bytes });
             return;
         }
         let opcode = if text { 1 } else { 2 };
@@ -108,7 +108,7 @@ impl Client {
                 self.ping(rng);
             }
         }
-        self.say(Said::Message { text, payload: bytes });
+        self.note_input(Input::Message { text, payload: bytes });
     }
 
     fn ping(&mut self, rng: &mut Rng) {
@@ -117,7 +117,7 @@ impl Client {
         payload.truncate(len);
         let framed = format::frame(rng, 0x89, &payload);
         self.compose(&framed);
-        self.say_ping(payload);
+        self.note_ping(payload);
     }
 
     fn pong(&mut self, rng: &mut Rng) {
@@ -125,18 +125,18 @@ impl Client {
         self.compose(&framed);
     }
 
-    fn say_close(&mut self, rng: &mut Rng, code: Option<u16>) {
+    fn send_close(&mut self, rng: &mut Rng, code: Option<u16>) {
         let reason = if code.is_some() && rng.bool() { "bye" } else { "" };
         let payload =
             code.map_or(Vec::new(), |code| [&code.to_be_bytes()[..], reason.as_bytes()].concat());
         let framed = format::frame(rng, 0x88, &payload);
         self.compose(&framed);
-        self.say(Said::Close { code, reason: reason.into() });
-        self.said_all = true;
+        self.note_input(Input::Close { code, reason: reason.into() });
+        self.sent_all = true;
     }
 
-    /// Breaks a rule. What follows it is never read.
-    fn break_rule(&mut self, rng: &mut Rng, max: usize) {
+    /// Violates the protocol. Input behind the violation is never read.
+    fn violate(&mut self, rng: &mut Rng, max: usize) {
         let (bytes, code) = match self.format {
             Format::WebSocket => match rng.u8(..6) {
                 0 => (vec![0xF1, 0x80, 1, 2, 3, 4], 1002),
@@ -163,18 +163,18 @@ impl Client {
         };
         let cause = if code == 1009 { Cause::MessageTooBig } else { Cause::ProtocolError };
         self.compose(&bytes);
-        self.say(Said::Violation { code, cause });
-        self.said_all = true;
+        self.note_input(Input::Violation { code, cause });
+        self.sent_all = true;
     }
 
-    /// What it owes to what it has heard.
+    /// Answers close frames and pings.
     pub(crate) fn reply(&mut self, rng: &mut Rng) {
         let owes_pong = std::mem::take(&mut self.owes_pong);
-        if !self.answers || self.said_all {
+        if !self.answers || self.sent_all {
             return;
         }
-        if let Some((code, _)) = self.farewell {
-            self.say_close(rng, code);
+        if let Some((code, _)) = self.close_frame {
+            self.send_close(rng, code);
             self.wants_end = rng.bool();
         } else if owes_pong {
             self.pong(rng);
@@ -182,33 +182,33 @@ impl Client {
     }
 }
 
-impl Host {
-    /// Has a client do something.
-    pub(crate) fn stir(&mut self, rng: &mut Rng, number: usize) {
+impl Application {
+    /// Performs one act of a client.
+    pub(crate) fn act_as_client(&mut self, rng: &mut Rng, number: usize) {
         let max = self.plan.config.max_message_size;
-        let doing = self.plan.doings.pick(rng);
-        trace!(self, "client {number} {}", DOINGS[doing]);
+        let act = self.plan.client_acts.pick(rng);
+        trace!(self, "client {number} {}", CLIENT_ACTS[act]);
         let client = &mut self.clients[number];
-        let may_speak = !client.said_all;
+        let may_send = !client.sent_all;
         let is_websocket = client.format.is_websocket();
-        match doing {
-            0 if may_speak => client.say_message(rng, max, 1),
-            1 if may_speak => {
-                // Many small ones, or more than one tick reads.
+        match act {
+            0 if may_send => client.send_message(rng, max, 1),
+            1 if may_send => {
+                // Many small messages, or more bytes than one tick reads.
                 let (count, most) = if rng.u8(..4) > 0 { (rng.u8(2..20), 50) } else { (6, max) };
-                (0..count).for_each(|_| client.say_message(rng, max.min(most), 1));
+                (0..count).for_each(|_| client.send_message(rng, max.min(most), 1));
             }
-            2 if may_speak => {
+            2 if may_send => {
                 let fragments = rng.usize(1..6);
-                client.say_message(rng, max, fragments);
+                client.send_message(rng, max, fragments);
             }
-            3 if may_speak && is_websocket => (0..rng.u8(1..6)).for_each(|_| client.ping(rng)),
-            4 if may_speak && is_websocket => client.pong(rng),
-            5 if may_speak && is_websocket => {
+            3 if may_send && is_websocket => (0..rng.u8(1..6)).for_each(|_| client.ping(rng)),
+            4 if may_send && is_websocket => client.pong(rng),
+            5 if may_send && is_websocket => {
                 let code = *pick(rng, &[None, Some(1000), Some(1001), Some(3000), Some(4999)]);
-                client.say_close(rng, code);
+                client.send_close(rng, code);
             }
-            6 if may_speak => client.break_rule(rng, max),
+            6 if may_send => client.violate(rng, max),
             7 => {
                 client.wants_end = true;
                 if rng.bool() {
@@ -226,14 +226,14 @@ impl Host {
                     ],
                 );
                 if rng.u8(..3) == 0 {
-                    // What it still said and the failure come in one tick.
+                    // Its last input and the failure come in one tick.
                     client.transmit(client.backlog.len());
                 }
                 client.failed = Some(kind);
                 if rng.bool() { client.peer.fail(kind) } else { client.peer.reset(kind) }
             }
-            9 if client.script.is_empty() && client.said_all && !client.ended => {
-                // Nothing that follows the last word counts.
+            9 if client.script.is_empty() && client.sent_all && !client.ended => {
+                // Bytes behind the last input are ignored.
                 let len = *pick(rng, &[1, 10, 100, 300_000]);
                 let junk: Vec<u8> = (0..len).map(|_| rng.u8(..)).collect();
                 client.compose(&junk);

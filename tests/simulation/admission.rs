@@ -1,21 +1,21 @@
-//! The model of the door: who is accepted and when, and whom the number of those keeps out that
-//! are there from the same address.
+//! The model of admission: when connections are accepted, and which are refused because of the
+//! number of connections from the same address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use majordomo::{HandshakeFailure, Sessions};
 
+use crate::application::{Application, trace};
 use crate::client::Phase;
-use crate::host::{Host, trace};
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
-/// Where clients come from.
+/// The addresses of clients.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Origins {
     /// How many networks there are, each of which counts as one address.
     pub(crate) networks: usize,
-    /// They speak IPv6, and each has an address of its own within its network.
+    /// The addresses are IPv6, and each client has its own within its network.
     pub(crate) is_v6: bool,
 }
 
@@ -24,7 +24,7 @@ impl Origins {
         number % self.networks
     }
 
-    /// A client's address; by its port its session is known.
+    /// A client's address. The port identifies the client.
     pub(crate) fn address(self, number: usize) -> SocketAddr {
         let short = |number: usize| u16::try_from(number).expect("there are few clients");
         let (network, port) = (short(self.network(number)), short(number + 1));
@@ -42,20 +42,20 @@ pub(crate) fn number_at(address: SocketAddr) -> usize {
     usize::from(address.port()) - 1
 }
 
-/// One second's worth of connections at most, and how long some had to wait. Its level is in
+/// A bucket for the connections of one second, and how long connections waited. The level is in
 /// nanoseconds.
 #[derive(Debug)]
-pub(crate) struct Door {
-    /// How long it takes until one more may come, and how many may come at once.
+pub(crate) struct Acceptor {
+    /// The interval between connections, and how many may be accepted at once.
     pace: Option<(u64, u64)>,
     level: u64,
     filled: u64,
     held: Option<u64>,
-    /// How often somebody waited, and for how long in all.
+    /// How often connections waited, and for how long in total.
     holds: (u64, u64),
 }
 
-impl Door {
+impl Acceptor {
     pub(crate) fn new(per_second: Option<std::num::NonZeroU32>) -> Self {
         let pace = per_second.map(|rate| {
             let rate = u64::from(rate.get());
@@ -65,7 +65,7 @@ impl Door {
         Self { pace, level, filled: 0, held: None, holds: (0, 0) }
     }
 
-    /// When the next may come, if not now.
+    /// When the next connection may be accepted, if not now.
     fn next(&mut self, now: u64) -> Option<u64> {
         let (interval, rate) = self.pace?;
         let elapsed = now.saturating_sub(self.filled) * NANOS_PER_MILLI;
@@ -86,34 +86,34 @@ impl Door {
     }
 }
 
-impl Host {
-    /// Whoever waited is accepted, unless all reads are paused.
+impl Application {
+    /// Accepts the connections that wait, unless all reads are paused.
     pub(crate) fn accept(&mut self) {
         if !self.accepts() {
-            self.door.held = None;
+            self.acceptor.held = None;
             return;
         }
         let is_waiting = |number: &usize| self.clients[*number].phase == Phase::Waiting;
         let waiting: Vec<_> = self.live.iter().copied().filter(is_waiting).collect();
         for number in waiting {
-            if self.door.next(self.now).is_some() {
-                self.door.held.get_or_insert(self.now);
+            if self.acceptor.next(self.now).is_some() {
+                self.acceptor.held.get_or_insert(self.now);
                 return;
             }
-            self.door.take(self.now);
+            self.acceptor.take(self.now);
             self.totals.accepted += 1;
-            self.let_in(number);
+            self.admit_connection(number);
         }
-        self.door.held = None;
+        self.acceptor.held = None;
     }
 
-    /// Whether newcomers are accepted: while it stops, to be refused, also where reads are paused.
+    /// Whether connections are accepted: during a stop also while reads are paused, to be refused.
     fn accepts(&self) -> bool {
         self.paused.is_none() || self.stopping.is_some()
     }
 
-    /// A client is accepted: it is let in, or told that there is no room.
-    fn let_in(&mut self, number: usize) {
+    /// Accepts a connection, and refuses it if there is no room.
+    fn admit_connection(&mut self, number: usize) {
         let linger = self.linger_deadline();
         let deadline = self.now + self.plan.timeouts.handshake;
         let deadline = self.stopping.as_ref().map_or(deadline, |stop| stop.deadline.min(deadline));
@@ -131,10 +131,10 @@ impl Host {
         let is_websocket = client.format.is_websocket();
         client.accepted_at = self.now;
         client.phase = if present >= max {
-            self.totals.door.full += 1;
+            self.totals.admission.full += 1;
             if is_websocket && leaving < max {
                 client.answer = Some(429);
-                self.totals.door.told += 1;
+                self.totals.admission.answered += 1;
                 Phase::Lingering { deadline: linger }
             } else {
                 Phase::Gone
@@ -147,8 +147,8 @@ impl Host {
         trace!(self, "client {number} is accepted: {:?}", self.clients[number].phase);
     }
 
-    /// How many there are from a client's address that are sessions or may become some, and how
-    /// many that are about to go.
+    /// How many connections from a client's address are sessions or may become sessions, and how
+    /// many are closing or lingering.
     fn count_from(&self, number: usize) -> (usize, usize) {
         let network = self.plan.origins.network(number);
         let (mut present, mut leaving) = (0, 0);
@@ -166,9 +166,9 @@ impl Host {
         (present, leaving)
     }
 
-    /// Whether so many are there from a client's address that its socket may go at once when its
-    /// session has ended.
-    pub(crate) fn is_crowded(&self, number: usize) -> bool {
+    /// Whether there are so many connections from a client's address that its socket may be dropped
+    /// without lingering.
+    pub(crate) fn is_over_limit(&self, number: usize) -> bool {
         let network = self.plan.origins.network(number);
         let is_there = |other: &&usize| {
             let is_in = !matches!(self.clients[**other].phase, Phase::Waiting);
@@ -178,13 +178,13 @@ impl Host {
         self.plan.config.max_sessions_per_address.is_some_and(|max| count > max)
     }
 
-    /// What has to hold after each tick of those from one address, and of those who wait.
-    pub(crate) fn check_door(&mut self, sessions: &Sessions) {
+    /// Checks the connections of each address, and those that wait, after each tick.
+    pub(crate) fn check_admission(&mut self, sessions: &Sessions) {
         let stats = sessions.stats();
         let full = stats.failed_handshakes.get(HandshakeFailure::TooManySessionsPerAddress);
-        assert_eq!(full, self.totals.door.full, "refused for their address");
+        assert_eq!(full, self.totals.admission.full, "refused for their address");
         let holds = (stats.accept_holds.times, stats.accept_holds.duration.as_millis());
-        let (times, duration) = self.door.holds;
+        let (times, duration) = self.acceptor.holds;
         assert_eq!(holds, (times, u128::from(duration)), "kept waiting");
         let Some(max) = self.plan.config.max_sessions_per_address else { return };
         for number in &self.live {
@@ -207,14 +207,14 @@ impl Host {
         self.live.iter().filter(is_closing).count()
     }
 
-    /// When the next of those who wait is to be accepted, if the loop would sleep now.
+    /// When the next waiting connection is due, if the loop would sleep now.
     pub(crate) fn next_accept(&mut self) -> Option<u64> {
         let is_waiting = |number: &usize| self.clients[*number].phase == Phase::Waiting;
         if !self.accepts() || !self.live.iter().any(is_waiting) {
             return None;
         }
-        self.totals.door.holds += 1;
-        let next = self.door.next(self.now);
-        Some(next.expect("somebody waits who may come in"))
+        self.totals.admission.holds += 1;
+        let next = self.acceptor.next(self.now);
+        Some(next.expect("no connection waits that could be accepted"))
     }
 }
