@@ -259,13 +259,13 @@ fn a_clock_that_stops_or_goes_back_fires_no_timer_twice_and_loses_none() {
     for number in 0..100 {
         server.receive(&client, &wire::text(&number.to_string()));
     }
-    let mut newcomer = server.join("b");
+    let mut later = server.join("b");
     assert_eq!(client.frames(), [""; 0]);
     assert_eq!(server.stats().received.messages, 200);
     assert_eq!(server.sessions().client_count(), 2);
     // When the clock has caught up, both are pinged, and time out without a pong.
     server.advance(seconds(61));
-    assert_eq!((client.frames().len(), newcomer.frames().len()), (1, 1));
+    assert_eq!((client.frames().len(), later.frames().len()), (1, 1));
     server.advance(seconds(120));
     assert_eq!(server.sessions().client_count(), 0);
     let duration = server.handler().ended[0].duration;

@@ -149,13 +149,13 @@ fn a_stop_in_an_earlier_callback_refuses_the_requests_of_the_tick() {
     server.handler().on_connect(|context, _| {
         context.sessions().stop(StopOptions::default()).expect("it runs");
     });
-    let (newcomer, mut half, mut kept) = (server.dial(), server.dial(), server.dial());
+    let (late, mut half, mut kept) = (server.dial(), server.dial(), server.dial());
     server.receive(&kept, &get("/"));
     server.sessions().decide(requests.recv().expect("asked").1, answer("")).expect("parked");
     server.receive(&half, &request("POST /", &["Content-Length: 4"]));
     assert_eq!(kept.answers(), ["200 keep-alive"]);
     // All three arrive in one tick, and `on_connect` runs when the second is handled.
-    server.receive(&newcomer, &wire::upgrade("/", &[]));
+    server.receive(&late, &wire::upgrade("/", &[]));
     let (_, ticket) = requests.recv().expect("asked");
     server.sessions().decide(ticket, Decision::admit()).expect("parked");
     half.send(b"body");

@@ -148,7 +148,7 @@ fn a_call_gives_what_its_closure_gives() {
     let long = Duration::from_secs(60);
     let notes = server.handle.call_timeout(long, |recorder, _| recorder.take_notes());
     assert_eq!(notes.expect("it runs"), ["a connects"]);
-    let refused = server.ask(|_, sessions| sessions.send_to("nobody", "x"));
+    let refused = server.ask(|_, sessions| sessions.send_to("unknown", "x"));
     assert!(matches!(refused, Err(Error::SessionNotFound)));
 }
 
