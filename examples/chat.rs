@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use std::{env, io, thread};
 
 use majordomo::{
-    Admission, Arrival, Config, Context, Decision, Disconnect, DuplicateId, Handler, Message,
+    Admission, Config, Context, Decision, Disconnect, DuplicateId, Handler, Message, Request,
     Result, Session, SessionId, SessionManager, Sessions, StopOptions,
 };
 
@@ -29,7 +29,7 @@ struct Chat;
 
 impl Handler for Chat {
     /// Whoever gives a name is admitted under it.
-    fn on_request(&mut self, _: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let name = request.query_value("name").unwrap_or_default();
         match SessionId::new(name) {
             Ok(id) => Admission::new().with_id(id).into(),

@@ -27,7 +27,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use majordomo::{
-    Admission, Arrival, Config, Context, Decision, Handle, Handler, Message, Result, SessionId,
+    Admission, Config, Context, Decision, Handle, Handler, Message, Request, Result, SessionId,
     SessionManager, Sessions, StopOptions, Ticket,
 };
 
@@ -42,7 +42,7 @@ struct Host {
 }
 
 impl Handler for Host {
-    fn on_request(&mut self, _: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let token = request.query_value("token").unwrap_or_default().into_owned();
         // The loop never waits for another thread.
         match self.clerk.try_send((request.ticket(), token)) {

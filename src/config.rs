@@ -83,7 +83,7 @@ pub struct Config {
     /// connection closed. At most 1 GiB.
     ///
     /// With a limit the host is asked when the body is whole, and
-    /// [`Arrival::body`](crate::Arrival::body) gives it; until then it is kept in memory that grows
+    /// [`Request::body`](crate::Request::body) gives it; until then it is kept in memory that grows
     /// with the bytes received. A longer one is answered 413 as soon as its head is whole, one
     /// without a `Content-Length` (chunked) 411. `Expect: 100-continue` is answered, another
     /// expectation refused with 417. Head, body and the host's decision together have

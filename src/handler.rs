@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::id::SessionKey;
 use crate::message::Message;
 use crate::session::{Decision, Disconnect, Session, State};
-use crate::sessions::{Arrival, Delivery, Sessions};
+use crate::sessions::{Delivery, Request, Sessions};
 
 /// The host's callbacks. Only [`Handler::on_message`] has no default.
 ///
@@ -48,7 +48,7 @@ pub trait Handler {
     /// [`Config::max_sessions_per_address`](crate::Config::max_sessions_per_address): the answer is
     /// 429. Nor are upgrades to a path that the
     /// listener does not serve: the answer is 404.
-    fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
         let _ = (sessions, request);
         Decision::admit()
     }
@@ -92,7 +92,7 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
         (**self).on_message(context, message);
     }
 
-    fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
         (**self).on_request(sessions, request)
     }
 

@@ -140,15 +140,13 @@ mod manager;
 mod message;
 mod session;
 mod sessions;
-#[cfg(feature = "simulation")]
 #[doc(hidden)]
-pub mod simulation;
+pub mod testing;
 mod tick;
 mod transport;
 
 pub use close::{Cause, CloseCode, CloseReason, Initiator, Traffic};
-pub use codec::request::Request;
-pub use codec::response::Response;
+pub use codec::http::{RequestHead, Response};
 pub use codec::{ByteOrder, CustomFraming, Framing, PrefixWidth};
 pub use config::{Config, DuplicateId, RatePolicy, SlowConsumer};
 pub use error::{Error, Result};
@@ -159,8 +157,8 @@ pub use manager::{SessionManager, Turn};
 pub use message::{Message, OwnedMessage};
 pub use session::{Admission, Decision, Disconnect, ListenerId, Session, State};
 pub use sessions::{
-    Accepted, Arrival, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Holds, Phase,
-    RateLimited, Refused, SessionCounts, Sessions, Stats, StopOptions, Ticket,
+    Accepted, Delivery, Disconnects, HandshakeFailure, HandshakeFailures, Holds, Phase,
+    RateLimited, Refused, Request, SessionCounts, Sessions, Stats, StopOptions, Ticket,
 };
 pub use transport::{ListenUrl, Protocol};
 

@@ -4,8 +4,8 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::codec::handshake::{HeadReader, Progress};
-use crate::codec::request::{HeaderSlots, Request};
+use crate::codec::http::{HeadProgress, HeadReader};
+use crate::codec::http::{HeaderSlots, RequestHead};
 use crate::codec::{CodecError, Event, websocket};
 use crate::handler::{Context, Handler, Naming, named};
 use crate::id::SessionKey;
@@ -14,7 +14,7 @@ use crate::session::{Decision, ListenerId, Socket};
 use crate::sessions::{
     Expired, HandshakeFailure, Heard, Lifecycle, Posted, Reading, Sessions, Unfinished, Verdict,
 };
-use crate::transport::{Read, Transport};
+use crate::transport::{Read, Stream};
 
 /// The size of the one buffer that all sessions read into. A larger one saves system calls for
 /// large messages; this much stays in a core's second-level cache.
@@ -66,7 +66,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Takes in a connection that a listener accepted, unless it is dropped at once.
     pub(crate) fn handle_accepted(
         &mut self,
-        transport: Transport,
+        transport: Stream,
         remote: SocketAddr,
         listener: ListenerId,
     ) -> io::Result<Option<SessionKey>> {
@@ -259,11 +259,11 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Reads a request's head, and says how much of the input was dealt with.
     fn read_head(&mut self, key: SessionKey, mut reader: HeadReader, input: &[u8]) -> usize {
         match reader.take(input) {
-            Ok(Progress::Partial) => {
+            Ok(HeadProgress::Partial) => {
                 self.sessions.put_unfinished(key, Unfinished::Head(reader));
                 input.len()
             }
-            Ok(Progress::Complete { head, consumed }) => {
+            Ok(HeadProgress::Complete { head, consumed }) => {
                 consumed + self.handle_head(key, head, &input[consumed..])
             }
             Err(refusal) => {
@@ -282,7 +282,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
         let Posted { head, body } = posted;
         let mut slots = HeaderSlots::new();
-        match Request::parse(&head, &mut slots) {
+        match RequestHead::parse(&head, &mut slots) {
             Ok(request) if self.ask(key, &request, body.bytes()) => {
                 self.sessions.park(key, head);
             }
@@ -295,7 +295,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Acts on a whole head, and says how much of what follows it belongs to its request.
     fn handle_head(&mut self, key: SessionKey, head: &[u8], rest: &[u8]) -> usize {
         let mut slots = HeaderSlots::new();
-        let request = match Request::parse(head, &mut slots) {
+        let request = match RequestHead::parse(head, &mut slots) {
             Ok(request) => request,
             Err(refusal) => {
                 self.sessions.refuse(key, refusal.into());
@@ -314,7 +314,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     }
 
     /// Asks the host about a request, and says whether it has yet to decide.
-    fn ask(&mut self, key: SessionKey, request: &Request<'_>, body: &[u8]) -> bool {
+    fn ask(&mut self, key: SessionKey, request: &RequestHead<'_>, body: &[u8]) -> bool {
         let Some(arrival) = self.sessions.arrival(key, request, body) else { return false };
         match named("on_request", || self.handler.on_request(self.sessions, &arrival)) {
             Decision::Defer => true,

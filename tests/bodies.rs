@@ -4,11 +4,11 @@ mod common;
 
 use common::http::{answer, answering, deferring, get, kept, post, request};
 use common::simulation::{Server, almost, seconds};
-use majordomo::codec::handshake::Refusal;
+use majordomo::codec::http::RequestError;
 use majordomo::{Config, HandshakeFailure};
 
 /// How many requests were refused for this reason.
-fn refused(server: &mut Server, refusal: Refusal) -> u64 {
+fn refused(server: &mut Server, refusal: RequestError) -> u64 {
     server.stats().failed_handshakes.get(HandshakeFailure::Request(refusal))
 }
 
@@ -77,18 +77,18 @@ fn a_body_of_the_limit_is_accepted_and_a_longer_one_is_refused_at_its_head() {
         assert!(client.is_dropped());
     }
     assert!(server.notes().is_empty(), "the handler gets no request");
-    assert_eq!(refused(&mut server, Refusal::BodyTooLarge), 2);
+    assert_eq!(refused(&mut server, RequestError::BodyTooLarge), 2);
 }
 
 #[test]
 fn a_body_of_unknown_length_or_with_two_lengths_is_refused() {
-    let cases: [(&[&str], u16, Refusal); 6] = [
-        (&["Transfer-Encoding: chunked"], 411, Refusal::LengthRequired),
-        (&["Transfer-Encoding: gzip, chunked"], 411, Refusal::LengthRequired),
-        (&["Content-Length: 5", "Content-Length: 5"], 400, Refusal::AmbiguousLength),
-        (&["Content-Length: 5", "Content-Length: 9"], 400, Refusal::AmbiguousLength),
-        (&["Content-Length: 5", "Transfer-Encoding: chunked"], 400, Refusal::AmbiguousLength),
-        (&["Transfer-Encoding: chunked, gzip"], 400, Refusal::AmbiguousLength),
+    let cases: [(&[&str], u16, RequestError); 6] = [
+        (&["Transfer-Encoding: chunked"], 411, RequestError::LengthRequired),
+        (&["Transfer-Encoding: gzip, chunked"], 411, RequestError::LengthRequired),
+        (&["Content-Length: 5", "Content-Length: 5"], 400, RequestError::AmbiguousLength),
+        (&["Content-Length: 5", "Content-Length: 9"], 400, RequestError::AmbiguousLength),
+        (&["Content-Length: 5", "Transfer-Encoding: chunked"], 400, RequestError::AmbiguousLength),
+        (&["Transfer-Encoding: chunked, gzip"], 400, RequestError::AmbiguousLength),
     ];
     for (headers, status, refusal) in cases {
         let mut server = answering(kept());
@@ -163,7 +163,7 @@ fn an_unknown_expectation_is_refused() {
         assert_eq!(client.answers(), ["417 close the expectation is not known"], "{expectation}");
         assert!(client.is_ended());
     }
-    assert_eq!(refused(&mut server, Refusal::UnknownExpectation), 3);
+    assert_eq!(refused(&mut server, RequestError::UnknownExpectation), 3);
     assert!(server.notes().is_empty());
 }
 

@@ -304,17 +304,17 @@ proptest! {
         for message in messages {
             let sender = codec();
             let mut encoded = Encoded::new(as_message(&message));
-            match (sender.encode(as_message(&message)), encoded.wire(&sender)) {
-                (Ok(envelope), Ok(wire)) => {
-                    let frame = envelope.parts().concat();
-                    prop_assert_eq!(&frame, wire.bytes());
-                    prop_assert_eq!(frame.len(), envelope.len());
-                    prop_assert_eq!(wire.payload_len(), envelope.payload_len());
-                    stream.extend(frame);
+            match (sender.encode(as_message(&message)), encoded.frame(&sender)) {
+                (Ok(frame), Ok(shared)) => {
+                    let bytes = frame.parts().concat();
+                    prop_assert_eq!(&bytes, shared.bytes());
+                    prop_assert_eq!(bytes.len(), frame.len());
+                    prop_assert_eq!(shared.payload_len(), frame.payload_len());
+                    stream.extend(bytes);
                     events.push(as_it_arrives(&framing, message));
                 }
                 (Err(_), Err(_)) => {}
-                (envelope, wire) => panic!("{envelope:?} but {wire:?}"),
+                (frame, shared) => panic!("{frame:?} but {shared:?}"),
             }
         }
         let reading = decode_in_any_reads(codec, &stream, &lengths, MAX);

@@ -11,7 +11,7 @@ use common::recorder::admit_by_query;
 use common::simulation::{Client, Server};
 use common::wire;
 use fastrand::Rng;
-use majordomo::simulation::Footprint;
+use majordomo::testing::Footprint;
 use majordomo::{Decision, Response, Ticket};
 
 const SEEDS: u64 = 300;

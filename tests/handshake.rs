@@ -3,8 +3,9 @@
 mod common;
 
 use common::wire;
-use majordomo::codec::handshake::{HeadReader, Progress, Refusal};
-use majordomo::codec::request::{HeaderSlots, Request, RequestKind};
+use majordomo::codec::http::{
+    HeadProgress, HeadReader, HeaderSlots, RequestError, RequestHead, RequestKind,
+};
 use proptest::prelude::*;
 
 /// A limit small enough that generated heads also pass it.
@@ -19,9 +20,9 @@ fn upgrade() -> Vec<u8> {
 /// with the bytes behind it.
 #[derive(Debug, PartialEq)]
 enum Outcome {
-    Refused(Refusal),
+    Refused(RequestError),
     Unfinished,
-    Whole { head: Vec<u8>, is_upgrade: Result<bool, Refusal>, trailing: Vec<u8> },
+    Whole { head: Vec<u8>, is_upgrade: Result<bool, RequestError>, trailing: Vec<u8> },
 }
 
 /// Feeds the input in reads that end at the cuts, as a connection would.
@@ -38,12 +39,12 @@ fn feed(input: &[u8], cuts: &[usize]) -> Outcome {
                 assert_eq!(reader.buffered(), 0);
                 return Outcome::Refused(refusal);
             }
-            Ok(Progress::Partial) => {
+            Ok(HeadProgress::Partial) => {
                 start = end;
                 assert_eq!(reader.buffered(), start);
                 assert!(start < MAX_HEAD);
             }
-            Ok(Progress::Complete { head, consumed }) => {
+            Ok(HeadProgress::Complete { head, consumed }) => {
                 let trailing = input[start + consumed..].to_vec();
                 return Outcome::Whole { head: head.to_vec(), is_upgrade: read(head), trailing };
             }
@@ -53,9 +54,9 @@ fn feed(input: &[u8], cuts: &[usize]) -> Outcome {
 }
 
 /// Whether the head is that of an upgrade. Every getter of the request is called.
-fn read(head: &[u8]) -> Result<bool, Refusal> {
+fn read(head: &[u8]) -> Result<bool, RequestError> {
     let mut slots = HeaderSlots::new();
-    let request = Request::parse(head, &mut slots)?;
+    let request = RequestHead::parse(head, &mut slots)?;
     let _ = (request.path(), request.query_value("id"), request.origin());
     request.headers().iter().for_each(|field| assert!(!field.name().is_empty()));
     request.subprotocols().for_each(|each| assert!(!each.is_empty()));
@@ -124,7 +125,7 @@ proptest! {
                 prop_assert_eq!([head, trailing].concat(), input);
             }
             Outcome::Unfinished => prop_assert!(end.is_none() && input.len() < MAX_HEAD),
-            Outcome::Refused(Refusal::HeadTooLarge) => {
+            Outcome::Refused(RequestError::HeadTooLarge) => {
                 prop_assert!(end.is_none_or(|end| end > MAX_HEAD));
             }
             Outcome::Refused(_) => {}
@@ -154,22 +155,22 @@ fn heads_that_could_smuggle_are_refused() {
         b"GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Key: a\r\nSec-WebSocket-Key: a\r\n\r\n";
     let repeated_length =
         b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
-    let smuggled: [(&[u8], Refusal); 15] = [
-        (b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", Refusal::Malformed),
-        (b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\nHost: a\n\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", Refusal::Malformed),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", Refusal::DuplicateHeader),
-        (repeated_key, Refusal::DuplicateHeader),
-        (repeated_length, Refusal::AmbiguousLength),
-        (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::NotHttp),
+    let smuggled: [(&[u8], RequestError); 15] = [
+        (b"GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", RequestError::Malformed),
+        (b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\nHost: a\n\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n b\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost : a\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", RequestError::Malformed),
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", RequestError::DuplicateHeader),
+        (repeated_key, RequestError::DuplicateHeader),
+        (repeated_length, RequestError::AmbiguousLength),
+        (b"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", RequestError::NotHttp),
     ];
     for (head, expected) in smuggled {
         let refusal = match feed(head, &[]) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use common::simulation::{Server, close_reason, seconds};
 use common::wire;
-use majordomo::simulation::Simulation;
+use majordomo::testing::Simulation;
 use majordomo::{Config, Context, Error, Handler, Message, State, StopOptions};
 
 #[test]

@@ -12,7 +12,7 @@ use common::net::{Running, Socket, run};
 use common::recorder::Recorder;
 use common::wire;
 use majordomo::{
-    Admission, Arrival, Config, Context, Decision, Error, Handle, Handler, Message, OwnedMessage,
+    Admission, Config, Context, Decision, Error, Handle, Handler, Message, OwnedMessage, Request,
     SessionId, SessionManager, Sessions, SlowConsumer, StopOptions,
 };
 
@@ -302,7 +302,7 @@ impl Handler for Deferring {
         context.send(message).expect("room");
     }
 
-    fn on_request(&mut self, _: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let handle = self.0.clone().expect("it was set");
         let ticket = request.ticket();
         let id = request.query_value("id").expect("named").into_owned();

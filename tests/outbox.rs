@@ -219,10 +219,10 @@ impl Pair {
             Step::Run { length, head } => {
                 let bytes = self.frame(length);
                 let payload = length.saturating_sub(head);
-                let Some(frame) = self.pool.add_to_run(&bytes, payload) else { return };
+                let Some(frame) = self.pool.add_to_batch(&bytes, payload) else { return };
                 assert_eq!(frame.len(), length);
                 for at in [at, 1].into_iter().take(2 - at) {
-                    self.outboxes[at].push_run(frame);
+                    self.outboxes[at].push_batched(frame);
                     let kind = FrameKind::Message;
                     let bytes = bytes.clone();
                     self.models[at].0.push_back(Frame { bytes, written: 0, payload, kind });
@@ -235,15 +235,15 @@ impl Pair {
                 let bytes = self.control.clone();
                 let Some(frame) = self.pool.share_control(&bytes) else { return };
                 assert_eq!(self.pool.share_control(&bytes), Some(frame), "it stands there once");
-                self.outboxes[at].push_run(frame);
+                self.outboxes[at].push_batched(frame);
                 let kind = FrameKind::Control;
                 self.models[at].0.push_back(Frame { bytes, written: 0, payload: 0, kind });
             }
             Step::EndRun => {
                 for outbox in &mut self.outboxes {
-                    outbox.leave_run(&mut self.pool);
+                    outbox.copy_out_of_batch(&mut self.pool);
                 }
-                self.pool.end_run();
+                self.pool.clear_batch();
                 self.check(0);
                 self.check(1);
             }

@@ -16,7 +16,7 @@ use common::net::Socket;
 use common::wire;
 use log::{LevelFilter, Log, Metadata, Record};
 use majordomo::{
-    Arrival, Config, Context, Decision, Disconnect, Error, Handler, Message, SessionManager,
+    Config, Context, Decision, Disconnect, Error, Handler, Message, Request, SessionManager,
     Sessions, State, StopOptions,
 };
 
@@ -63,7 +63,7 @@ impl Handler for Panicking {
         context.send(&*"x".repeat(600 << 10)).expect("there is room");
     }
 
-    fn on_request(&mut self, _: &mut Sessions, _: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Sessions, _: &Request<'_>) -> Decision {
         self.come_to("on_request");
         Decision::admit()
     }

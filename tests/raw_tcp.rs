@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use common::simulation::{Client, Server, seconds};
-use majordomo::codec::{CodecError, Frame, PayloadKind, Progress};
+use majordomo::codec::{CodecError, FrameProgress, FrameSpan, PayloadKind};
 use majordomo::{Cause, Config, CustomFraming, Error, Framing, Initiator, ListenUrl, Message};
 
 fn url(framing: &str) -> ListenUrl {
@@ -211,15 +211,19 @@ fn a_message_that_cannot_be_framed_is_refused_with_its_reason_and_counted() {
 struct Digits;
 
 impl CustomFraming for Digits {
-    fn decode(&self, input: &[u8], _: usize) -> Result<Progress, CodecError> {
-        let Some(digits) = input.get(..3) else { return Ok(Progress::Incomplete) };
+    fn decode(&self, input: &[u8], _: usize) -> Result<FrameProgress, CodecError> {
+        let Some(digits) = input.get(..3) else { return Ok(FrameProgress::Incomplete) };
         let length = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
         let length: usize = length.ok_or(CodecError::Protocol("no digits"))?;
         let consumed = 3 + length;
         if input.len() < consumed {
-            return Ok(Progress::Incomplete);
+            return Ok(FrameProgress::Incomplete);
         }
-        Ok(Progress::Frame(Frame { payload: 3..consumed, kind: PayloadKind::Text, consumed }))
+        Ok(FrameProgress::Frame(FrameSpan {
+            payload: 3..consumed,
+            kind: PayloadKind::Text,
+            consumed,
+        }))
     }
 
     fn encode(&self, message: Message<'_>, frame: &mut Vec<u8>) -> Result<(), &'static str> {

@@ -4,21 +4,26 @@
 mod common;
 
 use common::wire::{KEY, UPGRADE_HEADERS};
-use majordomo::codec::handshake::{MAX_HEADERS, Refusal};
-use majordomo::codec::request::{HeaderField, HeaderSlots, HttpVersion, Request, RequestKind};
+use majordomo::codec::http::{
+    HeaderField, HeaderSlots, HttpVersion, MAX_HEADERS, RequestError, RequestHead, RequestKind,
+};
 
 /// Parses a request line and header lines, and looks at the result.
-fn parse<T>(line: &str, headers: &str, look: impl FnOnce(Request<'_>) -> T) -> Result<T, Refusal> {
+fn parse<T>(
+    line: &str,
+    headers: &str,
+    look: impl FnOnce(RequestHead<'_>) -> T,
+) -> Result<T, RequestError> {
     parse_bytes(format!("{line}\r\n{headers}\r\n").as_bytes(), look)
 }
 
-fn parse_bytes<T>(head: &[u8], look: impl FnOnce(Request<'_>) -> T) -> Result<T, Refusal> {
+fn parse_bytes<T>(head: &[u8], look: impl FnOnce(RequestHead<'_>) -> T) -> Result<T, RequestError> {
     let mut slots = HeaderSlots::new();
-    Request::parse(head, &mut slots).map(look)
+    RequestHead::parse(head, &mut slots).map(look)
 }
 
 /// Whether a request with these header lines is plain (`false`), an upgrade (`true`), or refused.
-fn kind(line: &str, headers: &str) -> Result<bool, Refusal> {
+fn kind(line: &str, headers: &str) -> Result<bool, RequestError> {
     parse(line, &format!("Host: a\r\n{headers}"), |request| {
         request.kind().map(|kind| matches!(kind, RequestKind::Upgrade(_)))
     })?
@@ -30,14 +35,14 @@ fn upgrade() -> String {
 }
 
 /// The kind of a valid upgrade in which `from` is replaced by `to`.
-fn upgrade_with(from: &str, to: &str) -> Result<bool, Refusal> {
+fn upgrade_with(from: &str, to: &str) -> Result<bool, RequestError> {
     let headers = upgrade();
     assert!(headers.contains(from), "{from}");
     kind("GET / HTTP/1.1", &headers.replacen(from, to, 1))
 }
 
 /// The refusal of a request with these header lines after `Host`.
-fn refusal(headers: &str) -> Option<Refusal> {
+fn refusal(headers: &str) -> Option<RequestError> {
     parse("GET / HTTP/1.1", &format!("Host: a\r\n{headers}"), |_| ()).err()
 }
 
@@ -79,7 +84,7 @@ fn the_parts_of_a_request_outlive_it() {
     let head = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
     let mut slots = HeaderSlots::new();
     let (path, host, value) = {
-        let request = Request::parse(&head, &mut slots).unwrap();
+        let request = RequestHead::parse(&head, &mut slots).unwrap();
         (request.path(), request.headers().get("host"), request.query_value("b"))
     };
     assert_eq!((path, host, value.as_deref()), ("/a", Some("a"), Some("c")));
@@ -107,9 +112,9 @@ fn a_target_is_in_origin_absolute_or_asterisk_form() {
         assert_eq!(split(line), Ok((path.to_owned(), query.map(str::to_owned))), "{line}");
     }
     for bad in ["*", "a", "a:80", "?a", "http://", "http:///a", "http://u@a/", "ftp://a/", "/a#b"] {
-        assert_eq!(split(&format!("GET {bad} HTTP/1.1")), Err(Refusal::BadTarget), "{bad}");
+        assert_eq!(split(&format!("GET {bad} HTTP/1.1")), Err(RequestError::BadTarget), "{bad}");
     }
-    assert_eq!(split("CONNECT a:80 HTTP/1.1"), Err(Refusal::BadTarget));
+    assert_eq!(split("CONNECT a:80 HTTP/1.1"), Err(RequestError::BadTarget));
 }
 
 #[test]
@@ -135,17 +140,17 @@ fn query_values_are_decoded_as_forms_encode_them() {
 #[test]
 fn a_host_is_named_once_and_well() {
     let with = |line: &str, headers: &str| parse(line, headers, |_| ()).err();
-    assert_eq!(with("GET / HTTP/1.1", ""), Some(Refusal::BadHost));
-    assert_eq!(with("GET http://a/ HTTP/1.1", ""), Some(Refusal::BadHost));
+    assert_eq!(with("GET / HTTP/1.1", ""), Some(RequestError::BadHost));
+    assert_eq!(with("GET http://a/ HTTP/1.1", ""), Some(RequestError::BadHost));
     assert_eq!(with("GET / HTTP/1.0", ""), None);
     for good in ["", "a", "a.b:1", "[::1]:1", "%41"] {
         assert_eq!(with("GET / HTTP/1.1", &format!("Host: {good}\r\n")), None, "{good}");
     }
     for bad in ["a b", "a/b", "u@a", "a?b", "a\tb", "ä"] {
         let headers = format!("Host: {bad}\r\n");
-        assert_eq!(with("GET / HTTP/1.1", &headers), Some(Refusal::BadHost), "{bad}");
+        assert_eq!(with("GET / HTTP/1.1", &headers), Some(RequestError::BadHost), "{bad}");
     }
-    assert_eq!(refusal("host: a\r\n"), Some(Refusal::DuplicateHeader));
+    assert_eq!(refusal("host: a\r\n"), Some(RequestError::DuplicateHeader));
 }
 
 #[test]
@@ -153,10 +158,10 @@ fn fields_that_may_stand_once_are_not_repeated() {
     for name in ["Sec-WebSocket-Key", "sec-websocket-version", "Origin"] {
         assert_eq!(refusal(&format!("{name}: a\r\n")), None, "{name}");
         let twice = format!("{name}: a\r\nX: y\r\n{}: a\r\n", name.to_uppercase());
-        assert_eq!(refusal(&twice), Some(Refusal::DuplicateHeader), "{name}");
+        assert_eq!(refusal(&twice), Some(RequestError::DuplicateHeader), "{name}");
     }
     let origin = b"GET / HTTP/1.1\r\nHost: a\r\nOrigin: \xff\r\n\r\n";
-    assert_eq!(parse_bytes(origin, |_| ()), Err(Refusal::Malformed));
+    assert_eq!(parse_bytes(origin, |_| ()), Err(RequestError::Malformed));
 }
 
 #[test]
@@ -187,10 +192,10 @@ fn a_body_has_one_length() {
         "Transfer-Encoding: xchunked\r\n",
         "Transfer-Encoding:\r\n",
     ] {
-        assert_eq!(has_body("1.1", bad), Err(Refusal::AmbiguousLength), "{bad}");
+        assert_eq!(has_body("1.1", bad), Err(RequestError::AmbiguousLength), "{bad}");
     }
     let old = has_body("1.0", "Transfer-Encoding: chunked\r\n");
-    assert_eq!(old, Err(Refusal::AmbiguousLength));
+    assert_eq!(old, Err(RequestError::AmbiguousLength));
 }
 
 #[test]
@@ -199,10 +204,10 @@ fn only_http_1_is_supported() {
     assert_eq!(with("GET / HTTP/1.1"), Ok(HttpVersion::Http11));
     assert_eq!(with("GET / HTTP/1.0"), Ok(HttpVersion::Http10));
     for other in ["GET / HTTP/2.0", "GET / HTTP/0.9", "PRI * HTTP/2.0"] {
-        assert_eq!(with(other), Err(Refusal::UnsupportedHttpVersion), "{other}");
+        assert_eq!(with(other), Err(RequestError::UnsupportedHttpVersion), "{other}");
     }
     for bad in ["GET /", "GET / HTTP/1", "GET / HTTP/x.y", "GET / http/1.1", "GET / HTTP/1.1 "] {
-        assert_eq!(with(bad), Err(Refusal::Malformed), "{bad}");
+        assert_eq!(with(bad), Err(RequestError::Malformed), "{bad}");
     }
 }
 
@@ -213,7 +218,7 @@ fn lines_that_parsers_read_differently_are_refused() {
     for line in
         ["GET  / HTTP/1.1", "GET /  HTTP/1.1", "GET\t/ HTTP/1.1", "GET /a b HTTP/1.1", "GET"]
     {
-        assert_eq!(parse(line, "Host: a\r\n", |_| ()), Err(Refusal::Malformed), "{line}");
+        assert_eq!(parse(line, "Host: a\r\n", |_| ()), Err(RequestError::Malformed), "{line}");
     }
     for headers in [
         ": a\r\n",
@@ -230,7 +235,7 @@ fn lines_that_parsers_read_differently_are_refused() {
         "X: a\rb\r\n",
         "X: a\r\n b\r\n",
     ] {
-        assert_eq!(refusal(headers), Some(Refusal::Malformed), "{headers:?}");
+        assert_eq!(refusal(headers), Some(RequestError::Malformed), "{headers:?}");
     }
 }
 
@@ -238,10 +243,10 @@ fn lines_that_parsers_read_differently_are_refused() {
 fn a_head_that_is_cut_or_has_trailing_bytes_is_refused() {
     let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     assert!(parse_bytes(head, |_| ()).is_ok());
-    assert_eq!(parse_bytes(&[head, &b"x"[..]].concat(), |_| ()), Err(Refusal::Malformed));
-    assert_eq!(parse_bytes(&head[..head.len() - 2], |_| ()), Err(Refusal::Malformed));
-    assert_eq!(parse_bytes(b"", |_| ()), Err(Refusal::Malformed));
-    assert_eq!(refusal(&"a: b\r\n".repeat(MAX_HEADERS)), Some(Refusal::TooManyHeaders));
+    assert_eq!(parse_bytes(&[head, &b"x"[..]].concat(), |_| ()), Err(RequestError::Malformed));
+    assert_eq!(parse_bytes(&head[..head.len() - 2], |_| ()), Err(RequestError::Malformed));
+    assert_eq!(parse_bytes(b"", |_| ()), Err(RequestError::Malformed));
+    assert_eq!(refusal(&"a: b\r\n".repeat(MAX_HEADERS)), Some(RequestError::TooManyHeaders));
 }
 
 #[test]
@@ -264,25 +269,25 @@ fn an_upgrade_obeys_the_opening_handshake() {
     assert_eq!(upgrade_with("Connection: Upgrade", repeated), Ok(true));
     assert_eq!(upgrade_with("Upgrade: w", "Content-Length: 0\r\nUpgrade: w"), Ok(true));
 
-    assert_eq!(upgrade_with("Connection: Upgrade\r\n", ""), Err(Refusal::BadConnection));
-    assert_eq!(upgrade_with(": Upgrade", ": close"), Err(Refusal::BadConnection));
+    assert_eq!(upgrade_with("Connection: Upgrade\r\n", ""), Err(RequestError::BadConnection));
+    assert_eq!(upgrade_with(": Upgrade", ": close"), Err(RequestError::BadConnection));
     for length in ["Content-Length: 1", "Transfer-Encoding: chunked"] {
         let headers = format!("{length}\r\nUpgrade: w");
-        assert_eq!(upgrade_with("Upgrade: w", &headers), Err(Refusal::UpgradeWithBody));
+        assert_eq!(upgrade_with("Upgrade: w", &headers), Err(RequestError::UpgradeWithBody));
     }
     for version in ["12", "013", "13, 8", "", "x"] {
         let bad = format!("Version: {version}");
-        assert_eq!(upgrade_with("Version: 13", &bad), Err(Refusal::BadVersion), "{version}");
+        assert_eq!(upgrade_with("Version: 13", &bad), Err(RequestError::BadVersion), "{version}");
     }
-    assert_eq!(upgrade_with("Sec-WebSocket-Version: 13\r\n", ""), Err(Refusal::BadVersion));
+    assert_eq!(upgrade_with("Sec-WebSocket-Version: 13\r\n", ""), Err(RequestError::BadVersion));
 }
 
 #[test]
 fn an_upgrade_needs_get_and_http_1_1() {
     assert_eq!(kind("GET / HTTP/1.1", &upgrade()), Ok(true));
-    assert_eq!(kind("POST / HTTP/1.1", &upgrade()), Err(Refusal::BadMethod));
-    assert_eq!(kind("get / HTTP/1.1", &upgrade()), Err(Refusal::BadMethod));
-    assert_eq!(kind("GET / HTTP/1.0", &upgrade()), Err(Refusal::UpgradeOverHttp10));
+    assert_eq!(kind("POST / HTTP/1.1", &upgrade()), Err(RequestError::BadMethod));
+    assert_eq!(kind("get / HTTP/1.1", &upgrade()), Err(RequestError::BadMethod));
+    assert_eq!(kind("GET / HTTP/1.0", &upgrade()), Err(RequestError::UpgradeOverHttp10));
 }
 
 #[test]
@@ -304,9 +309,9 @@ fn a_key_is_the_base64_of_16_bytes() {
         "dGhlIHNhbXBs ZSBub25jZ==",
         "dGhlIHNhbXBsZSBub25=ZQ==",
     ] {
-        assert_eq!(with(bad), Err(Refusal::BadKey), "{bad}");
+        assert_eq!(with(bad), Err(RequestError::BadKey), "{bad}");
     }
-    assert_eq!(upgrade_with(&format!("{KEY}\r\n"), ""), Err(Refusal::BadKey));
+    assert_eq!(upgrade_with(&format!("{KEY}\r\n"), ""), Err(RequestError::BadKey));
 }
 
 #[test]

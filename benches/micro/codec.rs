@@ -42,7 +42,7 @@ pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
             let codec = Codec::websocket(1 << 20);
             bencher.iter(|| {
                 let mut encoded = Encoded::new(black_box(text.as_str()));
-                encoded.wire(&codec).expect("WebSocket carries it").bytes().clone()
+                encoded.frame(&codec).expect("WebSocket carries it").bytes().clone()
             });
         });
     }
@@ -79,8 +79,8 @@ fn take_in(codec: &mut Codec, frame: &mut [u8]) -> usize {
 /// Puts the frame where a socket would take it from.
 fn put_out(codec: &Codec, message: Message<'_>, wire: &mut Vec<u8>) {
     wire.clear();
-    let envelope = codec.encode(message).expect("WebSocket carries it");
-    for part in envelope.parts() {
+    let frame = codec.encode(message).expect("WebSocket carries it");
+    for part in frame.parts() {
         wire.extend_from_slice(part);
     }
     black_box(wire);

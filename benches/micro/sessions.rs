@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use majordomo::simulation::{Heard, Simulation};
+use majordomo::testing::{PopulationTraffic, Simulation};
 use majordomo::{Config, Context, Handler, ListenerId, Message, SessionKey};
 
 use crate::cpu_time::{CpuTime, per_thing, time};
@@ -129,7 +129,7 @@ impl Crowd {
         const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\n\
             Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-        let key = self.simulation.join_crowd(listener, UPGRADE).expect("it connects");
+        let key = self.simulation.add_member(listener, UPGRADE).expect("it connects");
         self.keys.push(key);
     }
 
@@ -151,7 +151,7 @@ impl Crowd {
 
     /// Sends `messages` to all in one tick.
     fn broadcast(&mut self, messages: u32) -> Broadcast {
-        let before = self.simulation.heard_by_crowd();
+        let before = self.simulation.population_traffic();
         let queued = time(|| {
             for _ in 0..messages {
                 let delivery = self.simulation.sessions().broadcast(PAYLOAD);
@@ -165,7 +165,7 @@ impl Crowd {
 
     /// Sends a message to each by its key, all in one tick.
     fn send_to_each(&mut self) -> Duration {
-        let before = self.simulation.heard_by_crowd();
+        let before = self.simulation.population_traffic();
         let taken = time(|| {
             let sessions = self.simulation.sessions();
             for key in &self.keys {
@@ -182,12 +182,12 @@ impl Crowd {
     fn beat(&mut self, order: fn(u32, u32) -> u32) -> Duration {
         // A minute after each was heard, each is due.
         self.speak_over_a_minute(order);
-        let before = self.simulation.heard_by_crowd();
+        let before = self.simulation.population_traffic();
         let taken = time(|| self.simulation.advance(MINUTE));
         self.check(before, PING);
         // They answer, so that none counts as inactive in the next round.
         for key in &self.keys {
-            self.simulation.speak_in_crowd(*key, PONG);
+            self.simulation.member_sends(*key, PONG);
         }
         taken
     }
@@ -203,13 +203,13 @@ impl Crowd {
         let count = u32::try_from(self.keys.len()).expect("it was a u32");
         self.over_a_minute(count, |crowd, number| {
             let key = crowd.keys[order(number, count) as usize];
-            crowd.simulation.speak_in_crowd(key, PONG);
+            crowd.simulation.member_sends(key, PONG);
         });
     }
 
     /// Each was sent so many bytes, in one write.
-    fn check(&self, before: Heard, bytes: u64) {
-        let (now, count) = (self.simulation.heard_by_crowd(), self.keys.len() as u64);
+    fn check(&self, before: PopulationTraffic, bytes: u64) {
+        let (now, count) = (self.simulation.population_traffic(), self.keys.len() as u64);
         assert_eq!(now.writes - before.writes, count, "one write for each");
         assert_eq!(now.bytes - before.bytes, count * bytes, "all of it");
     }

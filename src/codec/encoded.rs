@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::envelope::Envelope;
+use super::frame::Frame;
 use super::framing::Framing;
 use super::{Codec, websocket};
 use crate::error::Error;
@@ -15,8 +15,8 @@ use crate::message::Message;
 #[derive(Debug)]
 pub struct Encoded<'m> {
     message: Message<'m>,
-    websocket: Option<Wire>,
-    raw: Vec<(Framing, Result<Wire, &'static str>)>,
+    websocket: Option<SharedFrame>,
+    raw: Vec<(Framing, Result<SharedFrame, &'static str>)>,
 }
 
 impl<'m> Encoded<'m> {
@@ -38,20 +38,22 @@ impl<'m> Encoded<'m> {
     ///
     /// [`Error::Unframeable`] when the framing cannot carry this message.
     #[inline]
-    pub fn wire(&mut self, codec: &Codec) -> Result<&Wire, Error> {
+    pub fn frame(&mut self, codec: &Codec) -> Result<&SharedFrame, Error> {
         match codec {
             Codec::WebSocket(_) => {
                 let message = self.message;
-                Ok(self.websocket.get_or_insert_with(|| Wire::from(&websocket::encode(message))))
+                Ok(self
+                    .websocket
+                    .get_or_insert_with(|| SharedFrame::from(&websocket::encode(message))))
             }
-            Codec::Raw(framed) => self.raw_wire(framed.framing()),
+            Codec::Raw(framed) => self.raw_frame(framed.framing()),
         }
     }
 
-    fn raw_wire(&mut self, framing: &Framing) -> Result<&Wire, Error> {
+    fn raw_frame(&mut self, framing: &Framing) -> Result<&SharedFrame, Error> {
         let known = self.raw.iter().position(|(known, _)| known == framing);
         let at = known.unwrap_or_else(|| {
-            let wire = framing.encode(self.message).map(|envelope| Wire::from(&envelope));
+            let wire = framing.encode(self.message).map(|frame| SharedFrame::from(&frame));
             self.raw.push((framing.clone(), wire));
             self.raw.len() - 1
         });
@@ -61,12 +63,12 @@ impl<'m> Encoded<'m> {
 
 /// A message in one wire format, shared by every session that sends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wire {
+pub struct SharedFrame {
     bytes: Bytes,
     payload_len: usize,
 }
 
-impl Wire {
+impl SharedFrame {
     /// The whole frame. A clone costs one reference count.
     #[inline]
     #[must_use]
@@ -82,9 +84,9 @@ impl Wire {
     }
 }
 
-impl From<&Envelope<'_>> for Wire {
-    fn from(envelope: &Envelope<'_>) -> Self {
-        Self { bytes: envelope.parts().concat().into(), payload_len: envelope.payload_len() }
+impl From<&Frame<'_>> for SharedFrame {
+    fn from(frame: &Frame<'_>) -> Self {
+        Self { bytes: frame.parts().concat().into(), payload_len: frame.payload_len() }
     }
 }
 
@@ -94,14 +96,14 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use crate::codec::{CodecError, CustomFraming, Progress};
+    use crate::codec::{CodecError, CustomFraming, FrameProgress};
 
     #[test]
     fn sessions_of_one_format_share_one_encoding() {
         let mut encoded = Encoded::new("hello");
         for codec in [Codec::websocket(10), Codec::raw(Framing::Lines, 10)] {
-            let first = encoded.wire(&codec).unwrap().clone();
-            let second = encoded.wire(&codec).unwrap();
+            let first = encoded.frame(&codec).unwrap().clone();
+            let second = encoded.frame(&codec).unwrap();
             assert_eq!(first.bytes().as_ptr(), second.bytes().as_ptr());
             assert_eq!(first.payload_len(), 5);
             assert_eq!(first.bytes(), &codec.encode("hello".into()).unwrap().parts().concat());
@@ -111,7 +113,7 @@ mod tests {
     #[test]
     fn formats_do_not_mix() {
         let mut encoded = Encoded::new("hello");
-        let mut wire = |codec: &Codec| encoded.wire(codec).unwrap().bytes().clone();
+        let mut wire = |codec: &Codec| encoded.frame(codec).unwrap().bytes().clone();
         let raw = |name| Codec::raw(Framing::from_name(name).unwrap(), 10);
         for _ in 0..2 {
             assert_eq!(wire(&raw("u16"))[..], *b"\0\x05hello");
@@ -126,8 +128,8 @@ mod tests {
     struct Refusing(AtomicUsize);
 
     impl CustomFraming for Refusing {
-        fn decode(&self, _: &[u8], _: usize) -> Result<Progress, CodecError> {
-            Ok(Progress::Incomplete)
+        fn decode(&self, _: &[u8], _: usize) -> Result<FrameProgress, CodecError> {
+            Ok(FrameProgress::Incomplete)
         }
 
         fn encode(&self, _: Message<'_>, _: &mut Vec<u8>) -> Result<(), &'static str> {
@@ -142,7 +144,7 @@ mod tests {
         let codec = Codec::raw(Framing::Custom(refusing.clone()), 10);
         let mut encoded = Encoded::new("hello");
         for _ in 0..3 {
-            let refused = encoded.wire(&codec);
+            let refused = encoded.frame(&codec);
             assert!(matches!(refused, Err(Error::Unframeable { reason: "never" })));
         }
         assert_eq!(refusing.0.load(Ordering::Relaxed), 1);

@@ -8,23 +8,20 @@
 
 #![expect(clippy::mut_mut, reason = "an input is a mutable slice that is used up from the front")]
 
-pub mod body;
 mod encoded;
-mod envelope;
 mod event;
-mod framed;
+mod frame;
 mod framing;
-pub mod handshake;
+pub mod http;
 mod input;
-pub mod request;
-pub mod response;
 pub mod websocket;
 
-pub use encoded::{Encoded, Wire};
-pub use envelope::Envelope;
+pub use encoded::{Encoded, SharedFrame};
 pub use event::{CodecError, ControlPayload, Event, PayloadKind};
-pub use framed::Framed;
-pub use framing::{ByteOrder, CustomFraming, Frame, Framing, PrefixWidth, Progress};
+pub use frame::Frame;
+pub use framing::{
+    ByteOrder, CustomFraming, FrameProgress, FrameSpan, Framing, FramingDecoder, PrefixWidth,
+};
 pub use websocket::WebSocket;
 
 use crate::error::Error;
@@ -36,11 +33,11 @@ pub enum Codec {
     /// Frames of RFC 6455, the server's side.
     WebSocket(WebSocket),
     /// Raw TCP with a framing.
-    Raw(Box<Framed>),
+    Raw(Box<FramingDecoder>),
 }
 
 // A codec sits in every session.
-const _: () = assert!(size_of::<Codec>() <= 24);
+const _: () = assert!(size_of::<Codec>() <= 16);
 
 impl Codec {
     /// A codec for WebSocket that takes messages of up to `max_message_size` bytes.
@@ -52,7 +49,7 @@ impl Codec {
     /// A codec for raw TCP that takes messages of up to `max_message_size` bytes.
     #[must_use]
     pub fn raw(framing: Framing, max_message_size: usize) -> Self {
-        Self::Raw(Box::new(Framed::new(framing, max_message_size)))
+        Self::Raw(Box::new(FramingDecoder::new(framing, max_message_size)))
     }
 
     /// Takes bytes off the front of `input` until an event is complete.
@@ -84,7 +81,7 @@ impl Codec {
     ///
     /// [`Error::Unframeable`] when the framing cannot carry this message.
     #[inline]
-    pub fn encode<'m>(&self, message: Message<'m>) -> Result<Envelope<'m>, Error> {
+    pub fn encode<'m>(&self, message: Message<'m>) -> Result<Frame<'m>, Error> {
         match self {
             Self::WebSocket(_) => Ok(websocket::encode(message)),
             Self::Raw(framed) => {

@@ -8,7 +8,7 @@ use crate::handler::{Handler, named};
 use crate::session::ListenerId;
 use crate::sessions::Sessions;
 use crate::tick::Tick;
-use crate::transport::{Listener, Transport};
+use crate::transport::{Listener, Stream};
 
 /// The most connections that a tick accepts, over all listeners: a storm of newcomers must not
 /// keep those who are already there waiting.
@@ -143,7 +143,7 @@ impl Accepting {
         match waiting.listener.accept() {
             Ok((stream, remote)) => {
                 let id = ListenerId(u16::try_from(number).unwrap_or(u16::MAX));
-                tick.handle_accepted(Transport::Tcp(stream), remote, id).map(drop)
+                tick.handle_accepted(Stream::Tcp(stream), remote, id).map(drop)
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {

@@ -4,13 +4,13 @@ use super::{Departed, FrameKind};
 
 /// One frame's sizes.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Frame {
+pub(super) struct FrameSize {
     pub(super) wire: u32,
     pub(super) payload: u32,
     pub(super) kind: FrameKind,
 }
 
-/// Frame sizes are kept in 32 bits; the largest outbox that a config allows is 1 GiB.
+/// FrameSize sizes are kept in 32 bits; the largest outbox that a config allows is 1 GiB.
 pub(super) fn narrow(size: usize) -> u32 {
     u32::try_from(size).expect("no frame is larger than 4 GiB")
 }
@@ -22,7 +22,7 @@ pub(super) struct Buffer {
     /// How much of `bytes` has been written.
     written: usize,
     /// All frames since the buffer was empty.
-    frames: Vec<Frame>,
+    frames: Vec<FrameSize>,
     /// The first of them that is not wholly written.
     next: usize,
     /// How much of that one has been written.
@@ -37,7 +37,7 @@ impl Buffer {
     #[expect(clippy::inline_always, reason = "what the caller knows of its frame counts")]
     pub(super) fn append(&mut self, wire: usize, payload: usize, kind: FrameKind) -> &mut Vec<u8> {
         // Made here of numbers: to read a struct back that was just written, a processor waits.
-        let frame = Frame { wire: narrow(wire), payload: narrow(payload), kind };
+        let frame = FrameSize { wire: narrow(wire), payload: narrow(payload), kind };
         self.frames.push(frame);
         self.waiting.add(frame);
         &mut self.bytes
@@ -51,7 +51,7 @@ impl Buffer {
     /// The memory it holds, in bytes.
     #[inline]
     pub(super) fn capacity(&self) -> usize {
-        self.bytes.capacity() + self.frames.capacity() * size_of::<Frame>()
+        self.bytes.capacity() + self.frames.capacity() * size_of::<FrameSize>()
     }
 
     #[inline]
@@ -130,7 +130,7 @@ impl Buffer {
     fn drop_where(
         &mut self,
         dropped: &mut Departed,
-        mut goes: impl FnMut(usize, Frame) -> bool,
+        mut goes: impl FnMut(usize, FrameSize) -> bool,
     ) -> usize {
         let mut freed = 0;
         let mut from = self.written - self.begun;

@@ -3,7 +3,7 @@
 //!
 //! Small frames are copied one behind another into a contiguous buffer, so that many of them leave
 //! in one write; large ones are shared by reference. Small frames that go to many outboxes stand
-//! once in a run that all of them point into. An empty outbox owns no memory: buffers and the run
+//! once in a batch that all of them point into. An empty outbox owns no memory: buffers and the batch
 //! belong to a [`Pool`] that all outboxes of a loop share.
 
 mod buffer;
@@ -16,10 +16,10 @@ use std::ops::AddAssign;
 
 use bytes::Bytes;
 
-use buffer::{Buffer, Frame, narrow};
-use pool::Run;
+use buffer::{Buffer, FrameSize, narrow};
+use pool::Batch;
 
-pub use pool::{Pool, RunFrame};
+pub use pool::{BatchFrame, Pool};
 
 /// A frame up to this size is copied behind its neighbours rather than shared: below it, copying
 /// costs less than a reference count and a slice of its own in the vectored write.
@@ -54,7 +54,7 @@ pub struct Departed {
 
 impl Departed {
     #[inline]
-    fn add(&mut self, frame: Frame) {
+    fn add(&mut self, frame: FrameSize) {
         if frame.kind == FrameKind::Message {
             self.messages += 1;
             self.payload += u64::from(frame.payload);
@@ -62,7 +62,7 @@ impl Departed {
     }
 
     #[inline]
-    fn subtract(&mut self, frame: Frame) {
+    fn subtract(&mut self, frame: FrameSize) {
         if frame.kind == FrameKind::Message {
             self.messages -= 1;
             self.payload -= u64::from(frame.payload);
@@ -84,27 +84,27 @@ enum Chunk {
     Shared { bytes: Bytes, written: u32, payload: u32 },
     /// Any number of frames of this outbox alone.
     Copied(Box<Buffer>),
-    /// Frames of the pool's run, none of them begun: from byte `start` up to `end`, from frame
+    /// Frames of the pool's batch, none of them begun: from byte `start` up to `end`, from frame
     /// `first` up to `last`.
-    Run { start: u32, end: u32, first: u32, last: u32 },
+    Batch { start: u32, end: u32, first: u32, last: u32 },
 }
 
 impl Chunk {
     #[inline]
-    fn remaining<'a>(&'a self, run: &'a Run) -> &'a [u8] {
+    fn remaining<'a>(&'a self, batch: &'a Batch) -> &'a [u8] {
         match self {
             Self::Shared { bytes, written, .. } => &bytes[*written as usize..],
             Self::Copied(buffer) => buffer.remaining(),
-            Self::Run { start, end, .. } => &run.bytes[*start as usize..*end as usize],
+            Self::Batch { start, end, .. } => &batch.bytes[*start as usize..*end as usize],
         }
     }
 
     #[inline]
-    fn waiting(&self, run: &Run) -> Departed {
+    fn waiting(&self, batch: &Batch) -> Departed {
         match self {
             Self::Shared { payload, .. } => Departed { messages: 1, payload: u64::from(*payload) },
             Self::Copied(buffer) => buffer.waiting(),
-            Self::Run { first, last, .. } => run.departed(*first, *last),
+            Self::Batch { first, last, .. } => batch.departed(*first, *last),
         }
     }
 }
@@ -209,13 +209,13 @@ impl Outbox {
         self.push_chunk(|| Chunk::Shared { bytes, written: 0, payload });
     }
 
-    /// Queues one frame that stands in the pool's run. Costs a few additions when it follows the
+    /// Queues one frame that stands in the pool's batch. Costs a few additions when it follows the
     /// one that was queued before.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a frame is handed on in memory, not in registers")]
-    pub fn push_run(&mut self, frame: RunFrame) {
+    pub fn push_batched(&mut self, frame: BatchFrame) {
         self.queued += frame.len();
-        if let Some(Chunk::Run { end, last, .. }) = self.last_mut()
+        if let Some(Chunk::Batch { end, last, .. }) = self.last_mut()
             && *end == frame.start
         {
             *end = frame.end;
@@ -227,14 +227,14 @@ impl Outbox {
 
     #[inline(never)]
     fn begin_run(&mut self, start: u32, end: u32, index: u32) {
-        self.push_chunk(|| Chunk::Run { start, end, first: index, last: index + 1 });
+        self.push_chunk(|| Chunk::Batch { start, end, first: index, last: index + 1 });
     }
 
     /// The bytes to write next, as far as they are contiguous.
     #[inline]
     #[must_use]
     pub fn front<'a>(&'a self, pool: &'a Pool) -> &'a [u8] {
-        self.head.as_ref().map_or(&[], |chunk| chunk.remaining(&pool.run))
+        self.head.as_ref().map_or(&[], |chunk| chunk.remaining(&pool.batch))
     }
 
     /// Whether [`Outbox::front`] is all there is.
@@ -248,7 +248,7 @@ impl Outbox {
     pub fn slices<'a>(&'a self, pool: &'a Pool, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (slice, chunk) in slices.iter_mut().zip(self.chunks()) {
-            *slice = IoSlice::new(chunk.remaining(&pool.run));
+            *slice = IoSlice::new(chunk.remaining(&pool.batch));
             filled += 1;
         }
         filled
@@ -266,9 +266,9 @@ impl Outbox {
             && let Some(chunk) = &self.head
         {
             // Nearly always: all there was is written, whatever it began with.
-            let departed = chunk.waiting(&pool.run);
+            let departed = chunk.waiting(&pool.batch);
             self.queued = 0;
-            if let Chunk::Run { .. } = chunk {
+            if let Chunk::Batch { .. } = chunk {
                 self.head = None;
             } else {
                 self.pop_head(pool);
@@ -279,16 +279,16 @@ impl Outbox {
         self.queued = self.queued.checked_sub(count).expect("a socket takes only what it is given");
         while count > 0 {
             let head = self.head.as_mut().expect("queued bytes stand in a chunk");
-            let left = head.remaining(&pool.run).len();
+            let left = head.remaining(&pool.batch).len();
             let taken = left.min(count);
             count -= taken;
-            if taken < left && matches!(head, Chunk::Run { .. }) {
+            if taken < left && matches!(head, Chunk::Batch { .. }) {
                 copy_run(head, pool);
             }
             match head {
                 Chunk::Shared { written, .. } if taken < left => *written += narrow(taken),
                 Chunk::Copied(buffer) => buffer.advance(taken, &mut departed),
-                Chunk::Shared { .. } | Chunk::Run { .. } => departed += head.waiting(&pool.run),
+                Chunk::Shared { .. } | Chunk::Batch { .. } => departed += head.waiting(&pool.batch),
             }
             if taken == left {
                 self.pop_head(pool);
@@ -297,11 +297,11 @@ impl Outbox {
         departed
     }
 
-    /// Copies what stands in the pool's run, because the run ends before this can be written.
-    pub fn leave_run(&mut self, pool: &mut Pool) {
+    /// Copies what stands in the pool's batch, because the batch ends before this can be written.
+    pub fn copy_out_of_batch(&mut self, pool: &mut Pool) {
         let tail = self.tail.iter_mut().flat_map(|tail| tail.iter_mut());
         for chunk in self.head.iter_mut().chain(tail) {
-            if let Chunk::Run { .. } = chunk {
+            if let Chunk::Batch { .. } = chunk {
                 copy_run(chunk, pool);
             }
         }
@@ -332,7 +332,7 @@ impl Outbox {
         drop_from: fn(&mut Buffer, usize, &mut Departed) -> usize,
         from_the_end: bool,
     ) -> Departed {
-        self.leave_run(pool);
+        self.copy_out_of_batch(pool);
         let mut dropped = Departed::default();
         let tail = mem::take(&mut self.tail).map(|tail| *tail).unwrap_or_default();
         let mut chunks: Vec<Chunk> = self.head.take().into_iter().chain(tail).collect();
@@ -346,11 +346,11 @@ impl Outbox {
                 Chunk::Copied(buffer) => drop_from(buffer, excess, &mut dropped),
                 Chunk::Shared { bytes, written: 0, .. } => {
                     let wire = bytes.len();
-                    dropped += chunk.waiting(&pool.run);
+                    dropped += chunk.waiting(&pool.batch);
                     *chunk = Chunk::Copied(pool.take());
                     wire
                 }
-                Chunk::Shared { .. } | Chunk::Run { .. } => 0,
+                Chunk::Shared { .. } | Chunk::Batch { .. } => 0,
             };
             excess = excess.saturating_sub(freed);
             self.queued -= freed;
@@ -368,7 +368,7 @@ impl Outbox {
     #[must_use]
     pub fn is_at_boundary(&self) -> bool {
         match &self.head {
-            None | Some(Chunk::Run { .. }) => true,
+            None | Some(Chunk::Batch { .. }) => true,
             Some(Chunk::Shared { written, .. }) => *written == 0,
             Some(Chunk::Copied(buffer)) => buffer.is_at_boundary(),
         }
@@ -388,7 +388,7 @@ impl Outbox {
     #[must_use]
     pub fn waiting(&self, pool: &Pool) -> Departed {
         let mut waiting = Departed::default();
-        self.chunks().for_each(|chunk| waiting += chunk.waiting(&pool.run));
+        self.chunks().for_each(|chunk| waiting += chunk.waiting(&pool.batch));
         waiting
     }
 
@@ -428,12 +428,12 @@ impl Outbox {
     }
 }
 
-/// Turns frames of the run into a copy.
+/// Turns frames of the batch into a copy.
 #[cold]
 fn copy_run(chunk: &mut Chunk, pool: &mut Pool) {
-    let Chunk::Run { first, last, .. } = *chunk else { return };
+    let Chunk::Batch { first, last, .. } = *chunk else { return };
     let mut buffer = pool.take();
-    for (bytes, payload, kind) in pool.run.frames(first, last) {
+    for (bytes, payload, kind) in pool.batch.frames(first, last) {
         buffer.append(bytes.len(), payload, kind).extend_from_slice(bytes);
     }
     *chunk = Chunk::Copied(buffer);

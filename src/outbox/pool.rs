@@ -1,4 +1,4 @@
-//! What all outboxes of a loop share: buffers that none of them needs at the moment, and the run
+//! What all outboxes of a loop share: buffers that none of them needs at the moment, and the batch
 //! of small frames that many of them are about to send.
 
 use super::buffer::{Buffer, narrow};
@@ -13,36 +13,36 @@ const POOL_BYTES: usize = 1 << 20;
 /// The most buffers that a pool keeps, whatever their size.
 const POOL_BUFFERS: usize = 2048;
 
-/// The most bytes of frames in a run. Beyond it broadcasts of the same tick are shared one by one.
+/// The most bytes of frames in a batch. Beyond it broadcasts of the same tick are shared one by one.
 const RUN_LIMIT: usize = 64 * 1024;
 
 /// Frames that many outboxes are about to send, one behind another. An outbox that sends several
 /// of them in a row remembers only where they begin and end.
 #[derive(Debug, Default)]
-pub(super) struct Run {
+pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
-    frames: Vec<RunEnd>,
+    frames: Vec<FrameEnd>,
     /// The last control frame in it.
-    control: Option<RunFrame>,
+    control: Option<BatchFrame>,
 }
 
-/// Where a frame of a run ends, and what messages there are up to there.
+/// Where a frame of a batch ends, and what messages there are up to there.
 #[derive(Clone, Copy, Debug, Default)]
-struct RunEnd {
+struct FrameEnd {
     wire: u32,
     payload: u32,
     messages: u32,
 }
 
-/// A frame of the pool's run.
+/// A frame of the pool's batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunFrame {
+pub struct BatchFrame {
     pub(super) start: u32,
     pub(super) end: u32,
     pub(super) index: u32,
 }
 
-impl RunFrame {
+impl BatchFrame {
     /// Its length on the wire, in bytes.
     #[inline]
     #[must_use]
@@ -52,7 +52,7 @@ impl RunFrame {
     }
 }
 
-impl Run {
+impl Batch {
     /// What the frames from `first` up to `last` come to.
     pub(super) fn departed(&self, first: u32, last: u32) -> Departed {
         let (before, end) = (self.end_before(first), self.end_before(last));
@@ -80,24 +80,24 @@ impl Run {
 
     /// Where the frames before this one end.
     #[inline]
-    fn end_before(&self, index: u32) -> RunEnd {
-        index.checked_sub(1).map_or(RunEnd::default(), |before| self.frames[before as usize])
+    fn end_before(&self, index: u32) -> FrameEnd {
+        index.checked_sub(1).map_or(FrameEnd::default(), |before| self.frames[before as usize])
     }
 
-    fn add(&mut self, frame: &[u8], message: Option<usize>) -> Option<RunFrame> {
+    fn add(&mut self, frame: &[u8], message: Option<usize>) -> Option<BatchFrame> {
         if frame.len() > super::COPY_LIMIT || self.bytes.len() + frame.len() > RUN_LIMIT {
             return None;
         }
         let index = narrow(self.frames.len());
         let before = self.end_before(index);
         self.bytes.extend_from_slice(frame);
-        let end = RunEnd {
+        let end = FrameEnd {
             wire: narrow(self.bytes.len()),
             payload: before.payload + message.map_or(0, narrow),
             messages: before.messages + u32::from(message.is_some()),
         };
         self.frames.push(end);
-        Some(RunFrame { start: before.wire, end: end.wire, index })
+        Some(BatchFrame { start: before.wire, end: end.wire, index })
     }
 }
 
@@ -107,11 +107,11 @@ pub struct Pool {
     #[expect(clippy::vec_box, reason = "what is handed out is the box, and a move of 8 bytes")]
     free: Vec<Box<Buffer>>,
     bytes: usize,
-    pub(super) run: Run,
+    pub(super) batch: Batch,
 }
 
 impl Pool {
-    /// An empty pool. It keeps at most 1 MiB in 2,048 buffers, and a run of 64 KiB.
+    /// An empty pool. It keeps at most 1 MiB in 2,048 buffers, and a batch of 64 KiB.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -123,38 +123,38 @@ impl Pool {
         self.bytes
     }
 
-    /// The bytes that stand in the run.
-    #[cfg(feature = "simulation")]
+    /// The bytes that stand in the batch.
     pub(crate) fn run_bytes(&self) -> usize {
-        self.run.bytes.len()
+        self.batch.bytes.len()
     }
 
-    /// Puts a message's frame into the run, for any number of outboxes to take by
-    /// [`Outbox::push_run`](super::Outbox::push_run). `None` when it has no room there.
-    pub fn add_to_run(&mut self, frame: &[u8], payload: usize) -> Option<RunFrame> {
-        self.run.add(frame, Some(payload))
+    /// Puts a message's frame into the batch, for any number of outboxes to take by
+    /// [`Outbox::push_batched`](super::Outbox::push_batched). `None` when it has no room there.
+    pub fn add_to_batch(&mut self, frame: &[u8], payload: usize) -> Option<BatchFrame> {
+        self.batch.add(frame, Some(payload))
     }
 
     /// The same for a control frame. One that is equal to the last stands there once.
     #[inline]
-    pub fn share_control(&mut self, frame: &[u8]) -> Option<RunFrame> {
-        let run = &mut self.run;
-        let same =
-            run.control.filter(|last| run.bytes[last.start as usize..last.end as usize] == *frame);
+    pub fn share_control(&mut self, frame: &[u8]) -> Option<BatchFrame> {
+        let batch = &mut self.batch;
+        let same = batch
+            .control
+            .filter(|last| batch.bytes[last.start as usize..last.end as usize] == *frame);
         if same.is_some() {
             return same;
         }
-        let added = run.add(frame, None)?;
-        run.control = Some(added);
+        let added = batch.add(frame, None)?;
+        batch.control = Some(added);
         Some(added)
     }
 
-    /// Empties the run. No outbox may point into it any more: each was written out, or given a
-    /// copy by [`Outbox::leave_run`](super::Outbox::leave_run).
-    pub fn end_run(&mut self) {
-        self.run.bytes.clear();
-        self.run.frames.clear();
-        self.run.control = None;
+    /// Empties the batch. No outbox may point into it any more: each was written out, or given a
+    /// copy by [`Outbox::copy_out_of_batch`](super::Outbox::copy_out_of_batch).
+    pub fn clear_batch(&mut self) {
+        self.batch.bytes.clear();
+        self.batch.frames.clear();
+        self.batch.control = None;
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde_json::{Map, Value};
 
-use crate::codec::response::{self, HeaderName, HeaderValue, Response};
+use crate::codec::http::{self, HeaderName, HeaderValue, Response};
 use crate::error::Result;
 use crate::id::SessionId;
 
@@ -106,7 +106,7 @@ impl Admission {
     /// [`Error::InvalidResponse`](crate::Error::InvalidResponse) when the name or the value cannot
     /// stand in a response, or the header is the handshake's own.
     pub fn with_header(mut self, name: &str, value: &str) -> Result<Self> {
-        self.headers.push(response::upgrade_header(name, value)?);
+        self.headers.push(http::upgrade_header(name, value)?);
         Ok(self)
     }
 }

@@ -128,7 +128,6 @@ impl Sessions {
     /// # Panics
     ///
     /// When the counts that were kept are others. Costs O(n).
-    #[cfg(feature = "simulation")]
     pub(crate) fn audit_addresses(&self) {
         let mut counts: HashMap<IpAddr, Count> = HashMap::new();
         if self.addresses.max.is_some() {

@@ -13,12 +13,12 @@ use super::handshake::{Handshake, Step, Unfinished};
 use super::lifecycle::Lifecycle;
 use super::stats::HandshakeFailure;
 use super::table::{Source, Stage};
-use crate::codec::handshake::HeadReader;
+use crate::codec::http::HeadReader;
 use crate::codec::{Codec, Framing};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, SessionKey};
 use crate::session::{Due, ListenerId, Session, Socket};
-use crate::transport::{Keepalive, ListenUrl, Protocol, Transport};
+use crate::transport::{Keepalive, ListenUrl, Protocol, Stream};
 
 /// How many keepalive probes may go unanswered, over the time between interval and timeout.
 const KEEPALIVE_PROBES: u32 = 3;
@@ -108,7 +108,7 @@ impl Sessions {
     /// Takes in a connection that a listener accepted, unless it is dropped at once.
     pub(crate) fn accept(
         &mut self,
-        mut transport: Transport,
+        mut transport: Stream,
         remote: SocketAddr,
         listener: ListenerId,
     ) -> io::Result<Option<SessionKey>> {
@@ -191,11 +191,10 @@ impl Sessions {
     ) -> std::result::Result<SessionKey, Refused> {
         let Accepted { stream, framing, buffered, subprotocol } = accepted;
         let key = self.table.next_key();
-        let mut transport = Transport::Tcp(stream);
+        let mut transport = Stream::Tcp(stream);
         let token = Source::Connection(key).token();
         if let Err(error) = self.registry.register(&mut transport, token) {
-            #[cfg_attr(not(feature = "simulation"), expect(irrefutable_let_patterns))]
-            let Transport::Tcp(stream) = transport else { unreachable!("it was made above") };
+            let Stream::Tcp(stream) = transport else { unreachable!("it was made above") };
             let accepted = Box::new(Accepted { stream, framing, buffered, subprotocol });
             return Err(Refused { error: error.into(), accepted });
         }

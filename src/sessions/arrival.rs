@@ -10,9 +10,9 @@ use super::stats::HandshakeFailure;
 use super::table::Stage;
 use crate::close::{Cause, CloseCode};
 use crate::codec::Codec;
-use crate::codec::handshake::Refusal;
-use crate::codec::request::{Expectation, HeaderSlots, Request, RequestKind, Upgrade};
-use crate::codec::response::{self, Response};
+use crate::codec::http::RequestError;
+use crate::codec::http::{self, Response};
+use crate::codec::http::{Expectation, HeaderSlots, RequestHead, RequestKind, Upgrade};
 use crate::config::DuplicateId;
 use crate::error::Result;
 use crate::id::{SessionId, SessionKey};
@@ -27,17 +27,17 @@ pub struct Ticket {
     number: u64,
 }
 
-/// A request as the host sees it: [`Request`], and where it came from.
+/// A request as the host sees it: [`RequestHead`], and where it came from.
 #[derive(Debug)]
-pub struct Arrival<'a> {
-    request: &'a Request<'a>,
+pub struct Request<'a> {
+    request: &'a RequestHead<'a>,
     body: &'a [u8],
     ticket: Ticket,
     remote: SocketAddr,
     listener: ListenerId,
 }
 
-impl<'a> Arrival<'a> {
+impl<'a> Request<'a> {
     /// The body, which is whole; empty without one. Where [`Config::max_body`] is zero it is not
     /// read, and this is empty as well.
     ///
@@ -66,10 +66,10 @@ impl<'a> Arrival<'a> {
     }
 }
 
-impl<'a> Deref for Arrival<'a> {
-    type Target = Request<'a>;
+impl<'a> Deref for Request<'a> {
+    type Target = RequestHead<'a>;
 
-    fn deref(&self) -> &Request<'a> {
+    fn deref(&self) -> &RequestHead<'a> {
         self.request
     }
 }
@@ -111,7 +111,7 @@ impl Sessions {
         };
         let Some(head) = parked else { return Err(self.not_found()) };
         let mut slots = HeaderSlots::new();
-        match Request::parse(&head, &mut slots) {
+        match RequestHead::parse(&head, &mut slots) {
             Ok(request) => self.settle(key, &request, decision),
             Err(refusal) => self.refuse(key, refusal.into()),
         }
@@ -123,7 +123,7 @@ impl Sessions {
 /// What the tick does.
 impl Sessions {
     /// Looks at the head of a request, and answers it if the host need not be asked.
-    pub(crate) fn examine(&mut self, key: SessionKey, request: &Request<'_>) -> Verdict {
+    pub(crate) fn examine(&mut self, key: SessionKey, request: &RequestHead<'_>) -> Verdict {
         let Some(handshake) = self.handshake_mut(key) else { return Verdict::Answered };
         let listener = handshake.listener;
         let body = match request.kind() {
@@ -154,17 +154,22 @@ impl Sessions {
     pub(crate) fn arrival<'a>(
         &self,
         key: SessionKey,
-        request: &'a Request<'a>,
+        request: &'a RequestHead<'a>,
         body: &'a [u8],
-    ) -> Option<Arrival<'a>> {
+    ) -> Option<Request<'a>> {
         let Stage::Handshake(handshake) = &self.table.get(key)?.stage else { return None };
         let ticket = Ticket { key, number: handshake.request_number() };
         let (remote, listener) = (handshake.remote, handshake.listener);
-        Some(Arrival { request, body, ticket, remote, listener })
+        Some(Request { request, body, ticket, remote, listener })
     }
 
     /// Does what the host decided about a request.
-    pub(crate) fn settle(&mut self, key: SessionKey, request: &Request<'_>, decision: Decision) {
+    pub(crate) fn settle(
+        &mut self,
+        key: SessionKey,
+        request: &RequestHead<'_>,
+        decision: Decision,
+    ) {
         let Some(handshake) = self.handshake_mut(key) else { return };
         let listener = handshake.listener;
         match (decision, request.kind()) {
@@ -179,7 +184,7 @@ impl Sessions {
                 let failure = if self.is_stopping() {
                     HandshakeFailure::Stopping
                 } else if self.serves(listener, request.path()) {
-                    Refusal::UpgradeRequired.into()
+                    RequestError::UpgradeRequired.into()
                 } else {
                     HandshakeFailure::NotFound
                 };
@@ -215,7 +220,7 @@ impl Sessions {
     fn refuse_request(
         &mut self,
         key: SessionKey,
-        request: &Request<'_>,
+        request: &RequestHead<'_>,
         failure: HandshakeFailure,
     ) {
         self.answer(key, failure, is_head(request));
@@ -250,7 +255,7 @@ impl Sessions {
     fn admit(
         &mut self,
         key: SessionKey,
-        request: &Request<'_>,
+        request: &RequestHead<'_>,
         upgrade: &Upgrade<'_>,
         admission: Admission,
     ) -> std::result::Result<(), HandshakeFailure> {
@@ -259,7 +264,7 @@ impl Sessions {
         }
         let Admission { id, metadata, data, subprotocol, headers } = admission;
         let mut answer = Vec::new();
-        response::write_upgrade(upgrade, subprotocol.as_deref(), &headers, &mut answer).map_err(
+        http::write_upgrade(upgrade, subprotocol.as_deref(), &headers, &mut answer).map_err(
             |error| {
                 log::error!("the host's admission cannot be carried out: {error}");
                 HandshakeFailure::HostError
@@ -304,7 +309,10 @@ impl Sessions {
     }
 
     /// How many bytes of an ordinary request's body are to be awaited.
-    fn check_body(&self, request: &Request<'_>) -> std::result::Result<usize, HandshakeFailure> {
+    fn check_body(
+        &self,
+        request: &RequestHead<'_>,
+    ) -> std::result::Result<usize, HandshakeFailure> {
         let max = self.config.max_body;
         if max == 0 {
             // Whatever comes behind the head is thrown away, and the connection closed.
@@ -312,11 +320,11 @@ impl Sessions {
         }
         // "A server MAY reject a request that contains a message body but not a Content-Length by
         // responding with 411 (Length Required)." (RFC 9112, section 6.3)
-        let length = request.body_length().ok_or(Refusal::LengthRequired)?;
+        let length = request.body_length().ok_or(RequestError::LengthRequired)?;
         let length = usize::try_from(length).ok().filter(|length| *length <= max);
-        let length = length.ok_or(Refusal::BodyTooLarge)?;
+        let length = length.ok_or(RequestError::BodyTooLarge)?;
         if request.expectation() == Expectation::Unknown {
-            return Err(Refusal::UnknownExpectation.into());
+            return Err(RequestError::UnknownExpectation.into());
         }
         Ok(length)
     }

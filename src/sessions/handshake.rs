@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::codec::body::BodyReader;
-use crate::codec::handshake::HeadReader;
+use crate::codec::http::BodyReader;
+use crate::codec::http::HeadReader;
 use crate::outbox::Outbox;
 use crate::session::ListenerId;
 

@@ -7,7 +7,6 @@ mod admit;
 mod arrival;
 mod end;
 mod expire;
-#[cfg(feature = "simulation")]
 mod footprint;
 mod handshake;
 mod lifecycle;
@@ -37,8 +36,7 @@ use crate::transport::{ListenUrl, Register};
 
 pub use accept_rate::Holds;
 pub use admit::{Accepted, Refused};
-pub use arrival::{Arrival, Ticket};
-#[cfg(feature = "simulation")]
+pub use arrival::{Request, Ticket};
 pub use footprint::Footprint;
 pub use rates::RateLimited;
 pub use send::Delivery;
@@ -241,7 +239,6 @@ impl Sessions {
     }
 
     /// Whether there is a connection of this key, a session or not.
-    #[cfg(feature = "simulation")]
     pub(crate) fn has_connection(&self, key: SessionKey) -> bool {
         self.table.get(key).is_some()
     }
@@ -322,7 +319,7 @@ impl Sessions {
         self.outgoing.flush.clear();
         self.outgoing.exhausted = false;
         // Every outbox that pointed into the run was marked.
-        self.outgoing.pool.end_run();
+        self.outgoing.pool.clear_batch();
     }
 
     /// Writes what one connection has to send, if no other has anything and nothing is left to

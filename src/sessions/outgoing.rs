@@ -4,14 +4,14 @@ use std::io::{self, IoSlice};
 
 use super::table::{Connection, Readiness, Stage};
 use crate::close::Traffic;
-use crate::codec::{Codec, Envelope, Wire, websocket};
+use crate::codec::{Codec, Frame, SharedFrame, websocket};
 use crate::config::{Config, SlowConsumer};
 use crate::error::Error;
 use crate::id::SessionKey;
 use crate::message::Message;
-use crate::outbox::{CONTROL_RESERVE, Departed, FrameKind, Outbox, Pool, RunFrame};
+use crate::outbox::{BatchFrame, CONTROL_RESERVE, Departed, FrameKind, Outbox, Pool};
 use crate::session::Session;
-use crate::transport::{Transport, Write};
+use crate::transport::{Stream, Write};
 
 /// The most that framing adds to a message, of any wire format that is built in.
 const MAX_OVERHEAD: usize = 16;
@@ -113,21 +113,21 @@ impl Outgoing {
     }
 
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what is known of a short message's envelope counts")]
+    #[expect(clippy::inline_always, reason = "what is known of a short message's frame counts")]
     fn push_envelope(
         &mut self,
         key: SessionKey,
         connection: &mut Connection,
-        envelope: &Envelope<'_>,
+        frame: &Frame<'_>,
     ) -> Push {
-        let (wire, payload) = (envelope.len(), envelope.payload_len());
+        let (wire, payload) = (frame.len(), frame.payload_len());
         let (outbox, readiness) = match self.outbox_with_room(key, connection, wire) {
             Ok(found) => found,
             Err(push) => return push,
         };
         let bytes = outbox.append(&mut self.pool, wire, payload, FrameKind::Message);
         let end = bytes.len() + wire;
-        envelope.append_to(bytes);
+        frame.append_to(bytes);
         debug_assert_eq!(bytes.len(), end, "an outbox that counts wrong is never empty");
         self.note_queued(key, readiness, outbox, wire)
     }
@@ -144,11 +144,11 @@ impl Outgoing {
         let Some(session) = connection.open_session() else {
             return Push::Refused(Error::SessionNotFound);
         };
-        let envelope = match session.codec.encode(message) {
-            Ok(envelope) => envelope,
+        let frame = match session.codec.encode(message) {
+            Ok(frame) => frame,
             Err(error) => return self.refuse(error),
         };
-        let (parts, wire, payload) = (envelope.parts(), envelope.len(), envelope.payload_len());
+        let (parts, wire, payload) = (frame.parts(), frame.len(), frame.payload_len());
         let goes_through = wire >= WRITE_THROUGH
             && wire <= self.limit
             && session.outbox.is_empty()
@@ -167,7 +167,7 @@ impl Outgoing {
                 Err(error) => return Push::Failed(error),
             }
         }
-        self.push_envelope(key, connection, &envelope)
+        self.push_envelope(key, connection, &frame)
     }
 
     /// Queues what a socket did not take of a message for an empty outbox. Nothing can refuse it
@@ -208,7 +208,7 @@ impl Outgoing {
         &mut self,
         key: SessionKey,
         connection: &mut Connection,
-        wire: &Wire,
+        wire: &SharedFrame,
     ) -> Push {
         let bytes = wire.bytes();
         let (outbox, readiness) = match self.outbox_with_room(key, connection, bytes.len()) {
@@ -222,17 +222,17 @@ impl Outgoing {
     /// Queues a message for one of many sessions that stands in the pool's run.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "its one caller is a loop over all sessions")]
-    pub(crate) fn push_run(
+    pub(crate) fn push_batched(
         &mut self,
         key: SessionKey,
         connection: &mut Connection,
-        frame: RunFrame,
+        frame: BatchFrame,
     ) -> Push {
         let (outbox, readiness) = match self.outbox_with_room(key, connection, frame.len()) {
             Ok(found) => found,
             Err(push) => return push,
         };
-        outbox.push_run(frame);
+        outbox.push_batched(frame);
         self.note_queued(key, readiness, outbox, frame.len())
     }
 
@@ -307,7 +307,7 @@ impl Outgoing {
             self.push_control(key, connection, ping);
             return;
         };
-        session.outbox.push_run(frame);
+        session.outbox.push_batched(frame);
         self.queued += frame.len();
         self.mark(key, &mut connection.readiness, &session.outbox);
     }
@@ -414,7 +414,7 @@ impl Outgoing {
     /// The same where no session is.
     fn flush_answers(
         &mut self,
-        transport: &mut Transport,
+        transport: &mut Stream,
         readiness: &mut Readiness,
         outbox: &mut Outbox,
     ) -> Flushed {
@@ -446,7 +446,7 @@ fn write_through(connection: &mut Connection, parts: &[&[u8]; 3]) -> io::Result<
 #[inline(always)]
 #[expect(clippy::inline_always, reason = "two callers, and an answer of several parts")]
 fn write_out(
-    transport: &mut Transport,
+    transport: &mut Stream,
     readiness: &mut Readiness,
     outbox: &mut Outbox,
     pool: &mut Pool,
@@ -454,7 +454,7 @@ fn write_out(
     let mut total = Departed::default();
     while !outbox.is_empty() {
         if !readiness.writable {
-            outbox.leave_run(pool);
+            outbox.copy_out_of_batch(pool);
             return (total, Flushed::Blocked);
         }
         let written = if outbox.is_contiguous() {
@@ -471,7 +471,7 @@ fn write_out(
                 readiness.writable = !full;
             }
             Write::Failed(error) => {
-                outbox.leave_run(pool);
+                outbox.copy_out_of_batch(pool);
                 return (total, Flushed::Failed(error));
             }
         }

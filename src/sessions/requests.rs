@@ -6,10 +6,10 @@ use super::Sessions;
 use super::handshake::{Handshake, Posted, Step, Unfinished};
 use super::stats::HandshakeFailure;
 use super::table::Stage;
-use crate::codec::body::BodyReader;
-use crate::codec::handshake::HeadReader;
-use crate::codec::request::{Expectation, Request};
-use crate::codec::response::{CONTINUE, Response};
+use crate::codec::http::BodyReader;
+use crate::codec::http::HeadReader;
+use crate::codec::http::{CONTINUE, Response};
+use crate::codec::http::{Expectation, RequestHead};
 use crate::config::Config;
 use crate::id::SessionKey;
 
@@ -42,7 +42,7 @@ impl Sessions {
     pub(crate) fn await_body(
         &mut self,
         key: SessionKey,
-        (request, head): (&Request<'_>, &[u8]),
+        (request, head): (&RequestHead<'_>, &[u8]),
         length: usize,
         begun: &[u8],
     ) {
@@ -89,7 +89,7 @@ impl Sessions {
         &mut self,
         key: SessionKey,
         response: &Response,
-        request: &Request<'_>,
+        request: &RequestHead<'_>,
         may: bool,
     ) {
         // A body that was not read would be taken for the next request.
@@ -183,6 +183,6 @@ impl Sessions {
 }
 
 /// "The server MUST NOT send content in the response" to such a one (RFC 9110, 9.3.2).
-pub(super) fn is_head(request: &Request<'_>) -> bool {
+pub(super) fn is_head(request: &RequestHead<'_>) -> bool {
     request.method() == "HEAD"
 }

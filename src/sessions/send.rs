@@ -6,7 +6,7 @@ use crate::codec::{Codec, Encoded};
 use crate::error::{Error, Result};
 use crate::id::{SessionKey, SessionRef};
 use crate::message::Message;
-use crate::outbox::RunFrame;
+use crate::outbox::BatchFrame;
 use crate::session::Session;
 
 /// What became of a message that was sent to several sessions.
@@ -114,7 +114,7 @@ impl Sessions {
     fn send_encoded(&mut self, key: SessionKey, encoded: &mut Encoded<'_>) -> Result<()> {
         let Some(connection) = self.table.get_mut(key) else { return Err(Error::SessionNotFound) };
         let Some(session) = connection.open_session() else { return Err(Error::SessionNotFound) };
-        let push = match encoded.wire(&session.codec) {
+        let push = match encoded.frame(&session.codec) {
             Ok(wire) => match self.outgoing.push_shared(key, connection, wire) {
                 Push::Crowded => {
                     self.push_crowded(key, wire.bytes().len(), |outgoing, connection| {
@@ -139,7 +139,7 @@ impl Sessions {
         // together: both wait until the round is over.
         let (mut lost, mut crowded) = (Vec::new(), Vec::new());
         // Asked for at most once; none means that the run has no room for this frame.
-        let mut run: Option<Option<RunFrame>> = None;
+        let mut run: Option<Option<BatchFrame>> = None;
         for (key, connection) in self.table.iter_mut() {
             let Some(session) = connection.open_session() else { continue };
             if !wanted(key, session) {
@@ -147,14 +147,14 @@ impl Sessions {
             }
             let frame = match &session.codec {
                 Codec::WebSocket(_) => *run.get_or_insert_with(|| {
-                    let wire = encoded.wire(&session.codec).ok()?;
-                    self.outgoing.pool.add_to_run(wire.bytes(), wire.payload_len())
+                    let wire = encoded.frame(&session.codec).ok()?;
+                    self.outgoing.pool.add_to_batch(wire.bytes(), wire.payload_len())
                 }),
                 Codec::Raw(_) => None,
             };
             let push = match frame {
-                Some(frame) => self.outgoing.push_run(key, connection, frame),
-                None => match encoded.wire(&session.codec) {
+                Some(frame) => self.outgoing.push_batched(key, connection, frame),
+                None => match encoded.frame(&session.codec) {
                     Ok(wire) => self.outgoing.push_shared(key, connection, wire),
                     Err(error) => self.outgoing.refuse(error),
                 },

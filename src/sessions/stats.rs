@@ -6,7 +6,7 @@ use super::Sessions;
 use super::accept_rate::Holds;
 use super::rates::RateLimited;
 use crate::close::{Cause, Traffic};
-use crate::codec::handshake::Refusal;
+use crate::codec::http::RequestError;
 
 /// Figures of a manager, as of one moment. Counts go up from its start.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -66,7 +66,7 @@ pub struct SessionCounts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HandshakeFailure {
     /// The request was refused by HTTP's or WebSocket's rules.
-    Request(Refusal),
+    Request(RequestError),
     /// The listener does not serve the path: 404.
     NotFound,
     /// The id that was asked for is taken: 409.
@@ -106,7 +106,7 @@ const OTHERS: [HandshakeFailure; 10] = [
 impl HandshakeFailure {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        Refusal::ALL.into_iter().map(Self::Request).chain(OTHERS)
+        RequestError::ALL.into_iter().map(Self::Request).chain(OTHERS)
     }
 
     /// The failure in `snake_case`, as logs and protocols spell it.
@@ -132,21 +132,21 @@ impl HandshakeFailure {
             Self::Request(refusal) => refusal as usize,
             other => {
                 let position = OTHERS.iter().position(|candidate| *candidate == other);
-                Refusal::ALL.len() + position.unwrap_or_default()
+                RequestError::ALL.len() + position.unwrap_or_default()
             }
         }
     }
 }
 
-impl From<Refusal> for HandshakeFailure {
-    fn from(refusal: Refusal) -> Self {
+impl From<RequestError> for HandshakeFailure {
+    fn from(refusal: RequestError) -> Self {
         Self::Request(refusal)
     }
 }
 
 /// Failed handshakes by reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HandshakeFailures([u64; Refusal::ALL.len() + OTHERS.len()]);
+pub struct HandshakeFailures([u64; RequestError::ALL.len() + OTHERS.len()]);
 
 impl HandshakeFailures {
     /// How many failed for this reason.

@@ -8,7 +8,6 @@ use super::stats::HandshakeFailure;
 use super::stopping::{Life, Phase, StopOptions, Stopping};
 use super::table::{Connection, Peer, Stage};
 use crate::close::Cause;
-#[cfg(feature = "simulation")]
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::id::SessionKey;
@@ -172,7 +171,6 @@ impl Sessions {
     /// # Panics
     ///
     /// When one would be told later, or never. Costs O(n) while the manager drains.
-    #[cfg(feature = "simulation")]
     pub(crate) fn audit_turns(&self) {
         if !self.is_draining() {
             // Nobody has a turn, and a million sessions are not gone through to learn that.

@@ -13,7 +13,7 @@ use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::outbox::Outbox;
 use crate::session::Session;
 use crate::timer_wheel::TimerId;
-use crate::transport::Transport;
+use crate::transport::Stream;
 
 /// How many bits of a token are the slot; the others are the generation.
 const SLOT_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
@@ -55,7 +55,7 @@ pub(crate) struct Connection {
     pub(crate) readiness: Readiness,
     generation: u32,
     pub(crate) timer: TimerId,
-    pub(crate) transport: Transport,
+    pub(crate) transport: Stream,
     pub(crate) stage: Stage,
 }
 
@@ -96,7 +96,7 @@ pub(crate) enum Peer {
 
 /// What a slot of the slab costs: kept small, because there are many. Sockets in memory may be larger
 /// than a real one, and so are those of Windows.
-#[cfg(all(unix, not(feature = "simulation")))]
+#[cfg(all(unix, not(debug_assertions)))]
 const _: () = {
     #[expect(clippy::large_enum_variant, reason = "this is the layout of the slab's own entry")]
     enum Entry {
@@ -146,12 +146,7 @@ impl Table {
         SessionKey::new(slot, self.generations)
     }
 
-    pub(crate) fn insert(
-        &mut self,
-        transport: Transport,
-        timer: TimerId,
-        stage: Stage,
-    ) -> SessionKey {
+    pub(crate) fn insert(&mut self, transport: Stream, timer: TimerId, stage: Stage) -> SessionKey {
         let key = self.next_key();
         self.generations = (self.generations + 1) & GENERATION_MASK;
         // A fresh socket can be written to; whether it can be read, the first edge tells.
@@ -187,7 +182,6 @@ impl Table {
     }
 
     /// How many ids the index knows.
-    #[cfg(feature = "simulation")]
     pub(crate) fn id_count(&self) -> usize {
         self.index.len()
     }

@@ -12,7 +12,7 @@ use super::{Read, Write};
 /// What both ends share.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "what each side did is independent")]
-struct Wire {
+struct Pipe {
     to_server: VecDeque<u8>,
     to_peer: Vec<u8>,
     /// The most that one read of the server's gives, and one write takes.
@@ -72,19 +72,19 @@ pub(crate) struct Edges {
 
 /// The server's end.
 #[derive(Debug)]
-pub(crate) struct MemorySocket(Arc<Mutex<Wire>>);
+pub(crate) struct MemoryStream(Arc<Mutex<Pipe>>);
 
 /// The peer's end, which a simulation holds.
 #[derive(Debug)]
-pub struct MemoryPeer(Arc<Mutex<Wire>>);
+pub struct MemoryPeer(Arc<Mutex<Pipe>>);
 
 /// Tells of the server's end what a poll would.
 #[derive(Debug)]
-pub(crate) struct Watch(Arc<Mutex<Wire>>);
+pub(crate) struct Watch(Arc<Mutex<Pipe>>);
 
 /// A connected pair with an unlimited window.
-pub(crate) fn pair() -> (MemorySocket, MemoryPeer, Watch) {
-    let wire = Arc::new(Mutex::new(Wire {
+pub(crate) fn pair() -> (MemoryStream, MemoryPeer, Watch) {
+    let pipe = Arc::new(Mutex::new(Pipe {
         to_server: VecDeque::new(),
         to_peer: Vec::new(),
         step: usize::MAX,
@@ -101,14 +101,14 @@ pub(crate) fn pair() -> (MemorySocket, MemoryPeer, Watch) {
         written: 0,
         vain_reads: 0,
     }));
-    (MemorySocket(Arc::clone(&wire)), MemoryPeer(Arc::clone(&wire)), Watch(wire))
+    (MemoryStream(Arc::clone(&pipe)), MemoryPeer(Arc::clone(&pipe)), Watch(pipe))
 }
 
-fn lock(wire: &Mutex<Wire>) -> MutexGuard<'_, Wire> {
-    wire.lock().expect("no holder of the wire panics")
+fn lock(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
+    pipe.lock().expect("no holder of the pipe panics")
 }
 
-impl Wire {
+impl Pipe {
     /// Counts a read or a write. Gives the failure that meets it: a reset leaves nothing to read.
     fn burn(&mut self) -> Option<io::Error> {
         let (left, kind) = self.fuse?;
@@ -122,63 +122,63 @@ impl Wire {
     }
 }
 
-impl MemorySocket {
+impl MemoryStream {
     pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
-        let mut wire = lock(&self.0);
-        let wire = &mut *wire;
-        if let Some(error) = wire.burn() {
+        let mut pipe = lock(&self.0);
+        let pipe = &mut *pipe;
+        if let Some(error) = pipe.burn() {
             return Read::Failed(error);
         }
-        if wire.to_server.is_empty() {
-            return match wire.failure {
+        if pipe.to_server.is_empty() {
+            return match pipe.failure {
                 Some(kind) => Read::Failed(kind.into()),
-                None if wire.ended_by_peer => Read::EndOfStream,
+                None if pipe.ended_by_peer => Read::EndOfStream,
                 None => {
-                    wire.vain_reads += 1;
+                    pipe.vain_reads += 1;
                     Read::Drained
                 }
             };
         }
-        let most = buffer.len().min(wire.step).min(wire.to_server.len());
-        let count = wire.chop.as_mut().map_or(most, |chop| chop.length(most));
-        wire.to_server.read_exact(&mut buffer[..count]).expect("so much is there");
-        wire.taken += count as u64;
+        let most = buffer.len().min(pipe.step).min(pipe.to_server.len());
+        let count = pipe.chop.as_mut().map_or(most, |chop| chop.length(most));
+        pipe.to_server.read_exact(&mut buffer[..count]).expect("so much is there");
+        pipe.taken += count as u64;
         // As TCP on Unix: a short read tells that nothing is left, unless the end is.
-        let drained = !until_end && count < buffer.len() && wire.to_server.is_empty();
+        let drained = !until_end && count < buffer.len() && pipe.to_server.is_empty();
         Read::Bytes { count, drained }
     }
 
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> Write {
-        let mut wire = lock(&self.0);
-        let wire = &mut *wire;
-        if let Some(error) = wire.burn() {
+        let mut pipe = lock(&self.0);
+        let pipe = &mut *pipe;
+        if let Some(error) = pipe.burn() {
             return Write::Failed(error);
         }
-        if let Some(kind) = wire.failure {
+        if let Some(kind) = pipe.failure {
             return Write::Failed(kind.into());
         }
         let given = slices.iter().map(|slice| slice.len()).sum::<usize>();
-        let most = wire.step.min(wire.window).min(given);
-        let allowed = wire.chop.as_mut().map_or(most, |chop| chop.length(most));
+        let most = pipe.step.min(pipe.window).min(given);
+        let allowed = pipe.chop.as_mut().map_or(most, |chop| chop.length(most));
         let mut count = 0;
         for slice in slices {
             let taken = slice.len().min(allowed - count);
-            wire.to_peer.extend_from_slice(&slice[..taken]);
+            pipe.to_peer.extend_from_slice(&slice[..taken]);
             count += taken;
         }
-        wire.written += count as u64;
-        if wire.window < usize::MAX {
-            wire.window -= count;
+        pipe.written += count as u64;
+        if pipe.window < usize::MAX {
+            pipe.window -= count;
         }
-        let mut full = wire.window == 0;
-        if let Some(chop) = &mut wire.chop {
+        let mut full = pipe.window == 0;
+        if let Some(chop) = &mut pipe.chop {
             if full && count == given {
                 // It took all of it, so that only the next write finds it full.
                 full = chop.is_heads();
             } else if !full && count < given && chop.is_heads() {
                 // It had room for just so much, and the edge that tells of more is under way.
                 full = true;
-                wire.edges.writable = true;
+                pipe.edges.writable = true;
             }
         }
         Write::Taken { count, full }
@@ -189,10 +189,10 @@ impl MemorySocket {
     }
 }
 
-impl Drop for MemorySocket {
+impl Drop for MemoryStream {
     fn drop(&mut self) {
-        if let Ok(mut wire) = self.0.lock() {
-            wire.dropped_by_server = true;
+        if let Ok(mut pipe) = self.0.lock() {
+            pipe.dropped_by_server = true;
         }
     }
 }
@@ -200,9 +200,9 @@ impl Drop for MemorySocket {
 impl Watch {
     /// Whether there is anything to tell.
     pub(crate) fn has_edges(&self) -> bool {
-        let wire = lock(&self.0);
-        let Edges { readable, writable, until_end } = wire.edges;
-        !wire.withheld && (readable || writable || until_end)
+        let pipe = lock(&self.0);
+        let Edges { readable, writable, until_end } = pipe.edges;
+        !pipe.withheld && (readable || writable || until_end)
     }
 
     pub(crate) fn take_edges(&self) -> Edges {
@@ -213,9 +213,9 @@ impl Watch {
 impl MemoryPeer {
     /// Sends bytes to the server.
     pub fn send(&self, bytes: &[u8]) {
-        let mut wire = lock(&self.0);
-        wire.to_server.extend(bytes);
-        wire.edges.readable = true;
+        let mut pipe = lock(&self.0);
+        pipe.to_server.extend(bytes);
+        pipe.edges.readable = true;
     }
 
     /// Takes all that the server has written.
@@ -226,17 +226,17 @@ impl MemoryPeer {
 
     /// Ends the stream to the server.
     pub fn shutdown_write(&self) {
-        let mut wire = lock(&self.0);
-        wire.ended_by_peer = true;
-        wire.edges.readable = true;
-        wire.edges.until_end = true;
+        let mut pipe = lock(&self.0);
+        pipe.ended_by_peer = true;
+        pipe.edges.readable = true;
+        pipe.edges.until_end = true;
     }
 
     /// Breaks the connection: what the server has not read yet it still reads.
     pub fn fail(&self, kind: io::ErrorKind) {
-        let mut wire = lock(&self.0);
-        wire.failure = Some(kind);
-        wire.edges = Edges { readable: true, writable: true, until_end: true };
+        let mut pipe = lock(&self.0);
+        pipe.failure = Some(kind);
+        pipe.edges = Edges { readable: true, writable: true, until_end: true };
     }
 
     /// Breaks the connection at one of the server's calls: the one after `calls` further reads and
@@ -261,9 +261,9 @@ impl MemoryPeer {
     /// Lets the server write so many bytes more, from now on. A window of `usize::MAX` never
     /// fills.
     pub fn set_window(&self, bytes: usize) {
-        let mut wire = lock(&self.0);
-        wire.window = bytes;
-        wire.edges.writable |= bytes > 0;
+        let mut pipe = lock(&self.0);
+        pipe.window = bytes;
+        pipe.edges.writable |= bytes > 0;
     }
 
     /// Keeps the poll from telling of this socket, as when its batch of events is full, until it
@@ -285,11 +285,11 @@ impl MemoryPeer {
 
     /// Has the poll tell of this socket although nothing has happened.
     pub fn nudge(&self, readable: bool, writable: bool, until_end: bool) {
-        let mut wire = lock(&self.0);
-        wire.edges.readable |= readable;
+        let mut pipe = lock(&self.0);
+        pipe.edges.readable |= readable;
         // A poll tells of room only where there is some.
-        wire.edges.writable |= writable && wire.window > 0;
-        wire.edges.until_end |= until_end;
+        pipe.edges.writable |= writable && pipe.window > 0;
+        pipe.edges.until_end |= until_end;
     }
 
     /// How many bytes the server has read.

@@ -1,12 +1,9 @@
 //! What a socket is: it reads and writes bytes, and says when it is drained. Knows no protocol and
 //! no session.
-
-#[cfg(feature = "simulation")]
-pub(crate) mod crowd;
 mod listen_url;
 mod listener;
-#[cfg(feature = "simulation")]
 pub(crate) mod memory;
+pub(crate) mod population;
 mod tcp;
 
 use std::fmt;
@@ -52,18 +49,16 @@ pub(crate) enum Write {
 
 /// One connected socket.
 #[derive(Debug)]
-pub(crate) enum Transport {
+pub(crate) enum Stream {
     /// TCP, through the system.
     Tcp(mio::net::TcpStream),
     /// A pipe in memory, for simulations.
-    #[cfg(feature = "simulation")]
-    Memory(Box<memory::MemorySocket>),
-    /// One of a crowd in memory, for simulations of very many.
-    #[cfg(feature = "simulation")]
-    Crowd(crowd::CrowdSocket),
+    Memory(Box<memory::MemoryStream>),
+    /// One of a population in memory, for simulations of very many.
+    Population(population::PopulationStream),
 }
 
-impl Transport {
+impl Stream {
     /// Reads once into `buffer`. `until_end` tells that an end of stream or an error is known to
     /// be waiting behind the data, for which no further edge will come; then only the end, or a
     /// socket that would block, counts as drained.
@@ -71,10 +66,8 @@ impl Transport {
     pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
         match self {
             Self::Tcp(stream) => tcp::read(stream, buffer, until_end),
-            #[cfg(feature = "simulation")]
             Self::Memory(socket) => socket.read(buffer, until_end),
-            #[cfg(feature = "simulation")]
-            Self::Crowd(socket) => socket.read(buffer, until_end),
+            Self::Population(socket) => socket.read(buffer, until_end),
         }
     }
 
@@ -83,10 +76,8 @@ impl Transport {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Write {
         match self {
             Self::Tcp(stream) => tcp::write(stream, bytes),
-            #[cfg(feature = "simulation")]
             Self::Memory(socket) => socket.write(&[IoSlice::new(bytes)]),
-            #[cfg(feature = "simulation")]
-            Self::Crowd(socket) => socket.write(bytes),
+            Self::Population(socket) => socket.write(bytes),
         }
     }
 
@@ -94,10 +85,8 @@ impl Transport {
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Write {
         match self {
             Self::Tcp(stream) => tcp::write_vectored(stream, slices),
-            #[cfg(feature = "simulation")]
             Self::Memory(socket) => socket.write(slices),
-            #[cfg(feature = "simulation")]
-            Self::Crowd(socket) => socket.write_vectored(slices),
+            Self::Population(socket) => socket.write_vectored(slices),
         }
     }
 
@@ -105,10 +94,8 @@ impl Transport {
     pub(crate) fn shutdown_write(&mut self) {
         match self {
             Self::Tcp(stream) => drop(stream.shutdown(std::net::Shutdown::Write)),
-            #[cfg(feature = "simulation")]
             Self::Memory(socket) => socket.shutdown_write(),
-            #[cfg(feature = "simulation")]
-            Self::Crowd(_) => {}
+            Self::Population(_) => {}
         }
     }
 
@@ -117,8 +104,7 @@ impl Transport {
     pub(crate) fn set_keepalive(&self, keepalive: Keepalive) {
         match self {
             Self::Tcp(stream) => tcp::set_keepalive(stream, keepalive),
-            #[cfg(feature = "simulation")]
-            Self::Memory(_) | Self::Crowd(_) => {}
+            Self::Memory(_) | Self::Population(_) => {}
         }
     }
 
@@ -127,8 +113,7 @@ impl Transport {
     pub(crate) fn adopt(&self) {
         match self {
             Self::Tcp(stream) => tcp::adopt(stream),
-            #[cfg(feature = "simulation")]
-            Self::Memory(_) | Self::Crowd(_) => {}
+            Self::Memory(_) | Self::Population(_) => {}
         }
     }
 
@@ -137,8 +122,7 @@ impl Transport {
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
         match self {
             Self::Tcp(stream) => registry.register(stream, token, interest),
-            #[cfg(feature = "simulation")]
-            Self::Memory(_) | Self::Crowd(_) => Ok(()),
+            Self::Memory(_) | Self::Population(_) => Ok(()),
         }
     }
 }
@@ -146,11 +130,11 @@ impl Transport {
 /// Who watches sockets for readiness: in production a `mio` registry.
 pub(crate) trait Register: fmt::Debug + Send {
     /// Watches `transport` for both directions, once, until it is dropped.
-    fn register(&self, transport: &mut Transport, token: Token) -> io::Result<()>;
+    fn register(&self, transport: &mut Stream, token: Token) -> io::Result<()>;
 }
 
 impl Register for Registry {
-    fn register(&self, transport: &mut Transport, token: Token) -> io::Result<()> {
+    fn register(&self, transport: &mut Stream, token: Token) -> io::Result<()> {
         transport.register(self, token)
     }
 }

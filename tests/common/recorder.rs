@@ -1,14 +1,14 @@
 //! A handler that notes each callback, and runs a script of the test in it.
 
 use majordomo::{
-    Admission, Arrival, Context, Decision, Disconnect, Error, Handler, Message, SessionId,
+    Admission, Context, Decision, Disconnect, Error, Handler, Message, Request, SessionId,
     Sessions, State,
 };
 
 type Notes = Vec<String>;
 type OnMessage = dyn FnMut(&mut Context<'_>, Message<'_>, &mut Notes) + Send;
 type OnContext = dyn FnMut(&mut Context<'_>, &mut Notes) + Send;
-type OnRequest = dyn FnMut(&mut Sessions, &Arrival<'_>, &mut Notes) -> Decision + Send;
+type OnRequest = dyn FnMut(&mut Sessions, &Request<'_>, &mut Notes) -> Decision + Send;
 type OnStopping = dyn FnMut(&mut Sessions, &mut Notes) + Send;
 type OnDisconnect = dyn FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send;
 
@@ -58,7 +58,7 @@ impl Recorder {
 
     pub(crate) fn on_request(
         &mut self,
-        script: impl FnMut(&mut Sessions, &Arrival<'_>, &mut Notes) -> Decision + Send + 'static,
+        script: impl FnMut(&mut Sessions, &Request<'_>, &mut Notes) -> Decision + Send + 'static,
     ) {
         self.on_request = Some(Box::new(script));
     }
@@ -110,7 +110,7 @@ impl Handler for Recorder {
         }
     }
 
-    fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
         match &mut self.on_request {
             Some(script) => script(sessions, request, &mut self.notes),
             None => admit_by_query(request),
@@ -162,7 +162,7 @@ impl Handler for Recorder {
 }
 
 /// Admits under the id that the query names.
-pub(crate) fn admit_by_query(request: &Arrival<'_>) -> Decision {
+pub(crate) fn admit_by_query(request: &Request<'_>) -> Decision {
     let mut admission = Admission::new();
     if let Some(id) = request.query_value("id") {
         admission = admission.with_id(SessionId::new(id).expect("a valid id"));

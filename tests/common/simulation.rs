@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use majordomo::simulation::{MemoryPeer, Simulation};
+use majordomo::testing::{MemoryPeer, Simulation};
 use majordomo::{CloseReason, Config, Decision, ListenUrl, ListenerId, SessionKey, Stats, Ticket};
 
 use super::recorder::Recorder;

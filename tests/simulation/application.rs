@@ -3,12 +3,12 @@
 
 use fastrand::Rng;
 use majordomo::{
-    Admission, Arrival, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler,
-    Message, Session, SessionId, Sessions, State, Ticket,
+    Admission, Cause, Context, Decision, Disconnect, DuplicateId, Handle, Handler, Message,
+    Request, Session, SessionId, Sessions, State, Ticket,
 };
 
 use crate::admission::{Acceptor, number_at};
-use crate::client::{Client, End, Input, Phase, Request};
+use crate::client::{Client, End, Input, Phase, RequestKind};
 use crate::heartbeat::Heartbeat;
 use crate::plan::Plan;
 use crate::stopping::Stop;
@@ -236,16 +236,22 @@ impl Application {
 
 impl Client {
     pub(crate) fn is_bad(&self) -> bool {
-        matches!(self.script.front().map(|unit| &unit.input), Some(Input::Request(Request::Bad(_))))
+        matches!(
+            self.script.front().map(|unit| &unit.input),
+            Some(Input::Request(RequestKind::Bad(_)))
+        )
     }
 
     pub(crate) fn is_plain(&self) -> bool {
-        matches!(self.script.front().map(|unit| &unit.input), Some(Input::Request(Request::Plain)))
+        matches!(
+            self.script.front().map(|unit| &unit.input),
+            Some(Input::Request(RequestKind::Plain))
+        )
     }
 }
 
 impl Handler for Application {
-    fn on_request(&mut self, sessions: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
         self.count_callback();
         let number = number_at(request.remote_addr());
         trace!(self, "on_request of client {number}");

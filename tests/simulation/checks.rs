@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use majordomo::outbox::CONTROL_RESERVE;
-use majordomo::simulation::Footprint;
+use majordomo::testing::Footprint;
 use majordomo::{Session, Sessions, State};
 
 use crate::application::Application;
-use crate::client::{Client, Input, Phase, Request};
+use crate::client::{Client, Input, Phase, RequestKind};
 use crate::heartbeat::Timeouts;
 
 /// The most bytes of a control frame. A close frame passes every limit.
@@ -116,7 +116,7 @@ impl Application {
                 if is_read && !client.asked && client.format.is_websocket() {
                     // It was answered without a callback.
                     let bad = match client.due() {
-                        Some(Input::Request(Request::Bad(status))) => Some(*status),
+                        Some(Input::Request(RequestKind::Bad(status))) => Some(*status),
                         _ => None,
                     };
                     let may_be_full = may_be_full && !client.is_plain();

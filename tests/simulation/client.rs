@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use majordomo::simulation::MemoryPeer;
+use majordomo::testing::MemoryPeer;
 use majordomo::{Cause, Config, Message, Traffic};
 
 use crate::format::Format;
@@ -22,7 +22,7 @@ pub(crate) struct Unit {
 
 #[derive(Debug)]
 pub(crate) enum Input {
-    Request(Request),
+    Request(RequestKind),
     Message {
         text: bool,
         payload: Vec<u8>,
@@ -40,7 +40,7 @@ pub(crate) enum Input {
 
 /// The kind of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum RequestKind {
     Upgrade,
     /// A request without an upgrade.
     Plain,

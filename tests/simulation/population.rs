@@ -6,7 +6,7 @@ use fastrand::Rng;
 use majordomo::Cause;
 
 use crate::application::{Application, trace};
-use crate::client::{Client, Input, Request, Unit};
+use crate::client::{Client, Input, RequestKind, Unit};
 use crate::format::{self, Format};
 use crate::plan::pick;
 
@@ -37,25 +37,25 @@ impl Client {
             return;
         }
         let request = match rng.u8(..20) {
-            0 => Request::Plain,
-            1 => Request::Bad(400),
-            2 => Request::Bad(431),
-            _ => Request::Upgrade,
+            0 => RequestKind::Plain,
+            1 => RequestKind::Bad(400),
+            2 => RequestKind::Bad(431),
+            _ => RequestKind::Upgrade,
         };
         let bytes = match request {
-            Request::Upgrade => format::upgrade(self.number),
-            Request::Plain => b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
-            Request::Bad(431) => {
+            RequestKind::Upgrade => format::upgrade(self.number),
+            RequestKind::Plain => b"GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_vec(),
+            RequestKind::Bad(431) => {
                 let long = "x".repeat(max_head_size);
                 format!("GET /{long} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes()
             }
-            Request::Bad(_) => b"NONSENSE\r\n\r\n".to_vec(),
+            RequestKind::Bad(_) => b"NONSENSE\r\n\r\n".to_vec(),
         };
         self.compose(&bytes);
         // A head that is too long is refused before its end.
-        let is_long = request == Request::Bad(431);
+        let is_long = request == RequestKind::Bad(431);
         self.request_end = if is_long { max_head_size as u64 } else { self.composed };
-        self.sent_all = request != Request::Upgrade;
+        self.sent_all = request != RequestKind::Upgrade;
         self.script.push_back(Unit { end: self.request_end, input: Input::Request(request) });
     }
 

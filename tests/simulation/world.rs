@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use majordomo::ListenerId;
-use majordomo::simulation::Simulation;
+use majordomo::testing::Simulation;
 
 use crate::application::{Application, trace};
 use crate::client::Client;

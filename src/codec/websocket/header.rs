@@ -1,7 +1,7 @@
 //! The frame header (RFC 6455, section 5.2): what it claims is checked before anything is done.
 
-use crate::codec::envelope::Head;
 use crate::codec::event::{CodecError, PayloadKind};
+use crate::codec::frame::FrameHead;
 
 /// The longest header that a client can send: two bytes, an 8-byte length, the mask.
 pub(super) const MAX_HEADER: usize = 14;
@@ -175,18 +175,18 @@ fn check_control_len(control: Control, len: u8) -> Result<(), CodecError> {
 
 /// The head of an unfragmented message from a server: final, not masked.
 #[inline]
-pub(super) fn message_head(kind: PayloadKind, len: usize) -> Head {
+pub(super) fn message_head(kind: PayloadKind, len: usize) -> FrameHead {
     let first = FINAL
         | match kind {
             PayloadKind::Text => 1,
             PayloadKind::Binary => 2,
         };
     if let Ok(short @ 0..LENGTH_16) = u8::try_from(len) {
-        Head::join([first, short], [])
+        FrameHead::join([first, short], [])
     } else if let Ok(len) = u16::try_from(len) {
-        Head::join([first, LENGTH_16], len.to_be_bytes())
+        FrameHead::join([first, LENGTH_16], len.to_be_bytes())
     } else {
-        Head::join([first, LENGTH_64], (len as u64).to_be_bytes())
+        FrameHead::join([first, LENGTH_64], (len as u64).to_be_bytes())
     }
 }
 

@@ -8,36 +8,47 @@
 //! one wants the whole header, mask included, before it says anything, accepts lengths that the
 //! RFC forbids, and takes about as long as a small message takes here altogether.
 
+mod assembly;
 mod control;
 mod header;
 mod mask;
-mod partial;
 mod text;
+
+use std::num::NonZeroU32;
 
 pub use control::{ControlFrame, EMPTY_PING, close, close_empty, ping, pong};
 
+use self::assembly::Assembly;
 use self::header::{Header, Opcode};
 use self::mask::apply_mask;
-use self::partial::Partial;
-use super::envelope::Envelope;
 use super::event::{CodecError, Event, PayloadKind};
+use super::frame::Frame;
 use super::input::take_front;
 use crate::message::Message;
 
 /// The receiving state of one WebSocket session.
 #[derive(Debug)]
 pub struct WebSocket {
-    /// The limit of a message, in bytes.
-    max: usize,
+    /// The size of the smallest message that is too big, in bytes. It is never zero, which leaves
+    /// the enum around this type a value to tell its variants apart by.
+    too_big: NonZeroU32,
     /// What has begun and is not finished.
-    partial: Option<Box<Partial>>,
+    assembly: Option<Box<Assembly>>,
 }
 
 impl WebSocket {
-    /// Takes messages of up to `max_message_size` bytes.
+    /// Takes messages of up to `max_message_size` bytes, and never more than 4 GiB less two bytes.
     #[must_use]
     pub fn new(max_message_size: usize) -> Self {
-        Self { max: max_message_size, partial: None }
+        let too_big = u32::try_from(max_message_size).unwrap_or(u32::MAX).saturating_add(1);
+        Self { too_big: NonZeroU32::new(too_big).unwrap_or(NonZeroU32::MAX), assembly: None }
+    }
+
+    /// The limit of a message, in bytes.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "one subtraction for each message")]
+    fn max(&self) -> usize {
+        (self.too_big.get() - 1) as usize
     }
 
     /// Takes bytes off the front of `input`: see [`Codec::decode`](super::Codec::decode).
@@ -51,8 +62,8 @@ impl WebSocket {
         &mut self,
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
-        if self.partial.is_none()
-            && let Some((kind, payload)) = take_short_message(input, self.max)
+        if self.assembly.is_none()
+            && let Some((kind, payload)) = take_short_message(input, self.max())
         {
             return kind.message(payload).map(|message| Some(Event::Message(message)));
         }
@@ -65,8 +76,8 @@ impl WebSocket {
         &mut self,
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
-        if self.partial.is_none()
-            && let Some((header, header_len)) = Header::parse(input, None, self.max)?
+        if self.assembly.is_none()
+            && let Some((header, header_len)) = Header::parse(input, None, self.max())?
             && input.len() - header_len >= header.payload_len
         {
             match header.opcode {
@@ -81,25 +92,26 @@ impl WebSocket {
                 Opcode::Start(_) | Opcode::Continuation => {}
             }
         }
-        self.decode_partial(input)
+        self.decode_assembled(input)
     }
 
     /// Whether no frame and no message is unfinished.
     #[must_use]
     pub fn is_at_boundary(&self) -> bool {
-        self.partial.is_none()
+        self.assembly.is_none()
     }
 
     /// The way of what is cut: across reads, or into fragments.
     #[inline(never)]
-    fn decode_partial<'a>(
+    fn decode_assembled<'a>(
         &mut self,
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
-        let partial = self.partial.get_or_insert_default();
-        let event = partial.decode(input, self.max)?;
-        if partial.is_finished() {
-            self.partial = None;
+        let max = self.max();
+        let assembly = self.assembly.get_or_insert_default();
+        let event = assembly.decode(input, max)?;
+        if assembly.is_finished() {
+            self.assembly = None;
         }
         Ok(event)
     }
@@ -108,9 +120,9 @@ impl WebSocket {
 /// A message as one unfragmented frame.
 #[inline]
 #[must_use]
-pub fn encode(message: Message<'_>) -> Envelope<'_> {
+pub fn encode(message: Message<'_>) -> Frame<'_> {
     let kind = if message.is_text() { PayloadKind::Text } else { PayloadKind::Binary };
-    Envelope::new(header::message_head(kind, message.len()), message.as_bytes(), None)
+    Frame::new(header::message_head(kind, message.len()), message.as_bytes(), None)
 }
 
 /// Takes a whole message of at most 125 bytes off the input, if one stands at its front, and
@@ -172,7 +184,7 @@ mod tests {
     }
 
     fn memory(websocket: &WebSocket) -> usize {
-        websocket.partial.as_ref().map_or(0, |partial| partial.memory())
+        websocket.assembly.as_ref().map_or(0, |assembly| assembly.memory())
     }
 
     #[test]
@@ -211,7 +223,7 @@ mod tests {
             said.extend(read(&mut websocket, &[*byte]));
         }
         assert_eq!(said, expected);
-        assert!(websocket.partial.is_none());
+        assert!(websocket.assembly.is_none());
     }
 
     #[test]
@@ -224,8 +236,8 @@ mod tests {
 
     #[test]
     fn memory_grows_with_the_bytes_received_and_not_with_those_announced() {
-        let mut websocket = WebSocket::new(1 << 40);
-        let header = b"\x82\xFF\x00\x00\x00\xFF\x00\x00\x00\x00mask";
+        let mut websocket = WebSocket::new(1 << 31);
+        let header = b"\x82\xFF\x00\x00\x00\x00\x7F\x00\x00\x00mask";
         assert!(read(&mut websocket, header).is_empty());
         assert_eq!(memory(&websocket), 0);
         for received in 1..=100 {
@@ -316,9 +328,9 @@ mod tests {
 
     #[test]
     fn a_message_goes_out_as_one_frame() {
-        let envelope = encode("Hello".into());
-        assert_eq!(envelope.parts(), [b"\x81\x05", &b"Hello"[..], b""]);
-        assert_eq!((envelope.len(), envelope.payload_len()), (7, 5));
+        let frame = encode("Hello".into());
+        assert_eq!(frame.parts(), [b"\x81\x05", &b"Hello"[..], b""]);
+        assert_eq!((frame.len(), frame.payload_len()), (7, 5));
         assert_eq!(encode(Message::Binary(b"")).parts().concat(), b"\x82\x00");
     }
 }

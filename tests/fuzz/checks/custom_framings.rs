@@ -3,14 +3,14 @@
 use std::io::Write;
 
 use majordomo::Message;
-use majordomo::codec::{CodecError, CustomFraming, Frame, PayloadKind, Progress};
+use majordomo::codec::{CodecError, CustomFraming, FrameProgress, FrameSpan, PayloadKind};
 
 /// `Content-Length: 5;hello`.
 #[derive(Debug)]
 pub(crate) struct ContentLength;
 
 impl CustomFraming for ContentLength {
-    fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError> {
+    fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError> {
         const NAME: &[u8] = b"Content-Length: ";
         assert!(seen <= input.len());
         let named = input.len().min(NAME.len());
@@ -21,7 +21,7 @@ impl CustomFraming for ContentLength {
             return if input.len() > 30 {
                 Err(CodecError::Protocol("an endless length"))
             } else {
-                Ok(Progress::Incomplete)
+                Ok(FrameProgress::Incomplete)
             };
         };
         let len: Option<usize> =
@@ -29,10 +29,10 @@ impl CustomFraming for ContentLength {
         let Some(len) = len else { return Err(CodecError::Protocol("a length that is no number")) };
         let (start, end) = (head + 1, (head + 1).saturating_add(len));
         if end > input.len() {
-            return Ok(Progress::Incomplete);
+            return Ok(FrameProgress::Incomplete);
         }
         let kind = PayloadKind::Binary;
-        Ok(Progress::Frame(Frame { payload: start..end, kind, consumed: end }))
+        Ok(FrameProgress::Frame(FrameSpan { payload: start..end, kind, consumed: end }))
     }
 
     fn encode(&self, message: Message<'_>, frame: &mut Vec<u8>) -> Result<(), &'static str> {
@@ -51,18 +51,20 @@ impl CustomFraming for ContentLength {
 pub(crate) struct Until;
 
 impl CustomFraming for Until {
-    fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError> {
+    fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError> {
         if input.first().is_some_and(|byte| *byte != b'>') {
             return Err(CodecError::Protocol("no beginning"));
         }
         // The bytes that were seen before contain neither.
         let from = seen.max(1).min(input.len());
         match input[from..].iter().position(|byte| b">!".contains(byte)).map(|at| from + at) {
-            None => Ok(Progress::Incomplete),
+            None => Ok(FrameProgress::Incomplete),
             Some(at) if input[at] == b'!' => Err(CodecError::Protocol("an exclamation mark")),
-            Some(at) => {
-                Ok(Progress::Frame(Frame { payload: 1..at, kind: PayloadKind::Text, consumed: at }))
-            }
+            Some(at) => Ok(FrameProgress::Frame(FrameSpan {
+                payload: 1..at,
+                kind: PayloadKind::Text,
+                consumed: at,
+            })),
         }
     }
 
@@ -91,19 +93,19 @@ impl Until {
 pub(crate) struct Contrary;
 
 impl CustomFraming for Contrary {
-    fn decode(&self, input: &[u8], _: usize) -> Result<Progress, CodecError> {
+    fn decode(&self, input: &[u8], _: usize) -> Result<FrameProgress, CodecError> {
         let Some(&[answer, start, end, consumed]) = input.first_chunk() else {
-            return Ok(Progress::Incomplete);
+            return Ok(FrameProgress::Incomplete);
         };
         let kind = if answer < 128 { PayloadKind::Text } else { PayloadKind::Binary };
         // 255 stands for the maximum.
         let number = |byte: u8| if byte == 255 { usize::MAX } else { byte.into() };
         let payload = number(start)..number(end);
         match answer % 16 {
-            0 => Ok(Progress::Incomplete),
+            0 => Ok(FrameProgress::Incomplete),
             1 => Err(CodecError::Protocol("contrary")),
             2 => Err(CodecError::MessageTooBig { max: 7 }),
-            _ => Ok(Progress::Frame(Frame { payload, kind, consumed: number(consumed) })),
+            _ => Ok(FrameProgress::Frame(FrameSpan { payload, kind, consumed: number(consumed) })),
         }
     }
 

@@ -54,21 +54,19 @@ fn assert_round_trip(framing: &Framing, event: &OwnedEvent, lengths: &[usize]) {
     let is_until = matches!(framing, Framing::Custom(custom) if custom.max_overhead() == 1);
     let sender = codec();
     let mut encoded = Encoded::new(message);
-    let frame = match (sender.encode(message), encoded.wire(&sender)) {
-        (Ok(envelope), Ok(wire)) => {
-            let frame = envelope.parts().concat();
-            assert_eq!((frame.len(), &frame[..]), (envelope.len(), &wire.bytes()[..]));
-            assert_eq!(
-                (envelope.payload_len(), wire.payload_len()),
-                (message.len(), message.len())
-            );
-            frame
+    let frame = match (sender.encode(message), encoded.frame(&sender)) {
+        (Ok(frame), Ok(shared)) => {
+            let bytes = frame.parts().concat();
+            assert_eq!((bytes.len(), &bytes[..]), (frame.len(), &shared.bytes()[..]));
+            let lengths = (frame.payload_len(), shared.payload_len());
+            assert_eq!(lengths, (message.len(), message.len()));
+            bytes
         }
         (Err(Error::Unframeable { .. }), Err(Error::Unframeable { .. })) => {
             assert!(!plain_parser::can_carry(framing, message), "{framing:?} {message:?}");
             return;
         }
-        (envelope, wire) => panic!("{envelope:?}, but as a broadcast {wire:?}"),
+        (frame, shared) => panic!("{frame:?}, but as a broadcast {shared:?}"),
     };
     assert!(plain_parser::can_carry(framing, message), "{framing:?} {message:?}");
     // A message of `Until` ends where the next frame starts.

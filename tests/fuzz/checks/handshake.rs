@@ -1,9 +1,10 @@
 //! Request heads: any bytes in any reads, compared with a plain parser of the same head, and the
 //! responses to them.
 
-use majordomo::codec::handshake::{DEFAULT_MAX_HEAD, HeadReader, MAX_HEADERS, Progress, Refusal};
-use majordomo::codec::request::{Expectation, HeaderSlots, HttpVersion, Request, RequestKind};
-use majordomo::codec::response::{Response, write_upgrade};
+use majordomo::codec::http::{
+    DEFAULT_MAX_HEAD, Expectation, HeadProgress, HeadReader, HeaderSlots, HttpVersion, MAX_HEADERS,
+    RequestError, RequestHead, RequestKind, Response, write_upgrade,
+};
 
 use super::stream::{choices, reads};
 
@@ -11,9 +12,9 @@ use super::stream::{choices, reads};
 #[derive(Debug, PartialEq)]
 struct Outcome {
     /// The complete heads, and what they ask for.
-    heads: Vec<(Vec<u8>, Result<Asked, Refusal>)>,
+    heads: Vec<(Vec<u8>, Result<Asked, RequestError>)>,
     /// How many bytes follow the last of them.
-    end: Result<usize, Refusal>,
+    end: Result<usize, RequestError>,
 }
 
 /// What a request asks for.
@@ -45,7 +46,7 @@ pub fn check(data: &[u8]) {
     }
     match at_once.end {
         Ok(left) => assert!(left == rest.len() && left < max && find_end(rest).is_none()),
-        Err(Refusal::HeadTooLarge) => {
+        Err(RequestError::HeadTooLarge) => {
             assert!(rest.len() >= max && find_end(rest).is_none_or(|end| end > max));
         }
         Err(refusal) => assert_complete(&Response::from(refusal), refusal.status()),
@@ -53,7 +54,7 @@ pub fn check(data: &[u8]) {
 
     // The reader passes only complete heads on. Anything else must not panic either.
     let mut slots = HeaderSlots::new();
-    let _ = Request::parse(stream, &mut slots);
+    let _ = RequestHead::parse(stream, &mut slots);
 }
 
 fn find_end(stream: &[u8]) -> Option<usize> {
@@ -72,12 +73,12 @@ fn feed(stream: &[u8], lengths: &[usize], max: usize) -> Outcome {
                     assert_eq!(reader.buffered(), 0);
                     return Outcome { heads, end: Err(refusal) };
                 }
-                Ok(Progress::Partial) => {
+                Ok(HeadProgress::Partial) => {
                     left += read.len();
                     assert_eq!(reader.buffered(), left);
                     break;
                 }
-                Ok(Progress::Complete { head, consumed }) => {
+                Ok(HeadProgress::Complete { head, consumed }) => {
                     assert_eq!(head.len(), left + consumed);
                     heads.push((head.to_vec(), ask(head)));
                     (read, left) = (&read[consumed..], 0);
@@ -90,9 +91,9 @@ fn feed(stream: &[u8], lengths: &[usize], max: usize) -> Outcome {
 }
 
 /// What the head asks for. Every getter of the request is called.
-fn ask(head: &[u8]) -> Result<Asked, Refusal> {
+fn ask(head: &[u8]) -> Result<Asked, RequestError> {
     let mut slots = HeaderSlots::new();
-    let request = Request::parse(head, &mut slots)?;
+    let request = RequestHead::parse(head, &mut slots)?;
     let _ = (request.origin(), request.query_value("id"), request.has_body());
     assert!(request.path().starts_with('/') || request.path() == "*");
     assert!(
@@ -139,7 +140,7 @@ fn assert_matches_plain_parser(head: &[u8], asked: &Asked) {
         .collect();
 
     let mut slots = HeaderSlots::new();
-    let request = Request::parse(head, &mut slots).expect("it was not refused before");
+    let request = RequestHead::parse(head, &mut slots).expect("it was not refused before");
     assert_eq!((request.method().as_bytes(), request.target().as_bytes()), (method, target));
     let spelled: &[u8] =
         if request.version() == HttpVersion::Http11 { b"HTTP/1.1" } else { b"HTTP/1.0" };

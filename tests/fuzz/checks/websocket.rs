@@ -207,9 +207,9 @@ fn assert_round_trip(events: &[OwnedEvent]) {
         expected.push(each.clone());
         match (each.message(), each) {
             (Some(message), _) => {
-                let envelope = websocket::encode(message);
-                let parts = envelope.parts().concat();
-                assert_eq!(parts.len(), envelope.len());
+                let frame = websocket::encode(message);
+                let parts = frame.parts().concat();
+                assert_eq!(parts.len(), frame.len());
                 stream.extend(parts);
             }
             (None, OwnedEvent::Ping(payload)) => {

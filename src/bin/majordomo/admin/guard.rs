@@ -1,7 +1,7 @@
 //! Who may use the admin plane. Whoever may, may do everything.
 
 use data_encoding::BASE64URL_NOPAD;
-use majordomo::Request;
+use majordomo::RequestHead;
 use subtle::ConstantTimeEq;
 
 use super::answer::Answer;
@@ -27,7 +27,7 @@ impl Guard {
     }
 
     /// Lets a request pass or says why not.
-    pub(super) fn check(&self, request: &Request<'_>) -> Result<(), Answer> {
+    pub(super) fn check(&self, request: &RequestHead<'_>) -> Result<(), Answer> {
         match &self.token {
             Some(token) => check_token(request, token),
             None => check_origin(request),
@@ -35,7 +35,7 @@ impl Guard {
     }
 }
 
-fn check_token(request: &Request<'_>, token: &[u8]) -> Result<(), Answer> {
+fn check_token(request: &RequestHead<'_>, token: &[u8]) -> Result<(), Answer> {
     let is_right = |given: &[u8]| bool::from(given.ct_eq(token));
     let header = request.headers().get("authorization").and_then(bearer);
     let has_token = match header {
@@ -62,7 +62,7 @@ fn bearer(field: &str) -> Option<&str> {
 
 /// A page from elsewhere can have a browser on this machine send requests here. It cannot hide
 /// where it comes from, nor, if it makes its own name point here, by which name it asks.
-fn check_origin(request: &Request<'_>) -> Result<(), Answer> {
+fn check_origin(request: &RequestHead<'_>) -> Result<(), Answer> {
     let host = request.headers().get("host").unwrap_or_default();
     if !is_loopback_name(host_name(host)) {
         let detail = format!("the host {host:?} is not this machine (a token lets others in)");

@@ -5,7 +5,7 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use majordomo::{
-    Admission, Arrival, Cause, Context, Decision, Disconnect, Handle, Handler, Message, Phase,
+    Admission, Cause, Context, Decision, Disconnect, Handle, Handler, Message, Phase, Request,
     SessionKey, Sessions, StopOptions, Ticket, Traffic,
 };
 use serde_json::json;
@@ -122,7 +122,7 @@ impl Plane {
     }
 
     /// Answers a request of the HTTP API.
-    fn serve_api(&self, request: &Arrival<'_>) -> Decision {
+    fn serve_api(&self, request: &Request<'_>) -> Decision {
         let call = api::call(&api::Request {
             method: request.method(),
             path: request.path(),
@@ -158,7 +158,7 @@ impl Plane {
 }
 
 impl Handler for Plane {
-    fn on_request(&mut self, _: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let path = request.path();
         if path == "/health" {
             return respond(health(request.method()));

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use majordomo::{Admission, Arrival, Decision, Request, Response, SessionId};
+use majordomo::{Admission, Decision, Request, RequestHead, Response, SessionId};
 
 use crate::settings::value::IdSource;
 
@@ -24,7 +24,7 @@ impl Door {
 
     /// Decides about a request. One that asks for no upgrade is not refused here: the library
     /// knows better what to tell it.
-    pub(super) fn decide(&self, request: &Arrival<'_>) -> Decision {
+    pub(super) fn decide(&self, request: &Request<'_>) -> Decision {
         if !request.is_upgrade() {
             return Decision::admit();
         }
@@ -40,7 +40,7 @@ impl Door {
     }
 
     /// Only browsers name an origin, and they alone can be made to connect by a stranger's page.
-    fn check_origin(&self, request: &Request<'_>) -> Result<(), Refusal> {
+    fn check_origin(&self, request: &RequestHead<'_>) -> Result<(), Refusal> {
         let Some(origin) = request.origin() else { return Ok(()) };
         let is_admitted = |admitted: &String| admitted.eq_ignore_ascii_case(origin);
         if self.origins.is_empty() || self.origins.iter().any(is_admitted) {
@@ -51,7 +51,7 @@ impl Door {
     }
 
     /// The id that the client gives, if it does.
-    fn id(&self, request: &Request<'_>) -> Result<Option<SessionId>, Refusal> {
+    fn id(&self, request: &RequestHead<'_>) -> Result<Option<SessionId>, Refusal> {
         let given = match &self.ids {
             IdSource::Generated => None,
             IdSource::Query(name) => request.query_value(name),
@@ -67,7 +67,7 @@ impl Door {
 
 /// The value of a header that names a session. Where a proxy vouches for it, a second one may be
 /// the client's own, so there is no choosing between two.
-fn header<'a>(request: &Request<'a>, name: &str) -> Result<Option<&'a str>, Refusal> {
+fn header<'a>(request: &RequestHead<'a>, name: &str) -> Result<Option<&'a str>, Refusal> {
     let mut fields = request.headers().get_all(name);
     let first = fields.next();
     if fields.next().is_some() {

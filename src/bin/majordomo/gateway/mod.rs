@@ -13,7 +13,7 @@ mod reports;
 use std::time::{Instant, SystemTime};
 
 use majordomo::{
-    Arrival, Cause, Context, Decision, Disconnect, Handler, ListenUrl, Message, SessionId,
+    Cause, Context, Decision, Disconnect, Handler, ListenUrl, Message, Request, SessionId,
     Sessions, State, StopOptions,
 };
 
@@ -191,7 +191,7 @@ impl Gateway {
 }
 
 impl Handler for Gateway {
-    fn on_request(&mut self, _: &mut Sessions, request: &Arrival<'_>) -> Decision {
+    fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         self.door.decide(request)
     }
 

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use majordomo::simulation::{MemoryPeer, Simulation};
+use majordomo::testing::{MemoryPeer, Simulation};
 use majordomo::{Config, Context, Handler, Message};
 
 use super::*;

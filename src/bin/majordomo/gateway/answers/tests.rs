@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use majordomo::simulation::{MemoryPeer, Simulation};
+use majordomo::testing::{MemoryPeer, Simulation};
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,11 +1,17 @@
 //! How messages are told apart on a raw TCP stream, and how they are put onto it.
 
+mod custom;
+mod decoder;
+mod length;
+mod lines;
+
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::envelope::{Envelope, Head};
-use super::event::{CodecError, PayloadKind};
+pub use self::decoder::FramingDecoder;
+use crate::codec::event::{CodecError, PayloadKind};
+use crate::codec::frame::{Frame, FrameHead};
 use crate::message::Message;
 use ByteOrder::{Big, Little};
 use PrefixWidth::{U8, U16, U32, U64};
@@ -91,7 +97,7 @@ pub trait CustomFraming: fmt::Debug + Send + Sync {
     ///
     /// What is wrong with the bytes, as soon as it can be known. The limit for messages is
     /// checked by the caller.
-    fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError>;
+    fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError>;
 
     /// Appends `message` as a frame to `frame`, which is empty. A frame has at least one byte.
     ///
@@ -109,16 +115,16 @@ pub trait CustomFraming: fmt::Debug + Send + Sync {
 
 /// How far a [`CustomFraming`] came.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Progress {
+pub enum FrameProgress {
     /// The frame does not end within the input.
     Incomplete,
     /// A frame is complete.
-    Frame(Frame),
+    Frame(FrameSpan),
 }
 
 /// A frame at the front of the bytes that a [`CustomFraming`] looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
+pub struct FrameSpan {
     /// Where its payload stands.
     pub payload: Range<usize>,
     /// Whether it is text, which must then be UTF-8.
@@ -127,7 +133,7 @@ pub struct Frame {
     pub consumed: usize,
 }
 
-impl Frame {
+impl FrameSpan {
     /// Whether this can be a frame at the front of so many bytes.
     pub(super) fn is_within(&self, len: usize) -> bool {
         let Range { start, end } = self.payload;
@@ -177,7 +183,7 @@ impl Framing {
     /// # Errors
     ///
     /// Why this framing cannot carry it.
-    pub(super) fn encode<'m>(&self, message: Message<'m>) -> Result<Envelope<'m>, &'static str> {
+    pub(super) fn encode<'m>(&self, message: Message<'m>) -> Result<Frame<'m>, &'static str> {
         let payload = message.as_bytes();
         match self {
             Self::Lines => {
@@ -187,17 +193,17 @@ impl Framing {
                 if payload.ends_with(b"\r") {
                     return Err("a carriage return at the end of a line would be lost");
                 }
-                Ok(Envelope::new(Head::default(), payload, Some(b'\n')))
+                Ok(Frame::new(FrameHead::default(), payload, Some(b'\n')))
             }
             Self::LengthPrefix { width, order } => {
                 let head = prefix(*width, *order, payload.len()).ok_or(TOO_LONG)?;
-                Ok(Envelope::new(head, payload, None))
+                Ok(Frame::new(head, payload, None))
             }
             Self::Header { start, end } => {
                 let len = u16::try_from(payload.len()).map_err(|_| TOO_LONG)?;
                 let [high, low] = len.to_be_bytes();
-                let head = Head::join([*start, high], [low, *end]);
-                Ok(Envelope::new(head, payload, None))
+                let head = FrameHead::join([*start, high], [low, *end]);
+                Ok(Frame::new(head, payload, None))
             }
             Self::Custom(custom) => {
                 let mut frame = Vec::new();
@@ -205,7 +211,7 @@ impl Framing {
                 if frame.is_empty() {
                     return Err("the framing wrote nothing for it");
                 }
-                Ok(Envelope::from_frame(frame, payload.len()))
+                Ok(Frame::from_frame(frame, payload.len()))
             }
         }
     }
@@ -214,11 +220,11 @@ impl Framing {
 const TOO_LONG: &str = "the message is longer than the length before it can say";
 
 /// A length as a prefix, unless it does not fit.
-fn prefix(width: PrefixWidth, order: ByteOrder, len: usize) -> Option<Head> {
+fn prefix(width: PrefixWidth, order: ByteOrder, len: usize) -> Option<FrameHead> {
     macro_rules! bytes {
         ($Int:ty) => {{
             let len = <$Int>::try_from(len).ok()?;
-            Head::join([], if order == Big { len.to_be_bytes() } else { len.to_le_bytes() })
+            FrameHead::join([], if order == Big { len.to_be_bytes() } else { len.to_le_bytes() })
         }};
     }
     Some(match width {
@@ -254,10 +260,10 @@ mod tests {
 
     fn encode(name: &str, payload: &[u8]) -> Result<Vec<u8>, &'static str> {
         let framing = Framing::from_name(name).unwrap();
-        let envelope = framing.encode(Message::Binary(payload))?;
-        let frame = envelope.parts().concat();
-        assert_eq!((envelope.len(), envelope.payload_len()), (frame.len(), payload.len()));
-        Ok(frame)
+        let frame = framing.encode(Message::Binary(payload))?;
+        let bytes = frame.parts().concat();
+        assert_eq!((frame.len(), frame.payload_len()), (bytes.len(), payload.len()));
+        Ok(bytes)
     }
 
     #[test]

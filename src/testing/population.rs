@@ -8,11 +8,11 @@ use crate::handler::Handler;
 use crate::id::SessionKey;
 use crate::session::ListenerId;
 use crate::tick::Readiness;
-use crate::transport::Transport;
+use crate::transport::Stream;
 
-/// What the clients of a crowd have been sent, all together.
+/// What the clients of a population have been sent, all together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct PopulationTraffic {
     /// Writes of the server's.
     pub writes: u64,
     /// The bytes of these writes.
@@ -20,38 +20,38 @@ pub struct Heard {
 }
 
 impl<H: Handler + 'static> Simulation<H> {
-    /// Connects a client of the crowd, which says `hello`, and runs a tick for it. A client costs
+    /// Connects a client of the population, which says `hello`, and runs a tick for it. A client costs
     /// what its session does, and nothing of its own.
     ///
     /// # Errors
     ///
     /// [`Config::max_sessions_per_address`](crate::Config::max_sessions_per_address) is reached:
-    /// all of a crowd have one address.
-    pub fn join_crowd(&mut self, listener: ListenerId, hello: &[u8]) -> io::Result<SessionKey> {
-        let transport = Transport::Crowd(self.crowd.socket());
+    /// all of a population have one address.
+    pub fn add_member(&mut self, listener: ListenerId, hello: &[u8]) -> io::Result<SessionKey> {
+        let transport = Stream::Population(self.population.socket());
         let remote = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
         let key = self.tick_on(|tick| tick.handle_accepted(transport, remote, listener))?;
         let key = key.ok_or_else(|| io::Error::other("one address has too many sessions"))?;
-        self.speak_in_crowd(key, hello);
+        self.member_sends(key, hello);
         Ok(key)
     }
 
-    /// Has a client of the crowd say `bytes`, and runs a tick for it. What the server does not
+    /// Has a client of the population say `bytes`, and runs a tick for it. What the server does not
     /// read in that tick is lost: at most 256 KiB, and nothing while reads are paused.
-    pub fn speak_in_crowd(&mut self, key: SessionKey, bytes: &[u8]) {
-        self.crowd.say(bytes);
+    pub fn member_sends(&mut self, key: SessionKey, bytes: &[u8]) {
+        self.population.say(bytes);
         self.tick_on(|tick| {
             tick.begin();
             tick.handle_readiness(key, Readiness { readable: true, ..Readiness::default() });
             tick.finish();
         });
-        self.crowd.say(&[]);
+        self.population.say(&[]);
     }
 
-    /// What the crowd has been sent so far.
+    /// What the population has been sent so far.
     #[must_use]
-    pub fn heard_by_crowd(&self) -> Heard {
-        let (writes, bytes) = self.crowd.heard();
-        Heard { writes, bytes }
+    pub fn population_traffic(&self) -> PopulationTraffic {
+        let (writes, bytes) = self.population.heard();
+        PopulationTraffic { writes, bytes }
     }
 }

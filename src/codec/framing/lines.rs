@@ -2,21 +2,21 @@
 
 use std::mem;
 
-use super::check_len;
+use super::decoder::check_len;
 use crate::codec::event::{CodecError, Event};
 use crate::codec::input::take_front;
 use crate::message::{Message, OwnedMessage};
 
 /// A line that is not complete.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(super) struct LinesDecoder {
     /// The limit of a line, in bytes.
     max: usize,
     /// The line so far.
     begun: Vec<u8>,
 }
 
-impl Lines {
+impl LinesDecoder {
     pub(super) fn new(max: usize) -> Self {
         Self { max, begun: Vec::new() }
     }
@@ -65,8 +65,8 @@ fn without_cr(line: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::framed::State;
-    use crate::codec::framed::testing::{binary, framed, read, text};
+    use crate::codec::framing::decoder::DecoderState;
+    use crate::codec::framing::decoder::testing::{binary, framed, read, text};
     use CodecError::MessageTooBig;
 
     #[test]
@@ -83,7 +83,7 @@ mod tests {
         let (messages, _) = read(&mut framed, &[b"a", b"b", b"\r", b"\nc", b"\xFF", b"\n"]);
         assert_eq!(messages, [text("ab"), binary(b"c\xFF")]);
         assert!(framed.is_at_boundary());
-        let State::Lines(lines) = &framed.state else { panic!("{framed:?}") };
+        let DecoderState::Lines(lines) = &framed.state else { panic!("{framed:?}") };
         assert_eq!(lines.begun.capacity(), 0, "memory is given back with the message");
         assert_eq!(read(&mut framed, &[b"z"]).1, Ok(()));
         assert!(!framed.is_at_boundary());

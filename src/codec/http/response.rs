@@ -7,8 +7,7 @@ use tungstenite::http::StatusCode;
 use tungstenite::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_VERSION, UPGRADE};
 pub use tungstenite::http::{HeaderName, HeaderValue};
 
-use super::handshake::Refusal;
-use super::request::Upgrade;
+use super::head::RequestError;
 use crate::error::Error;
 
 /// The interim answer that has a client send its body (RFC 9110, section 15.2.1).
@@ -116,9 +115,9 @@ impl Response {
     }
 }
 
-impl From<Refusal> for Response {
+impl From<RequestError> for Response {
     /// The library's answer: the refusal's status, with its sentence as the body.
-    fn from(refusal: Refusal) -> Self {
+    fn from(refusal: RequestError) -> Self {
         let mut response = Self::text(refusal.status(), format!("{refusal}\n"))
             .expect("the status of a refusal is an error's");
         // "The server MUST send an Upgrade header field in a 426 response" (RFC 9110, 15.5.22).
@@ -127,82 +126,28 @@ impl From<Refusal> for Response {
         }
         // "[...] and a |Sec-WebSocket-Version| header field indicating the version(s) the server
         // is capable of understanding" (RFC 6455, 4.2.2).
-        if refusal == Refusal::BadVersion {
+        if refusal == RequestError::BadVersion {
             response.headers.push((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")));
         }
         response
     }
 }
 
-/// A header field for [`write_upgrade`], checked when it is made and not when it is sent.
-///
-/// # Errors
-///
-/// [`Error::InvalidResponse`] for a name or a value that HTTP does not allow, and for the fields of
-/// the handshake itself: `Upgrade`, `Connection`, every `Sec-WebSocket-` field, and those that frame
-/// a message.
-pub fn upgrade_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
-    let (name, value) = header(name, value)?;
-    check_upgrade_name(&name)?;
-    Ok((name, value))
-}
-
-/// Appends the answer that opens a session: 101, with the subprotocol that the host chose, if any,
-/// and its extra header fields.
-///
-/// # Errors
-///
-/// These are mistakes of the host, and nothing is appended: [`Error::SubprotocolNotOffered`] for a
-/// subprotocol that is not among the client's, in the same case; [`Error::InvalidResponse`] for an
-/// extra field as in [`upgrade_header`].
-pub fn write_upgrade(
-    upgrade: &Upgrade<'_>,
-    subprotocol: Option<&str>,
-    extra: &[(HeaderName, HeaderValue)],
-    out: &mut Vec<u8>,
-) -> Result<(), Error> {
-    if let Some(chosen) = subprotocol
-        && !upgrade.subprotocols().any(|offered| offered == chosen)
-    {
-        return Err(Error::SubprotocolNotOffered { given: chosen.into() });
-    }
-    extra.iter().try_for_each(|(name, _)| check_upgrade_name(name))?;
-    out.reserve(FIXED_PART + subprotocol.map_or(0, str::len) + header_bytes(extra));
-    out.extend_from_slice(
-        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade",
-    );
-    put_field(out, "Sec-WebSocket-Accept", upgrade.accept_key().as_bytes());
-    if let Some(chosen) = subprotocol {
-        put_field(out, "Sec-WebSocket-Protocol", chosen.as_bytes());
-    }
-    put_fields(out, extra);
-    out.extend_from_slice(b"\r\n\r\n");
-    Ok(())
-}
-
 /// The fields that say where a message ends, and whether another follows.
-const FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
+pub(super) const FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
 
 /// Room for what every response has, in bytes: the longest status line with the library's own
 /// fields needs about 190.
-const FIXED_PART: usize = 192;
+pub(super) const FIXED_PART: usize = 192;
 
-fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
     let name = HeaderName::try_from(name).map_err(|_| invalid_name(name))?;
     let value = HeaderValue::from_str(value)
         .map_err(|_| Error::InvalidResponse { what: "header value", given: value.into() })?;
     Ok((name, value))
 }
 
-fn check_upgrade_name(name: &HeaderName) -> Result<(), Error> {
-    let name = name.as_str();
-    if FRAMING.contains(&name) || name == "upgrade" || name.starts_with("sec-websocket-") {
-        return Err(invalid_name(name));
-    }
-    Ok(())
-}
-
-fn invalid_name(name: &str) -> Error {
+pub(super) fn invalid_name(name: &str) -> Error {
     Error::InvalidResponse { what: "header name", given: name.into() }
 }
 
@@ -210,19 +155,19 @@ fn has_no_content(status: StatusCode) -> bool {
     matches!(status, StatusCode::NO_CONTENT | StatusCode::RESET_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
-fn header_bytes(headers: &[(HeaderName, HeaderValue)]) -> usize {
+pub(super) fn header_bytes(headers: &[(HeaderName, HeaderValue)]) -> usize {
     let separators = "\r\n: ".len();
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + separators).sum()
 }
 
-fn put_fields(out: &mut Vec<u8>, headers: &[(HeaderName, HeaderValue)]) {
+pub(super) fn put_fields(out: &mut Vec<u8>, headers: &[(HeaderName, HeaderValue)]) {
     for (name, value) in headers {
         put_field(out, name.as_str(), value.as_bytes());
     }
 }
 
 /// Begins a line and does not end it: the next field does, or the end of the head.
-fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -231,75 +176,12 @@ fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::request::{HeaderSlots, Request, RequestKind};
     use super::*;
 
     fn written(response: &Response) -> String {
         let mut out = Vec::new();
         response.write_to(false, &mut out);
         String::from_utf8(out).expect("ASCII")
-    }
-
-    /// The answer to the request of RFC 6455, section 1.2, that offers `chat` and `superchat`.
-    fn answer(
-        subprotocol: Option<&str>,
-        extra: &[(HeaderName, HeaderValue)],
-    ) -> Result<String, Error> {
-        let head = b"GET /chat HTTP/1.1\r\nHost: server.example.com\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-            Origin: http://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n\
-            Sec-WebSocket-Version: 13\r\n\r\n";
-        let mut slots = HeaderSlots::new();
-        let request = Request::parse(head, &mut slots).expect("a valid request");
-        let Ok(RequestKind::Upgrade(upgrade)) = request.kind() else { panic!("no upgrade") };
-        let mut out = b"earlier ".to_vec();
-        let written = write_upgrade(&upgrade, subprotocol, extra, &mut out);
-        if written.is_err() {
-            assert_eq!(out, b"earlier ");
-        }
-        written.map(|()| String::from_utf8(out).expect("ASCII"))
-    }
-
-    #[test]
-    fn the_handshake_of_the_rfc_is_answered_as_there() {
-        let start = "earlier HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
-            Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
-        assert_eq!(answer(None, &[]).unwrap(), format!("{start}\r\n"));
-        let extra =
-            [upgrade_header("Set-Cookie", "a=b").unwrap(), upgrade_header("X-A", "").unwrap()];
-        assert_eq!(
-            answer(Some("chat"), &extra).unwrap(),
-            format!("{start}Sec-WebSocket-Protocol: chat\r\nset-cookie: a=b\r\nx-a: \r\n\r\n")
-        );
-    }
-
-    #[test]
-    fn a_subprotocol_that_was_not_offered_is_the_hosts_mistake() {
-        for chosen in ["other", "Chat", "", "chat, superchat", "chat\r\nx: y"] {
-            let error = answer(Some(chosen), &[]).unwrap_err();
-            assert!(
-                matches!(&error, Error::SubprotocolNotOffered { given } if given == chosen),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn extra_fields_do_not_override_the_handshakes_own() {
-        for name in [
-            "Upgrade",
-            "Connection",
-            "Content-Length",
-            "Transfer-Encoding",
-            "Sec-WebSocket-Accept",
-            "Sec-WebSocket-Protocol",
-            "Sec-WebSocket-Extensions",
-        ] {
-            let error = upgrade_header(name, "x").unwrap_err();
-            assert!(matches!(error, Error::InvalidResponse { what: "header name", .. }), "{name}");
-            let unchecked = header(name, "x").unwrap();
-            assert!(answer(None, &[unchecked]).is_err(), "{name}");
-        }
     }
 
     #[test]
@@ -357,7 +239,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_answer() {
-        for refusal in Refusal::ALL {
+        for refusal in RequestError::ALL {
             let text = written(&refusal.into());
             assert!(text.starts_with(&format!("HTTP/1.1 {} ", refusal.status())), "{text}");
             assert!(text.ends_with(&format!("\r\n\r\n{refusal}\n")), "{text}");
@@ -366,19 +248,23 @@ mod tests {
             assert_eq!(has("upgrade: websocket"), upgrade, "{text}");
             assert_eq!(has("Connection: Upgrade, close"), upgrade, "{text}");
             assert_eq!(has("Connection: close"), !upgrade, "{text}");
-            assert_eq!(has("sec-websocket-version: 13"), refusal == Refusal::BadVersion, "{text}");
+            assert_eq!(
+                has("sec-websocket-version: 13"),
+                refusal == RequestError::BadVersion,
+                "{text}"
+            );
         }
     }
 
     #[test]
     fn a_response_is_written_into_one_allocation() {
-        for response in [Response::from(Refusal::BadVersion), Response::text(511, "").unwrap()] {
+        for response in [Response::from(RequestError::BadVersion), Response::text(511, "").unwrap()]
+        {
             let mut out = Vec::new();
             response.write_to(false, &mut out);
             assert!(
                 out.len() <= FIXED_PART + header_bytes(&response.headers) + response.body.len()
             );
         }
-        assert!(answer(Some("superchat"), &[]).unwrap().len() <= FIXED_PART + "superchat".len());
     }
 }

@@ -1,48 +1,52 @@
 //! The receiving state of a raw TCP session: a stream cut into messages by its framing.
 
-mod counted;
-mod custom;
-mod lines;
-
-use self::counted::Counted;
-use self::custom::Custom;
-use self::lines::Lines;
-use super::event::{CodecError, Event};
-use super::framing::{ByteOrder, Framing, PrefixWidth};
+use super::custom::CustomDecoder;
+use super::length::LengthDecoder;
+use super::lines::LinesDecoder;
+use super::{ByteOrder, Framing, PrefixWidth};
+use crate::codec::event::{CodecError, Event};
 
 /// The receiving state of one raw TCP session.
 #[derive(Debug)]
-pub struct Framed {
+pub struct FramingDecoder {
     framing: Framing,
-    state: State,
+    pub(super) state: DecoderState,
 }
 
 /// What the framing remembers of a frame that is not complete.
 #[derive(Debug)]
-enum State {
+pub(super) enum DecoderState {
     /// Lines.
-    Lines(Lines),
+    Lines(LinesDecoder),
     /// A length, and as many bytes.
-    Counted(Counted),
+    Length(LengthDecoder),
     /// What the host's own framing leaves.
-    Custom(Custom),
+    Custom(CustomDecoder),
 }
 
-impl Framed {
+impl FramingDecoder {
     /// Takes messages of up to `max_message_size` bytes.
     #[must_use]
     pub fn new(framing: Framing, max_message_size: usize) -> Self {
         let max = max_message_size;
         let state = match &framing {
-            Framing::Lines => State::Lines(Lines::new(max)),
+            Framing::Lines => DecoderState::Lines(LinesDecoder::new(max)),
             Framing::LengthPrefix { width, order } => {
-                State::Counted(Counted::new(None, *width, *order, None, max))
+                DecoderState::Length(LengthDecoder::new(None, *width, *order, None, max))
             }
             Framing::Header { start, end } => {
                 let (width, order) = (PrefixWidth::U16, ByteOrder::Big);
-                State::Counted(Counted::new(Some(*start), width, order, Some(*end), max))
+                DecoderState::Length(LengthDecoder::new(
+                    Some(*start),
+                    width,
+                    order,
+                    Some(*end),
+                    max,
+                ))
             }
-            Framing::Custom(custom) => State::Custom(Custom::new(custom.clone(), max)),
+            Framing::Custom(custom) => {
+                DecoderState::Custom(CustomDecoder::new(custom.clone(), max))
+            }
         };
         Self { framing, state }
     }
@@ -64,9 +68,9 @@ impl Framed {
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
         match &mut self.state {
-            State::Lines(lines) => lines.decode(input),
-            State::Counted(counted) => counted.decode(input),
-            State::Custom(custom) => custom.decode(input),
+            DecoderState::Lines(lines) => lines.decode(input),
+            DecoderState::Length(length) => length.decode(input),
+            DecoderState::Custom(custom) => custom.decode(input),
         }
     }
 
@@ -74,30 +78,30 @@ impl Framed {
     #[must_use]
     pub fn is_at_boundary(&self) -> bool {
         match &self.state {
-            State::Lines(lines) => lines.is_empty(),
-            State::Counted(counted) => counted.is_empty(),
-            State::Custom(custom) => custom.is_empty(),
+            DecoderState::Lines(lines) => lines.is_empty(),
+            DecoderState::Length(length) => length.is_empty(),
+            DecoderState::Custom(custom) => custom.is_empty(),
         }
     }
 }
 
 /// Checks a payload's length against the limit.
-fn check_len(len: usize, max: usize) -> Result<(), CodecError> {
+pub(super) fn check_len(len: usize, max: usize) -> Result<(), CodecError> {
     if len > max { Err(CodecError::MessageTooBig { max }) } else { Ok(()) }
 }
 
 #[cfg(test)]
-mod testing {
+pub(super) mod testing {
     use super::*;
     use crate::message::OwnedMessage;
 
-    pub(super) fn framed(name: &str, max: usize) -> Framed {
-        Framed::new(Framing::from_name(name).unwrap(), max)
+    pub(in super::super) fn framed(name: &str, max: usize) -> FramingDecoder {
+        FramingDecoder::new(Framing::from_name(name).unwrap(), max)
     }
 
     /// Feeds the chunks; gives the messages up to the error, if one comes.
-    pub(super) fn read(
-        framed: &mut Framed,
+    pub(in super::super) fn read(
+        framed: &mut FramingDecoder,
         chunks: &[&[u8]],
     ) -> (Vec<OwnedMessage>, Result<(), CodecError>) {
         let mut messages = Vec::new();
@@ -118,11 +122,11 @@ mod testing {
         (messages, Ok(()))
     }
 
-    pub(super) fn text(text: &str) -> OwnedMessage {
+    pub(in super::super) fn text(text: &str) -> OwnedMessage {
         OwnedMessage::from(text)
     }
 
-    pub(super) fn binary(bytes: &[u8]) -> OwnedMessage {
+    pub(in super::super) fn binary(bytes: &[u8]) -> OwnedMessage {
         OwnedMessage::from(bytes)
     }
 }

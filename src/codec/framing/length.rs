@@ -12,7 +12,7 @@ const MAX_HEAD: usize = 8;
 
 /// A frame that is not complete.
 #[derive(Debug)]
-pub(super) struct Counted {
+pub(super) struct LengthDecoder {
     layout: Layout,
     /// The limit of a message, in bytes.
     max: usize,
@@ -23,7 +23,7 @@ pub(super) struct Counted {
     payload: Vec<u8>,
 }
 
-impl Counted {
+impl LengthDecoder {
     pub(super) fn new(
         start: Option<u8>,
         width: PrefixWidth,
@@ -124,13 +124,14 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::framed::testing::{binary, framed, read};
-    use crate::codec::framed::{Framed, State};
+    use crate::codec::framing::FramingDecoder;
+    use crate::codec::framing::decoder::DecoderState;
+    use crate::codec::framing::decoder::testing::{binary, framed, read};
     use CodecError::{MessageTooBig, Protocol};
 
-    fn memory(framed: &Framed) -> usize {
+    fn memory(framed: &FramingDecoder) -> usize {
         match &framed.state {
-            State::Counted(counted) => counted.payload.capacity(),
+            DecoderState::Length(counted) => counted.payload.capacity(),
             other => panic!("{other:?}"),
         }
     }

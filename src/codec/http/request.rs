@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
-use super::handshake::{MAX_HEADERS, Refusal, is_token_byte};
+use super::head::{MAX_HEADERS, RequestError, is_token_byte};
 
 /// An HTTP/1.1 request, borrowed from its head. Everything about it was checked that every request
-/// has to obey; what only a WebSocket upgrade has to, [`Request::kind`] checks.
+/// has to obey; what only a WebSocket upgrade has to, [`RequestHead::kind`] checks.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct RequestHead<'a> {
     method: &'a str,
     target: &'a str,
     path: &'a str,
@@ -74,30 +74,33 @@ impl Default for HeaderSlots<'_> {
     }
 }
 
-impl<'a> Request<'a> {
-    /// Reads a whole head, as [`HeadReader`](super::handshake::HeadReader) hands it out: a bare LF
+impl<'a> RequestHead<'a> {
+    /// Reads a whole head, as [`HeadReader`](super::head::HeadReader) hands it out: a bare LF
     /// in it is the reader's to refuse.
     ///
     /// # Errors
     ///
     /// The reason to refuse the request, whatever it asks for.
-    pub fn parse<'b: 'a>(head: &'b [u8], slots: &'a mut HeaderSlots<'b>) -> Result<Self, Refusal> {
+    pub fn parse<'b: 'a>(
+        head: &'b [u8],
+        slots: &'a mut HeaderSlots<'b>,
+    ) -> Result<Self, RequestError> {
         let mut parsed = httparse::Request::new(&mut []);
         match parsed.parse_with_uninit_headers(head, &mut slots.0) {
             Ok(httparse::Status::Complete(length)) if length == head.len() => {}
             Err(httparse::Error::Version) if names_some_version(head) => {
-                return Err(Refusal::UnsupportedHttpVersion);
+                return Err(RequestError::UnsupportedHttpVersion);
             }
-            Err(httparse::Error::TooManyHeaders) => return Err(Refusal::TooManyHeaders),
-            Ok(_) | Err(_) => return Err(Refusal::Malformed),
+            Err(httparse::Error::TooManyHeaders) => return Err(RequestError::TooManyHeaders),
+            Ok(_) | Err(_) => return Err(RequestError::Malformed),
         }
         let (Some(method), Some(target)) = (parsed.method, parsed.path) else {
-            return Err(Refusal::Malformed);
+            return Err(RequestError::Malformed);
         };
         let version =
             if parsed.version == Some(1) { HttpVersion::Http11 } else { HttpVersion::Http10 };
         let headers = Headers(parsed.headers);
-        let (path, query) = split_target(method, target).ok_or(Refusal::BadTarget)?;
+        let (path, query) = split_target(method, target).ok_or(RequestError::BadTarget)?;
         check_singletons(headers, version)?;
         let body_length = body_length(headers, version)?;
         Ok(Self { method, target, path, query, version, headers, body_length })
@@ -212,31 +215,31 @@ impl<'a> Request<'a> {
     ///
     /// The first rule of RFC 6455, section 4.2.1, that a WebSocket upgrade breaks. A request that
     /// does not ask for one cannot break any.
-    pub fn kind(&self) -> Result<RequestKind<'a>, Refusal> {
+    pub fn kind(&self) -> Result<RequestKind<'a>, RequestError> {
         if !self.is_upgrade() {
             return Ok(RequestKind::Plain);
         }
         if self.method != "GET" {
-            return Err(Refusal::BadMethod);
+            return Err(RequestError::BadMethod);
         }
         if self.version < HttpVersion::Http11 {
-            return Err(Refusal::UpgradeOverHttp10);
+            return Err(RequestError::UpgradeOverHttp10);
         }
         if !self.headers.lists("connection", "upgrade") {
-            return Err(Refusal::BadConnection);
+            return Err(RequestError::BadConnection);
         }
         // What follows the head would be frames to this server and a body to a proxy before it.
         if self.has_body() {
-            return Err(Refusal::UpgradeWithBody);
+            return Err(RequestError::UpgradeWithBody);
         }
         if self.headers.get("sec-websocket-version") != Some("13") {
-            return Err(Refusal::BadVersion);
+            return Err(RequestError::BadVersion);
         }
         match self.headers.get_all("sec-websocket-key").next() {
             Some(key) if is_nonce(key.as_bytes()) => {
                 Ok(RequestKind::Upgrade(Upgrade { key: key.as_bytes(), headers: self.headers }))
             }
-            _ => Err(Refusal::BadKey),
+            _ => Err(RequestError::BadKey),
         }
     }
 }
@@ -248,7 +251,7 @@ impl<'a> Upgrade<'a> {
         tungstenite::handshake::derive_accept_key(self.key)
     }
 
-    /// The subprotocols that the client offers, as [`Request::subprotocols`] gives them.
+    /// The subprotocols that the client offers, as [`RequestHead::subprotocols`] gives them.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.headers.subprotocols()
     }
@@ -303,13 +306,13 @@ impl<'a> Headers<'a> {
     }
 
     /// The value of a field that may stand at most once, and that is UTF-8.
-    fn singleton(self, name: &str) -> Result<Option<&'a str>, Refusal> {
+    fn singleton(self, name: &str) -> Result<Option<&'a str>, RequestError> {
         let mut fields = self.get_all(name);
         let Some(field) = fields.next() else { return Ok(None) };
         if fields.next().is_some() {
-            return Err(Refusal::DuplicateHeader);
+            return Err(RequestError::DuplicateHeader);
         }
-        field.as_str().map(Some).ok_or(Refusal::Malformed)
+        field.as_str().map(Some).ok_or(RequestError::Malformed)
     }
 }
 
@@ -365,13 +368,13 @@ fn is_authority(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&b))
 }
 
-/// "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that
+/// "A server MUST respond with a 400 (Bad RequestHead) status code to any HTTP/1.1 request message that
 /// lacks a Host header field and to any request message that contains more than one Host header
 /// field line or a Host header field with an invalid field value" (RFC 9112, section 3.2).
-fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), Refusal> {
+fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), RequestError> {
     match headers.singleton("host")? {
-        Some(host) if !is_authority(host) => return Err(Refusal::BadHost),
-        None if version == HttpVersion::Http11 => return Err(Refusal::BadHost),
+        Some(host) if !is_authority(host) => return Err(RequestError::BadHost),
+        None if version == HttpVersion::Http11 => return Err(RequestError::BadHost),
         _ => {}
     }
     for name in ["origin", "sec-websocket-key", "sec-websocket-version"] {
@@ -382,21 +385,21 @@ fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), Re
 
 /// The length of the body; `None` for one in a transfer coding. It has to be told in one way only:
 /// readers that choose differently are how requests are smuggled (RFC 9112, section 6.3).
-fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<Option<u64>, Refusal> {
-    let length = headers.singleton("content-length").map_err(|_| Refusal::AmbiguousLength)?;
+fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<Option<u64>, RequestError> {
+    let length = headers.singleton("content-length").map_err(|_| RequestError::AmbiguousLength)?;
     let mut codings = headers.elements("transfer-encoding").peekable();
     if codings.peek().is_some() {
         let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
         let last_only = codings.by_ref().position(is_chunked).is_some() && codings.next().is_none();
         let clear = length.is_none() && version == HttpVersion::Http11 && last_only;
-        return if clear { Ok(None) } else { Err(Refusal::AmbiguousLength) };
+        return if clear { Ok(None) } else { Err(RequestError::AmbiguousLength) };
     }
     let Some(length) = length else { return Ok(Some(0)) };
     // `parse` alone would take a sign.
     if !length.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Refusal::AmbiguousLength);
+        return Err(RequestError::AmbiguousLength);
     }
-    length.parse().map(Some).map_err(|_| Refusal::AmbiguousLength)
+    length.parse().map(Some).map_err(|_| RequestError::AmbiguousLength)
 }
 
 /// Whether the request line has its three parts, and the last names some version of HTTP.

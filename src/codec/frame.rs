@@ -8,23 +8,23 @@ const MAX_HEAD: usize = 10;
 
 /// One message for one receiver: head, payload, tail.
 #[derive(Clone, Debug)]
-pub struct Envelope<'m> {
-    head: Head,
+pub struct Frame<'m> {
+    head: FrameHead,
     tail: Option<u8>,
     // A framing of the host's own puts its whole frame here.
     body: Cow<'m, [u8]>,
     payload_len: usize,
 }
 
-impl<'m> Envelope<'m> {
+impl<'m> Frame<'m> {
     #[inline]
-    pub(super) fn new(head: Head, payload: &'m [u8], tail: Option<u8>) -> Self {
+    pub(super) fn new(head: FrameHead, payload: &'m [u8], tail: Option<u8>) -> Self {
         Self { head, tail, payload_len: payload.len(), body: Cow::Borrowed(payload) }
     }
 
     /// A frame that was built as a whole, around a payload of `payload_len` bytes.
     pub(super) fn from_frame(frame: Vec<u8>, payload_len: usize) -> Self {
-        Self { head: Head::default(), tail: None, body: Cow::Owned(frame), payload_len }
+        Self { head: FrameHead::default(), tail: None, body: Cow::Owned(frame), payload_len }
     }
 
     /// What goes onto the wire, in this order; parts may be empty.
@@ -63,12 +63,12 @@ impl<'m> Envelope<'m> {
 
 /// What stands before a payload.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Head {
+pub(super) struct FrameHead {
     len: u8,
     bytes: [u8; MAX_HEAD],
 }
 
-impl Head {
+impl FrameHead {
     /// Joins the parts of a head.
     #[inline]
     pub(super) fn join<const A: usize, const B: usize>(first: [u8; A], then: [u8; B]) -> Self {

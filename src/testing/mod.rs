@@ -1,7 +1,7 @@
 //! The real tick without a kernel: sockets in memory, and a clock that the caller turns. For
 //! simulations and benches; not part of the interface that hosts rely on.
 
-mod crowd;
+mod population;
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,10 +19,10 @@ use crate::id::SessionKey;
 use crate::session::ListenerId;
 use crate::sessions::Sessions;
 use crate::tick::{READ_BUFFER, Readiness, Tick};
-use crate::transport::crowd::Crowd;
-use crate::transport::{ListenUrl, Register, Transport, memory};
+use crate::transport::population::Population;
+use crate::transport::{ListenUrl, Register, Stream, memory};
 
-pub use self::crowd::Heard;
+pub use self::population::PopulationTraffic;
 pub use crate::sessions::Footprint;
 pub use crate::transport::memory::MemoryPeer;
 use crate::transport::memory::{Edges, Watch};
@@ -32,7 +32,7 @@ use crate::transport::memory::{Edges, Watch};
 struct Unwatched;
 
 impl Register for Unwatched {
-    fn register(&self, _transport: &mut Transport, _token: Token) -> io::Result<()> {
+    fn register(&self, _transport: &mut Stream, _token: Token) -> io::Result<()> {
         Ok(())
     }
 }
@@ -48,8 +48,8 @@ pub struct Simulation<H> {
     now: Instant,
     connections: Vec<(SessionKey, Watch)>,
     /// Those that wait to be accepted.
-    backlog: VecDeque<(Transport, SocketAddr, Watch, ListenerId)>,
-    crowd: Arc<Crowd>,
+    backlog: VecDeque<(Stream, SocketAddr, Watch, ListenerId)>,
+    population: Arc<Population>,
     handle: Handle<H>,
     inbox: Inbox<H>,
     shared: Arc<Shared>,
@@ -75,7 +75,7 @@ impl<H: Handler + 'static> Simulation<H> {
             now: start,
             connections: Vec::new(),
             backlog: VecDeque::new(),
-            crowd: Arc::default(),
+            population: Arc::default(),
             handle,
             inbox,
             shared,
@@ -122,7 +122,7 @@ impl<H: Handler + 'static> Simulation<H> {
         listener: ListenerId,
     ) -> io::Result<MemoryPeer> {
         let (socket, peer, watch) = memory::pair();
-        self.backlog.push_back((Transport::Memory(Box::new(socket)), remote, watch, listener));
+        self.backlog.push_back((Stream::Memory(Box::new(socket)), remote, watch, listener));
         self.accept()?;
         Ok(peer)
     }

@@ -11,15 +11,15 @@ use crate::message::OwnedMessage;
 /// The unfinished part of a stream. It grows with the bytes received, never with those announced;
 /// fragments leave no trace but their bytes, so endless empty ones cost nothing.
 #[derive(Debug, Default)]
-pub(super) struct Partial {
-    frame: Frame,
+pub(super) struct Assembly {
+    frame: OpenFrame,
     /// The message under way. A data frame always has one.
-    message: Option<Assembly>,
+    message: Option<AssembledPayload>,
 }
 
 /// Where in a frame the stream is.
 #[derive(Debug)]
-enum Frame {
+enum OpenFrame {
     /// Within a header, of which `len` bytes are here; or, with none, between two frames.
     Header { bytes: [u8; MAX_HEADER], len: usize },
     /// Within the payload of a data frame. `mask` is turned to the next byte.
@@ -30,12 +30,12 @@ enum Frame {
 
 /// The payload of a message so far.
 #[derive(Debug)]
-enum Assembly {
+enum AssembledPayload {
     Text(GrowingText),
     Binary(Vec<u8>),
 }
 
-impl Partial {
+impl Assembly {
     /// Takes bytes off the input until an event is complete or there are no more.
     pub(super) fn decode(
         &mut self,
@@ -44,14 +44,14 @@ impl Partial {
     ) -> Result<Option<Event<'static>>, CodecError> {
         loop {
             match &mut self.frame {
-                Frame::Header { bytes, len } => {
-                    let assembled = self.message.as_ref().map(Assembly::len);
+                OpenFrame::Header { bytes, len } => {
+                    let assembled = self.message.as_ref().map(AssembledPayload::len);
                     let Some(header) = take_header(bytes, len, input, assembled, max)? else {
                         return Ok(None);
                     };
                     self.begin(&header);
                 }
-                Frame::Data { is_final, mask, remaining } => {
+                OpenFrame::Data { is_final, mask, remaining } => {
                     let message =
                         self.message.as_mut().expect("`begin` gave the data frame a message");
                     message.push(take_payload(input, mask, remaining))?;
@@ -59,18 +59,18 @@ impl Partial {
                         return Ok(None);
                     }
                     let is_final = *is_final;
-                    self.frame = Frame::default();
+                    self.frame = OpenFrame::default();
                     if is_final && let Some(message) = self.message.take() {
                         return Ok(Some(Event::Assembled(message.finish()?)));
                     }
                 }
-                Frame::Control { control, mask, remaining, payload } => {
+                OpenFrame::Control { control, mask, remaining, payload } => {
                     payload.push(take_payload(input, mask, remaining));
                     if *remaining > 0 {
                         return Ok(None);
                     }
                     let event = control::event(*control, payload.as_slice())?;
-                    self.frame = Frame::default();
+                    self.frame = OpenFrame::default();
                     return Ok(Some(event));
                 }
             }
@@ -79,15 +79,15 @@ impl Partial {
 
     /// Whether nothing is under way any more.
     pub(super) fn is_finished(&self) -> bool {
-        self.message.is_none() && matches!(self.frame, Frame::Header { len: 0, .. })
+        self.message.is_none() && matches!(self.frame, OpenFrame::Header { len: 0, .. })
     }
 
     /// How much the message under way has allocated.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         match &self.message {
-            Some(Assembly::Text(text)) => text.memory(),
-            Some(Assembly::Binary(bytes)) => bytes.capacity(),
+            Some(AssembledPayload::Text(text)) => text.memory(),
+            Some(AssembledPayload::Binary(bytes)) => bytes.capacity(),
             None => 0,
         }
     }
@@ -96,24 +96,24 @@ impl Partial {
         let Header { is_final, opcode, mask, payload_len: remaining } = *header;
         self.frame = match opcode {
             Opcode::Control(control) => {
-                Frame::Control { control, mask, remaining, payload: ControlPayload::default() }
+                OpenFrame::Control { control, mask, remaining, payload: ControlPayload::default() }
             }
-            Opcode::Continuation => Frame::Data { is_final, mask, remaining },
+            Opcode::Continuation => OpenFrame::Data { is_final, mask, remaining },
             Opcode::Start(kind) => {
-                self.message = Some(Assembly::new(kind));
-                Frame::Data { is_final, mask, remaining }
+                self.message = Some(AssembledPayload::new(kind));
+                OpenFrame::Data { is_final, mask, remaining }
             }
         };
     }
 }
 
-impl Default for Frame {
+impl Default for OpenFrame {
     fn default() -> Self {
         Self::Header { bytes: [0; MAX_HEADER], len: 0 }
     }
 }
 
-impl Assembly {
+impl AssembledPayload {
     fn new(kind: PayloadKind) -> Self {
         match kind {
             PayloadKind::Text => Self::Text(GrowingText::default()),

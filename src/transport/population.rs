@@ -1,4 +1,4 @@
-//! Sockets of a crowd: in memory, but without memory of their own. For simulations of so many
+//! Sockets of a population: in memory, but without memory of their own. For simulations of so many
 //! sessions that what their clients receive cannot all be kept.
 
 use std::io::IoSlice;
@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use super::{Read, Write};
 
-/// What all sockets of a crowd share.
+/// What all sockets of a population share.
 #[derive(Debug, Default)]
-pub(crate) struct Crowd {
+pub(crate) struct Population {
     /// What the one that is read next has to say.
     said: Mutex<Vec<u8>>,
     writes: AtomicU64,
@@ -19,12 +19,12 @@ pub(crate) struct Crowd {
 /// The server's end of one of them. It is never full, and what is written to it is counted and
 /// forgotten.
 #[derive(Debug)]
-pub(crate) struct CrowdSocket(Arc<Crowd>);
+pub(crate) struct PopulationStream(Arc<Population>);
 
-impl Crowd {
+impl Population {
     /// A socket more.
-    pub(crate) fn socket(self: &Arc<Self>) -> CrowdSocket {
-        CrowdSocket(Arc::clone(self))
+    pub(crate) fn socket(self: &Arc<Self>) -> PopulationStream {
+        PopulationStream(Arc::clone(self))
     }
 
     /// Sets what the next read of any of the sockets gives. What was left of before is forgotten.
@@ -40,7 +40,7 @@ impl Crowd {
     }
 }
 
-impl CrowdSocket {
+impl PopulationStream {
     pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
         let mut said = self.0.said.lock().expect("no holder of it panics");
         if said.is_empty() {
@@ -65,7 +65,7 @@ impl CrowdSocket {
     fn swallow(&mut self, count: usize) -> Write {
         // The loop alone writes, so nothing is lost between loading and storing, and a store
         // costs a tenth of what adding in one step would.
-        let Crowd { writes, bytes, .. } = &*self.0;
+        let Population { writes, bytes, .. } = &*self.0;
         writes.store(writes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         bytes.store(bytes.load(Ordering::Relaxed) + count as u64, Ordering::Relaxed);
         Write::Taken { count, full: false }

@@ -19,14 +19,14 @@ pub const MAX_HEADERS: usize = 100;
 pub struct HeadReader {
     max_head: usize,
     scan: Scan,
-    refused: Option<Refusal>,
+    refused: Option<RequestError>,
     /// The head so far, or the whole head that the last call handed out.
     partial: Vec<u8>,
 }
 
 /// What [`HeadReader::take`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Progress<'a> {
+pub enum HeadProgress<'a> {
     /// The head goes on in a later read. All of the input was taken.
     Partial,
     /// The head is whole.
@@ -54,7 +54,7 @@ impl HeadReader {
     /// The reason to refuse the request, with the first byte that gives one: a line that RFC 9112
     /// does not allow (a bare CR or LF, a control character, a folded header), more than
     /// [`MAX_HEADERS`] headers, or as many bytes as the limit without an end. Later calls repeat it.
-    pub fn take<'a>(&'a mut self, input: &'a [u8]) -> Result<Progress<'a>, Refusal> {
+    pub fn take<'a>(&'a mut self, input: &'a [u8]) -> Result<HeadProgress<'a>, RequestError> {
         if let Some(refusal) = self.refused {
             return Err(refusal);
         }
@@ -66,16 +66,16 @@ impl HeadReader {
             Ok(Some(consumed)) => {
                 self.scan = Scan::default();
                 if self.partial.is_empty() {
-                    return Ok(Progress::Complete { head: &input[..consumed], consumed });
+                    return Ok(HeadProgress::Complete { head: &input[..consumed], consumed });
                 }
                 self.keep(&window[..consumed]);
-                Ok(Progress::Complete { head: &self.partial, consumed })
+                Ok(HeadProgress::Complete { head: &self.partial, consumed })
             }
             Ok(None) if self.scan.scanned < self.max_head => {
                 self.keep(window);
-                Ok(Progress::Partial)
+                Ok(HeadProgress::Partial)
             }
-            Ok(None) => Err(self.refuse(Refusal::HeadTooLarge)),
+            Ok(None) => Err(self.refuse(RequestError::HeadTooLarge)),
             Err(refusal) => Err(self.refuse(refusal)),
         }
     }
@@ -95,7 +95,7 @@ impl HeadReader {
         self.partial.extend_from_slice(bytes);
     }
 
-    fn refuse(&mut self, refusal: Refusal) -> Refusal {
+    fn refuse(&mut self, refusal: RequestError) -> RequestError {
         self.partial = Vec::new();
         self.refused = Some(refusal);
         refusal
@@ -134,18 +134,18 @@ enum Position {
 
 impl Scan {
     /// Looks at the next bytes. Gives how many of them belong to the head once it ends.
-    fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+    fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, RequestError> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
             match self.position {
                 Position::Start if is_token_byte(byte) => self.position = Position::InLine,
-                Position::Start => return Err(Refusal::NotHttp),
+                Position::Start => return Err(RequestError::NotHttp),
                 Position::InLine => {
                     let rest = &bytes[at..];
                     let end = memchr(b'\r', rest);
                     let line = &rest[..end.unwrap_or(rest.len())];
                     if has_control(line) {
-                        return Err(Refusal::Malformed);
+                        return Err(RequestError::Malformed);
                     }
                     at += line.len();
                     if end.is_none() {
@@ -156,17 +156,17 @@ impl Scan {
                 // A recipient may take a bare LF for a line's end and must not take a bare CR for
                 // one (RFC 9112, section 2.2). Peers that disagree are how requests are smuggled.
                 Position::LineFeed | Position::LastLineFeed if byte != b'\n' => {
-                    return Err(Refusal::Malformed);
+                    return Err(RequestError::Malformed);
                 }
                 Position::LineFeed => self.position = Position::LineStart,
                 Position::LineStart if byte == b'\r' => self.position = Position::LastLineFeed,
                 // "A server that receives an obs-fold [...] MUST either reject the message [...]"
                 // (RFC 9112, section 5.2).
                 Position::LineStart if matches!(byte, b' ' | b'\t') => {
-                    return Err(Refusal::Malformed);
+                    return Err(RequestError::Malformed);
                 }
                 Position::LineStart if self.headers == MAX_HEADERS => {
-                    return Err(Refusal::TooManyHeaders);
+                    return Err(RequestError::TooManyHeaders);
                 }
                 Position::LineStart => {
                     self.headers += 1;
@@ -196,7 +196,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 
 /// Why a request does not become a session. Each has its answer: `Response::from(refusal)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
-pub enum Refusal {
+pub enum RequestError {
     /// The first byte cannot begin a request: TLS, most likely, or another protocol.
     #[error("this is not HTTP/1.1")]
     NotHttp,
@@ -256,7 +256,7 @@ pub enum Refusal {
     UpgradeRequired,
 }
 
-impl Refusal {
+impl RequestError {
     /// All of them, in the order in which they are declared.
     pub const ALL: [Self; 19] = [
         Self::NotHttp,
@@ -338,10 +338,10 @@ mod tests {
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
     /// What a new reader says after one read of all of it.
-    fn verdict(input: &[u8]) -> Result<usize, Refusal> {
+    fn verdict(input: &[u8]) -> Result<usize, RequestError> {
         match HeadReader::default().take(input)? {
-            Progress::Partial => Ok(0),
-            Progress::Complete { consumed, .. } => Ok(consumed),
+            HeadProgress::Partial => Ok(0),
+            HeadProgress::Complete { consumed, .. } => Ok(consumed),
         }
     }
 
@@ -349,7 +349,7 @@ mod tests {
     fn a_whole_head_is_handed_out_where_it_lies() {
         let input = [HEAD, b"\x81\x80frames"].concat();
         let mut reader = HeadReader::default();
-        let Ok(Progress::Complete { head, consumed }) = reader.take(&input) else {
+        let Ok(HeadProgress::Complete { head, consumed }) = reader.take(&input) else {
             panic!("not whole");
         };
         assert_eq!((head, consumed), (HEAD, HEAD.len()));
@@ -360,37 +360,37 @@ mod tests {
     #[test]
     fn a_split_head_is_joined_and_given_back_with_the_next_one() {
         let mut reader = HeadReader::default();
-        assert_eq!(reader.take(&HEAD[..5]), Ok(Progress::Partial));
+        assert_eq!(reader.take(&HEAD[..5]), Ok(HeadProgress::Partial));
         assert_eq!(reader.buffered(), 5);
         let rest = [&HEAD[5..], HEAD].concat();
         let consumed = HEAD.len() - 5;
-        assert_eq!(reader.take(&rest), Ok(Progress::Complete { head: HEAD, consumed }));
+        assert_eq!(reader.take(&rest), Ok(HeadProgress::Complete { head: HEAD, consumed }));
         assert_eq!(reader.buffered(), 0);
-        let next = Progress::Complete { head: HEAD, consumed: HEAD.len() };
+        let next = HeadProgress::Complete { head: HEAD, consumed: HEAD.len() };
         assert_eq!(reader.take(&rest[consumed..]), Ok(next));
         assert_eq!(reader.partial.capacity(), 0);
     }
 
     #[test]
     fn a_head_may_be_as_long_as_the_limit_and_not_longer() {
-        let whole = Progress::Complete { head: HEAD, consumed: HEAD.len() };
+        let whole = HeadProgress::Complete { head: HEAD, consumed: HEAD.len() };
         assert_eq!(HeadReader::new(HEAD.len()).take(HEAD), Ok(whole));
         let mut reader = HeadReader::new(HEAD.len() - 1);
-        assert_eq!(reader.take(HEAD), Err(Refusal::HeadTooLarge));
+        assert_eq!(reader.take(HEAD), Err(RequestError::HeadTooLarge));
         // It is known with the last byte that is allowed, before one that is not.
         let mut reader = HeadReader::new(10);
-        assert_eq!(reader.take(&HEAD[..9]), Ok(Progress::Partial));
-        assert_eq!(reader.take(&HEAD[9..10]), Err(Refusal::HeadTooLarge));
+        assert_eq!(reader.take(&HEAD[..9]), Ok(HeadProgress::Partial));
+        assert_eq!(reader.take(&HEAD[9..10]), Err(RequestError::HeadTooLarge));
         assert_eq!(reader.partial.capacity(), 0);
-        assert_eq!(reader.take(HEAD), Err(Refusal::HeadTooLarge));
-        assert_eq!(HeadReader::new(0).take(HEAD), Err(Refusal::HeadTooLarge));
+        assert_eq!(reader.take(HEAD), Err(RequestError::HeadTooLarge));
+        assert_eq!(HeadReader::new(0).take(HEAD), Err(RequestError::HeadTooLarge));
     }
 
     #[test]
     fn the_buffer_follows_what_was_received_and_ends_at_the_limit() {
         let mut reader = HeadReader::new(1000);
         for received in 1..1000 {
-            assert_eq!(reader.take(b"a"), Ok(Progress::Partial));
+            assert_eq!(reader.take(b"a"), Ok(HeadProgress::Partial));
             assert_eq!(reader.buffered(), received);
             assert!(reader.partial.capacity() <= (2 * received).min(1000), "{received}");
         }
@@ -398,26 +398,26 @@ mod tests {
 
     #[test]
     fn what_cannot_become_a_head_is_refused_with_the_first_byte_that_says_so() {
-        let refusals: [(&[u8], Refusal); 14] = [
-            (b"\x16\x03\x01", Refusal::NotHttp),
-            (b" GET", Refusal::NotHttp),
-            (b"\r\nGET", Refusal::NotHttp),
-            (b"\0", Refusal::NotHttp),
-            (b"\x81", Refusal::NotHttp),
-            (b"GET /\0", Refusal::Malformed),
-            (b"GET / HTTP/1.1\n", Refusal::Malformed),
-            (b"GET / HTTP/1.1\rH", Refusal::Malformed),
-            (b"GET / HTTP/1.1\r\n\n", Refusal::Malformed),
-            (b"GET / HTTP/1.1\r\n\rH", Refusal::Malformed),
-            (b"GET / HTTP/1.1\r\nHost: a\x7f", Refusal::Malformed),
-            (b"GET / HTTP/1.1\r\nHost: a\x1b", Refusal::Malformed),
-            (b"GET / HTTP/1.1\r\nHost: a\r\n ", Refusal::Malformed),
-            (b"GET / HTTP/1.1\r\nHost: a\r\n\t", Refusal::Malformed),
+        let refusals: [(&[u8], RequestError); 14] = [
+            (b"\x16\x03\x01", RequestError::NotHttp),
+            (b" GET", RequestError::NotHttp),
+            (b"\r\nGET", RequestError::NotHttp),
+            (b"\0", RequestError::NotHttp),
+            (b"\x81", RequestError::NotHttp),
+            (b"GET /\0", RequestError::Malformed),
+            (b"GET / HTTP/1.1\n", RequestError::Malformed),
+            (b"GET / HTTP/1.1\rH", RequestError::Malformed),
+            (b"GET / HTTP/1.1\r\n\n", RequestError::Malformed),
+            (b"GET / HTTP/1.1\r\n\rH", RequestError::Malformed),
+            (b"GET / HTTP/1.1\r\nHost: a\x7f", RequestError::Malformed),
+            (b"GET / HTTP/1.1\r\nHost: a\x1b", RequestError::Malformed),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n ", RequestError::Malformed),
+            (b"GET / HTTP/1.1\r\nHost: a\r\n\t", RequestError::Malformed),
         ];
         for (input, refusal) in refusals {
             assert_eq!(verdict(input), Err(refusal), "{}", input.escape_ascii());
             let shorter = &input[..input.len() - 1];
-            if refusal != Refusal::NotHttp {
+            if refusal != RequestError::NotHttp {
                 assert_eq!(verdict(shorter), Ok(0), "{}", shorter.escape_ascii());
             }
         }
@@ -428,15 +428,15 @@ mod tests {
         let head = |headers| ["GET / HTTP/1.1\r\n", &"a: b\r\n".repeat(headers), "\r\n"].concat();
         let most = head(MAX_HEADERS);
         assert_eq!(verdict(most.as_bytes()), Ok(most.len()));
-        assert_eq!(verdict(head(MAX_HEADERS + 1).as_bytes()), Err(Refusal::TooManyHeaders));
+        assert_eq!(verdict(head(MAX_HEADERS + 1).as_bytes()), Err(RequestError::TooManyHeaders));
     }
 
     #[test]
     fn refusals_have_distinct_names_and_statuses_of_errors() {
-        let mut names = Refusal::ALL.map(Refusal::as_str).to_vec();
+        let mut names = RequestError::ALL.map(RequestError::as_str).to_vec();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), Refusal::ALL.len());
-        assert!(Refusal::ALL.iter().all(|refusal| (400..600).contains(&refusal.status())));
+        assert_eq!(names.len(), RequestError::ALL.len());
+        assert!(RequestError::ALL.iter().all(|refusal| (400..600).contains(&refusal.status())));
     }
 }

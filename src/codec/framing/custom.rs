@@ -3,14 +3,14 @@
 use std::mem;
 use std::sync::Arc;
 
-use super::check_len;
+use super::decoder::check_len;
 use crate::codec::event::{CodecError, Event};
-use crate::codec::framing::{CustomFraming, Progress};
+use crate::codec::framing::{CustomFraming, FrameProgress};
 use crate::codec::input::take_front;
 
 /// A frame that is not complete.
 #[derive(Debug)]
-pub(super) struct Custom {
+pub(super) struct CustomDecoder {
     framing: Arc<dyn CustomFraming>,
     /// The limit of a message, in bytes.
     max: usize,
@@ -20,7 +20,7 @@ pub(super) struct Custom {
     seen: usize,
 }
 
-impl Custom {
+impl CustomDecoder {
     pub(super) fn new(framing: Arc<dyn CustomFraming>, max: usize) -> Self {
         Self { framing, max, bytes: Vec::new(), seen: 0 }
     }
@@ -50,8 +50,8 @@ impl Custom {
         }
         let arrived = if held > 0 { &self.bytes } else { &input[..input.len().min(shown)] };
         let frame = match self.framing.decode(arrived, self.seen)? {
-            Progress::Incomplete if arrived.len() > max_frame => return too_big,
-            Progress::Incomplete => {
+            FrameProgress::Incomplete if arrived.len() > max_frame => return too_big,
+            FrameProgress::Incomplete => {
                 self.seen = arrived.len();
                 let arrived = take_front(input, usize::MAX);
                 if held == 0 {
@@ -59,11 +59,11 @@ impl Custom {
                 }
                 return Ok(None);
             }
-            Progress::Frame(frame) if !frame.is_within(arrived.len()) => {
+            FrameProgress::Frame(frame) if !frame.is_within(arrived.len()) => {
                 return Err(CodecError::Protocol("the framing answered what makes no sense"));
             }
-            Progress::Frame(frame) if frame.consumed > max_frame => return too_big,
-            Progress::Frame(frame) => frame,
+            FrameProgress::Frame(frame) if frame.consumed > max_frame => return too_big,
+            FrameProgress::Frame(frame) => frame,
         };
         check_len(frame.payload.len(), self.max)?;
         self.seen = 0;
@@ -87,18 +87,18 @@ impl Custom {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::framed::Framed;
-    use crate::codec::framed::testing::{read, text};
-    use crate::codec::{Frame, Framing, PayloadKind};
+    use crate::codec::framing::FramingDecoder;
+    use crate::codec::framing::decoder::testing::{read, text};
+    use crate::codec::{FrameSpan, Framing, PayloadKind};
     use crate::message::Message;
     use CodecError::{InvalidUtf8, MessageTooBig, Protocol};
 
     /// Answers always the same, however little it makes sense.
     #[derive(Debug)]
-    struct Stubborn(Progress);
+    struct Stubborn(FrameProgress);
 
     impl CustomFraming for Stubborn {
-        fn decode(&self, _: &[u8], _: usize) -> Result<Progress, CodecError> {
+        fn decode(&self, _: &[u8], _: usize) -> Result<FrameProgress, CodecError> {
             Ok(self.0.clone())
         }
 
@@ -111,8 +111,8 @@ mod tests {
         }
     }
 
-    fn stubborn(progress: Progress, max: usize) -> Framed {
-        Framed::new(Framing::Custom(Arc::new(Stubborn(progress))), max)
+    fn stubborn(progress: FrameProgress, max: usize) -> FramingDecoder {
+        FramingDecoder::new(Framing::Custom(Arc::new(Stubborn(progress))), max)
     }
 
     #[test]
@@ -122,22 +122,25 @@ mod tests {
         for (payload, consumed) in
             [(0..0, 0), (0..2, 1), (2..1, 3), (0..4, 4), (0..1, usize::MAX), (usize::MAX..0, 1)]
         {
-            let frame = Frame { payload, kind, consumed };
-            let result = read(&mut stubborn(Progress::Frame(frame), 9), &[b"abc"]).1;
+            let frame = FrameSpan { payload, kind, consumed };
+            let result = read(&mut stubborn(FrameProgress::Frame(frame), 9), &[b"abc"]).1;
             assert_eq!(result, Err(Protocol("the framing answered what makes no sense")));
         }
-        let frame = Frame { payload: 0..1, kind: PayloadKind::Text, consumed: 1 };
-        assert_eq!(read(&mut stubborn(Progress::Frame(frame), 9), &[b"\xFF"]).1, Err(InvalidUtf8));
+        let frame = FrameSpan { payload: 0..1, kind: PayloadKind::Text, consumed: 1 };
+        assert_eq!(
+            read(&mut stubborn(FrameProgress::Frame(frame), 9), &[b"\xFF"]).1,
+            Err(InvalidUtf8)
+        );
     }
 
     #[test]
     fn a_framing_of_the_hosts_own_is_under_the_limit() {
         let too_big = Err(MessageTooBig { max: 3 });
-        assert_eq!(read(&mut stubborn(Progress::Incomplete, 3), &[b"abc", b"de"]).1, Ok(()));
-        assert_eq!(read(&mut stubborn(Progress::Incomplete, 3), &[b"abc", b"def"]).1, too_big);
+        assert_eq!(read(&mut stubborn(FrameProgress::Incomplete, 3), &[b"abc", b"de"]).1, Ok(()));
+        assert_eq!(read(&mut stubborn(FrameProgress::Incomplete, 3), &[b"abc", b"def"]).1, too_big);
         for (payload, consumed) in [(0..4, 4), (0..3, 6)] {
-            let frame = Frame { payload, kind: PayloadKind::Binary, consumed };
-            let result = read(&mut stubborn(Progress::Frame(frame), 3), &[b"abcdef"]).1;
+            let frame = FrameSpan { payload, kind: PayloadKind::Binary, consumed };
+            let result = read(&mut stubborn(FrameProgress::Frame(frame), 3), &[b"abcdef"]).1;
             assert_eq!(result, too_big);
         }
     }
@@ -147,10 +150,10 @@ mod tests {
     struct Picky;
 
     impl CustomFraming for Picky {
-        fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError> {
+        fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError> {
             match memchr::memchr(b'!', &input[seen..]) {
                 Some(_) => Err(Protocol("an exclamation mark")),
-                None => Ok(Progress::Incomplete),
+                None => Ok(FrameProgress::Incomplete),
             }
         }
 
@@ -172,7 +175,7 @@ mod tests {
             (b"abcdefghijklmnopqrstuvwxyz!", MessageTooBig { max: 3 }),
         ] {
             for chunk_len in 1..=bytes.len() {
-                let mut framed = Framed::new(Framing::Custom(Arc::new(Picky)), 3);
+                let mut framed = FramingDecoder::new(Framing::Custom(Arc::new(Picky)), 3);
                 let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
                 assert_eq!(read(&mut framed, &chunks), (vec![], Err(error)), "{chunk_len}");
             }
@@ -184,12 +187,16 @@ mod tests {
     struct UpToTheNext;
 
     impl CustomFraming for UpToTheNext {
-        fn decode(&self, input: &[u8], seen: usize) -> Result<Progress, CodecError> {
+        fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError> {
             let from = seen.saturating_sub(1).max(2);
             let next = input.get(from..).and_then(|rest| memchr::memmem::find(rest, b">>"));
-            Ok(next.map_or(Progress::Incomplete, |next| {
+            Ok(next.map_or(FrameProgress::Incomplete, |next| {
                 let end = from + next;
-                Progress::Frame(Frame { payload: 2..end, kind: PayloadKind::Text, consumed: end })
+                FrameProgress::Frame(FrameSpan {
+                    payload: 2..end,
+                    kind: PayloadKind::Text,
+                    consumed: end,
+                })
             }))
         }
 
@@ -203,7 +210,7 @@ mod tests {
     fn a_framing_of_the_hosts_own_may_look_ahead() {
         let bytes = b">>ab>>>>c>>defgh>>";
         for chunk_len in 1..=bytes.len() {
-            let mut framed = Framed::new(Framing::Custom(Arc::new(UpToTheNext)), 9);
+            let mut framed = FramingDecoder::new(Framing::Custom(Arc::new(UpToTheNext)), 9);
             let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
             let (messages, result) = read(&mut framed, &chunks);
             assert_eq!((result, &messages[..]), (Ok(()), &["ab", "", "c", "defgh"].map(text)[..]));

@@ -1,0 +1,16 @@
+//! HTTP/1.1 as far as a WebSocket server needs it (RFC 9112; RFC 6455, section 4): request heads
+//! and bodies in, responses and the answer to an upgrade out.
+
+mod body;
+mod head;
+mod request;
+mod response;
+mod upgrade;
+
+pub use body::BodyReader;
+pub use head::{DEFAULT_MAX_HEAD, HeadProgress, HeadReader, MAX_HEADERS, RequestError};
+pub use request::{
+    Expectation, HeaderField, HeaderSlots, Headers, HttpVersion, RequestHead, RequestKind, Upgrade,
+};
+pub use response::{CONTINUE, HeaderName, HeaderValue, Response};
+pub use upgrade::{upgrade_header, write_upgrade};
