@@ -1,12 +1,12 @@
-//! `Config::max_sessions_per_address`: what one address may have, and when it may have it again.
-//! After each tick the simulation counts all connections anew, so a count that was missed fails
-//! whichever test missed it.
+//! `Config::max_sessions_per_address`: how many connections one address has, and when it can have
+//! another. The simulation counts all connections again after each tick, and panics where a count
+//! of the library differs.
 
 mod common;
 
 use common::net::connected;
 use common::recorder::{Recorder, admit_by_query};
-use common::simulation::{Client, House, farewell, seconds};
+use common::simulation::{Client, Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
     Accepted, Config, Decision, DuplicateId, Error, Framing, HandshakeFailure, SessionManager,
@@ -21,25 +21,25 @@ fn limited(max: usize) -> Config {
     Config { max_sessions_per_address: Some(max), ..Config::default() }
 }
 
-/// How many were refused for their address.
-fn refused(house: &mut House) -> u64 {
-    house.stats().failed_handshakes.get(HandshakeFailure::TooManySessionsPerAddress)
+/// How many connections were refused for their address.
+fn refused(server: &mut Server) -> u64 {
+    server.stats().failed_handshakes.get(HandshakeFailure::TooManySessionsPerAddress)
 }
 
-/// The status that a client got without having said anything; none if it was taken in.
-fn told(house: &mut House, client: &mut Client) -> Option<String> {
-    house.settle();
+/// The status that a client got before it sent anything; none if it was accepted.
+fn early_status(server: &mut Server, client: &mut Client) -> Option<String> {
+    server.settle();
     let text = client.text();
     (!text.is_empty()).then(|| text.lines().next().expect("a status line").to_owned())
 }
 
-/// How many more connections the address is given, none of which stays.
-fn room(house: &mut House, address: &str) -> usize {
+/// How many more connections are accepted from the address. All of them are closed again.
+fn room(server: &mut Server, address: &str) -> usize {
     let mut taken = Vec::new();
     loop {
         assert!(taken.len() < 100, "there is no limit");
-        let mut client = house.dial_from(address);
-        if told(house, &mut client).is_some() || client.is_dropped() {
+        let mut client = server.dial_from(address);
+        if early_status(server, &mut client).is_some() || client.is_dropped() {
             client.shutdown_write();
             break;
         }
@@ -48,197 +48,194 @@ fn room(house: &mut House, address: &str) -> usize {
     for client in &taken {
         client.shutdown_write();
     }
-    house.settle();
+    server.settle();
     taken.len()
 }
 
 #[test]
-fn beyond_the_limit_a_newcomer_is_answered_429_before_it_asks_and_a_raw_one_is_closed() {
-    let mut house = House::with(limited(2));
-    let (_a, _raw) = (house.join("a"), house.join_lines());
-    let mut third = house.dial();
-    house.settle();
+fn beyond_the_limit_a_connection_is_answered_429_before_its_request_and_a_raw_one_is_closed() {
+    let mut server = Server::with(limited(2));
+    let (_a, _raw) = (server.join("a"), server.join_lines());
+    let mut third = server.dial();
+    server.settle();
     assert_eq!(
         third.text(),
         "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 53\r\n\
          content-type: text/plain; charset=utf-8\r\n\r\n\
          the limit of connections from one address is reached\n"
     );
-    // What it sends nevertheless is thrown away, so that the answer is not lost to a reset.
-    house.hear(&third, &wire::upgrade("/?id=c", &[]));
+    // The server reads and discards what the client still sends, because a reset would destroy the
+    // answer.
+    server.receive(&third, &wire::upgrade("/?id=c", &[]));
     assert!(!third.is_dropped());
     third.shutdown_write();
-    house.settle();
+    server.settle();
     assert!(third.is_dropped());
-    assert!(house.join_lines().is_dropped());
-    assert_eq!(refused(&mut house), 2);
-    assert_eq!(house.notes(), ["a connects", "raw connects"]);
-    let mut elsewhere = house.dial_from(THERE);
-    house.hear(&elsewhere, &wire::upgrade("/?id=d", &[]));
+    assert!(server.join_lines().is_dropped());
+    assert_eq!(refused(&mut server), 2);
+    assert_eq!(server.notes(), ["a connects", "raw connects"]);
+    let mut elsewhere = server.dial_from(THERE);
+    server.receive(&elsewhere, &wire::upgrade("/?id=d", &[]));
     assert_eq!(elsewhere.status(), 101);
 }
 
 #[test]
-fn connections_that_say_nothing_count_until_they_are_given_up() {
-    let mut house = House::with(limited(3));
-    let silent: Vec<_> = (0..3).map(|_| house.dial()).collect();
-    house.settle();
-    assert_eq!(room(&mut house, HERE), 0);
-    house.advance(seconds(10));
+fn silent_connections_count_until_they_time_out() {
+    let mut server = Server::with(limited(3));
+    let silent: Vec<_> = (0..3).map(|_| server.dial()).collect();
+    server.settle();
+    assert_eq!(room(&mut server, HERE), 0);
+    server.advance(seconds(10));
     assert!(silent.iter().all(|client| client.is_dropped()));
-    assert_eq!(room(&mut house, HERE), 3);
+    assert_eq!(room(&mut server, HERE), 3);
 }
 
 #[test]
-fn an_ipv6_address_counts_with_its_64_and_a_mapped_ipv4_address_as_what_it_is() {
-    let mut house = House::with(limited(1));
-    let _one = house.dial_from("2001:db8:0:1::1");
-    let _mapped = house.dial_from("::ffff:192.0.2.7");
-    assert_eq!(room(&mut house, "2001:db8:0:1:ffff::1"), 0);
-    assert_eq!(room(&mut house, "2001:db8:0:2::1"), 1);
-    assert_eq!(room(&mut house, THERE), 0);
-    assert_eq!(room(&mut house, "::ffff:192.0.2.8"), 1);
+fn an_ipv6_address_counts_by_its_64_prefix_and_a_mapped_address_as_ipv4() {
+    let mut server = Server::with(limited(1));
+    let _one = server.dial_from("2001:db8:0:1::1");
+    let _mapped = server.dial_from("::ffff:192.0.2.7");
+    assert_eq!(room(&mut server, "2001:db8:0:1:ffff::1"), 0);
+    assert_eq!(room(&mut server, "2001:db8:0:2::1"), 1);
+    assert_eq!(room(&mut server, THERE), 0);
+    assert_eq!(room(&mut server, "::ffff:192.0.2.8"), 1);
 }
 
 #[test]
-fn who_was_shown_out_may_come_back_at_once() {
-    let mut house = House::with(limited(1));
+fn a_client_whose_session_was_closed_can_connect_again_at_once() {
+    let mut server = Server::with(limited(1));
     for round in 0..5 {
-        // The farewell is not answered: the session is closing, and after that its socket lingers.
-        let client = house.join("a");
-        house.sessions().close_session("a", &farewell(4000, "")).expect("open");
-        assert_eq!(house.stats().sessions.closing, 1, "{round}");
-        let next = house.join("a");
+        // The close frame is not answered: the session is closing, and then its socket lingers.
+        let client = server.join("a");
+        server.sessions().close_session("a", &close_reason(4000, "")).expect("open");
+        assert_eq!(server.stats().sessions.closing, 1, "{round}");
+        let next = server.join("a");
         next.shutdown_write();
         client.shutdown_write();
-        house.settle();
+        server.settle();
     }
 }
 
 #[test]
-fn every_way_in_which_a_connection_ends_gives_its_place_back() {
-    type End = fn(&mut House, Client);
+fn every_end_of_a_connection_releases_its_place() {
+    type End = fn(&mut Server, Client);
     let ends: [(&str, End); 12] = [
         ("the end of the stream before the request", |_, client| client.shutdown_write()),
         ("a reset before the request", |_, client| {
             client.fail(std::io::ErrorKind::ConnectionReset);
         }),
-        ("no HTTP", |house, client| house.hear(&client, b"\x16\x03\x01")),
-        ("a plain request", |house, client| {
-            house.hear(&client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        ("no HTTP", |server, client| server.receive(&client, b"\x16\x03\x01")),
+        ("a plain request", |server, client| {
+            server.receive(&client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         }),
-        ("a handshake that takes too long", |house, _client| house.advance(seconds(10))),
-        ("a close frame", |house, client| {
+        ("a handshake that takes too long", |server, _client| server.advance(seconds(10))),
+        ("a close frame", |server, client| {
             let visit = [wire::upgrade("/?id=a", &[]), wire::close(1000, "")].concat();
-            house.hear(&client, &visit);
+            server.receive(&client, &visit);
         }),
-        ("the end of the stream of a session", |house, client| {
-            house.hear(&client, &wire::upgrade("/?id=a", &[]));
+        ("the end of the stream of a session", |server, client| {
+            server.receive(&client, &wire::upgrade("/?id=a", &[]));
             client.shutdown_write();
         }),
-        ("a reset of a session", |house, client| {
-            house.hear(&client, &wire::upgrade("/?id=a", &[]));
+        ("a reset of a session", |server, client| {
+            server.receive(&client, &wire::upgrade("/?id=a", &[]));
             client.fail(std::io::ErrorKind::ConnectionReset);
         }),
-        ("an error of the protocol", |house, client| {
-            house.hear(&client, &[wire::upgrade("/?id=a", &[]), vec![0xFF; 9]].concat());
+        ("an error of the protocol", |server, client| {
+            server.receive(&client, &[wire::upgrade("/?id=a", &[]), vec![0xFF; 9]].concat());
         }),
-        ("a removal", |house, client| {
-            house.hear(&client, &wire::upgrade("/?id=a", &[]));
-            house.sessions().remove_session("a").expect("open");
+        ("a removal", |server, client| {
+            server.receive(&client, &wire::upgrade("/?id=a", &[]));
+            server.sessions().remove_session("a").expect("open");
         }),
-        ("a removal, and no answer", |house, client| {
-            house.hear(&client, &wire::upgrade("/?id=a", &[]));
-            house.sessions().remove_session("a").expect("open");
-            house.advance(seconds(6));
+        ("a removal, and no answer", |server, client| {
+            server.receive(&client, &wire::upgrade("/?id=a", &[]));
+            server.sessions().remove_session("a").expect("open");
+            server.advance(seconds(6));
         }),
-        ("silence", |house, client| {
-            house.hear(&client, &wire::upgrade("/?id=a", &[]));
-            house.advance(seconds(100));
+        ("silence", |server, client| {
+            server.receive(&client, &wire::upgrade("/?id=a", &[]));
+            server.advance(seconds(100));
         }),
     ];
     for (name, end) in ends {
-        let mut house = House::with(limited(2));
-        let client = house.dial();
-        house.settle();
-        assert_eq!(room(&mut house, HERE), 1, "{name}");
-        end(&mut house, client);
-        house.settle();
-        assert_eq!(room(&mut house, HERE), 2, "{name}");
-        house.advance(seconds(30));
-        assert_eq!(room(&mut house, HERE), 2, "{name}, after it has lingered");
+        let mut server = Server::with(limited(2));
+        let client = server.dial();
+        server.settle();
+        assert_eq!(room(&mut server, HERE), 1, "{name}");
+        end(&mut server, client);
+        server.settle();
+        assert_eq!(room(&mut server, HERE), 2, "{name}");
+        server.advance(seconds(30));
+        assert_eq!(room(&mut server, HERE), 2, "{name}, after it has lingered");
     }
 }
 
 #[test]
-fn a_request_that_the_host_thinks_about_keeps_its_place_and_a_session_takes_it_over() {
-    let mut house = House::with(limited(2));
-    let (tell, told) = std::sync::mpsc::channel();
-    house.handler().on_request(move |_, request, _| {
-        tell.send(request.ticket()).expect("the test listens");
-        Decision::Defer
-    });
-    let mut client = house.dial();
-    house.hear(&client, &wire::upgrade("/", &[]));
-    assert_eq!(room(&mut house, HERE), 1);
-    let ticket = told.recv().expect("it was asked");
-    house.sessions().decide(ticket, Decision::admit()).expect("parked");
-    house.settle();
+fn a_deferred_request_keeps_its_place_and_passes_it_to_its_session() {
+    let mut server = Server::with(limited(2));
+    let requests = server.defer_requests();
+    let mut client = server.dial();
+    server.receive(&client, &wire::upgrade("/", &[]));
+    assert_eq!(room(&mut server, HERE), 1);
+    let (_, ticket) = requests.recv().expect("a request is deferred");
+    server.sessions().decide(ticket, Decision::admit()).expect("parked");
+    server.settle();
     assert_eq!(client.status(), 101);
-    assert_eq!(room(&mut house, HERE), 1);
+    assert_eq!(room(&mut server, HERE), 1);
 }
 
 #[test]
-fn a_session_that_is_replaced_makes_room_where_its_successor_found_some() {
+fn replacing_a_session_keeps_the_count_of_its_address() {
     let config = Config { duplicate_id: DuplicateId::Replace, ..limited(2) };
-    let mut house = House::with(config);
+    let mut server = Server::with(config);
     for _ in 0..5 {
-        house.join("a").shutdown_write();
-        house.settle();
-        let _older = house.join("a");
-        let newer = house.join("a");
-        assert_eq!(room(&mut house, HERE), 1);
+        server.join("a").shutdown_write();
+        server.settle();
+        let _older = server.join("a");
+        let newer = server.join("a");
+        assert_eq!(room(&mut server, HERE), 1);
         newer.shutdown_write();
-        house.settle();
+        server.settle();
     }
 }
 
 #[test]
-fn an_address_that_is_refused_again_and_again_holds_a_bounded_number_of_sockets() {
-    let mut house = House::with(limited(4));
-    let crowd: Vec<_> = (0..100).map(|_| house.dial()).collect();
-    house.settle();
+fn an_address_that_is_refused_repeatedly_holds_a_bounded_number_of_sockets() {
+    let mut server = Server::with(limited(4));
+    let crowd: Vec<_> = (0..100).map(|_| server.dial()).collect();
+    server.settle();
     let held = |crowd: &[Client]| crowd.iter().filter(|client| !client.is_dropped()).count();
     assert_eq!(held(&crowd), 8, "four that may become sessions, and four that read their answer");
-    assert_eq!(refused(&mut house), 96);
-    // Nor does it hold more when it is let in and behaves badly.
-    let mut house = House::with(limited(4));
+    assert_eq!(refused(&mut server), 96);
+    // Nor does it hold more sockets when it is accepted and breaks the protocol.
+    let mut server = Server::with(limited(4));
     let crowd: Vec<_> = (0..100)
         .map(|_| {
-            let client = house.dial();
-            house.hear(&client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let client = server.dial();
+            server.receive(&client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
             client
         })
         .collect();
     assert_eq!(held(&crowd), 4);
-    assert_eq!(refused(&mut house), 0);
+    assert_eq!(refused(&mut server), 0);
     let answered = crowd.into_iter().map(|mut client| client.status());
     assert!(answered.collect::<Vec<_>>().iter().all(|status| *status == 426));
 }
 
 #[test]
-fn sessions_that_end_one_after_the_other_linger_in_a_bounded_number() {
-    let mut house = House::with(limited(2));
+fn the_number_of_sockets_that_linger_for_one_address_is_bounded() {
+    let mut server = Server::with(limited(2));
     let visit = [wire::upgrade("/?id=a", &[]), wire::close(1000, "")].concat();
     let crowd: Vec<_> = (0..20)
         .map(|_| {
-            let client = house.dial();
-            house.hear(&client, &visit);
+            let client = server.dial();
+            server.receive(&client, &visit);
             client
         })
         .collect();
     assert_eq!(crowd.iter().filter(|client| !client.is_dropped()).count(), 2);
-    assert_eq!(house.ends().len(), 20);
+    assert_eq!(server.ends().len(), 20);
     for mut client in crowd {
         assert_eq!(client.status(), 101);
         assert_eq!(client.frames(), ["close 1000"]);
@@ -246,19 +243,19 @@ fn sessions_that_end_one_after_the_other_linger_in_a_bounded_number() {
 }
 
 #[test]
-fn a_stop_forgets_all_of_them() {
-    let mut house = House::with(limited(3));
-    let (_a, _raw, _silent) = (house.join("a"), house.join_lines(), house.dial());
-    let _over = house.dial();
-    house.settle();
-    house.sessions().stop(StopOptions::new()).expect("it runs");
-    house.advance(seconds(6));
-    assert!(house.is_stopped());
-    assert_eq!(house.stats().other_connections, 0);
+fn a_stop_clears_all_counts() {
+    let mut server = Server::with(limited(3));
+    let (_a, _raw, _silent) = (server.join("a"), server.join_lines(), server.dial());
+    let _over = server.dial();
+    server.settle();
+    server.sessions().stop(StopOptions::new()).expect("it runs");
+    server.advance(seconds(6));
+    assert!(server.is_stopped());
+    assert_eq!(server.stats().other_connections, 0);
 }
 
 #[test]
-fn sockets_that_the_host_hands_over_count_and_one_too_many_is_given_back() {
+fn added_sockets_count_and_one_beyond_the_limit_is_returned() {
     let mut manager = SessionManager::new(limited(1), Recorder::default()).expect("valid");
     let (_first, stream) = connected();
     let key = manager.sessions().add_session("a", Accepted::websocket(stream)).expect("room");
@@ -267,7 +264,7 @@ fn sockets_that_the_host_hands_over_count_and_one_too_many_is_given_back() {
     let refused = manager.sessions().add_session("b", accepted).expect_err("no room");
     assert!(matches!(refused.error, Error::TooManySessionsPerAddress { max: 1 }));
     assert_eq!(refused.to_string(), "the limit of 1 sessions per address is reached");
-    // It is closing, and does not count any more.
+    // A closing session does not count.
     manager.sessions().remove_session(key).expect("open");
     manager.sessions().add_session("b", *refused.accepted).expect("room");
     manager.sessions().send_to("b", "welcome").expect("open");
@@ -301,13 +298,13 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     /// The simulation compares the counts with the table after each tick.
     #[test]
-    fn the_counts_are_those_of_the_table_whatever_happens(
+    fn the_counts_match_the_table_after_any_steps(
         steps in prop::collection::vec(step(), 0..60),
         replaces in any::<bool>(),
     ) {
         let duplicate_id = if replaces { DuplicateId::Replace } else { DuplicateId::Reject };
-        let mut house = House::with(Config { duplicate_id, ..limited(3) });
-        house.handler().on_request(|_, request, _| admit_by_query(request));
+        let mut server = Server::with(Config { duplicate_id, ..limited(3) });
+        server.handler().on_request(|_, request, _| admit_by_query(request));
         let mut clients = Vec::new();
         for step in steps {
             let count = clients.len().max(1);
@@ -315,7 +312,7 @@ proptest! {
                 if let Some(client) = clients.get(which % count) { act(client) }
             };
             match step {
-                Step::Dial(host) => clients.push(house.dial_from(&format!("192.0.2.{host}"))),
+                Step::Dial(host) => clients.push(server.dial_from(&format!("192.0.2.{host}"))),
                 Step::Ask(which) => {
                     let request = wire::upgrade(&format!("/?id={}", which % 5), &[]);
                     pick(&clients, which, &|client| client.send(&request));
@@ -326,20 +323,20 @@ proptest! {
                     client.fail(std::io::ErrorKind::ConnectionReset);
                 }),
                 Step::Remove(which) => {
-                    let _ = house.sessions().remove_session(&*(which % 5).to_string());
+                    let _ = server.sessions().remove_session(&*(which % 5).to_string());
                 }
-                Step::Wait(time) => house.advance(seconds(time)),
+                Step::Wait(time) => server.advance(seconds(time)),
             }
-            house.settle();
+            server.settle();
         }
         for client in &clients {
             client.shutdown_write();
         }
-        house.advance(seconds(120));
-        let stats = house.stats();
+        server.advance(seconds(120));
+        let stats = server.stats();
         prop_assert_eq!(stats.sessions.closing + stats.other_connections, 0);
         for host in 0..3 {
-            prop_assert_eq!(room(&mut house, &format!("192.0.2.{host}")), 3);
+            prop_assert_eq!(room(&mut server, &format!("192.0.2.{host}")), 3);
         }
     }
 }

@@ -1,33 +1,33 @@
-//! Requests with a body: joined, limited, and not taken for anything else.
+//! Requests with a body: assembled, limited, and not parsed as anything else.
 
 mod common;
 
 use common::http::{answer, answering, deferring, get, kept, post, request};
-use common::simulation::{House, almost, seconds};
+use common::simulation::{Server, almost, seconds};
 use majordomo::codec::http::RequestError;
 use majordomo::{Config, HandshakeFailure};
 
-/// How many requests were refused for this.
-fn refused(house: &mut House, refusal: RequestError) -> u64 {
-    house.stats().failed_handshakes.get(HandshakeFailure::Request(refusal))
+/// How many requests were refused for this reason.
+fn refused(server: &mut Server, refusal: RequestError) -> u64 {
+    server.stats().failed_handshakes.get(HandshakeFailure::Request(refusal))
 }
 
 #[test]
 fn without_a_limit_bodies_are_not_read_and_the_connection_is_closed() {
-    let mut house = answering(Config { keep_alive: Some(seconds(60)), ..Config::default() });
+    let mut server = answering(Config { keep_alive: Some(seconds(60)), ..Config::default() });
     for body in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
-        let mut client = house.dial();
+        let mut client = server.dial();
         client.send(&request("POST /a", &[body, "Expect: something"]));
-        house.hear(&client, &get("/smuggled"));
+        server.receive(&client, &get("/smuggled"));
         assert_eq!(client.answers(), ["200 close /a"], "as soon as its head is whole");
-        assert_eq!(house.notes(), ["POST /a"]);
+        assert_eq!(server.notes(), ["POST /a"]);
         assert!(client.is_ended());
     }
-    assert_eq!(house.stats().failed_handshakes.total(), 0);
+    assert_eq!(server.stats().failed_handshakes.total(), 0);
 }
 
 #[test]
-fn the_host_is_asked_once_the_body_is_whole_wherever_the_stream_is_cut() {
+fn on_request_is_called_once_with_the_whole_body_in_any_reads() {
     let stream = [post("/a", "first\r\n\r\n"), get("/b"), post("/c", "x"), get("/d")].concat();
     let asked = ["POST /a first", "GET /b", "POST /c x", "GET /d"];
     let answered = [
@@ -37,51 +37,51 @@ fn the_host_is_asked_once_the_body_is_whole_wherever_the_stream_is_cut() {
         "200 keep-alive /d",
     ];
     for cut in 0..=stream.len() {
-        let mut house = answering(kept());
-        let mut client = house.dial();
-        house.hear(&client, &stream[..cut]);
-        house.hear(&client, &stream[cut..]);
-        assert_eq!(house.notes(), asked, "cut at {cut}");
+        let mut server = answering(kept());
+        let mut client = server.dial();
+        server.receive(&client, &stream[..cut]);
+        server.receive(&client, &stream[cut..]);
+        assert_eq!(server.notes(), asked, "cut at {cut}");
         assert_eq!(client.answers(), answered, "cut at {cut}");
     }
     for step in 1..20 {
-        let mut house = answering(kept());
-        let mut client = house.dial();
+        let mut server = answering(kept());
+        let mut client = server.dial();
         client.set_step(step);
-        house.hear(&client, &stream);
-        assert_eq!(house.notes(), asked, "in steps of {step}");
+        server.receive(&client, &stream);
+        assert_eq!(server.notes(), asked, "in steps of {step}");
         assert_eq!(client.answers(), answered, "in steps of {step}");
     }
 }
 
 #[test]
-fn a_body_may_be_as_long_as_the_limit_and_a_longer_one_is_refused_at_its_head() {
-    let mut house = answering(kept());
-    let mut client = house.dial();
+fn a_body_of_the_limit_is_accepted_and_a_longer_one_is_refused_at_its_head() {
+    let mut server = answering(kept());
+    let mut client = server.dial();
     let most = "x".repeat(1000);
-    house.hear(&client, &post("/", &most));
+    server.receive(&client, &post("/", &most));
     assert_eq!(client.answers(), [format!("200 keep-alive / {most}")]);
-    house.notes();
+    server.notes();
     for length in ["1001", "18446744073709551615"] {
-        let mut client = house.dial();
+        let mut client = server.dial();
         let length = format!("Content-Length: {length}");
-        house.hear(&client, &request("POST /", &[&length, "Expect: 100-continue"]));
+        server.receive(&client, &request("POST /", &[&length, "Expect: 100-continue"]));
         assert_eq!(client.answers(), ["413 close the request body is too large"]);
         assert!(client.is_ended() && !client.is_dropped());
-        // What comes all the same is thrown away, so that the answer is not destroyed.
-        house.hear(&client, &get("/smuggled").repeat(100));
+        // The server discards what still arrives, because a reset would destroy the answer.
+        server.receive(&client, &get("/smuggled").repeat(100));
         assert_eq!(client.unread(), 0);
         assert!(client.bytes().is_empty() && !client.is_dropped());
         client.shutdown_write();
-        house.settle();
+        server.settle();
         assert!(client.is_dropped());
     }
-    assert!(house.notes().is_empty(), "nobody was asked");
-    assert_eq!(refused(&mut house, RequestError::BodyTooLarge), 2);
+    assert!(server.notes().is_empty(), "the handler gets no request");
+    assert_eq!(refused(&mut server, RequestError::BodyTooLarge), 2);
 }
 
 #[test]
-fn a_body_whose_length_is_not_told_is_refused_and_so_is_one_with_two() {
+fn a_body_of_unknown_length_or_with_two_lengths_is_refused() {
     let cases: [(&[&str], u16, RequestError); 6] = [
         (&["Transfer-Encoding: chunked"], 411, RequestError::LengthRequired),
         (&["Transfer-Encoding: gzip, chunked"], 411, RequestError::LengthRequired),
@@ -91,133 +91,134 @@ fn a_body_whose_length_is_not_told_is_refused_and_so_is_one_with_two() {
         (&["Transfer-Encoding: chunked, gzip"], 400, RequestError::AmbiguousLength),
     ];
     for (headers, status, refusal) in cases {
-        let mut house = answering(kept());
-        let mut client = house.dial();
+        let mut server = answering(kept());
+        let mut client = server.dial();
         let smuggled = [b"0\r\n\r\n".to_vec(), get("/smuggled")].concat();
-        house.hear(&client, &[get("/first"), request("POST /", headers), smuggled].concat());
+        server.receive(&client, &[get("/first"), request("POST /", headers), smuggled].concat());
         let answers = client.answers();
         assert_eq!(answers[0], "200 keep-alive /first");
         assert!(answers[1].starts_with(&format!("{status} close ")), "{headers:?}: {answers:?}");
-        assert_eq!((answers.len(), house.notes()), (2, vec!["GET /first".to_string()]));
+        assert_eq!((answers.len(), server.notes()), (2, vec!["GET /first".to_string()]));
         assert!(client.is_ended());
-        assert_eq!(refused(&mut house, refusal), 1, "{headers:?}");
-        assert_eq!(house.stats().failed_handshakes.total(), 1);
+        assert_eq!(refused(&mut server, refusal), 1, "{headers:?}");
+        assert_eq!(server.stats().failed_handshakes.total(), 1);
     }
 }
 
 #[test]
-fn what_stands_behind_a_body_is_the_next_request_or_none() {
-    let mut house = answering(kept());
-    let mut client = house.dial();
+fn bytes_behind_a_body_are_parsed_as_the_next_request() {
+    let mut server = answering(kept());
+    let mut client = server.dial();
     let longer = [post("/a", "12345"), b"67\r\n\r\n".to_vec(), get("/smuggled")].concat();
-    house.hear(&client, &longer);
+    server.receive(&client, &longer);
     let answers = client.answers();
     assert_eq!(answers[0], "200 keep-alive /a 12345");
     assert!(answers[1].starts_with("400 close "), "{answers:?}");
-    assert_eq!((answers.len(), house.notes()), (2, vec!["POST /a 12345".to_string()]));
-    // A shorter one takes what follows into itself, and asks for nothing by that.
-    let mut client = house.dial();
-    house.hear(&client, &[request("POST /b", &["Content-Length: 40"]), get("/within")].concat());
-    assert!(client.bytes().is_empty() && house.notes().is_empty());
+    assert_eq!((answers.len(), server.notes()), (2, vec!["POST /a 12345".to_string()]));
+    // A body of a larger length contains the bytes that follow, which are then no request.
+    let mut client = server.dial();
+    server
+        .receive(&client, &[request("POST /b", &["Content-Length: 40"]), get("/within")].concat());
+    assert!(client.bytes().is_empty() && server.notes().is_empty());
 }
 
 #[test]
-fn a_body_that_waits_to_be_welcome_is_told_so_once() {
-    let mut house = answering(kept());
-    let mut client = house.dial();
+fn a_client_that_expects_100_continue_gets_it_once() {
+    let mut server = answering(kept());
+    let mut client = server.dial();
     let expects = request("POST /a", &["Content-Length: 4", "Expect: 100-Continue"]);
     for byte in &expects {
         assert!(client.bytes().is_empty());
-        house.hear(&client, &[*byte]);
+        server.receive(&client, &[*byte]);
     }
     assert_eq!(client.text(), "HTTP/1.1 100 Continue\r\n\r\n");
-    house.hear(&client, b"bo");
+    server.receive(&client, b"bo");
     assert!(client.bytes().is_empty());
-    house.hear(&client, b"dy");
+    server.receive(&client, b"dy");
     assert_eq!(client.answers(), ["200 keep-alive /a body"]);
-    // Who has not waited is not told.
+    // Who has not waited is not requests.
     for sent in 1..=4 {
-        house.hear(&client, &[&expects, &b"body"[..sent]].concat());
-        house.hear(&client, &b"body"[sent..]);
+        server.receive(&client, &[&expects, &b"body"[..sent]].concat());
+        server.receive(&client, &b"body"[sent..]);
         assert_eq!(client.answers(), ["200 keep-alive /a body"]);
     }
     // There is nothing to wait for.
     for length in ["Content-Length: 0", "X: y"] {
-        house.hear(&client, &request("POST /b", &[length, "Expect: 100-continue"]));
+        server.receive(&client, &request("POST /b", &[length, "Expect: 100-continue"]));
         assert_eq!(client.answers(), ["200 keep-alive /b"]);
     }
     let old = b"POST /c HTTP/1.0\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
-    house.hear(&client, old);
+    server.receive(&client, old);
     assert!(client.bytes().is_empty(), "such a client knows of no interim answers");
-    house.hear(&client, b"body");
+    server.receive(&client, b"body");
     assert_eq!(client.answers(), ["200 close /c body"]);
 }
 
 #[test]
-fn an_expectation_that_nobody_knows_is_refused() {
-    let mut house = answering(kept());
+fn an_unknown_expectation_is_refused() {
+    let mut server = answering(kept());
     for expectation in ["Expect: more", "Expect: 100-continue, more", "Expect: 100-continue;a=b"] {
-        let mut client = house.dial();
-        house.hear(&client, &request("POST /", &["Content-Length: 4", expectation]));
+        let mut client = server.dial();
+        server.receive(&client, &request("POST /", &["Content-Length: 4", expectation]));
         assert_eq!(client.answers(), ["417 close the expectation is not known"], "{expectation}");
         assert!(client.is_ended());
     }
-    assert_eq!(refused(&mut house, RequestError::UnknownExpectation), 3);
-    assert!(house.notes().is_empty());
+    assert_eq!(refused(&mut server, RequestError::UnknownExpectation), 3);
+    assert!(server.notes().is_empty());
 }
 
 #[test]
 fn head_body_and_decision_together_have_the_handshake_timeout() {
-    let (mut house, told) = deferring(kept());
-    let (slow, mut undecided) = (house.dial(), house.dial());
+    let (mut server, requests) = deferring(kept());
+    let (slow, mut undecided) = (server.dial(), server.dial());
     let head = request("POST /", &["Content-Length: 10"]);
     for client in [&slow, &undecided] {
-        house.hear(client, &head);
+        server.receive(client, &head);
     }
     for _ in 0..9 {
-        house.advance(seconds(1));
-        house.hear(&slow, b"x");
+        server.advance(seconds(1));
+        server.receive(&slow, b"x");
     }
-    house.hear(&undecided, b"0123456789");
-    assert_eq!(told.try_iter().count(), 1);
-    house.advance(almost(1));
+    server.receive(&undecided, b"0123456789");
+    assert_eq!(requests.try_iter().count(), 1);
+    server.advance(almost(1));
     assert!(!slow.is_dropped() && undecided.bytes().is_empty());
-    house.advance(seconds(1));
+    server.advance(seconds(1));
     assert!(slow.is_dropped(), "each byte came in time, but not all of them");
     assert_eq!(undecided.answers(), ["503 close the server did not decide in time"]);
-    let failed = house.stats().failed_handshakes;
+    let failed = server.stats().failed_handshakes;
     assert_eq!(failed.get(HandshakeFailure::TimedOut), 1);
     assert_eq!(failed.get(HandshakeFailure::ApplicationTimedOut), 1);
     assert_eq!(failed.total(), 2);
 }
 
 #[test]
-fn a_peer_that_goes_within_a_body_is_counted_and_nobody_is_asked() {
-    let mut house = answering(kept());
-    let clients = [house.dial(), house.dial()];
+fn a_peer_that_disconnects_within_a_body_is_counted_without_a_callback() {
+    let mut server = answering(kept());
+    let clients = [server.dial(), server.dial()];
     for client in &clients {
-        house.hear(client, &request("POST /", &["Content-Length: 10"]));
-        house.hear(client, b"half");
+        server.receive(client, &request("POST /", &["Content-Length: 10"]));
+        server.receive(client, b"half");
     }
     clients[0].shutdown_write();
     clients[1].fail(std::io::ErrorKind::ConnectionReset);
-    house.settle();
+    server.settle();
     assert!(clients.iter().all(|client| client.is_dropped()));
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::ConnectionLost), 2);
-    assert!(house.notes().is_empty());
+    assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::ConnectionLost), 2);
+    assert!(server.notes().is_empty());
 }
 
 #[test]
-fn a_request_with_a_body_can_be_decided_later_and_by_another_thread() {
-    let (mut house, told) = deferring(kept());
-    let mut client = house.dial();
-    house.hear(&client, &[post("/a", "one"), post("/b", "two")].concat());
-    let (target, ticket) = told.recv().expect("it was asked");
-    assert_eq!((target.as_str(), told.try_iter().count()), ("/a", 0));
-    let handle = house.handle();
+fn a_request_with_a_body_can_be_decided_by_another_thread() {
+    let (mut server, requests) = deferring(kept());
+    let mut client = server.dial();
+    server.receive(&client, &[post("/a", "one"), post("/b", "two")].concat());
+    let (target, ticket) = requests.recv().expect("a request is deferred");
+    assert_eq!((target.as_str(), requests.try_iter().count()), ("/a", 0));
+    let handle = server.handle();
     let decider = std::thread::spawn(move || handle.decide(ticket, answer("done")));
     decider.join().expect("it does not panic").expect("the loop runs");
-    house.settle();
+    server.settle();
     assert_eq!(client.answers(), ["200 keep-alive done"]);
-    assert_eq!(told.recv().expect("the next is asked about").0, "/b");
+    assert_eq!(requests.recv().expect("the next request is deferred").0, "/b");
 }

@@ -1,98 +1,47 @@
-//! However a stream is cut into reads, it says the same: for WebSocket and for every framing.
+//! A stream decodes to the same events in any reads: for WebSocket and for every framing.
+
+#[path = "fuzz/checks/custom_framings.rs"]
+#[allow(dead_code, reason = "the fuzz targets use the rest")]
+mod custom_framings;
+#[path = "fuzz/checks/stream.rs"]
+#[allow(dead_code, reason = "the fuzz targets use the rest")]
+mod stream;
 
 use std::fmt;
 use std::io::{self, Cursor, Read, Write};
 use std::sync::Arc;
 
-use majordomo::codec::{
-    Codec, CodecError, CustomFraming, Encoded, Event, FrameProgress, FrameSpan, Framing,
-    PayloadKind,
-};
-use majordomo::{CloseCode, Message, OwnedMessage};
+use custom_framings::ContentLength;
+use majordomo::Message;
+use majordomo::codec::{Codec, CodecError, Encoded, Framing};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use stream::{End, OwnedEvent, Reading, decode_in_reads};
 use tungstenite::protocol::Role;
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
+/// The limit of a message.
 const MAX: usize = 300;
 
-/// An event, whether it was borrowed or put together.
-#[derive(Clone, Debug, PartialEq)]
-enum Said {
-    Text(String),
-    Binary(Vec<u8>),
-    Ping(Vec<u8>),
-    Pong,
-    Close(Option<u16>, String),
-}
-
-impl From<OwnedMessage> for Said {
-    fn from(message: OwnedMessage) -> Self {
-        match message {
-            OwnedMessage::Text(text) => Self::Text(text),
-            OwnedMessage::Binary(bytes) => Self::Binary(bytes),
-        }
-    }
-}
-
-impl From<Event<'_>> for Said {
-    fn from(event: Event<'_>) -> Self {
-        match event {
-            Event::Message(message) => message.to_owned().into(),
-            Event::Assembled(message) => message.into(),
-            Event::Ping(payload) => Self::Ping(payload.as_slice().to_vec()),
-            Event::Pong => Self::Pong,
-            Event::Close { code, reason } => Self::Close(code.map(CloseCode::get), reason.into()),
-        }
-    }
-}
-
-/// All that a stream says, and how it ended.
-#[derive(Debug, PartialEq)]
-struct Heard {
-    said: Vec<Said>,
-    error: Option<CodecError>,
-    at_boundary: bool,
-}
-
-/// Reads the stream in pieces of the given lengths, over and over.
-fn hear(mut codec: Codec, stream: &[u8], lengths: &[usize]) -> Heard {
-    let (mut said, mut error) = (Vec::new(), None);
-    let (mut rest, mut lengths) = (stream, lengths.iter().cycle());
-    'stream: while !rest.is_empty() {
-        let (read, later) = rest.split_at(rest.len().min(*lengths.next().unwrap()));
-        rest = later;
-        let mut read = read.to_vec();
-        let mut input = &mut read[..];
-        loop {
-            match codec.decode(&mut input) {
-                Ok(Some(event)) => {
-                    said.push(Said::from(event));
-                    if matches!(said.last(), Some(Said::Close(..))) {
-                        break 'stream;
-                    }
-                }
-                Ok(None) => break,
-                Err(wrong) => {
-                    error = Some(wrong);
-                    break 'stream;
-                }
-            }
-        }
-        assert!(input.is_empty(), "all of the input is consumed");
-    }
-    // After an error or a close frame nobody asks.
-    let is_over = error.is_some() || matches!(said.last(), Some(Said::Close(..)));
-    Heard { said, error, at_boundary: is_over || codec.is_at_boundary() }
-}
-
-/// Hears the stream in one read, in the given reads, and byte by byte: it must be the same.
-fn hear_in_any_reads(codec: impl Fn() -> Codec, stream: &[u8], lengths: &[usize]) -> Heard {
-    let at_once = hear(codec(), stream, &[usize::MAX]);
-    assert_eq!(hear(codec(), stream, lengths), at_once, "reads of {lengths:?}");
-    assert_eq!(hear(codec(), stream, &[1]), at_once, "byte by byte");
+/// Decodes the stream in one read, in reads of these lengths, and byte by byte, which is asserted
+/// to give the same.
+fn decode_in_any_reads(
+    codec: impl Fn() -> Codec,
+    stream: &[u8],
+    lengths: &[usize],
+    max: usize,
+) -> Reading {
+    let at_once = decode_in_reads(codec(), stream, &[usize::MAX], max);
+    assert_eq!(decode_in_reads(codec(), stream, lengths, max), at_once, "reads of {lengths:?}");
+    assert_eq!(decode_in_reads(codec(), stream, &[1], max), at_once, "byte by byte");
     at_once
+}
+
+/// The reading of a stream that ends with a whole message or a close frame.
+fn whole(events: Vec<OwnedEvent>) -> Reading {
+    let is_closed = matches!(events.last(), Some(OwnedEvent::Close(..)));
+    Reading { events, end: if is_closed { End::Close } else { End::Boundary } }
 }
 
 fn read_lengths() -> impl Strategy<Value = Vec<usize>> {
@@ -110,15 +59,15 @@ fn client_frame(opcode: OpCode, is_final: bool, payload: &[u8], mask: [u8; 4]) -
     frame
 }
 
-/// Frames as bytes, and what they say.
-type Stream = (Vec<u8>, Vec<Said>);
+/// Frames as bytes, and their events.
+type Stream = (Vec<u8>, Vec<OwnedEvent>);
 
 fn control() -> impl Strategy<Value = Stream> {
     (any::<bool>(), vec(any::<u8>(), 0..=125), any::<[u8; 4]>()).prop_map(
         |(is_ping, payload, mask)| {
             let control = if is_ping { Control::Ping } else { Control::Pong };
             let frame = client_frame(OpCode::Control(control), true, &payload, mask);
-            (frame, vec![if is_ping { Said::Ping(payload) } else { Said::Pong }])
+            (frame, vec![if is_ping { OwnedEvent::Ping(payload) } else { OwnedEvent::Pong }])
         },
     )
 }
@@ -126,25 +75,25 @@ fn control() -> impl Strategy<Value = Stream> {
 fn close() -> impl Strategy<Value = Stream> {
     let code = prop_oneof![1000..=1003u16, 1007..=1014u16, 3000..=4999u16];
     let full = (code, "\\PC{0,30}").prop_map(|(code, reason)| {
-        ([&code.to_be_bytes(), reason.as_bytes()].concat(), Said::Close(Some(code), reason))
+        ([&code.to_be_bytes(), reason.as_bytes()].concat(), OwnedEvent::Close(Some(code), reason))
     });
-    let empty = Just((Vec::new(), Said::Close(None, String::new())));
-    (prop_oneof![full, empty], any::<[u8; 4]>()).prop_map(|((payload, said), mask)| {
-        (client_frame(OpCode::Control(Control::Close), true, &payload, mask), vec![said])
+    let empty = Just((Vec::new(), OwnedEvent::Close(None, String::new())));
+    (prop_oneof![full, empty], any::<[u8; 4]>()).prop_map(|((payload, event), mask)| {
+        (client_frame(OpCode::Control(Control::Close), true, &payload, mask), vec![event])
     })
 }
 
-fn payload() -> impl Strategy<Value = Said> {
+fn payload() -> impl Strategy<Value = OwnedEvent> {
     prop_oneof![
-        "\\PC{0,60}".prop_map(Said::Text),
-        ".{0,20}".prop_map(Said::Text),
-        vec(any::<u8>(), 0..MAX).prop_map(Said::Binary),
+        "\\PC{0,60}".prop_map(OwnedEvent::Text),
+        ".{0,20}".prop_map(OwnedEvent::Text),
+        vec(any::<u8>(), 0..MAX).prop_map(OwnedEvent::Binary),
     ]
 }
 
-/// Around the length that takes a header of eight bytes more.
-fn long_payload() -> impl Strategy<Value = Said> {
-    (65_530..65_542usize, any::<u8>()).prop_map(|(len, byte)| Said::Binary(vec![byte; len]))
+/// A payload around the length from which the header has eight bytes more.
+fn long_payload() -> impl Strategy<Value = OwnedEvent> {
+    (65_530..65_542usize, any::<u8>()).prop_map(|(len, byte)| OwnedEvent::Binary(vec![byte; len]))
 }
 
 /// A message in fragments, with control frames between them.
@@ -153,23 +102,23 @@ fn message() -> impl Strategy<Value = Stream> {
         vec((any::<prop::sample::Index>(), proptest::option::weighted(0.3, control())), 0..4);
     (payload(), cuts, any::<[u8; 4]>()).prop_map(|(message, mut cuts, mask)| {
         let (data, payload) = match &message {
-            Said::Text(text) => (Data::Text, text.as_bytes()),
-            Said::Binary(bytes) => (Data::Binary, &bytes[..]),
+            OwnedEvent::Text(text) => (Data::Text, text.as_bytes()),
+            OwnedEvent::Binary(bytes) => (Data::Binary, &bytes[..]),
             other => panic!("{other:?} is no message"),
         };
         cuts.sort_by_key(|(cut, _)| cut.index(payload.len() + 1));
-        let (mut stream, mut said, mut from, mut opcode) = (Vec::new(), Vec::new(), 0, data);
+        let (mut stream, mut events, mut from, mut opcode) = (Vec::new(), Vec::new(), 0, data);
         for (cut, control) in cuts {
             let to = cut.index(payload.len() + 1);
             stream.extend(client_frame(OpCode::Data(opcode), false, &payload[from..to], mask));
             let (frame, event) = control.unwrap_or_default();
             stream.extend(frame);
-            said.extend(event);
+            events.extend(event);
             (from, opcode) = (to, Data::Continue);
         }
         stream.extend(client_frame(OpCode::Data(opcode), true, &payload[from..], mask));
-        said.push(message);
-        (stream, said)
+        events.push(message);
+        (stream, events)
     })
 }
 
@@ -177,15 +126,15 @@ fn conversation() -> impl Strategy<Value = Stream> {
     let parts = vec(prop_oneof![3 => message().boxed(), 1 => control().boxed()], 0..6);
     (parts, proptest::option::of(close())).prop_map(|(parts, close)| {
         let parts = parts.into_iter().chain(close);
-        parts.fold(Stream::default(), |(mut stream, mut said), (frames, events)| {
+        parts.fold(Stream::default(), |(mut stream, mut all), (frames, events)| {
             stream.extend(frames);
-            said.extend(events);
-            (stream, said)
+            all.extend(events);
+            (stream, all)
         })
     })
 }
 
-/// Something that begins like a frame, and may be wrong anywhere.
+/// Bytes that begin like a frame and may be wrong anywhere.
 fn frame_like() -> impl Strategy<Value = Vec<u8>> {
     let opcode = prop_oneof![
         6 => prop::sample::select(vec![0x00, 0x80, 0x01, 0x81, 0x02, 0x82, 0x89, 0x8A, 0x88u8]),
@@ -212,22 +161,22 @@ fn frame_like() -> impl Strategy<Value = Vec<u8>> {
 
 proptest! {
     #[test]
-    fn what_clients_say_is_heard_however_it_is_cut(
-        (stream, said) in conversation(), lengths in read_lengths(),
+    fn valid_frames_decode_the_same_in_any_reads(
+        (stream, events) in conversation(), lengths in read_lengths(),
     ) {
-        let heard = hear_in_any_reads(|| Codec::websocket(MAX), &stream, &lengths);
-        prop_assert_eq!(heard, Heard { said, error: None, at_boundary: true });
+        let reading = decode_in_any_reads(|| Codec::websocket(MAX), &stream, &lengths, MAX);
+        prop_assert_eq!(reading, whole(events));
     }
 
     #[test]
-    fn what_is_wrong_is_found_however_it_is_cut(
+    fn invalid_frames_fail_the_same_in_any_reads(
         frames in vec(frame_like(), 0..8), lengths in read_lengths(), max in 0..MAX,
     ) {
-        hear_in_any_reads(|| Codec::websocket(max), &frames.concat(), &lengths);
+        decode_in_any_reads(|| Codec::websocket(max), &frames.concat(), &lengths, max);
     }
 
     #[test]
-    fn a_stream_with_one_wrong_byte_is_heard_the_same_however_it_is_cut(
+    fn a_stream_with_one_wrong_byte_decodes_the_same_in_any_reads(
         (mut stream, _) in conversation(), lengths in read_lengths(),
         at in any::<prop::sample::Index>(), byte in any::<u8>(),
     ) {
@@ -235,11 +184,11 @@ proptest! {
             let at = at.index(stream.len());
             stream[at] = byte;
         }
-        hear_in_any_reads(|| Codec::websocket(MAX), &stream, &lengths);
+        decode_in_any_reads(|| Codec::websocket(MAX), &stream, &lengths, MAX);
     }
 
     #[test]
-    fn text_is_refused_at_its_first_impossible_byte_and_not_before(
+    fn text_is_refused_at_its_first_invalid_byte_and_not_before(
         payload in vec(prop::sample::select(b"a\x80\xBF\xC3\xE0\xA0\xE2\xED\xF0\x90\xF4\x8F".to_vec()), 0..8),
         mask in any::<[u8; 4]>(),
     ) {
@@ -251,15 +200,20 @@ proptest! {
                 Err(error) if error.error_len().is_none() && end < payload.len() => None,
                 Err(_) => Some(CodecError::InvalidUtf8),
             };
-            let heard = hear(Codec::websocket(MAX), &frame[..header_len + end], &[1]);
-            prop_assert_eq!(heard.error, expected, "after {} bytes", end);
-            let heard = hear(Codec::websocket(MAX), &frame[..header_len + end], &[usize::MAX]);
-            prop_assert_eq!(heard.error, expected, "after {} bytes at once", end);
+            for length in [1, usize::MAX] {
+                let stream = &frame[..header_len + end];
+                let reading = decode_in_reads(Codec::websocket(MAX), stream, &[length], MAX);
+                let error = match reading.end {
+                    End::Error(error) => Some(error),
+                    End::Boundary | End::Within | End::Close => None,
+                };
+                prop_assert_eq!(error, expected, "after {} bytes in reads of {}", end, length);
+            }
         }
     }
 
     #[test]
-    fn another_implementation_reads_what_goes_out(
+    fn another_implementation_decodes_the_encoded_messages(
         messages in vec(prop_oneof![payload(), long_payload()], 1..4),
     ) {
         let codec = Codec::websocket(MAX);
@@ -271,25 +225,25 @@ proptest! {
             OneWay(Cursor::new(stream)), Role::Client, None,
         );
         for message in messages {
-            let heard = match client.read().unwrap() {
-                tungstenite::Message::Text(text) => Said::Text(text.as_str().to_owned()),
-                tungstenite::Message::Binary(bytes) => Said::Binary(bytes.to_vec()),
+            let received = match client.read().unwrap() {
+                tungstenite::Message::Text(text) => OwnedEvent::Text(text.as_str().to_owned()),
+                tungstenite::Message::Binary(bytes) => OwnedEvent::Binary(bytes.to_vec()),
                 other => panic!("{other}"),
             };
-            prop_assert_eq!(heard, message);
+            prop_assert_eq!(received, message);
         }
     }
 }
 
-fn as_message(said: &Said) -> Message<'_> {
-    match said {
-        Said::Text(text) => Message::Text(text),
-        Said::Binary(bytes) => Message::Binary(bytes),
+fn as_message(event: &OwnedEvent) -> Message<'_> {
+    match event {
+        OwnedEvent::Text(text) => Message::Text(text),
+        OwnedEvent::Binary(bytes) => Message::Binary(bytes),
         other => panic!("{other:?} is no message"),
     }
 }
 
-/// A stream to read from; what is written to it is lost.
+/// A stream to read from, which discards what is written to it.
 struct OneWay(Cursor<Vec<u8>>);
 
 impl Read for OneWay {
@@ -310,49 +264,6 @@ impl Write for OneWay {
 
 // Raw TCP
 
-/// `Content-Length: 5;hello`, as a host might have it.
-#[derive(Debug)]
-struct ContentLength;
-
-impl CustomFraming for ContentLength {
-    fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError> {
-        const NAME: &[u8] = b"Content-Length: ";
-        let named = input.len().min(NAME.len());
-        if input[..named] != NAME[..named] {
-            return Err(CodecError::Protocol("no length"));
-        }
-        assert!(seen <= input.len());
-        let Some(head) = input.iter().take(31).position(|byte| *byte == b';') else {
-            return if input.len() > 30 {
-                Err(CodecError::Protocol("an endless length"))
-            } else {
-                Ok(FrameProgress::Incomplete)
-            };
-        };
-        let len =
-            input.get(NAME.len()..head).and_then(|len| std::str::from_utf8(len).ok()?.parse().ok());
-        let Some(len): Option<usize> = len else {
-            return Err(CodecError::Protocol("a length that is no number"));
-        };
-        let (start, end) = (head + 1, (head + 1).saturating_add(len));
-        if end > input.len() {
-            return Ok(FrameProgress::Incomplete);
-        }
-        let kind = PayloadKind::Binary;
-        Ok(FrameProgress::Frame(FrameSpan { payload: start..end, kind, consumed: end }))
-    }
-
-    fn encode(&self, message: Message<'_>, frame: &mut Vec<u8>) -> Result<(), &'static str> {
-        write!(frame, "Content-Length: {};", message.len()).expect("a Vec takes all");
-        frame.extend_from_slice(message.as_bytes());
-        Ok(())
-    }
-
-    fn max_overhead(&self) -> usize {
-        31
-    }
-}
-
 fn framing() -> impl Strategy<Value = Framing> {
     let named = ["lines", "u8", "u16", "u32", "u64", "u16le", "u32le", "u64le", "header"];
     prop_oneof![
@@ -362,34 +273,34 @@ fn framing() -> impl Strategy<Value = Framing> {
     ]
 }
 
-fn raw_payload() -> impl Strategy<Value = Said> {
+fn raw_payload() -> impl Strategy<Value = OwnedEvent> {
     prop_oneof![
-        "[\\PC\\r]{0,40}".prop_map(Said::Text),
-        vec(any::<u8>(), 0..MAX).prop_map(Said::Binary),
-        vec(b'a'..=b'z', 0..MAX).prop_map(Said::Binary),
+        "[\\PC\\r]{0,40}".prop_map(OwnedEvent::Text),
+        vec(any::<u8>(), 0..MAX).prop_map(OwnedEvent::Binary),
+        vec(b'a'..=b'z', 0..MAX).prop_map(OwnedEvent::Binary),
     ]
 }
 
-/// What arrives of a message that was sent: not every framing tells text from bytes.
-fn as_it_arrives(framing: &Framing, said: Said) -> Said {
-    let bytes = match said {
-        Said::Text(text) => text.into_bytes(),
-        Said::Binary(bytes) => bytes,
+/// The event of a message that was sent: only lines distinguish text from bytes.
+fn as_it_arrives(framing: &Framing, event: OwnedEvent) -> OwnedEvent {
+    let bytes = match event {
+        OwnedEvent::Text(text) => text.into_bytes(),
+        OwnedEvent::Binary(bytes) => bytes,
         other => panic!("{other:?} is no message"),
     };
     if *framing != Framing::Lines {
-        return Said::Binary(bytes);
+        return OwnedEvent::Binary(bytes);
     }
-    String::from_utf8(bytes).map_or_else(|no| Said::Binary(no.into_bytes()), Said::Text)
+    String::from_utf8(bytes).map_or_else(|no| OwnedEvent::Binary(no.into_bytes()), OwnedEvent::Text)
 }
 
 proptest! {
     #[test]
-    fn what_a_framing_carries_arrives_however_it_is_cut(
+    fn messages_of_a_framing_decode_the_same_in_any_reads(
         framing in framing(), messages in vec(raw_payload(), 0..8), lengths in read_lengths(),
     ) {
         let codec = || Codec::raw(framing.clone(), MAX);
-        let (mut stream, mut said) = (Vec::new(), Vec::new());
+        let (mut stream, mut events) = (Vec::new(), Vec::new());
         for message in messages {
             let sender = codec();
             let mut encoded = Encoded::new(as_message(&message));
@@ -400,25 +311,25 @@ proptest! {
                     prop_assert_eq!(bytes.len(), frame.len());
                     prop_assert_eq!(shared.payload_len(), frame.payload_len());
                     stream.extend(bytes);
-                    said.push(as_it_arrives(&framing, message));
+                    events.push(as_it_arrives(&framing, message));
                 }
                 (Err(_), Err(_)) => {}
-                (frame, wire) => panic!("{frame:?} but {wire:?}"),
+                (frame, shared) => panic!("{frame:?} but {shared:?}"),
             }
         }
-        let heard = hear_in_any_reads(codec, &stream, &lengths);
-        prop_assert_eq!(heard, Heard { said, error: None, at_boundary: true });
+        let reading = decode_in_any_reads(codec, &stream, &lengths, MAX);
+        prop_assert_eq!(reading, whole(events));
     }
 
     #[test]
-    fn any_bytes_lead_to_the_same_however_they_are_cut(
+    fn any_bytes_in_a_framing_decode_the_same_in_any_reads(
         framing in framing(), stream in garbage(), lengths in read_lengths(), max in 0..MAX,
     ) {
-        hear_in_any_reads(|| Codec::raw(framing.clone(), max), &stream, &lengths);
+        decode_in_any_reads(|| Codec::raw(framing.clone(), max), &stream, &lengths, max);
     }
 }
 
-/// Bytes that mean something to one framing or another, and some that do not.
+/// Bytes that mean something in one of the framings, and bytes that do not.
 fn garbage() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         vec(any::<u8>(), 0..20),
@@ -432,7 +343,7 @@ fn garbage() -> impl Strategy<Value = Vec<u8>> {
     vec(piece, 0..10).prop_map(|pieces| pieces.concat())
 }
 
-/// Codecs go into sessions that may move to the loop's thread.
+/// A session that is added through a handle moves its codec to the thread of the loop.
 #[test]
 fn codecs_are_send() {
     fn assert<T: Send + fmt::Debug>() {}

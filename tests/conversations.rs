@@ -1,5 +1,5 @@
-//! Several clients at once make requests of every kind, sent and written in any pieces, paused,
-//! answered at once or later: each gets all its answers, in order, byte by byte.
+//! Several clients send requests of every kind at the same time, in any pieces, with pauses,
+//! answered at once or later: each client gets all its answers, in order, byte by byte.
 
 mod common;
 
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::http::{kept, request};
 use common::recorder::admit_by_query;
-use common::simulation::{Client, House};
+use common::simulation::{Client, Server};
 use common::wire;
 use fastrand::Rng;
 use majordomo::testing::Footprint;
@@ -16,24 +16,24 @@ use majordomo::{Decision, Response, Ticket};
 
 const SEEDS: u64 = 300;
 
-/// What one client says, and what it is to hear.
+/// What one client sends, and what it is to receive.
 struct Script {
     client: Client,
     stream: Vec<u8>,
     answers: Vec<u8>,
-    /// The client ends as a session that says so many messages.
+    /// The client ends as a session that sends so many messages.
     messages: Option<usize>,
     ends_its_side: bool,
 }
 
-/// The answer to a request: its length is the target's, so that some are large.
+/// The answer to a request. The target selects its length, so that some answers are large.
 fn response(target: &str, body: &[u8]) -> Response {
     let length = target.split(['=', '&']).nth(1).and_then(|length| length.parse().ok());
     let text = format!("{target} {} {}", body.len(), "x".repeat(length.expect("a length")));
     Response::text(200, text).expect("a status")
 }
 
-fn script(rng: &mut Rng, house: &mut House, number: usize) -> Script {
+fn script(rng: &mut Rng, server: &mut Server, number: usize) -> Script {
     let (mut stream, mut answers) = (Vec::new(), Vec::new());
     for part in 0..rng.usize(1..60) {
         let length = if rng.u8(..) < 20 { rng.usize(..40_000) } else { rng.usize(..100) };
@@ -51,16 +51,16 @@ fn script(rng: &mut Rng, house: &mut House, number: usize) -> Script {
         stream.extend(wire::upgrade(&format!("/up?id={number}"), &[]));
         stream.extend((0..count).flat_map(|message| wire::text(&message.to_string())));
     }
-    let client = house.dial();
+    let client = server.dial();
     client.chop(rng.u64(..).max(1));
     let ends_its_side = messages.is_none() && rng.bool();
     Script { client, stream, answers, messages, ends_its_side }
 }
 
-/// A host that answers at once, or tells who waits.
-fn host(house: &mut House) -> Receiver<(Ticket, Response)> {
-    let (tickets, told) = mpsc::channel();
-    house.handler().on_request(move |_, request, notes| {
+/// Has the handler answer some requests at once and defer the others, which the channel gets.
+fn answer_or_defer(server: &mut Server) -> Receiver<(Ticket, Response)> {
+    let (tickets, requests) = mpsc::channel();
+    server.handler().on_request(move |_, request, notes| {
         if request.is_upgrade() {
             return admit_by_query(request);
         }
@@ -72,21 +72,21 @@ fn host(house: &mut House) -> Receiver<(Ticket, Response)> {
         }
         response.into()
     });
-    told
+    requests
 }
 
 fn converse(seed: u64) {
     let mut rng = Rng::with_seed(seed);
-    let mut house = House::with(kept());
-    let told = host(&mut house);
+    let mut server = Server::with(kept());
+    let requests = answer_or_defer(&mut server);
     let mut scripts: Vec<_> =
-        (0..rng.usize(1..5)).map(|number| script(&mut rng, &mut house, number)).collect();
+        (0..rng.usize(1..5)).map(|number| script(&mut rng, &mut server, number)).collect();
     let mut sent = vec![0; scripts.len()];
     let mut waiting = Vec::new();
     while scripts.iter().zip(&sent).any(|(script, sent)| *sent < script.stream.len()) {
         let chosen = rng.usize(..scripts.len());
         let Script { client, stream, .. } = &scripts[chosen];
-        waiting.extend(told.try_iter());
+        waiting.extend(requests.try_iter());
         match rng.u8(..8) {
             0..3 => {
                 let rest = stream.len() - sent[chosen];
@@ -98,15 +98,15 @@ fn converse(seed: u64) {
             3 => client.set_window(rng.usize(..5000)),
             4 if !waiting.is_empty() => {
                 let (ticket, response) = waiting.swap_remove(rng.usize(..waiting.len()));
-                house.sessions().decide(ticket, response.into()).expect("it is parked");
+                server.sessions().decide(ticket, response.into()).expect("it is parked");
             }
             5 if rng.u8(..) < 20 => {
-                house.sessions().pause_all_reads();
-                house.tick();
-                house.sessions().resume_all_reads();
+                server.sessions().pause_all_reads();
+                server.tick();
+                server.sessions().resume_all_reads();
             }
-            6 => house.advance(Duration::from_micros(rng.u64(..1000))),
-            _ => house.tick(),
+            6 => server.advance(Duration::from_micros(rng.u64(..1000))),
+            _ => server.tick(),
         }
     }
     for script in &scripts {
@@ -116,17 +116,17 @@ fn converse(seed: u64) {
         }
     }
     loop {
-        house.settle();
-        waiting.extend(told.try_iter());
+        server.settle();
+        waiting.extend(requests.try_iter());
         let Some((ticket, response)) = waiting.pop() else { break };
-        house.sessions().decide(ticket, response.into()).expect("it is parked");
+        server.sessions().decide(ticket, response.into()).expect("it is parked");
     }
-    let notes = house.notes();
-    assert_eq!(house.stats().failed_handshakes.total(), 0, "seed {seed}");
+    let notes = server.notes();
+    assert_eq!(server.stats().failed_handshakes.total(), 0, "seed {seed}");
     for (number, script) in scripts.iter_mut().enumerate() {
-        let heard = script.client.bytes();
-        assert!(heard.starts_with(&script.answers), "seed {seed}: client {number}");
-        let rest = &heard[script.answers.len()..];
+        let received = script.client.bytes();
+        assert!(received.starts_with(&script.answers), "seed {seed}: client {number}");
+        let rest = &received[script.answers.len()..];
         assert_eq!(rest.starts_with(b"HTTP/1.1 101 "), script.messages.is_some(), "seed {seed}");
         let said = notes.iter().filter(|note| note.starts_with(&format!("{number} says")));
         assert_eq!(said.count(), script.messages.unwrap_or_default(), "seed {seed}");
@@ -134,12 +134,12 @@ fn converse(seed: u64) {
     }
     let here = scripts.iter().filter(|script| !script.ends_its_side).count();
     let sessions = scripts.iter().filter(|script| script.messages.is_some()).count();
-    let Footprint { connections, ids, timers, listed, .. } = house.footprint();
+    let Footprint { connections, ids, timers, listed, .. } = server.footprint();
     assert_eq!((connections, ids, timers, listed), (here, sessions, here, 0), "seed {seed}");
 }
 
 #[test]
-fn whatever_is_asked_and_however_it_comes_is_answered_in_order() {
+fn requests_of_any_kind_in_any_pieces_are_answered_in_order() {
     for seed in 0..SEEDS {
         converse(seed);
     }

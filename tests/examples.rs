@@ -10,7 +10,7 @@ use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
 
-/// When a peer that says nothing fails the test instead of holding it for ever.
+/// How long a read waits before the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An example that runs. What is written to its standard input are its commands.
@@ -55,7 +55,7 @@ impl Example {
         self.commands = None;
     }
 
-    /// Waits until it has ended, and well.
+    /// Waits for its end, which has to be successful.
     fn join(mut self) {
         assert!(self.child.wait().expect("it can be waited for").success());
     }
@@ -63,7 +63,7 @@ impl Example {
 
 impl Drop for Example {
     fn drop(&mut self) {
-        // After `join` there is nobody left to kill.
+        // After `join` the process has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -89,8 +89,8 @@ fn connect(address: &str) -> TcpStream {
     stream
 }
 
-/// A socket whose reads go on when they are interrupted: the system restarts none that has a
-/// timeout, and tungstenite leaves it to its caller.
+/// A socket that repeats interrupted reads: the system does not restart a read that has a
+/// timeout, and neither does tungstenite.
 struct Patient(TcpStream);
 
 impl Read for Patient {
@@ -132,26 +132,28 @@ impl Client {
         }
     }
 
-    fn say(&mut self, text: &str) {
+    fn send(&mut self, text: &str) {
         self.0.send(Message::text(text)).expect("the example reads");
     }
 
-    fn hear(&mut self) -> String {
+    fn read(&mut self) -> String {
         let message = self.0.read().expect("the example answers");
         message.into_text().expect("it answers in text").to_string()
     }
 
-    /// Waits for a text, over whatever else it hears before.
-    fn hear_sometime(&mut self, text: &str) {
-        while self.hear() != text {}
+    /// Reads messages up to this text.
+    fn read_until(&mut self, text: &str) {
+        while self.read() != text {}
     }
 
-    /// Hears whatever else comes, then that the server goes away, and takes its leave.
-    fn hear_good_bye(mut self) {
+    /// Reads up to the close frame of a server that goes away, and answers it.
+    fn expect_going_away(mut self) {
         loop {
             match self.0.read().expect("the example closes its sessions") {
                 Message::Close(Some(CloseFrame { code: CloseCode::Away, .. })) => break,
-                Message::Close(frame) => panic!("{frame:?} is not the server's leave"),
+                Message::Close(frame) => {
+                    panic!("{frame:?} is not the code of a server that goes away")
+                }
                 _ => {}
             }
         }
@@ -172,17 +174,17 @@ impl LineClient {
         Self(BufReader::new(connect(address)))
     }
 
-    fn say(&mut self, line: &str) {
+    fn send(&mut self, line: &str) {
         writeln!(self.0.get_ref(), "{line}").expect("the example reads");
     }
 
-    fn hear(&mut self) -> String {
+    fn read(&mut self) -> String {
         let mut line = String::new();
         self.0.read_line(&mut line).expect("the example answers");
         line.trim_end().to_owned()
     }
 
-    fn hear_good_bye(mut self) {
+    fn expect_going_away(mut self) {
         let mut rest = String::new();
         self.0.read_to_string(&mut rest).expect("the stream ends");
         assert_eq!(rest, "");
@@ -193,13 +195,13 @@ impl LineClient {
 fn echo_returns_text_and_bytes() {
     let mut echo = Example::start("echo", &["ws://127.0.0.1:0"]);
     let mut client = Client::connect(&echo.line_after("listening on "));
-    client.say("hello");
-    assert_eq!(client.hear(), "hello");
+    client.send("hello");
+    assert_eq!(client.read(), "hello");
     let bytes = Message::binary(vec![0; 100_000]);
     client.0.send(bytes.clone()).expect("the example reads");
     assert_eq!(client.0.read().expect("the example answers"), bytes);
     echo.end_input();
-    client.hear_good_bye();
+    client.expect_going_away();
     echo.join();
 }
 
@@ -208,28 +210,28 @@ fn echo_speaks_raw_tcp_when_its_url_says_so() {
     let mut echo = Example::start("echo", &["tcp://127.0.0.1:0?framing=lines"]);
     let url = echo.line_after("listening on tcp://");
     let mut client = LineClient::connect(url.trim_end_matches("?framing=lines"));
-    client.say("hello");
-    assert_eq!(client.hear(), "hello");
+    client.send("hello");
+    assert_eq!(client.read(), "hello");
     echo.end_input();
-    client.hear_good_bye();
+    client.expect_going_away();
     echo.join();
 }
 
 #[test]
-fn chat_knows_everyone_by_name() {
+fn chat_shows_the_name_of_each_client() {
     let mut chat = Example::start("chat", &["ws://127.0.0.1:0"]);
     let url = chat.line_after("listening on ");
     let mut ann = Client::connect(&format!("{url}/?name=ann"));
     let mut bob = Client::connect(&format!("{url}/?name=bob"));
-    assert_eq!(ann.hear(), "* bob joined");
+    assert_eq!(ann.read(), "* bob joined");
 
-    bob.say("/status at lunch");
-    bob.say("hello");
-    assert_eq!(ann.hear(), "bob: hello");
-    ann.say("/who");
-    assert_eq!(ann.hear(), "* here: ann, bob (at lunch)");
-    ann.say("enjoy it");
-    assert_eq!(bob.hear(), "ann: enjoy it");
+    bob.send("/status at lunch");
+    bob.send("hello");
+    assert_eq!(ann.read(), "bob: hello");
+    ann.send("/who");
+    assert_eq!(ann.read(), "* here: ann, bob (at lunch)");
+    ann.send("enjoy it");
+    assert_eq!(bob.read(), "ann: enjoy it");
 
     assert_eq!(Client::try_connect(&format!("{url}/?name=ann")).err(), Some(409));
     for nameless in ["", "/?name=", "/?name=a%20b"] {
@@ -237,87 +239,87 @@ fn chat_knows_everyone_by_name() {
     }
 
     bob.leave();
-    assert_eq!(ann.hear(), "* bob left");
+    assert_eq!(ann.read(), "* bob left");
     let mut bob = Client::connect(&format!("{url}/?name=bob"));
-    assert_eq!(ann.hear(), "* bob joined");
-    bob.say("/who");
-    assert_eq!(bob.hear(), "* here: ann, bob");
+    assert_eq!(ann.read(), "* bob joined");
+    bob.send("/who");
+    assert_eq!(bob.read(), "* here: ann, bob");
     chat.end_input();
-    ann.hear_good_bye();
-    bob.hear_good_bye();
+    ann.expect_going_away();
+    bob.expect_going_away();
     chat.join();
 }
 
 #[test]
-fn the_embedding_host_hands_over_what_it_accepts() {
-    let mut host = Example::start("embedded", &["ws://127.0.0.1:0", "127.0.0.1:0"]);
-    let mut client = Client::connect(&host.line_after("listening on "));
-    let address = host.line_after("and, by itself, on ");
-    let mut guest = LineClient::connect(&address);
-    assert_eq!(host.line(), "guest-1 came in");
+fn the_embedding_application_adds_the_sockets_that_it_accepts() {
+    let mut app = Example::start("embedded", &["ws://127.0.0.1:0", "127.0.0.1:0"]);
+    let mut client = Client::connect(&app.line_after("listening on "));
+    let address = app.line_after("and, by itself, on ");
+    let mut raw_client = LineClient::connect(&address);
+    assert_eq!(app.line(), "guest-1 came in");
 
-    guest.say("hello");
-    assert_eq!(client.hear(), "hello");
-    client.say("welcome");
-    assert_eq!(guest.hear(), "welcome");
+    raw_client.send("hello");
+    assert_eq!(client.read(), "hello");
+    client.send("welcome");
+    assert_eq!(raw_client.read(), "welcome");
 
     let mut others: Vec<_> = (2..10).map(|_| LineClient::connect(&address)).collect();
     for number in 2..10 {
-        assert_eq!(host.line(), format!("guest-{number} came in"));
+        assert_eq!(app.line(), format!("guest-{number} came in"));
     }
     for number in 0..100 {
-        client.say(&format!("message {number}"));
+        client.send(&format!("message {number}"));
     }
-    for guest in others.iter_mut().chain([&mut guest]) {
+    for raw_client in others.iter_mut().chain([&mut raw_client]) {
         for number in 0..100 {
-            assert_eq!(guest.hear(), format!("message {number}"));
+            assert_eq!(raw_client.read(), format!("message {number}"));
         }
     }
-    host.end_input();
-    client.hear_good_bye();
-    others.into_iter().chain([guest]).for_each(LineClient::hear_good_bye);
-    host.join();
+    app.end_input();
+    client.expect_going_away();
+    others.into_iter().chain([raw_client]).for_each(LineClient::expect_going_away);
+    app.join();
 }
 
 #[test]
-fn threads_push_to_sessions_and_decide_who_comes_in() {
-    let mut host = Example::start("push", &["ws://127.0.0.1:0"]);
-    let url = host.line_after("listening on ");
+fn threads_send_to_sessions_and_decide_requests() {
+    let mut app = Example::start("push", &["ws://127.0.0.1:0"]);
+    let url = app.line_after("listening on ");
     let mut ann = Client::connect(&format!("{url}/?token=apple"));
     let mut bob = Client::connect(&format!("{url}/?token=pear"));
     assert_eq!(Client::try_connect(&format!("{url}/?token=plum")).err(), Some(403));
     assert_eq!(Client::try_connect(&format!("{url}/?token=apple")).err(), Some(409));
 
-    let tick = ann.hear();
+    let tick = ann.read();
     let count: u32 = tick.strip_prefix("tick ").expect(&tick).parse().expect("a count");
-    assert_eq!(ann.hear(), format!("tick {}", count + 1));
+    assert_eq!(ann.read(), format!("tick {}", count + 1));
 
-    host.command("who");
-    assert_eq!(host.line(), "here: ann, bob");
-    host.command("to all");
-    host.command("@bob to you alone");
-    host.command("to all again");
-    host.command("@zoe are you there?");
-    assert_eq!(host.line(), "not sent: session not found");
+    app.command("who");
+    assert_eq!(app.line(), "here: ann, bob");
+    app.command("to all");
+    app.command("@bob to you alone");
+    app.command("to all again");
+    app.command("@zoe are you there?");
+    assert_eq!(app.line(), "not sent: session not found");
     let mut to_ann = Vec::new();
     while to_ann.len() < 2 {
-        to_ann.extend(Some(ann.hear()).filter(|heard| !heard.starts_with("tick ")));
+        to_ann.extend(Some(ann.read()).filter(|received| !received.starts_with("tick ")));
     }
     assert_eq!(to_ann, ["to all", "to all again"]);
     for text in ["to all", "to you alone", "to all again"] {
-        bob.hear_sometime(text);
+        bob.read_until(text);
     }
 
-    ann.say("I hear you");
-    assert_eq!(host.line(), "ann: I hear you");
-    host.end_input();
-    ann.hear_good_bye();
-    bob.hear_good_bye();
-    host.join();
+    ann.send("I read you");
+    assert_eq!(app.line(), "ann: I read you");
+    app.end_input();
+    ann.expect_going_away();
+    bob.expect_going_away();
+    app.join();
 }
 
 #[test]
-fn an_example_that_cannot_listen_says_so_in_one_line() {
+fn an_example_that_cannot_listen_prints_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("it is bound").to_string();
     let taken_url = format!("ws://{taken}");

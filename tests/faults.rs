@@ -1,16 +1,16 @@
-//! What the system may answer to any call: an error anywhere, a clock that jumps. On sockets in
-//! memory, which fail where they are told to.
+//! Failures of the system: an error at any call, and a clock that jumps. The sockets are in memory,
+//! and fail where a test wants them to.
 
 mod common;
 
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use common::simulation::{Client, House, farewell, seconds};
+use common::simulation::{Client, Server, close_reason, seconds};
 use common::wire;
 use majordomo::{Cause, Config, SlowConsumer, StopOptions};
 
-/// The errors of a connection that is gone, and one that nobody expects.
+/// The errors of a lost connection, and an unexpected one.
 const ERRORS: [(ErrorKind, Cause); 4] = [
     (ErrorKind::BrokenPipe, Cause::ConnectionLost),
     (ErrorKind::ConnectionReset, Cause::ConnectionLost),
@@ -18,25 +18,25 @@ const ERRORS: [(ErrorKind, Cause); 4] = [
     (ErrorKind::PermissionDenied, Cause::IoError),
 ];
 
-/// What a client lives through, step by step. `victim` is the one whose socket fails.
-type Life = fn(&mut House, &mut Victim, step: usize) -> bool;
+/// The steps of a client. `victim` is the client whose socket fails.
+type Steps = fn(&mut Server, &mut Victim, step: usize) -> bool;
 
-/// A client whose socket may break, and what the host sends to it.
+/// A client whose socket may break, and the messages that the application sends to it.
 struct Victim {
     client: Client,
-    /// How it is called.
+    /// Its name in the notes.
     id: &'static str,
 }
 
-/// Breaks the victim's socket at each read and each write that its life has, with each error, and
-/// holds it to be told of once, with the cause, and everybody else to miss nothing.
-fn break_everywhere(config: &Config, raw: bool, life: Life) -> usize {
+/// Breaks the victim's socket at each read and each write of its steps, with each error. Checks
+/// that its end is reported once, with the cause, and that the other session misses no message.
+fn break_everywhere(config: &Config, raw: bool, steps: Steps) -> usize {
     let mut places = 0;
     for (kind, cause) in ERRORS {
         for calls in 0.. {
-            let survived = break_at(config.clone(), raw, life, calls, kind, cause);
+            let survived = break_at(config.clone(), raw, steps, calls, kind, cause);
             if survived {
-                assert!(calls > 3, "a life has more calls than {calls}");
+                assert!(calls > 3, "a steps has more calls than {calls}");
                 break;
             }
             places += 1;
@@ -45,61 +45,61 @@ fn break_everywhere(config: &Config, raw: bool, life: Life) -> usize {
     places
 }
 
-/// The same at one place. Says whether the life was over before the error came.
+/// The same at one call. Returns whether the steps ended before the error.
 fn break_at(
     config: Config,
     raw: bool,
-    life: Life,
+    steps: Steps,
     calls: usize,
     kind: ErrorKind,
     cause: Cause,
 ) -> bool {
     let place = format!("{kind} after {calls} calls");
-    let mut house = House::with(config);
-    house.handler().echo();
-    let mut bystander = house.join("bystander");
+    let mut server = Server::with(config);
+    server.handler().echo();
+    let mut bystander = server.join("bystander");
     let client = if raw {
-        let lines = house.lines;
-        let peer = house.connect(lines).expect("it connects");
+        let lines = server.lines;
+        let peer = server.connect(lines).expect("it connects");
         Client::new(peer)
     } else {
-        house.dial()
+        server.dial()
     };
-    // A few bytes a call, so that every frame is cut by some.
+    // A few bytes per call, so that every frame is cut.
     client.set_step(5);
     client.fail_after(calls, kind);
     let mut victim = Victim { client, id: if raw { "raw" } else { "victim" } };
     for step in 0.. {
-        let goes_on = life(&mut house, &mut victim, step);
-        house.settle();
-        // Somebody else talks in between, and hears everything.
+        let goes_on = steps(&mut server, &mut victim, step);
+        server.settle();
+        // Another session sends in between, and receives every message.
         let said = format!("step {step}");
-        house.hear(&bystander, &wire::text(&said));
+        server.receive(&bystander, &wire::text(&said));
         let frames = bystander.frames();
         assert_eq!(frames.last(), Some(&format!("text {said}")), "{place}");
         if !goes_on {
             break;
         }
     }
-    // Whoever is gone is gone by the end of all timeouts.
-    house.advance(seconds(15));
+    // A session that ends has ended after all timeouts.
+    server.advance(seconds(15));
     assert!(victim.client.is_dropped(), "{place}: its socket is closed");
 
-    let notes = house.notes();
+    let notes = server.notes();
     let count = |what: &str| {
         let prefix = format!("{} {what}", victim.id);
         notes.iter().filter(|note| note.starts_with(&prefix)).count()
     };
     assert_eq!(count("connects"), count("ends"), "{place}: {notes:#?}");
     assert!(count("ends") <= 1, "{place}: {notes:#?}");
-    let stats = house.stats();
+    let stats = server.stats();
     assert_eq!(stats.disconnects.total(), count("ends") as u64, "{place}");
     assert_eq!(stats.failed_handshakes.total() + stats.disconnects.total(), 1, "{place}");
     assert_eq!((stats.sessions.active, stats.sessions.closing), (1, 0), "{place}");
     assert_eq!((stats.other_connections, stats.queued_bytes), (0, 0), "{place}");
 
     let survived = !victim.client.has_failed();
-    // The error has its own cause, and a visit that was over before it keeps the cause it had.
+    // The error gives the cause, unless the session ended before it.
     let causes = [Cause::ConnectionLost, Cause::IoError];
     let wrong = causes.into_iter().filter(|other| survived || *other != cause);
     for other in wrong {
@@ -108,18 +108,18 @@ fn break_at(
     survived
 }
 
-/// A visit over WebSocket with all that can happen in one, ended by the client.
-fn visit(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+/// A session over WebSocket with messages of all kinds, closed by the client.
+fn whole_session(server: &mut Server, victim: &mut Victim, step: usize) -> bool {
     let Victim { client, id } = victim;
     match step {
         0 => client.send(&wire::upgrade("/?id=victim", &[])),
         1 => client.send(&wire::text("hello")),
         2 => client.send(&wire::ping("are you there")),
         3 => client.send(&[wire::frame(0x01, b"in two "), wire::frame(0x80, b"parts")].concat()),
-        4 => drop(house.sessions().broadcast("to everybody")),
-        5 => drop(house.sessions().send_to(*id, &*"x".repeat(100))),
+        4 => drop(server.sessions().broadcast("to all")),
+        5 => drop(server.sessions().send_to(*id, &*"x".repeat(100))),
         6 => client.set_window(3),
-        7 => drop(house.sessions().send_to(*id, "it does not fit")),
+        7 => drop(server.sessions().send_to(*id, "it does not fit")),
         8 => client.set_window(usize::MAX),
         _ => {
             client.send(&wire::close(1000, "bye"));
@@ -129,12 +129,12 @@ fn visit(house: &mut House, victim: &mut Victim, step: usize) -> bool {
     true
 }
 
-/// A visit that the host ends, and the client answers.
-fn showing_out(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+/// A session that the application closes and the client answers.
+fn closed_by_server(server: &mut Server, victim: &mut Victim, step: usize) -> bool {
     let Victim { client, id } = victim;
     match step {
         0 => client.send(&wire::upgrade("/?id=victim", &[])),
-        1 => drop(house.sessions().close_session(*id, &farewell(4000, "go"))),
+        1 => drop(server.sessions().close_session(*id, &close_reason(4000, "go"))),
         _ => {
             client.send(&wire::close(4000, "gone"));
             client.shutdown_write();
@@ -144,8 +144,8 @@ fn showing_out(house: &mut House, victim: &mut Victim, step: usize) -> bool {
     true
 }
 
-/// A frame that is none, and the good-bye that it is answered with.
-fn offence(_: &mut House, victim: &mut Victim, step: usize) -> bool {
+/// An invalid frame, and the close frame that answers it.
+fn invalid_frame(_: &mut Server, victim: &mut Victim, step: usize) -> bool {
     match step {
         0 => victim.client.send(&wire::upgrade("/?id=victim", &[])),
         1 => victim.client.send(b"\xFF\xFF and more"),
@@ -158,7 +158,7 @@ fn offence(_: &mut House, victim: &mut Victim, step: usize) -> bool {
 }
 
 /// A request that is refused.
-fn refusal(_: &mut House, victim: &mut Victim, step: usize) -> bool {
+fn refusal(_: &mut Server, victim: &mut Victim, step: usize) -> bool {
     if step == 0 {
         victim.client.send(b"GET / HTTP/1.1\r\nNo host\r\n\r\n");
         return true;
@@ -167,12 +167,12 @@ fn refusal(_: &mut House, victim: &mut Victim, step: usize) -> bool {
     false
 }
 
-/// A visit over raw TCP.
-fn lines(house: &mut House, victim: &mut Victim, step: usize) -> bool {
+/// A session over raw TCP.
+fn lines(server: &mut Server, victim: &mut Victim, step: usize) -> bool {
     match step {
         0 => victim.client.send(b"hello\nand "),
         1 => victim.client.send(b"good-bye\n"),
-        2 => drop(house.sessions().broadcast("to everybody")),
+        2 => drop(server.sessions().broadcast("to all")),
         _ => {
             victim.client.shutdown_write();
             return false;
@@ -182,13 +182,13 @@ fn lines(house: &mut House, victim: &mut Victim, step: usize) -> bool {
 }
 
 #[test]
-fn an_error_at_any_call_ends_that_session_alone_and_is_told_once() {
+fn an_error_at_any_call_ends_that_session_alone_and_is_reported_once() {
     let small = Config { max_outbox: 64, max_message_size: 200, ..Config::default() };
     let mut places = 0;
     for slow_consumer in [SlowConsumer::Close, SlowConsumer::DropNewest, SlowConsumer::DropOldest] {
         let config = Config { slow_consumer, ..small.clone() };
-        for life in [visit, showing_out, offence, refusal] {
-            places += break_everywhere(&config, false, life);
+        for steps in [whole_session, closed_by_server, invalid_frame, refusal] {
+            places += break_everywhere(&config, false, steps);
         }
         places += break_everywhere(&config, true, lines);
     }
@@ -197,22 +197,22 @@ fn an_error_at_any_call_ends_that_session_alone_and_is_told_once() {
 }
 
 #[test]
-fn an_error_while_everybody_is_shown_out_holds_up_no_stop() {
+fn an_error_during_a_stop_does_not_delay_it() {
     for (kind, _) in ERRORS {
         for calls in 0..40 {
-            let mut house = House::new();
-            let mut clients = ["a", "b", "c"].map(|id| house.join(id));
+            let mut server = Server::new();
+            let mut clients = ["a", "b", "c"].map(|id| server.join(id));
             clients[1].set_step(2);
             clients[1].fail_after(calls, kind);
-            house.sessions().stop(StopOptions::new().with_grace(seconds(5))).expect("it runs");
-            house.settle();
+            server.sessions().stop(StopOptions::new().with_grace(seconds(5))).expect("it runs");
+            server.settle();
             for client in &clients {
-                house.hear(client, &wire::close(1001, ""));
+                server.receive(client, &wire::close(1001, ""));
                 client.shutdown_write();
             }
-            house.advance(seconds(5));
-            assert!(house.is_stopped(), "{kind} after {calls}");
-            assert_eq!(house.ends().len(), 3, "{kind} after {calls}");
+            server.advance(seconds(5));
+            assert!(server.is_stopped(), "{kind} after {calls}");
+            assert_eq!(server.ends().len(), 3, "{kind} after {calls}");
             for calm in [0, 2] {
                 assert_eq!(clients[calm].frames(), ["close 1001"]);
             }
@@ -221,72 +221,72 @@ fn an_error_while_everybody_is_shown_out_holds_up_no_stop() {
 }
 
 #[test]
-fn a_clock_that_jumps_hours_ahead_gives_nobody_up_who_could_not_answer() {
+fn a_clock_that_jumps_ahead_times_out_no_session_that_could_not_answer() {
     let idle_timeout = seconds(600);
-    let mut house = House::with(Config { idle_timeout, ..Config::default() });
-    let mut clients = ["a", "b"].map(|id| house.join(id));
-    house.notes();
-    // It jumps while a message and a pong wait in the sockets.
+    let mut server = Server::with(Config { idle_timeout, ..Config::default() });
+    let mut clients = ["a", "b"].map(|id| server.join(id));
+    server.notes();
+    // The clock jumps while a message and a pong wait in the sockets.
     clients[0].send(&wire::text("still here"));
-    house.sleep_through(seconds(5 * 3600));
-    assert_eq!(house.notes()[0], "a says still here");
-    // Silence is judged from when it could be asked about: the idle one is shown out, with a word.
-    let told = clients[1].frames();
-    assert_eq!(told, ["close 1001"], "nobody is dropped without one");
-    assert_eq!(house.sessions().client_count(), 1);
+    server.sleep_through(seconds(5 * 3600));
+    assert_eq!(server.notes()[0], "a says still here");
+    // The timeouts count from the first read after the jump: the idle session gets a close frame.
+    let frames = clients[1].frames();
+    assert_eq!(frames, ["close 1001"], "no session is dropped without a close frame");
+    assert_eq!(server.sessions().client_count(), 1);
     assert!(clients[0].frames().iter().all(|frame| frame.starts_with("ping")));
-    house.hear(&clients[0], &wire::pong(""));
-    house.advance(seconds(60));
-    house.hear(&clients[0], &wire::text("and now"));
-    assert_eq!(house.sessions().client_count(), 1);
+    server.receive(&clients[0], &wire::pong(""));
+    server.advance(seconds(60));
+    server.receive(&clients[0], &wire::text("and now"));
+    assert_eq!(server.sessions().client_count(), 1);
 }
 
 #[test]
-fn a_clock_that_stands_still_or_goes_back_fires_nothing_twice_and_loses_nothing() {
-    let mut house = House::new();
-    let mut client = house.join("a");
-    let start = house.now();
-    house.advance(seconds(30));
+fn a_clock_that_stops_or_goes_back_fires_no_timer_twice_and_loses_none() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    let start = server.now();
+    server.advance(seconds(30));
     assert_eq!(client.frames(), ["ping"]);
-    // It stands still: work goes on, and no timer does.
+    // The clock stands still: work goes on, and no timer fires.
     for number in 0..100 {
-        house.hear(&client, &wire::text(&number.to_string()));
-        house.settle();
+        server.receive(&client, &wire::text(&number.to_string()));
+        server.settle();
     }
     assert_eq!(client.frames(), [""; 0]);
-    // It goes back behind all that was noted.
-    house.set_clock(start.checked_sub(seconds(1)).unwrap_or(start));
+    // The clock goes back before all times that were noted.
+    server.set_clock(start.checked_sub(seconds(1)).unwrap_or(start));
     for number in 0..100 {
-        house.hear(&client, &wire::text(&number.to_string()));
+        server.receive(&client, &wire::text(&number.to_string()));
     }
-    let mut newcomer = house.join("b");
+    let mut later = server.join("b");
     assert_eq!(client.frames(), [""; 0]);
-    assert_eq!(house.stats().received.messages, 200);
-    assert_eq!(house.sessions().client_count(), 2);
-    // Once it has caught up, both are asked for a sign of life, and given up without one.
-    house.advance(seconds(61));
-    assert_eq!((client.frames().len(), newcomer.frames().len()), (1, 1));
-    house.advance(seconds(120));
-    assert_eq!(house.sessions().client_count(), 0);
-    let duration = house.handler().ended[0].duration;
+    assert_eq!(server.stats().received.messages, 200);
+    assert_eq!(server.sessions().client_count(), 2);
+    // When the clock has caught up, both are pinged, and time out without a pong.
+    server.advance(seconds(61));
+    assert_eq!((client.frames().len(), later.frames().len()), (1, 1));
+    server.advance(seconds(120));
+    assert_eq!(server.sessions().client_count(), 0);
+    let duration = server.handler().ended[0].duration;
     assert!(duration < Duration::from_secs(3600), "{duration:?}");
 }
 
 #[test]
-fn a_clock_that_goes_back_holds_up_no_stop_and_no_handshake_for_ever() {
-    let mut house = House::new();
-    let start = house.now();
-    house.advance(seconds(100));
-    let silent = house.dial();
-    house.settle();
-    house.set_clock(start);
-    house.advance(seconds(111));
+fn a_clock_that_goes_back_does_not_prevent_stops_and_handshake_timeouts() {
+    let mut server = Server::new();
+    let start = server.now();
+    server.advance(seconds(100));
+    let silent = server.dial();
+    server.settle();
+    server.set_clock(start);
+    server.advance(seconds(111));
     assert!(silent.is_dropped(), "its handshake has timed out");
-    let _client = house.join("a");
-    house.set_clock(start);
-    house.sessions().stop(StopOptions::new().with_grace(seconds(1))).expect("it runs");
-    let due: Option<Instant> = house.next_deadline();
+    let _client = server.join("a");
+    server.set_clock(start);
+    server.sessions().stop(StopOptions::new().with_grace(seconds(1))).expect("it runs");
+    let due: Option<Instant> = server.next_deadline();
     assert!(due.is_some(), "there is something to wake for");
-    house.advance(seconds(200));
-    assert!(house.is_stopped());
+    server.advance(seconds(200));
+    assert!(server.is_stopped());
 }

@@ -1,18 +1,23 @@
-//! Request heads arrive in any pieces, followed by anything, and from anyone.
+//! Request heads in any reads, with any bytes behind them, valid and not.
 
-use majordomo::codec::http::{HeadProgress, HeadReader, RequestError};
-use majordomo::codec::http::{HeaderSlots, RequestHead, RequestKind};
+mod common;
+
+use common::wire;
+use majordomo::codec::http::{
+    HeadProgress, HeadReader, HeaderSlots, RequestError, RequestHead, RequestKind,
+};
 use proptest::prelude::*;
 
 /// A limit small enough that generated heads also pass it.
 const MAX_HEAD: usize = 300;
 
-const UPGRADE: &[u8] = b"GET /chat?id=a HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+/// A valid upgrade request.
+fn upgrade() -> Vec<u8> {
+    wire::upgrade("/chat?id=a", &[])
+}
 
-/// What became of an input: refused, unfinished, or a whole head, with whether it is an upgrade
-/// and with the bytes that were not taken.
+/// The result of an input: refused, unfinished, or a whole head, with whether it is an upgrade and
+/// with the bytes behind it.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Refused(RequestError),
@@ -30,7 +35,7 @@ fn feed(input: &[u8], cuts: &[usize]) -> Outcome {
     for end in ends {
         match reader.take(&input[start..end]) {
             Err(refusal) => {
-                assert_eq!(reader.take(UPGRADE), Err(refusal));
+                assert_eq!(reader.take(&upgrade()), Err(refusal));
                 assert_eq!(reader.buffered(), 0);
                 return Outcome::Refused(refusal);
             }
@@ -48,7 +53,7 @@ fn feed(input: &[u8], cuts: &[usize]) -> Outcome {
     Outcome::Unfinished
 }
 
-/// Whether the head is of an upgrade. Everything that can be asked is asked.
+/// Whether the head is that of an upgrade. Every getter of the request is called.
 fn read(head: &[u8]) -> Result<bool, RequestError> {
     let mut slots = HeaderSlots::new();
     let request = RequestHead::parse(head, &mut slots)?;
@@ -64,17 +69,13 @@ fn read(head: &[u8]) -> Result<bool, RequestError> {
     }
 }
 
-/// Pieces of heads, valid and not, so that random heads get far.
+/// Pieces of heads, valid and not, so that random heads are nearly valid.
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
     let lines = vec![
         "GET /chat?id=a HTTP/1.1\r\n",
         "GET / HTTP/1.0\r\n",
         "OPTIONS * HTTP/1.1\r\n",
         "Host: a\r\n",
-        "Upgrade: websocket\r\n",
-        "Connection: Upgrade\r\n",
-        "Sec-WebSocket-Version: 13\r\n",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
         "Sec-WebSocket-Protocol: a, b\r\n",
         "Content-Length: 5\r\n",
         "\r\n",
@@ -82,7 +83,9 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
     ];
     let crumbs = vec!["\r", "\n", "\0", " ", "\t", ":", "x", "ä"];
     prop_oneof![
-        8 => prop::sample::select(lines).prop_map(|text| text.as_bytes().to_vec()),
+        5 => prop::sample::select(lines).prop_map(|text| text.as_bytes().to_vec()),
+        3 => prop::sample::select(&wire::UPGRADE_HEADERS)
+            .prop_map(|line| format!("{line}\r\n").into_bytes()),
         1 => prop::sample::select(crumbs).prop_map(|text| text.as_bytes().to_vec()),
         1 => prop::collection::vec(any::<u8>(), 0..8),
     ]
@@ -92,7 +95,7 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
 fn input() -> impl Strategy<Value = Vec<u8>> {
     let pieces = || prop::collection::vec(fragment(), 0..14).prop_map(|pieces| pieces.concat());
     prop_oneof![
-        prop::collection::vec(any::<u8>(), 0..40).prop_map(|behind| [UPGRADE, &behind].concat()),
+        prop::collection::vec(any::<u8>(), 0..40).prop_map(|behind| [upgrade(), behind].concat()),
         pieces().prop_map(|pieces| [b"GET / HTTP/1.1\r\nHost: a\r\n", &pieces[..]].concat()),
         pieces(),
         prop::collection::vec(any::<u8>(), 0..2 * MAX_HEAD),
@@ -138,9 +141,8 @@ proptest! {
 #[test]
 fn an_upgrade_leaves_the_frames_that_came_with_it() {
     let frames = b"\x81\x85\0\0\0\0hello";
-    let input = [UPGRADE, frames].concat();
-    let whole =
-        Outcome::Whole { head: UPGRADE.into(), is_upgrade: Ok(true), trailing: frames.into() };
+    let input = [&upgrade()[..], frames].concat();
+    let whole = Outcome::Whole { head: upgrade(), is_upgrade: Ok(true), trailing: frames.into() };
     for cut in 0..input.len() {
         assert_eq!(feed(&input, &[cut]), whole, "{cut}");
     }

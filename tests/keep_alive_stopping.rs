@@ -1,15 +1,15 @@
-//! Connections that are kept for further requests, when the host stops.
+//! Connections that are kept for further requests, when the manager stops.
 
 mod common;
 
 use std::time::Duration;
 
 use common::http::{answer, answering, deferring, get, kept, request};
-use common::simulation::{House, seconds};
+use common::simulation::{Server, seconds};
 use common::wire;
 use majordomo::{Decision, HandshakeFailure, Phase, StopOptions};
 
-/// How many requests one connection has answered in a tick at most.
+/// The most requests that are answered for one connection in a tick.
 const REQUEST_BUDGET: usize = 16;
 
 fn targets(range: std::ops::Range<usize>) -> Vec<u8> {
@@ -19,147 +19,150 @@ fn targets(range: std::ops::Range<usize>) -> Vec<u8> {
 #[test]
 fn a_stop_closes_idle_connections_at_once_and_answers_the_others() {
     for window in [0, 60] {
-        let (mut house, told) = deferring(kept());
-        let mut session = house.join_lines();
-        let mut clients: Vec<_> = (0..4).map(|_| house.dial()).collect();
+        let (mut server, requests) = deferring(kept());
+        let mut session = server.join_lines();
+        let mut clients: Vec<_> = (0..4).map(|_| server.dial()).collect();
         for client in &mut clients[..3] {
-            house.hear(client, &get("/"));
-            house.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
-            house.settle();
+            server.receive(client, &get("/"));
+            server
+                .sessions()
+                .decide(requests.recv().expect("asked").1, answer(""))
+                .expect("parked");
+            server.settle();
             assert_eq!(client.answers(), ["200 keep-alive"]);
         }
         let [idle, half, parked, fresh] = &mut clients[..] else { panic!("there are four") };
-        house.hear(half, b"GET / HT");
-        house.hear(parked, &targets(0..3));
+        server.receive(half, b"GET / HT");
+        server.receive(parked, &targets(0..3));
         let options = StopOptions::new().with_drain_window(seconds(window)).with_seed(7);
-        house.sessions().stop(options).expect("it runs");
-        house.advance(Duration::from_millis(1));
+        server.sessions().stop(options).expect("it runs");
+        server.advance(Duration::from_millis(1));
         assert!(idle.is_dropped() && idle.bytes().is_empty());
         for client in [&mut *half, parked] {
             assert_eq!(client.answers(), ["503 close the server is stopping"]);
             assert!(client.is_ended());
         }
         assert!(!fresh.is_dropped(), "its request may be on its way");
-        house.hear(fresh, &wire::upgrade("/", &[]));
+        server.receive(fresh, &wire::upgrade("/", &[]));
         assert_eq!(fresh.status(), 503);
-        let failed = house.stats().failed_handshakes;
+        let failed = server.stats().failed_handshakes;
         assert_eq!(failed.get(HandshakeFailure::Stopping), 3);
         assert_eq!(failed.total(), 3, "the idle one has failed in nothing");
         session.shutdown_write();
         for client in [half, parked, fresh] {
             client.shutdown_write();
         }
-        house.settle();
-        assert!(house.is_stopped());
+        server.settle();
+        assert!(server.is_stopped());
         assert!(session.bytes().is_empty());
     }
 }
 
 #[test]
-fn idle_connections_alone_hold_up_no_stop() {
-    let mut house = answering(kept());
-    let mut clients = [house.dial(), house.dial()];
+fn idle_connections_do_not_delay_a_stop() {
+    let mut server = answering(kept());
+    let mut clients = [server.dial(), server.dial()];
     for client in &mut clients {
-        house.hear(client, &get("/"));
+        server.receive(client, &get("/"));
         assert_eq!(client.answers(), ["200 keep-alive /"]);
     }
-    // This one's request came before it was told, and is not lost without a word.
+    // A request that arrived before the stop is answered.
     clients[1].send(&get("/late"));
-    house.sessions().stop(StopOptions::default()).expect("it runs");
-    house.advance(Duration::from_millis(1));
+    server.sessions().stop(StopOptions::default()).expect("it runs");
+    server.advance(Duration::from_millis(1));
     assert!(clients[0].is_dropped());
     assert_eq!(clients[1].answers(), ["503 close the server is stopping"]);
     clients[1].shutdown_write();
-    house.settle();
-    assert!(house.is_stopped());
+    server.settle();
+    assert!(server.is_stopped());
 }
 
 #[test]
-fn while_it_drains_answers_say_that_they_are_the_last() {
-    let mut house = answering(kept());
-    let _session = house.join_lines();
-    let mut clients = [house.dial(), house.dial()];
-    house.hear(&clients[0], &get("/0"));
-    // More than are answered in one tick wait when it is told to stop.
+fn answers_during_a_drain_close_the_connection() {
+    let mut server = answering(kept());
+    let _session = server.join_lines();
+    let mut clients = [server.dial(), server.dial()];
+    server.receive(&clients[0], &get("/0"));
+    // At the stop, more requests wait than are answered in one tick.
     clients[1].send(&targets(0..REQUEST_BUDGET + 2));
-    house.tick();
+    server.tick();
     let options = StopOptions::new().with_drain_window(seconds(60)).with_seed(7);
-    house.sessions().stop(options).expect("it runs");
-    house.settle();
-    assert_eq!(house.sessions().phase(), Phase::Draining);
+    server.sessions().stop(options).expect("it runs");
+    server.settle();
+    assert_eq!(server.sessions().phase(), Phase::Draining);
     assert_eq!(clients[0].answers(), ["200 keep-alive /0"]);
     let answers = clients[1].answers();
     assert_eq!(answers.len(), REQUEST_BUDGET + 1);
     assert_eq!(answers[REQUEST_BUDGET - 1], "200 keep-alive /15");
     assert_eq!(answers[REQUEST_BUDGET], "200 close /16");
     assert!(clients[1].is_ended());
-    let mut late = house.dial();
-    house.hear(&late, &get("/ready"));
+    let mut late = server.dial();
+    server.receive(&late, &get("/ready"));
     assert_eq!(late.answers(), ["200 close /ready"]);
 }
 
 #[test]
-fn answers_on_their_way_are_written_in_spite_of_a_stop() {
+fn partly_written_answers_are_completed_during_a_stop() {
     for window in [0, 60] {
         let options = StopOptions::new().with_drain_window(seconds(window)).with_seed(7);
-        let mut house = answering(kept());
-        let session = house.join_lines();
-        let mut clients = [house.dial(), house.dial()];
+        let mut server = answering(kept());
+        let session = server.join_lines();
+        let mut clients = [server.dial(), server.dial()];
         for (client, count) in clients.iter().zip([1, 40]) {
             client.set_window(10);
-            house.hear(client, &targets(0..count));
+            server.receive(client, &targets(0..count));
         }
-        house.sessions().stop(options).expect("it runs");
-        house.settle();
-        assert!(!house.is_stopped(), "what they were told may still be on its way");
+        server.sessions().stop(options).expect("it runs");
+        server.settle();
+        assert!(!server.is_stopped(), "what they were requests may still be on its way");
         for client in &clients {
             client.set_window(usize::MAX);
         }
-        house.settle();
+        server.settle();
         for (client, count) in clients.iter_mut().zip([1, 40]) {
             assert_eq!(client.answers().len(), count);
             assert!(client.is_ended() && !client.is_dropped());
             client.shutdown_write();
         }
         session.shutdown_write();
-        house.settle();
-        assert!(house.is_stopped());
+        server.settle();
+        assert!(server.is_stopped());
     }
 }
 
 #[test]
-fn a_host_that_stops_in_the_callback_answers_that_request_and_closes() {
-    let mut house = House::with(kept());
-    house.handler().on_request(|sessions, _, _| {
+fn a_stop_in_on_request_answers_that_request_and_closes() {
+    let mut server = Server::with(kept());
+    server.handler().on_request(|sessions, _, _| {
         sessions.stop(StopOptions::default()).expect("it runs");
         answer("bye")
     });
-    let mut client = house.dial();
-    house.hear(&client, &targets(0..2));
+    let mut client = server.dial();
+    server.receive(&client, &targets(0..2));
     assert_eq!(client.answers(), ["200 close bye"]);
     assert!(client.is_ended());
 }
 
 #[test]
-fn a_stop_in_a_callback_that_comes_before_a_request_counts_for_it() {
-    let (mut house, told) = deferring(kept());
-    house.handler().on_connect(|context, _| {
+fn a_stop_in_an_earlier_callback_refuses_the_requests_of_the_tick() {
+    let (mut server, requests) = deferring(kept());
+    server.handler().on_connect(|context, _| {
         context.sessions().stop(StopOptions::default()).expect("it runs");
     });
-    let (newcomer, mut half, mut kept) = (house.dial(), house.dial(), house.dial());
-    house.hear(&kept, &get("/"));
-    house.sessions().decide(told.recv().expect("asked").1, answer("")).expect("parked");
-    house.hear(&half, &request("POST /", &["Content-Length: 4"]));
+    let (late, mut half, mut kept) = (server.dial(), server.dial(), server.dial());
+    server.receive(&kept, &get("/"));
+    server.sessions().decide(requests.recv().expect("asked").1, answer("")).expect("parked");
+    server.receive(&half, &request("POST /", &["Content-Length: 4"]));
     assert_eq!(kept.answers(), ["200 keep-alive"]);
-    // All three in one tick, and `on_connect` is told when the second is looked at.
-    house.hear(&newcomer, &wire::upgrade("/", &[]));
-    let (_, ticket) = told.recv().expect("asked");
-    house.sessions().decide(ticket, Decision::admit()).expect("parked");
+    // All three arrive in one tick, and `on_connect` runs when the second is handled.
+    server.receive(&late, &wire::upgrade("/", &[]));
+    let (_, ticket) = requests.recv().expect("asked");
+    server.sessions().decide(ticket, Decision::admit()).expect("parked");
     half.send(b"body");
     kept.send(&get("/"));
-    house.settle();
+    server.settle();
     for client in [&mut half, &mut kept] {
         assert_eq!(client.answers(), ["503 close the server is stopping"]);
     }
-    assert!(told.try_recv().is_err(), "the host was asked about neither");
+    assert!(requests.try_recv().is_err(), "neither request is reported");
 }

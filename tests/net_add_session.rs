@@ -1,4 +1,4 @@
-//! `add_session`: sockets that the host accepted itself, on a real manager.
+//! `add_session`: sockets that the application accepted itself, on a real manager.
 
 mod common;
 
@@ -11,7 +11,7 @@ use majordomo::{
     Accepted, Config, Error, Framing, Refused, SessionKey, SessionManager, Sessions, StopOptions,
 };
 
-/// Writes and reads over a stream that was given back, from both its ends.
+/// Writes and reads at both ends of a stream that was returned.
 fn check_usable(accepted: Accepted, mut client: Socket) {
     use std::io::{Read, Write};
     let mut stream = accepted.into_stream();
@@ -35,12 +35,12 @@ fn add(sessions: &mut Sessions, id: &str, accepted: Accepted) -> Result<SessionK
 }
 
 #[test]
-fn a_socket_that_the_host_upgraded_becomes_a_session() {
+fn a_socket_that_the_application_upgraded_becomes_a_session() {
     let mut recorder = Recorder::default();
     recorder.echo();
-    let house = run(Config::default(), recorder);
+    let server = run(Config::default(), recorder);
     let (mut client, stream) = connected();
-    let key = house.ask(move |_, sessions| {
+    let key = server.ask(move |_, sessions| {
         let accepted = Accepted::websocket(stream).with_subprotocol("chat");
         let key = add(sessions, "mine", accepted).expect("it is free");
         let session = sessions.get_session("mine").expect("it can be found at once");
@@ -53,24 +53,24 @@ fn a_socket_that_the_host_upgraded_becomes_a_session() {
     });
     client.send(&[wire::text("hello"), wire::ping("x")].concat());
     assert_eq!(client.expect_frames(3), ["text welcome", "text hello", "pong x"]);
-    let notes = house.ask(|recorder, _| recorder.take_notes());
+    let notes = server.ask(|recorder, _| recorder.take_notes());
     assert_eq!(notes, ["mine connects", "mine says hello"]);
-    house.ask(move |_, sessions| sessions.remove_session(key).expect("open"));
+    server.ask(move |_, sessions| sessions.remove_session(key).expect("open"));
     assert_eq!(client.expect_frames(1), ["close 1000"]);
     client.send(&wire::close(1000, ""));
     assert!(client.rest().is_empty(), "the end of the stream");
 }
 
 #[test]
-fn bytes_that_the_host_had_read_come_first_and_what_waits_in_the_socket_next() {
+fn bytes_that_the_application_has_read_precede_those_in_the_socket() {
     for at in 0..=wire::text("one").len() * 2 {
-        let house = run(Config::default(), Recorder::default());
+        let server = run(Config::default(), Recorder::default());
         let (mut client, stream) = connected();
         let bytes = [wire::text("one"), wire::text("two"), wire::text("end")].concat();
         let (buffered, rest) = bytes.split_at(at);
         client.send(rest);
         let buffered = buffered.to_vec();
-        house.ask(move |recorder, sessions| {
+        server.ask(move |recorder, sessions| {
             recorder.on_message(|context, message, _| {
                 if message.as_text() == Some("end") {
                     context.send("got it").expect("open");
@@ -79,18 +79,18 @@ fn bytes_that_the_host_had_read_come_first_and_what_waits_in_the_socket_next() {
             add(sessions, "a", Accepted::websocket(stream).buffered(buffered)).expect("free");
         });
         assert_eq!(client.expect_frames(1), ["text got it"]);
-        let notes = house.ask(|recorder, _| recorder.take_notes());
+        let notes = server.ask(|recorder, _| recorder.take_notes());
         assert_eq!(notes, ["a connects", "a says one", "a says two", "a says end"], "{at}");
     }
 }
 
 #[test]
-fn buffered_bytes_alone_are_heard_although_no_event_tells_of_them() {
+fn buffered_bytes_are_decoded_without_an_event() {
     let mut recorder = Recorder::default();
     recorder.echo();
-    let house = run(Config::default(), recorder);
+    let server = run(Config::default(), recorder);
     let (mut client, stream) = connected();
-    house.ask(move |_, sessions| {
+    server.ask(move |_, sessions| {
         let accepted = Accepted::raw(stream, Framing::Lines).buffered("line\nand half a li");
         add(sessions, "a", accepted).expect("free");
     });
@@ -102,7 +102,7 @@ fn buffered_bytes_alone_are_heard_although_no_event_tells_of_them() {
 }
 
 #[test]
-fn every_refusal_gives_the_stream_back_unchanged() {
+fn every_refusal_returns_the_stream_unchanged() {
     let config = Config { max_sessions: Some(2), ..Config::default() };
     let mut manager = SessionManager::new(config, Recorder::default()).expect("valid");
     let (_client, stream) = connected();
@@ -141,7 +141,7 @@ fn every_refusal_gives_the_stream_back_unchanged() {
 }
 
 #[test]
-fn a_refusal_gives_the_buffered_bytes_and_the_subprotocol_back_as_well() {
+fn a_refusal_returns_the_buffered_bytes_and_the_subprotocol() {
     let mut manager = SessionManager::new(Config::default(), Recorder::default()).expect("valid");
     let (_first, stream) = connected();
     add(manager.sessions(), "a", Accepted::websocket(stream)).expect("free");
@@ -149,7 +149,7 @@ fn a_refusal_gives_the_buffered_bytes_and_the_subprotocol_back_as_well() {
     let accepted =
         Accepted::websocket(stream).buffered(wire::text("kept")).with_subprotocol("chat");
     let refused = add(manager.sessions(), "a", accepted).expect_err("taken");
-    // As it was given back it serves for another try.
+    // The returned value can be added again.
     add(manager.sessions(), "b", *refused.accepted).expect("free");
     assert_eq!(manager.sessions().get_session("b").expect("open").subprotocol(), Some("chat"));
     manager.handler().echo();
@@ -177,7 +177,7 @@ fn a_socket_that_another_poll_watches_is_refused_or_served_but_never_lost() {
     let foreign = mio::Poll::new().expect("a poll");
     let interest = mio::Interest::READABLE;
     foreign.registry().register(&mut stream, mio::Token(0), interest).expect("it is new");
-    // mio checks that only in debug builds.
+    // mio checks this only in debug builds.
     match add(manager.sessions(), "a", Accepted::websocket(stream)) {
         Ok(_) => {}
         Err(refused) => {
@@ -198,7 +198,7 @@ fn a_session_may_be_added_inside_any_callback() {
     let mut recorder = Recorder::default();
     recorder.on_message(|context, message, _| {
         let (client, stream) = connected();
-        // Nobody is at the other end: what is added says one word and ends.
+        // The other end is closed: the added session sends one message and ends.
         drop(client);
         if message.as_text() == Some("go") {
             let accepted = Accepted::websocket(stream).buffered(wire::text("one word"));
@@ -220,10 +220,10 @@ fn a_session_may_be_added_inside_any_callback() {
         }
         _ => assert!(sessions.is_stopping()),
     });
-    let mut house = run(Config::default(), recorder);
-    let mut client = house.join("a");
+    let mut server = run(Config::default(), recorder);
+    let mut client = server.join("a");
     client.send(&wire::text("go"));
-    let mut manager = house.wait();
+    let mut manager = server.wait();
     let mut notes = manager.handler().take_notes();
     notes.retain(|note| !note.starts_with("a ends"));
     let expected = [
@@ -241,13 +241,13 @@ fn a_session_may_be_added_inside_any_callback() {
 }
 
 #[test]
-fn a_session_that_is_removed_before_its_on_connect_is_told_of_both_in_order() {
+fn a_session_that_is_removed_before_its_on_connect_gets_both_callbacks_in_order() {
     let mut manager = SessionManager::new(Config::default(), Recorder::default()).expect("valid");
     let (mut first, stream) = connected();
     add(manager.sessions(), "a", Accepted::websocket(stream)).expect("free");
     manager.sessions().remove_session("a").expect("open");
     let (mut second, stream) = connected();
-    // The id is free, and the older session's end is told first.
+    // The id is free, and the end of the older session is reported first.
     add(manager.sessions(), "a", Accepted::raw(stream, Framing::Lines)).expect("free");
     manager.sessions().send_to("a", "for the second").expect("open");
     manager.turn(Some(Duration::ZERO)).expect("it runs");
@@ -258,7 +258,7 @@ fn a_session_that_is_removed_before_its_on_connect_is_told_of_both_in_order() {
 }
 
 #[test]
-fn a_socket_that_is_handed_over_is_made_fit_for_the_loop_and_a_raw_one_is_kept_alive() {
+fn an_added_socket_gets_the_options_of_accepted_ones() {
     let config = Config { heartbeat_interval: Duration::from_secs(7), ..Config::default() };
     let mut manager = SessionManager::new(config, Recorder::default()).expect("a manager");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");

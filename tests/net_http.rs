@@ -1,4 +1,4 @@
-//! Ordinary requests over real sockets: bodies, kept connections, and what segments make of them.
+//! Plain requests over real sockets: bodies, kept connections, and segments.
 
 mod common;
 
@@ -12,7 +12,7 @@ use common::recorder::{Recorder, admit_by_query};
 use common::wire;
 use majordomo::{Config, Decision, SessionManager};
 
-/// A house that answers requests with their target and the length of their body.
+/// A server that answers requests with their target and the length of their body.
 fn answering(config: Config) -> Running {
     let mut recorder = Recorder::default();
     recorder.on_request(|_, request, _| {
@@ -26,25 +26,25 @@ fn answering(config: Config) -> Running {
 }
 
 #[test]
-fn a_thousand_requests_in_one_write_are_answered_in_order_whoever_decides_and_when() {
+fn a_thousand_deferred_requests_in_one_write_are_answered_in_order() {
     const EACH: usize = 1000;
     const CLIENTS: usize = 4;
     let mut recorder = Recorder::default();
-    let (tickets, told) = mpsc::channel();
+    let (tickets, requests) = mpsc::channel();
     recorder.on_request(move |_, request, _| {
-        // The decider is gone when all is answered.
+        // The channel is closed when all requests are answered.
         let _ = tickets.send((request.target().to_owned(), request.ticket()));
         Decision::Defer
     });
-    let house = run(kept(), recorder);
-    let handle = house.handle.clone();
+    let server = run(kept(), recorder);
+    let handle = server.handle.clone();
     let decider = thread::spawn(move || {
         let mut decided = 0;
         while decided < CLIENTS * EACH {
-            let mut some = vec![told.recv().expect("the loop runs")];
-            some.extend(told.try_iter());
+            let mut some = vec![requests.recv().expect("the loop runs")];
+            some.extend(requests.try_iter());
             decided += some.len();
-            // The latest first.
+            // The latest first, so that answers have to wait for earlier ones.
             for (target, ticket) in some.into_iter().rev() {
                 handle.decide(ticket, answer(target)).expect("the loop runs");
             }
@@ -52,7 +52,7 @@ fn a_thousand_requests_in_one_write_are_answered_in_order_whoever_decides_and_wh
     });
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
-            let mut socket = Socket::connect(&house.websocket);
+            let mut socket = Socket::connect(&server.websocket);
             thread::spawn(move || {
                 let requests = (0..EACH).flat_map(|number| get(&format!("/{client}/{number}")));
                 socket.send(&requests.collect::<Vec<_>>());
@@ -66,15 +66,15 @@ fn a_thousand_requests_in_one_write_are_answered_in_order_whoever_decides_and_wh
         thread.join().expect("all are answered in order");
     }
     decider.join().expect("it does not panic");
-    let stats = house.ask(|_, sessions| sessions.stats());
+    let stats = server.ask(|_, sessions| sessions.stats());
     assert_eq!((stats.accepted, stats.failed_handshakes.total()), (CLIENTS as u64, 0));
 }
 
 #[test]
-fn a_large_body_arrives_whole_and_another_behind_it() {
+fn two_large_bodies_in_a_row_arrive_whole() {
     let max_body = 8 << 20;
-    let house = answering(Config { max_body, ..kept() });
-    let mut client = Socket::connect(&house.websocket);
+    let server = answering(Config { max_body, ..kept() });
+    let mut client = Socket::connect(&server.websocket);
     let body = "x".repeat(max_body);
     client.send(&[post("/a", &body), post("/b", "y"), get("/c")].concat());
     assert_eq!(client.answer(), format!("200 keep-alive /a {max_body}"));
@@ -83,18 +83,18 @@ fn a_large_body_arrives_whole_and_another_behind_it() {
 }
 
 #[test]
-fn who_sends_a_body_that_is_too_large_gets_to_see_the_answer() {
-    let house = answering(kept());
-    let mut client = Socket::connect(&house.websocket);
+fn a_client_whose_body_is_too_large_receives_the_answer() {
+    let server = answering(kept());
+    let mut client = Socket::connect(&server.websocket);
     client.send(&post("/", &"x".repeat(4 << 20)));
     assert_eq!(client.answer(), "413 close the request body is too large");
     assert!(client.rest().is_empty());
 }
 
 #[test]
-fn a_client_that_waits_to_be_welcome_is_welcome() {
-    let house = answering(kept());
-    let mut client = Socket::connect(&house.websocket);
+fn a_client_that_expects_100_continue_gets_it() {
+    let server = answering(kept());
+    let mut client = Socket::connect(&server.websocket);
     for _ in 0..2 {
         client.send(&request("POST /a", &["Content-Length: 4", "Expect: 100-continue"]));
         assert_eq!(client.head(), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -105,8 +105,8 @@ fn a_client_that_waits_to_be_welcome_is_welcome() {
 
 #[test]
 fn an_upgrade_follows_requests_and_frames_follow_it() {
-    let house = answering(kept());
-    let mut client = Socket::connect(&house.websocket);
+    let server = answering(kept());
+    let mut client = Socket::connect(&server.websocket);
     let requests = (0..100).flat_map(|number| get(&format!("/{number}"))).collect::<Vec<_>>();
     client.send(&[requests, wire::upgrade("/?id=a", &[]), wire::text("hello")].concat());
     for number in 0..100 {
@@ -118,19 +118,19 @@ fn an_upgrade_follows_requests_and_frames_follow_it() {
 
 #[test]
 fn an_idle_connection_is_closed_by_the_clock() {
-    let house = answering(Config { keep_alive: Some(Duration::from_millis(20)), ..kept() });
-    let mut client = Socket::connect(&house.websocket);
+    let server = answering(Config { keep_alive: Some(Duration::from_millis(20)), ..kept() });
+    let mut client = Socket::connect(&server.websocket);
     client.send(&get("/"));
     assert_eq!(client.answer(), "200 keep-alive / 0");
     assert!(client.rest().is_empty());
-    let stats = house.ask(|_, sessions| sessions.stats());
+    let stats = server.ask(|_, sessions| sessions.stats());
     assert_eq!((stats.other_connections, stats.failed_handshakes.total()), (0, 0));
 }
 
 #[test]
 fn a_client_that_ends_its_side_behind_its_requests_gets_all_answers() {
-    let house = answering(kept());
-    let mut client = Socket::connect(&house.websocket);
+    let server = answering(kept());
+    let mut client = Socket::connect(&server.websocket);
     client.send(&get("/x").repeat(500));
     client.shutdown_write();
     for _ in 0..500 {
@@ -141,14 +141,14 @@ fn a_client_that_ends_its_side_behind_its_requests_gets_all_answers() {
 
 #[test]
 fn a_stop_does_not_wait_for_idle_connections() {
-    let house = answering(kept());
-    let mut clients: Vec<_> = (0..10).map(|_| Socket::connect(&house.websocket)).collect();
+    let server = answering(kept());
+    let mut clients: Vec<_> = (0..10).map(|_| Socket::connect(&server.websocket)).collect();
     for client in &mut clients {
         client.send(&get("/"));
         assert_eq!(client.answer(), "200 keep-alive / 0");
     }
-    // With this grace the test would hang if it were waited for them.
-    let manager: SessionManager<_> = house.stop(Duration::from_secs(3600));
+    // With this grace the test would hang if the stop waited for idle connections.
+    let manager: SessionManager<_> = server.stop(Duration::from_secs(3600));
     drop(manager);
     for mut client in clients {
         assert!(client.rest().is_empty());

@@ -1,4 +1,5 @@
-//! Handles: several threads reach the loop at once, and nobody waits for a loop that has ended.
+//! Handles: several threads call into the loop at once, and no call waits for a loop that has
+//! ended.
 
 mod common;
 
@@ -18,17 +19,17 @@ use majordomo::{
 const THREADS: usize = 4;
 const MESSAGES: usize = 2000;
 
-/// Roomy enough that no outbox overflows.
+/// A config whose outboxes do not overflow.
 fn roomy() -> Config {
     Config { max_outbox: 1 << 28, ..Config::default() }
 }
 
-/// Checks that of each thread's messages for this client each came once, and in order. Every
+/// Checks that each message of each thread for this client arrived once and in order. Every
 /// message is `THREAD NUMBER`; broadcasts have even numbers, and odd ones go to one client in turn.
-fn check(client: usize, clients: usize, heard: &[String]) {
+fn check(client: usize, clients: usize, received: &[String]) {
     for thread in 0..THREADS {
         let prefix = format!("{thread} ");
-        let numbers: Vec<usize> = heard
+        let numbers: Vec<usize> = received
             .iter()
             .filter_map(|line| line.strip_prefix(&prefix))
             .map(|number| number.trim_end_matches('x').trim_end().parse().expect("a number"))
@@ -41,15 +42,15 @@ fn check(client: usize, clients: usize, heard: &[String]) {
 }
 
 #[test]
-fn what_several_threads_send_at_once_reaches_every_client_whole_and_in_each_ones_order() {
-    let house = run(roomy(), Recorder::default());
-    let mut sockets: Vec<Socket> = (0..6).map(|id| house.join(&id.to_string())).collect();
-    sockets.extend((6..8).map(|_| house.join_lines()));
+fn messages_of_several_threads_reach_every_client_whole_and_in_the_order_of_each_thread() {
+    let server = run(roomy(), Recorder::default());
+    let mut sockets: Vec<Socket> = (0..6).map(|id| server.join(&id.to_string())).collect();
+    sockets.extend((6..8).map(|_| server.join_lines()));
     let clients = sockets.len();
     let mut names: Vec<_> = (0..6).map(|id: usize| id.to_string()).collect();
-    // Raw sessions are there once they are accepted, and have random ids.
+    // Raw sessions open when they are accepted, and have random ids.
     while names.len() < clients {
-        names = house.ask(move |_, sessions| {
+        names = server.ask(move |_, sessions| {
             let known = ["0", "1", "2", "3", "4", "5"].map(String::from).into_iter();
             let raw = sessions.iter().filter(|(_, session)| !session.is_websocket());
             known.chain(raw.map(|(_, session)| session.id().to_string())).collect()
@@ -60,7 +61,7 @@ fn what_several_threads_send_at_once_reaches_every_client_whole_and_in_each_ones
     let barrier = Arc::new(Barrier::new(THREADS));
     let writers: Vec<_> = (0..THREADS)
         .map(|thread| {
-            let (handle, names) = (house.handle.clone(), names.clone());
+            let (handle, names) = (server.handle.clone(), names.clone());
             let barrier = Arc::clone(&barrier);
             thread::spawn(move || {
                 barrier.wait();
@@ -82,15 +83,16 @@ fn what_several_threads_send_at_once_reaches_every_client_whole_and_in_each_ones
     for writer in writers {
         writer.join().expect("it sent all");
     }
-    let mut manager = house.stop(Duration::from_secs(60));
-    let heard: Vec<_> = readers.into_iter().map(|reader| reader.join().expect("it read")).collect();
-    for (client, heard) in heard.iter().take(6).enumerate() {
-        check(client, clients, heard);
+    let mut manager = server.stop(Duration::from_secs(60));
+    let received: Vec<_> =
+        readers.into_iter().map(|reader| reader.join().expect("it read")).collect();
+    for (client, received) in received.iter().take(6).enumerate() {
+        check(client, clients, received);
     }
-    // Which raw socket got which name is not known; each is one of the two.
-    let first_is_six = heard[6].iter().any(|line| line.starts_with("0 13 "));
-    check(if first_is_six { 6 } else { 7 }, clients, &heard[6]);
-    check(if first_is_six { 7 } else { 6 }, clients, &heard[7]);
+    // The order in which the two raw sockets were accepted is unknown.
+    let first_is_six = received[6].iter().any(|line| line.starts_with("0 13 "));
+    check(if first_is_six { 6 } else { 7 }, clients, &received[6]);
+    check(if first_is_six { 7 } else { 6 }, clients, &received[7]);
     let stats = manager.sessions().stats();
     let expected = THREADS * (MESSAGES / 2 * clients + MESSAGES / 2);
     assert_eq!(stats.sent.messages, expected as u64);
@@ -114,66 +116,66 @@ fn retry(mut attempt: impl FnMut() -> majordomo::Result<()>) {
     }
 }
 
-/// Reads to the end of the stream, answers a close frame, and gives what was said.
+/// Reads to the end of the stream, answers a close frame, and returns the messages.
 fn read(mut socket: Socket) -> Vec<String> {
-    let mut heard = Vec::new();
+    let mut received = Vec::new();
     // A WebSocket client has read its upgrade; lines begin with a thread's number.
     if socket.speaks_websocket {
         loop {
             for frame in socket.frames().expect("a close frame comes first") {
                 if let Some(text) = frame.strip_prefix("text ") {
-                    heard.push(text.to_string());
+                    received.push(text.to_string());
                 } else {
                     assert_eq!(frame, "close 1001");
                     socket.send(&wire::close(1001, ""));
-                    return heard;
+                    return received;
                 }
             }
         }
     }
     while let Some(line) = socket.line() {
-        heard.push(line);
+        received.push(line);
     }
-    heard
+    received
 }
 
 #[test]
 fn a_call_gives_what_its_closure_gives() {
-    let house = run(Config::default(), Recorder::default());
-    let _client = house.join("a");
-    let count = house.handle.call(|_, sessions| sessions.client_count());
+    let server = run(Config::default(), Recorder::default());
+    let _client = server.join("a");
+    let count = server.handle.call(|_, sessions| sessions.client_count());
     assert_eq!(count.expect("it runs"), 1);
     let long = Duration::from_secs(60);
-    let notes = house.handle.call_timeout(long, |recorder, _| recorder.take_notes());
+    let notes = server.handle.call_timeout(long, |recorder, _| recorder.take_notes());
     assert_eq!(notes.expect("it runs"), ["a connects"]);
-    let refused = house.ask(|_, sessions| sessions.send_to("nobody", "x"));
+    let refused = server.ask(|_, sessions| sessions.send_to("unknown", "x"));
     assert!(matches!(refused, Err(Error::SessionNotFound)));
 }
 
 #[test]
 fn a_call_whose_loop_is_busy_times_out_and_its_closure_still_runs() {
-    let house = run(Config::default(), Recorder::default());
+    let server = run(Config::default(), Recorder::default());
     let (release, held) = mpsc::channel::<()>();
-    let (ran, told) = mpsc::channel();
-    house.handle.post(move |_, _| held.recv().expect("released")).expect("it runs");
-    let timed_out = house.handle.call_timeout(Duration::from_millis(1), move |_, _| ran.send(()));
+    let (ran, answered) = mpsc::channel();
+    server.handle.post(move |_, _| held.recv().expect("released")).expect("it runs");
+    let timed_out = server.handle.call_timeout(Duration::from_millis(1), move |_, _| ran.send(()));
     assert!(matches!(timed_out, Err(Error::TimedOut)), "{timed_out:?}");
     release.send(()).expect("it waits");
-    told.recv().expect("it ran");
+    answered.recv().expect("it ran");
 }
 
 #[test]
-fn on_the_loops_own_thread_nothing_waits() {
+fn calls_on_the_thread_of_the_loop_do_not_block() {
     let config = Config { handle_queue: 2, ..Config::default() };
-    let house = run(config, Recorder::default());
-    let handle = house.handle.clone();
-    let (answers, told) = mpsc::channel();
-    house.ask(move |_, _| {
+    let server = run(config, Recorder::default());
+    let handle = server.handle.clone();
+    let (answers, answered) = mpsc::channel();
+    server.ask(move |_, _| {
         let call = handle.call(|_, _| ());
         assert!(matches!(call, Err(Error::OnLoopThread)), "{call:?}");
         let call = handle.call_timeout(Duration::from_secs(1), |_, _| ());
         assert!(matches!(call, Err(Error::OnLoopThread)), "{call:?}");
-        // What needs no answer is queued as long as there are places.
+        // Calls without an answer are queued as long as there is room.
         for number in 0..2 {
             let answers = answers.clone();
             handle.post(move |_, _| answers.send(number).expect("awaited")).expect("a place");
@@ -186,7 +188,7 @@ fn on_the_loops_own_thread_nothing_waits() {
         assert!(matches!(handle.try_broadcast("x"), Err(Error::QueueFull)));
         assert!(matches!(handle.try_send_to("a", "x"), Err(Error::QueueFull)));
     });
-    assert_eq!((told.recv(), told.recv()), (Ok(0), Ok(1)));
+    assert_eq!((answered.recv(), answered.recv()), (Ok(0), Ok(1)));
 }
 
 fn assert_all_stopped<H: 'static>(handle: &Handle<H>) {
@@ -203,11 +205,11 @@ fn assert_all_stopped<H: 'static>(handle: &Handle<H>) {
 }
 
 #[test]
-fn after_the_end_every_form_answers_stopped_and_so_does_the_manager() {
-    let house = run(Config::default(), Recorder::default());
-    let handle = house.handle.clone();
-    let mut manager = house.stop(Duration::ZERO);
-    // Here, on another thread, and after the manager is gone.
+fn after_the_end_every_call_of_handle_and_manager_returns_stopped() {
+    let server = run(Config::default(), Recorder::default());
+    let handle = server.handle.clone();
+    let mut manager = server.stop(Duration::ZERO);
+    // On this thread, on another one, and after the manager is dropped.
     assert_all_stopped(&handle);
     assert!(matches!(manager.run(), Err(Error::Stopped)));
     assert!(matches!(manager.turn(Some(Duration::ZERO)), Err(Error::Stopped)));
@@ -221,7 +223,7 @@ fn after_the_end_every_form_answers_stopped_and_so_does_the_manager() {
 }
 
 #[test]
-fn a_manager_that_is_dropped_without_having_run_answers_stopped() {
+fn handles_of_a_manager_that_is_dropped_before_it_runs_return_stopped() {
     let manager = SessionManager::new(Config::default(), Recorder::default()).expect("valid");
     let handle = manager.handle();
     let waiting = {
@@ -234,12 +236,12 @@ fn a_manager_that_is_dropped_without_having_run_answers_stopped() {
 }
 
 #[test]
-fn whoever_waits_for_a_place_or_an_answer_is_told_when_the_loop_ends() {
+fn blocked_calls_return_when_the_loop_ends() {
     let config = Config { handle_queue: 1, ..Config::default() };
-    let house = run(config, Recorder::default());
+    let server = run(config, Recorder::default());
     let (release, held) = mpsc::channel::<()>();
     let (entered, inside) = mpsc::channel();
-    house
+    server
         .handle
         .post(move |_, sessions| {
             entered.send(()).expect("awaited");
@@ -251,7 +253,7 @@ fn whoever_waits_for_a_place_or_an_answer_is_told_when_the_loop_ends() {
     let (started, begun) = mpsc::channel();
     let waiting: Vec<_> = (0..6)
         .map(|number| {
-            let (handle, started) = (house.handle.clone(), started.clone());
+            let (handle, started) = (server.handle.clone(), started.clone());
             thread::spawn(move || {
                 started.send(()).expect("awaited");
                 match number % 3 {
@@ -267,17 +269,17 @@ fn whoever_waits_for_a_place_or_an_answer_is_told_when_the_loop_ends() {
     }
     release.send(()).expect("it waits");
     for waiting in waiting {
-        // Whoever got a place before the end may have been served in the last tick.
+        // A call that was queued before the end may have run in the last tick.
         match waiting.join().expect("no panic") {
             Ok(()) | Err(Error::Stopped) => {}
             Err(error) => panic!("{error}"),
         }
     }
-    assert_all_stopped(&house.handle);
+    assert_all_stopped(&server.handle);
 }
 
 #[test]
-fn a_panic_in_a_callback_leaves_run_and_ends_whoever_waits() {
+fn a_panic_in_a_callback_leaves_run_and_ends_blocked_calls() {
     let mut recorder = Recorder::default();
     recorder.on_message(|_, _, _| panic!("on purpose"));
     let mut manager = SessionManager::new(Config::default(), recorder).expect("valid");
@@ -292,7 +294,7 @@ fn a_panic_in_a_callback_leaves_run_and_ends_whoever_waits() {
     assert!(client.is_cut_off(), "and the sockets are closed");
 }
 
-/// Gives each request that it defers to a thread, which decides by the handle.
+/// Defers each request, and has a thread decide it through the handle.
 struct Deferring(Option<Handle<Self>>);
 
 impl Handler for Deferring {
@@ -317,36 +319,36 @@ impl Handler for Deferring {
 
 #[test]
 fn a_request_that_is_deferred_is_decided_by_another_thread() {
-    let house: Running<Deferring> = run(Config::default(), Deferring(None));
-    let handle = house.handle.clone();
-    house.ask(move |handler, _| handler.0 = Some(handle));
-    let mut admitted = Socket::connect(&house.websocket);
+    let server: Running<Deferring> = run(Config::default(), Deferring(None));
+    let handle = server.handle.clone();
+    server.ask(move |handler, _| handler.0 = Some(handle));
+    let mut admitted = Socket::connect(&server.websocket);
     admitted.send(&[wire::upgrade("/?id=yes", &[]), wire::text("behind the head")].concat());
     assert!(admitted.head().starts_with("HTTP/1.1 101 "));
     admitted.send(&wire::text("later"));
     assert_eq!(admitted.expect_frames(2), ["text behind the head", "text later"]);
-    let mut refused = Socket::connect(&house.websocket);
+    let mut refused = Socket::connect(&server.websocket);
     refused.send(&wire::upgrade("/?id=no", &[]));
     assert!(refused.head().starts_with("HTTP/1.1 403 "));
     assert_eq!(refused.rest(), b"no");
-    assert_eq!(house.ask(|_, sessions| sessions.session_ids().count()), 1);
+    assert_eq!(server.ask(|_, sessions| sessions.session_ids().count()), 1);
 }
 
 #[test]
-fn a_flood_from_a_thread_meets_the_policy_and_not_the_loops_memory() {
+fn a_flood_from_a_thread_meets_the_policy_and_uses_bounded_memory() {
     let config = Config {
         max_outbox: 10_000,
         max_message_size: 1000,
         slow_consumer: SlowConsumer::DropNewest,
         ..Config::default()
     };
-    let house = run(config, Recorder::default());
-    let client = house.join("a");
+    let server = run(config, Recorder::default());
+    let client = server.join("a");
     let message = OwnedMessage::from("x".repeat(1000));
     for _ in 0..50_000 {
-        house.handle.broadcast(message.clone()).expect("it runs");
+        server.handle.broadcast(message.clone()).expect("it runs");
     }
-    let (queued, stats) = house.ask(|_, sessions| {
+    let (queued, stats) = server.ask(|_, sessions| {
         let session = sessions.get_session("a").expect("open");
         (session.queued_bytes(), sessions.stats())
     });

@@ -1,4 +1,4 @@
-//! The outbox against a naive model that keeps every frame by itself.
+//! The outbox compared with a naive model that keeps each frame separately.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use majordomo::outbox::{Departed, FrameKind, Outbox, Pool};
 use proptest::prelude::*;
 
-/// What the docs of [`Pool::new`] promise, in bytes.
+/// The bound in the docs of [`Pool::new`], in bytes.
 const POOL_BYTES: usize = 1 << 20;
 
 #[derive(Clone, Debug)]
@@ -34,7 +34,7 @@ fn add(sum: &mut Departed, more: Departed) {
     sum.payload += more.payload;
 }
 
-/// The frames that wait, each by itself.
+/// The queued frames, each separately.
 #[derive(Debug, Default)]
 struct Model(VecDeque<Frame>);
 
@@ -69,7 +69,7 @@ impl Model {
         departed
     }
 
-    /// Drops the oldest message that has not begun, as often as it takes.
+    /// Drops the oldest message that is not partly written, until the frame fits.
     fn drop_oldest(&mut self, wire: usize, limit: usize) -> Departed {
         let mut dropped = Departed::default();
         while self.queued() + wire > limit {
@@ -83,7 +83,7 @@ impl Model {
         dropped
     }
 
-    /// Drops the newest message that has not begun, as often as it takes.
+    /// Drops the newest message that is not partly written, down to the limit.
     fn drop_newest(&mut self, limit: usize) -> Departed {
         let mut dropped = Departed::default();
         while self.queued() > limit {
@@ -100,7 +100,7 @@ impl Model {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// In how many parts, of what length in all, with how much head.
+    /// The number of parts, the total length, and the length of the head.
     Push {
         parts: usize,
         length: usize,
@@ -121,13 +121,13 @@ enum Step {
         length: usize,
         again: bool,
     },
-    /// The end of a tick: whoever still points into the run takes a copy.
+    /// The end of a tick: an outbox that refers to the run takes a copy.
     EndRun,
-    /// Of what is queued, so many 1/1000.
+    /// So many thousandths of the queued bytes.
     Advance(usize),
     /// Exactly the first chunk, as a write that is not vectored.
     AdvanceFront,
-    /// With a limit of so many 1/1000 of what is queued.
+    /// With a limit of so many thousandths of the queued bytes.
     DropOldest {
         wire: usize,
         limit: usize,
@@ -171,7 +171,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Two outboxes that share a pool, so that what one gives back the other takes.
+/// Two outboxes that share a pool, so that one reuses the buffers of the other.
 #[derive(Debug, Default)]
 struct Pair {
     outboxes: [Outbox; 2],
@@ -183,7 +183,7 @@ struct Pair {
 }
 
 impl Pair {
-    /// A frame that can be told from its neighbours.
+    /// A frame that differs from its neighbours.
     fn frame(&mut self, length: usize) -> Vec<u8> {
         let first = self.counter;
         self.counter = self.counter.wrapping_add(37);
@@ -208,7 +208,7 @@ impl Pair {
                 let bytes = self.frame(length);
                 let payload = length.saturating_sub(head);
                 let shared = Bytes::from(bytes.clone());
-                // A broadcast: both take a reference, unless the other is for itself now.
+                // A broadcast: both take a reference, unless the other outbox has left the run.
                 for at in [at, 1].into_iter().take(2 - at) {
                     self.outboxes[at].push_shared(&mut self.pool, &shared, payload);
                     let kind = FrameKind::Message;
@@ -310,7 +310,7 @@ proptest! {
         for (at, step) in &steps {
             pair.perform(*at, step);
         }
-        // Whatever is left comes out whole.
+// The remaining frames are written whole.
         for at in 0..2 {
             while !pair.outboxes[at].is_empty() {
                 pair.perform(at, &Step::AdvanceFront);
@@ -349,7 +349,7 @@ proptest! {
 }
 
 #[test]
-fn a_pool_keeps_no_more_than_its_bound_however_many_outboxes_empty_at_once() {
+fn a_pool_keeps_at_most_its_bound_when_many_outboxes_empty_at_once() {
     let mut pool = Pool::new();
     let mut outboxes: Vec<_> = (0..300).map(|_| Outbox::default()).collect();
     for _ in 0..3 {
@@ -369,7 +369,7 @@ fn a_pool_keeps_no_more_than_its_bound_however_many_outboxes_empty_at_once() {
 
 #[test]
 #[should_panic(expected = "a socket takes only what it is given")]
-fn a_socket_cannot_take_more_than_it_is_given() {
+fn a_socket_cannot_take_more_than_is_queued() {
     let mut pool = Pool::new();
     let mut outbox = Outbox::default();
     outbox.push(&mut pool, &[b"ab"], 2, FrameKind::Message);

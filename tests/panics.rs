@@ -1,6 +1,6 @@
-//! A callback that panics: which one is told, and the manager can be dropped.
+//! A callback that panics: the log names it, and the manager can be dropped.
 
-// It lowers the limit of open files.
+// The test lowers the limit of open files.
 #![cfg(unix)]
 
 mod common;
@@ -20,7 +20,7 @@ use majordomo::{
     Sessions, State, StopOptions,
 };
 
-/// What was logged.
+/// The lines of the log.
 struct Kept(Mutex<Vec<String>>);
 
 static LOG: Kept = Kept(Mutex::new(Vec::new()));
@@ -31,7 +31,10 @@ impl Log for Kept {
     }
 
     fn log(&self, record: &Record<'_>) {
-        self.0.lock().expect("nobody panics with it").push(record.args().to_string());
+        self.0
+            .lock()
+            .expect("no thread panics while it holds the lock")
+            .push(record.args().to_string());
     }
 
     fn flush(&self) {}
@@ -99,7 +102,7 @@ fn panic_at(at: &'static str) {
     let url = manager.listen("ws://127.0.0.1:0").expect("it listens");
     let handle = manager.handle();
 
-    // They have sent all that they ever will, in the backlog, before the loop begins.
+    // The clients have sent everything before the loop starts, from the backlog of the listener.
     let mut clients = [Socket::connect(&url), Socket::connect(&url)];
     for client in &mut clients {
         client.send(&[wire::upgrade("/", &[]), wire::text("hello")].concat());
@@ -130,16 +133,16 @@ fn panic_at(at: &'static str) {
     }
     running.join().expect("it is dropped cleanly");
     assert!(over.load(Ordering::Relaxed) || at == "a posted closure");
-    assert!(matches!(handle.call(|_, _| ()), Err(Error::Stopped)), "{at}: nobody waits");
+    assert!(matches!(handle.call(|_, _| ()), Err(Error::Stopped)), "{at}: no call waits");
     TcpListener::bind((url.host(), url.port())).expect("the port is free again");
 
-    let mut log = LOG.0.lock().expect("nobody panics with it");
+    let mut log = LOG.0.lock().expect("no thread panics while it holds the lock");
     let expected = format!("{at} panicked: its manager can only be dropped now");
     let named: Vec<String> = log.drain(..).filter(|line| line.contains("panicked")).collect();
     assert_eq!(named, [expected]);
 }
 
-/// One test, for the limit of open files is the process's.
+/// One test, because the limit of open files is that of the process.
 #[test]
 fn a_panic_names_its_callback_and_leaves_a_manager_that_can_be_dropped() {
     log::set_logger(&LOG).expect("there is no other");

@@ -1,10 +1,10 @@
-//! Raw TCP end to end: framings over any split, half-closed streams, and what breaks them.
+//! Raw TCP end to end: framings in any reads, half-closed streams, and framing errors.
 
 mod common;
 
 use std::sync::Arc;
 
-use common::simulation::{Client, House, seconds};
+use common::simulation::{Client, Server, seconds};
 use majordomo::codec::{CodecError, FrameProgress, FrameSpan, PayloadKind};
 use majordomo::{Cause, Config, CustomFraming, Error, Framing, Initiator, ListenUrl, Message};
 
@@ -13,14 +13,14 @@ fn url(framing: &str) -> ListenUrl {
 }
 
 /// Sends the bytes in pieces of this length.
-fn in_pieces(house: &mut House, client: &Client, bytes: &[u8], length: usize) {
+fn in_pieces(server: &mut Server, client: &Client, bytes: &[u8], length: usize) {
     for piece in bytes.chunks(length) {
-        house.hear(client, piece);
+        server.receive(client, piece);
     }
 }
 
 #[test]
-fn every_framing_hears_the_same_over_every_split() {
+fn every_framing_decodes_the_same_in_any_reads() {
     let cases: [(&str, &[u8], [&str; 3]); 9] = [
         ("lines", b"ab\r\n\n\xFFb\n", ["says ab", "says ", "sends [255, 98]"]),
         ("u8", b"\x02ab\x00\x01\n", ["sends [97, 98]", "sends []", "sends [10]"]),
@@ -46,32 +46,32 @@ fn every_framing_hears_the_same_over_every_split() {
     ];
     for (name, bytes, expected) in cases {
         for length in 1..=bytes.len() {
-            let mut house = House::new();
-            let client = house.join_raw(url(name));
-            house.notes();
-            in_pieces(&mut house, &client, bytes, length);
+            let mut server = Server::new();
+            let client = server.join_raw(url(name));
+            server.notes();
+            in_pieces(&mut server, &client, bytes, length);
             let expected = expected.map(|said| format!("raw {said}"));
-            assert_eq!(house.notes(), expected, "{name} in pieces of {length}");
+            assert_eq!(server.notes(), expected, "{name} in pieces of {length}");
             client.shutdown_write();
-            house.settle();
-            assert_eq!(house.notes(), ["raw ends client_closed -"], "{name}");
+            server.settle();
+            assert_eq!(server.notes(), ["raw ends client_closed -"], "{name}");
         }
     }
 }
 
 #[test]
-fn every_framing_sends_what_it_reads() {
+fn every_framing_encodes_the_messages_that_it_decodes() {
     for name in Framing::names() {
-        let mut house = House::new();
-        house.handler().echo();
-        let mut client = house.join_raw(url(name));
-        let key = house.raw_key();
-        house.sessions().send_to(key, "first").expect("open");
-        house.settle();
+        let mut server = Server::new();
+        server.handler().echo();
+        let mut client = server.join_raw(url(name));
+        let key = server.raw_key();
+        server.sessions().send_to(key, "first").expect("open");
+        server.settle();
         let sent = client.bytes();
-        house.hear(&client, &sent);
+        server.receive(&client, &sent);
         assert_eq!(client.bytes(), sent, "{name}");
-        let stats = house.stats();
+        let stats = server.stats();
         assert_eq!((stats.sent.messages, stats.received.messages), (2, 1), "{name}");
         assert_eq!((stats.sent.bytes, stats.received.bytes), (10, 5), "{name}");
     }
@@ -80,28 +80,28 @@ fn every_framing_sends_what_it_reads() {
 #[test]
 fn a_peer_that_ends_its_side_still_gets_what_is_queued() {
     for window in [usize::MAX, 0] {
-        let mut house = House::new();
-        house.handler().echo();
-        let mut client = house.join_lines();
+        let mut server = Server::new();
+        server.handler().echo();
+        let mut client = server.join_lines();
         client.set_window(window);
-        house.notes();
+        server.notes();
         client.send(b"one\ntwo\n");
         client.shutdown_write();
-        house.settle();
+        server.settle();
         let mut expected = vec!["raw says one", "raw says two"];
         if window == 0 {
-            assert_eq!(house.notes(), expected);
-            assert_eq!(house.sessions().client_count(), 0, "it is closing");
+            assert_eq!(server.notes(), expected);
+            assert_eq!(server.sessions().client_count(), 0, "it is closing");
             expected.clear();
-            house.advance(seconds(4));
+            server.advance(seconds(4));
             client.set_window(usize::MAX);
-            house.settle();
+            server.settle();
         }
         expected.push("raw ends client_closed -");
-        assert_eq!(house.notes(), expected);
+        assert_eq!(server.notes(), expected);
         assert_eq!(client.text(), "one\ntwo\n");
         assert!(client.is_dropped());
-        let ended = house.handler().take_ended();
+        let ended = server.handler().take_ended();
         assert_eq!((ended.session.sent().messages, ended.session.dropped()), (2, 0));
         assert_eq!(ended.initiator, Initiator::Client);
     }
@@ -109,37 +109,37 @@ fn a_peer_that_ends_its_side_still_gets_what_is_queued() {
 
 #[test]
 fn a_peer_that_ends_its_side_and_does_not_read_is_dropped_at_the_close_timeout() {
-    let mut house = House::new();
-    house.handler().echo();
-    let client = house.join_lines();
+    let mut server = Server::new();
+    server.handler().echo();
+    let client = server.join_lines();
     client.set_window(2);
     client.send(b"one\ntwo\n");
     client.shutdown_write();
-    house.settle();
-    house.advance(seconds(5));
-    assert_eq!(house.ends(), ["raw ends client_closed -"]);
+    server.settle();
+    server.advance(seconds(5));
+    assert_eq!(server.ends(), ["raw ends client_closed -"]);
     assert!(client.is_dropped());
-    let ended = house.handler().take_ended();
+    let ended = server.handler().take_ended();
     assert_eq!((ended.session.sent().messages, ended.session.dropped()), (0, 2));
 }
 
 #[test]
-fn an_unfinished_frame_at_the_end_is_a_loss() {
+fn an_unfinished_frame_at_the_end_is_a_lost_connection() {
     for (name, bytes) in
         [("lines", b"whole\nhalf".as_slice()), ("u16", b"\0"), ("header", b"$\0\x02#x")]
     {
-        let mut house = House::new();
-        let client = house.join_raw(url(name));
+        let mut server = Server::new();
+        let client = server.join_raw(url(name));
         client.send(bytes);
         client.shutdown_write();
-        house.settle();
-        assert_eq!(house.ends(), ["raw ends connection_lost -"], "{name}");
-        assert_eq!(house.handler().take_ended().initiator, Initiator::Network);
+        server.settle();
+        assert_eq!(server.ends(), ["raw ends connection_lost -"], "{name}");
+        assert_eq!(server.handler().take_ended().initiator, Initiator::Network);
     }
 }
 
 #[test]
-fn what_breaks_the_framing_closes_that_session_alone() {
+fn a_framing_error_closes_that_session_alone() {
     let config = Config { max_message_size: 10, ..Config::default() };
     let hostile = b"\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF";
     let cases: [(&str, &[u8], Cause); 9] = [
@@ -155,16 +155,16 @@ fn what_breaks_the_framing_closes_that_session_alone() {
     ];
     for (name, bytes, cause) in cases {
         for length in [1, 100] {
-            let mut house = House::with(config.clone());
-            let mut other = house.join_lines();
-            let client = house.join_raw(url(name));
-            house.notes();
-            in_pieces(&mut house, &client, bytes, length);
-            assert_eq!(house.notes(), [format!("raw ends {cause} -")], "{name} {length}");
-            assert_eq!(house.handler().take_ended().initiator, Initiator::Server);
+            let mut server = Server::with(config.clone());
+            let mut other = server.join_lines();
+            let client = server.join_raw(url(name));
+            server.notes();
+            in_pieces(&mut server, &client, bytes, length);
+            assert_eq!(server.notes(), [format!("raw ends {cause} -")], "{name} {length}");
+            assert_eq!(server.handler().take_ended().initiator, Initiator::Server);
             assert!(client.is_ended() && !client.is_dropped(), "{name}: it lingers");
-            house.sessions().broadcast("still here");
-            house.settle();
+            server.sessions().broadcast("still here");
+            server.settle();
             assert_eq!(other.text(), "still here\n");
         }
     }
@@ -172,36 +172,36 @@ fn what_breaks_the_framing_closes_that_session_alone() {
 
 #[test]
 fn messages_before_a_violation_are_delivered_and_none_after_it() {
-    let mut house = House::new();
-    let client = house.join_raw(url("header"));
-    house.notes();
-    house.hear(&client, b"$\0\x01#a%\0\x01#b$\0\x01#c");
-    assert_eq!(house.notes(), ["raw sends [97]", "raw ends protocol_error -"]);
+    let mut server = Server::new();
+    let client = server.join_raw(url("header"));
+    server.notes();
+    server.receive(&client, b"$\0\x01#a%\0\x01#b$\0\x01#c");
+    assert_eq!(server.notes(), ["raw sends [97]", "raw ends protocol_error -"]);
 }
 
 #[test]
-fn a_message_of_the_limit_is_heard_and_one_of_a_byte_more_is_not() {
-    let mut house = House::with(Config { max_message_size: 10, ..Config::default() });
-    let client = house.join_lines();
-    house.notes();
-    house.hear(&client, b"ten bytes.\n");
-    house.hear(&client, b"ten bytes.\r\n");
-    assert_eq!(house.notes(), ["raw says ten bytes.", "raw says ten bytes."]);
-    house.hear(&client, b"eleven byte\n");
-    assert_eq!(house.notes(), ["raw ends message_too_big -"]);
+fn a_message_of_the_limit_is_delivered_and_one_of_a_byte_more_is_not() {
+    let mut server = Server::with(Config { max_message_size: 10, ..Config::default() });
+    let client = server.join_lines();
+    server.notes();
+    server.receive(&client, b"ten bytes.\n");
+    server.receive(&client, b"ten bytes.\r\n");
+    assert_eq!(server.notes(), ["raw says ten bytes.", "raw says ten bytes."]);
+    server.receive(&client, b"eleven byte\n");
+    assert_eq!(server.notes(), ["raw ends message_too_big -"]);
 }
 
 #[test]
-fn what_cannot_be_framed_is_refused_with_its_reason_and_counted() {
-    let mut house = House::new();
-    let client = house.join_lines();
-    let key = house.raw_key();
+fn a_message_that_cannot_be_framed_is_refused_with_its_reason_and_counted() {
+    let mut server = Server::new();
+    let client = server.join_lines();
+    let key = server.raw_key();
     for (number, message) in ["a\nb", "\n", "a\r"].into_iter().enumerate() {
-        let refused = house.sessions().send_to(key, message);
+        let refused = server.sessions().send_to(key, message);
         assert!(matches!(refused, Err(Error::Unframeable { .. })), "{refused:?}");
-        assert_eq!(house.stats().refused, number as u64 + 1);
+        assert_eq!(server.stats().refused, number as u64 + 1);
     }
-    assert_eq!(house.sessions().client_count(), 1);
+    assert_eq!(server.sessions().client_count(), 1);
     assert!(client.receive().is_empty());
 }
 
@@ -240,51 +240,51 @@ impl CustomFraming for Digits {
 }
 
 #[test]
-fn a_framing_of_the_hosts_own_serves_a_listener() {
+fn a_custom_framing_serves_a_listener() {
     let own = || ListenUrl::raw("127.0.0.1", 3, Framing::Custom(Arc::new(Digits)));
     for length in 1..=16 {
-        let mut house = House::new();
-        house.handler().echo();
-        let mut client = house.join_raw(own());
-        house.notes();
-        in_pieces(&mut house, &client, b"002ab005hello001\n", length);
-        assert_eq!(house.notes(), ["raw says ab", "raw says hello", "raw says \n"]);
+        let mut server = Server::new();
+        server.handler().echo();
+        let mut client = server.join_raw(own());
+        server.notes();
+        in_pieces(&mut server, &client, b"002ab005hello001\n", length);
+        assert_eq!(server.notes(), ["raw says ab", "raw says hello", "raw says \n"]);
         assert_eq!(client.text(), "002ab005hello001\n");
-        house.hear(&client, b"0x2");
-        assert_eq!(house.notes(), ["raw ends protocol_error -"]);
+        server.receive(&client, b"0x2");
+        assert_eq!(server.notes(), ["raw ends protocol_error -"]);
     }
-    let mut house = House::new();
-    let client = house.join_raw(own());
-    let key = house.raw_key();
-    let refused = house.sessions().send_to(key, &"x".repeat(1000));
+    let mut server = Server::new();
+    let client = server.join_raw(own());
+    let key = server.raw_key();
+    let refused = server.sessions().send_to(key, &"x".repeat(1000));
     assert!(matches!(refused, Err(Error::Unframeable { reason }) if reason.contains("digits")));
     client.send(b"005hel");
     client.shutdown_write();
-    house.settle();
-    assert_eq!(house.ends(), ["raw ends connection_lost -"]);
+    server.settle();
+    assert_eq!(server.ends(), ["raw ends connection_lost -"]);
 }
 
 #[test]
 fn a_framing_that_writes_nothing_for_a_message_refuses_it() {
-    let mut house = House::new();
+    let mut server = Server::new();
     let own = ListenUrl::raw("127.0.0.1", 3, Framing::Custom(Arc::new(Digits)));
-    let mut client = house.join_raw(own);
-    let key = house.raw_key();
-    let refused = house.sessions().send_to(key, "");
+    let mut client = server.join_raw(own);
+    let key = server.raw_key();
+    let refused = server.sessions().send_to(key, "");
     assert!(matches!(refused, Err(Error::Unframeable { .. })), "{refused:?}");
-    assert_eq!(house.sessions().broadcast("").refused, 1);
-    house.sessions().send_to(key, "x").expect("open");
-    house.settle();
+    assert_eq!(server.sessions().broadcast("").refused, 1);
+    server.sessions().send_to(key, "x").expect("open");
+    server.settle();
     assert_eq!(client.text(), "001x");
-    let session = house.sessions().get_session(key).expect("open");
+    let session = server.sessions().get_session(key).expect("open");
     assert_eq!((session.sent().messages, session.dropped()), (1, 0));
 }
 
 #[test]
 fn a_peer_that_has_ended_when_a_callback_closes_its_session_is_not_waited_for() {
-    let mut house = House::new();
-    let client = house.join_lines();
-    house.handler().on_connect(|context, _| {
+    let mut server = Server::new();
+    let client = server.join_lines();
+    server.handler().on_connect(|context, _| {
         let (own, sessions) = (context.key(), context.sessions());
         let others: Vec<_> =
             sessions.iter().map(|(key, _)| key).filter(|key| *key != own).collect();
@@ -292,11 +292,11 @@ fn a_peer_that_has_ended_when_a_callback_closes_its_session_is_not_waited_for() 
             sessions.remove_session(key).expect("open");
         }
     });
-    // The newcomer is told of when the end has just been read.
+    // The new session connects when the end of the other stream has just been read.
     client.shutdown_write();
-    let lines = house.lines;
-    let _newcomer = house.connect(lines).expect("it connects");
-    house.settle();
-    assert_eq!(house.ends(), ["raw ends removed -"]);
+    let lines = server.lines;
+    let _newcomer = server.connect(lines).expect("it connects");
+    server.settle();
+    assert_eq!(server.ends(), ["raw ends removed -"]);
     assert!(client.is_dropped(), "both sides have ended");
 }

@@ -1,10 +1,12 @@
-//! What a request head says, and which heads are refused: each rule of RFC 9112 and RFC 6455 that
-//! the codec obeys.
+//! Parsing of request heads, and the heads that are refused: each rule of RFC 9112 and RFC 6455
+//! that the codec obeys.
 
-use majordomo::codec::http::{HeaderField, HeaderSlots, HttpVersion, RequestHead, RequestKind};
-use majordomo::codec::http::{MAX_HEADERS, RequestError};
+mod common;
 
-const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+use common::wire::{KEY, UPGRADE_HEADERS};
+use majordomo::codec::http::{
+    HeaderField, HeaderSlots, HttpVersion, MAX_HEADERS, RequestError, RequestHead, RequestKind,
+};
 
 /// Parses a request line and header lines, and looks at the result.
 fn parse<T>(
@@ -27,8 +29,9 @@ fn kind(line: &str, headers: &str) -> Result<bool, RequestError> {
     })?
 }
 
+/// The header lines of an upgrade.
 fn upgrade() -> String {
-    format!("Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n{KEY}")
+    UPGRADE_HEADERS.iter().flat_map(|line| [*line, "\r\n"]).collect()
 }
 
 /// The kind of a valid upgrade in which `from` is replaced by `to`.
@@ -38,7 +41,7 @@ fn upgrade_with(from: &str, to: &str) -> Result<bool, RequestError> {
     kind("GET / HTTP/1.1", &headers.replacen(from, to, 1))
 }
 
-/// What a request with these header lines after `Host` is refused for.
+/// The refusal of a request with these header lines after `Host`.
 fn refusal(headers: &str) -> Option<RequestError> {
     parse("GET / HTTP/1.1", &format!("Host: a\r\n{headers}"), |_| ()).err()
 }
@@ -77,7 +80,7 @@ fn a_value_that_is_no_utf8_is_bytes_only() {
 }
 
 #[test]
-fn what_a_request_says_outlives_the_view() {
+fn the_parts_of_a_request_outlive_it() {
     let head = b"GET /a?b=c HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
     let mut slots = HeaderSlots::new();
     let (path, host, value) = {
@@ -151,7 +154,7 @@ fn a_host_is_named_once_and_well() {
 }
 
 #[test]
-fn fields_that_stand_once_are_not_repeated() {
+fn fields_that_may_stand_once_are_not_repeated() {
     for name in ["Sec-WebSocket-Key", "sec-websocket-version", "Origin"] {
         assert_eq!(refusal(&format!("{name}: a\r\n")), None, "{name}");
         let twice = format!("{name}: a\r\nX: y\r\n{}: a\r\n", name.to_uppercase());
@@ -196,7 +199,7 @@ fn a_body_has_one_length() {
 }
 
 #[test]
-fn only_http_1_is_spoken() {
+fn only_http_1_is_supported() {
     let with = |line| parse(line, "Host: a\r\n", |request| request.version());
     assert_eq!(with("GET / HTTP/1.1"), Ok(HttpVersion::Http11));
     assert_eq!(with("GET / HTTP/1.0"), Ok(HttpVersion::Http10));
@@ -208,8 +211,8 @@ fn only_http_1_is_spoken() {
     }
 }
 
-/// What two parsers may read as two different requests. The reader refuses some of these before
-/// they are parsed; what reaches the parser, it refuses as well.
+/// Heads that two parsers may read as two different requests. The reader refuses some of them
+/// before they are parsed, and the parser refuses all of them.
 #[test]
 fn lines_that_parsers_read_differently_are_refused() {
     for line in
@@ -237,7 +240,7 @@ fn lines_that_parsers_read_differently_are_refused() {
 }
 
 #[test]
-fn a_head_ends_where_the_parser_says_so() {
+fn a_head_that_is_cut_or_has_trailing_bytes_is_refused() {
     let head = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     assert!(parse_bytes(head, |_| ()).is_ok());
     assert_eq!(parse_bytes(&[head, &b"x"[..]].concat(), |_| ()), Err(RequestError::Malformed));
@@ -247,11 +250,11 @@ fn a_head_ends_where_the_parser_says_so() {
 }
 
 #[test]
-fn what_does_not_ask_for_a_websocket_is_an_ordinary_request() {
+fn a_request_without_a_websocket_upgrade_is_plain() {
     assert_eq!(kind("GET / HTTP/1.1", ""), Ok(false));
     assert_eq!(kind("POST / HTTP/1.0", "Content-Length: 3\r\n"), Ok(false));
     assert_eq!(kind("GET / HTTP/1.1", "Upgrade: h2c\r\nConnection: Upgrade\r\n"), Ok(false));
-    assert_eq!(kind("GET / HTTP/1.1", KEY), Ok(false));
+    assert_eq!(kind("GET / HTTP/1.1", &format!("{KEY}\r\n")), Ok(false));
     assert_eq!(kind("GET / HTTP/1.1", "Sec-WebSocket-Version: 8\r\n"), Ok(false));
     assert_eq!(upgrade_with("websocket", "xwebsocket"), Ok(false));
 }
@@ -308,7 +311,7 @@ fn a_key_is_the_base64_of_16_bytes() {
     ] {
         assert_eq!(with(bad), Err(RequestError::BadKey), "{bad}");
     }
-    assert_eq!(upgrade_with(KEY, ""), Err(RequestError::BadKey));
+    assert_eq!(upgrade_with(&format!("{KEY}\r\n"), ""), Err(RequestError::BadKey));
 }
 
 #[test]

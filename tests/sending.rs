@@ -1,10 +1,10 @@
-//! Sending to one, to many, to all: in order, and none at the cost of another.
+//! Sending to one session, to many and to all: in order, and without effects on other sessions.
 
 mod common;
 
 use std::io::ErrorKind;
 
-use common::simulation::{Client, House};
+use common::simulation::{Client, Server};
 use common::wire;
 use majordomo::{Cause, Config, Delivery, Error, ListenUrl, SlowConsumer};
 
@@ -14,21 +14,21 @@ fn delivery(queued: usize, refused: usize) -> Delivery {
     delivery
 }
 
-/// A config whose outboxes take little.
+/// A config with small outboxes.
 fn small() -> Config {
     Config { max_outbox: 200, max_message_size: 100, ..Config::default() }
 }
 
 #[test]
 fn a_broadcast_reaches_every_open_session_in_its_own_format() {
-    let mut house = House::new();
-    let (mut a, mut b, mut lines) = (house.join("a"), house.join("b"), house.join_lines());
-    let mut counted = house.join_raw("tcp://127.0.0.1:3?framing=u16".parse().unwrap());
-    let mut not_yet = house.dial();
-    assert_eq!(house.sessions().broadcast("hello"), delivery(4, 0));
-    assert_eq!(house.sessions().broadcast(b"\x01"), delivery(4, 0));
+    let mut server = Server::new();
+    let (mut a, mut b, mut lines) = (server.join("a"), server.join("b"), server.join_lines());
+    let mut counted = server.join_raw("tcp://127.0.0.1:3?framing=u16".parse().unwrap());
+    let mut not_yet = server.dial();
+    assert_eq!(server.sessions().broadcast("hello"), delivery(4, 0));
+    assert_eq!(server.sessions().broadcast(b"\x01"), delivery(4, 0));
     assert!(a.frames().is_empty(), "it does not write before the end of the tick");
-    house.settle();
+    server.settle();
     for client in [&mut a, &mut b] {
         assert_eq!(client.frames(), ["text hello", "binary [1]"]);
     }
@@ -38,11 +38,11 @@ fn a_broadcast_reaches_every_open_session_in_its_own_format() {
 }
 
 #[test]
-fn an_answer_leaves_at_once_unless_others_have_something_to_send_as_well() {
-    let mut house = House::new();
-    let mut clients = ["a", "b", "c"].map(|id| house.join(id));
-    // Each notes what had left when its message came.
-    house.handler().on_message(|context, message, notes| {
+fn an_answer_is_written_at_once_unless_several_sessions_have_messages() {
+    let mut server = Server::new();
+    let mut clients = ["a", "b", "c"].map(|id| server.join(id));
+    // Each session notes the frames that had left when its message arrived.
+    server.handler().on_message(|context, message, notes| {
         let sessions = context.sessions();
         let sent = |id| sessions.get_session(id).expect("open").sent().messages;
         notes.push(format!("{:?}", ["a", "b", "c"].map(sent)));
@@ -55,8 +55,8 @@ fn an_answer_leaves_at_once_unless_others_have_something_to_send_as_well() {
         for (client, word) in clients.iter().zip(words) {
             client.send(&wire::text(word));
         }
-        house.settle();
-        let mut sent = house.notes();
+        server.settle();
+        let mut sent = server.notes();
         sent.retain(|note| note.starts_with('['));
         (sent.join(" "), clients.each_mut().map(|client| client.frames().len()))
     };
@@ -69,41 +69,41 @@ fn an_answer_leaves_at_once_unless_others_have_something_to_send_as_well() {
 }
 
 #[test]
-fn a_predicate_chooses_the_recipients() {
-    let mut house = House::new();
-    let mut clients = ["a", "b", "c"].map(|id| house.join(id));
-    let sessions = house.sessions();
+fn a_predicate_selects_the_recipients() {
+    let mut server = Server::new();
+    let mut clients = ["a", "b", "c"].map(|id| server.join(id));
+    let sessions = server.sessions();
     let sent = sessions.broadcast_where("x", |session| session.id().as_str() != "b");
     assert_eq!(sent, delivery(2, 0));
-    house.settle();
+    server.settle();
     assert_eq!(clients.each_mut().map(|client| client.frames().len()), [1, 0, 1]);
 }
 
 #[test]
-fn others_are_all_but_the_named_one_which_need_not_exist() {
-    let mut house = House::new();
-    let mut clients = ["a", "b", "c"].map(|id| house.join(id));
-    let key = house.key("b");
-    assert_eq!(house.sessions().broadcast_others("a", "1"), delivery(2, 0));
-    assert_eq!(house.sessions().broadcast_others(key, "2"), delivery(2, 0));
-    assert_eq!(house.sessions().broadcast_others("nobody", "3"), delivery(3, 0));
-    house.settle();
-    let heard = clients.each_mut().map(Client::frames);
+fn broadcast_others_excludes_one_session_which_need_not_exist() {
+    let mut server = Server::new();
+    let mut clients = ["a", "b", "c"].map(|id| server.join(id));
+    let key = server.key("b");
+    assert_eq!(server.sessions().broadcast_others("a", "1"), delivery(2, 0));
+    assert_eq!(server.sessions().broadcast_others(key, "2"), delivery(2, 0));
+    assert_eq!(server.sessions().broadcast_others("unknown", "3"), delivery(3, 0));
+    server.settle();
+    let received = clients.each_mut().map(Client::frames);
     assert_eq!(
-        heard,
+        received,
         [vec!["text 2", "text 3"], vec!["text 1", "text 3"], vec!["text 1", "text 2", "text 3"]]
     );
 }
 
 #[test]
-fn sending_to_many_counts_who_is_not_found_and_sends_twice_to_who_is_named_twice() {
-    let mut house = House::new();
-    let (mut a, mut b) = (house.join("a"), house.join("b"));
-    let sent = house.sessions().send_to_many(["a", "nobody", "b", "a"], "x");
+fn sending_to_many_counts_unknown_ids_and_sends_twice_to_an_id_that_stands_twice() {
+    let mut server = Server::new();
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    let sent = server.sessions().send_to_many(["a", "unknown", "b", "a"], "x");
     assert_eq!(sent, delivery(3, 1));
-    let keys = [house.key("a"), house.key("b")];
-    assert_eq!(house.sessions().send_to_many(keys, "y"), delivery(2, 0));
-    house.settle();
+    let keys = [server.key("a"), server.key("b")];
+    assert_eq!(server.sessions().send_to_many(keys, "y"), delivery(2, 0));
+    server.settle();
     assert_eq!(a.frames(), ["text x", "text x", "text y"]);
     assert_eq!(b.frames(), ["text x", "text y"]);
 }
@@ -111,12 +111,12 @@ fn sending_to_many_counts_who_is_not_found_and_sends_twice_to_who_is_named_twice
 #[test]
 fn every_mix_of_calls_leaves_in_the_order_in_which_it_was_made() {
     for step in [1, 7, usize::MAX] {
-        let mut house = House::with(Config { max_outbox: 1 << 24, ..Config::default() });
-        let (mut a, mut b) = (house.join("a"), house.join("b"));
+        let mut server = Server::with(Config { max_outbox: 1 << 24, ..Config::default() });
+        let (mut a, mut b) = (server.join("a"), server.join("b"));
         a.set_step(step);
         let (mut to_a, mut to_b) = (Vec::new(), Vec::new());
         for round in 0..120 {
-            let sessions = house.sessions();
+            let sessions = server.sessions();
             // From a few bytes, which are copied, to some that are shared.
             let word = format!("{round} {}", "x".repeat(round * 31 % 1500));
             let said = format!("text {word}");
@@ -132,10 +132,10 @@ fn every_mix_of_calls_leaves_in_the_order_in_which_it_was_made() {
                 to_b.push(said);
             }
             if round % 17 == 0 {
-                house.settle();
+                server.settle();
             }
         }
-        house.settle();
+        server.settle();
         assert_eq!(a.frames(), to_a);
         assert_eq!(b.frames(), to_b);
     }
@@ -143,196 +143,196 @@ fn every_mix_of_calls_leaves_in_the_order_in_which_it_was_made() {
 
 #[test]
 fn a_session_whose_socket_is_full_delays_nobody() {
-    let mut house = House::new();
-    let (mut slow, mut quick) = (house.join("slow"), house.join("quick"));
+    let mut server = Server::new();
+    let (mut slow, mut quick) = (server.join("slow"), server.join("quick"));
     slow.set_window(3);
     for number in 0..10 {
-        assert_eq!(house.sessions().broadcast(&format!("{number}")), delivery(2, 0));
-        house.settle();
+        assert_eq!(server.sessions().broadcast(&format!("{number}")), delivery(2, 0));
+        server.settle();
         assert_eq!(quick.frames(), [format!("text {number}")]);
     }
     assert!(slow.frames().len() <= 1);
     slow.set_window(usize::MAX);
-    house.settle();
+    server.settle();
     assert_eq!(slow.frames().len(), 9, "what has waited comes when there is room");
 }
 
 #[test]
 fn a_session_that_is_refused_or_fails_in_a_broadcast_fails_alone() {
-    let mut house = House::with(small());
-    let (mut slow, broken) = (house.join("slow"), house.join("broken"));
-    let (mut a, mut lines) = (house.join("a"), house.join_lines());
-    house.notes();
+    let mut server = Server::with(small());
+    let (mut slow, broken) = (server.join("slow"), server.join("broken"));
+    let (mut a, mut lines) = (server.join("a"), server.join_lines());
+    server.notes();
     slow.set_window(0);
     let long = "x".repeat(100);
-    assert_eq!(house.sessions().broadcast(&long), delivery(4, 0));
-    house.settle();
+    assert_eq!(server.sessions().broadcast(&long), delivery(4, 0));
+    server.settle();
     broken.fail(ErrorKind::BrokenPipe);
-    // The slow one's outbox is full, and nobody knows yet that the other's socket is broken.
-    assert_eq!(house.sessions().broadcast(&long), delivery(3, 1));
-    house.settle();
-    assert_eq!(house.ends(), ["slow ends slow_consumer -", "broken ends connection_lost -"]);
+    // The outbox of the slow session is full, and the failure of the broken one is not known yet.
+    assert_eq!(server.sessions().broadcast(&long), delivery(3, 1));
+    server.settle();
+    assert_eq!(server.ends(), ["slow ends slow_consumer -", "broken ends connection_lost -"]);
     assert_eq!(a.frames().len(), 2);
     assert_eq!(lines.text().lines().count(), 2);
     assert!(slow.frames().is_empty());
-    let stats = house.stats();
+    let stats = server.stats();
     assert_eq!(stats.disconnects.get(Cause::SlowConsumer), 1);
     assert_eq!(stats.disconnects.get(Cause::ConnectionLost), 1);
-    // Sent: one to the broken one, two each to the others. Dropped with their sessions: two.
+    // Sent: one message to the broken session, two to each other. Dropped with their sessions: two.
     assert_eq!((stats.sent.messages, stats.dropped, stats.refused), (5, 2, 1));
 }
 
 #[test]
 fn a_write_that_fails_while_an_outbox_overflows_ends_that_session_alone() {
-    let mut house = House::with(small());
-    let (broken, mut a) = (house.join("broken"), house.join("a"));
+    let mut server = Server::with(small());
+    let (broken, mut a) = (server.join("broken"), server.join("a"));
     let long = "x".repeat(100);
     broken.fail(ErrorKind::ConnectionReset);
-    house.sessions().broadcast(&long);
-    assert_eq!(house.sessions().broadcast(&long), delivery(1, 1));
-    assert!(house.sessions().get_session("broken").is_none());
-    assert!(matches!(house.sessions().send_to("broken", "x"), Err(Error::SessionNotFound)));
-    house.settle();
+    server.sessions().broadcast(&long);
+    assert_eq!(server.sessions().broadcast(&long), delivery(1, 1));
+    assert!(server.sessions().get_session("broken").is_none());
+    assert!(matches!(server.sessions().send_to("broken", "x"), Err(Error::SessionNotFound)));
+    server.settle();
     assert_eq!(a.frames().len(), 2);
-    assert_eq!(house.handler().take_ended().cause, Cause::ConnectionLost);
+    assert_eq!(server.handler().take_ended().cause, Cause::ConnectionLost);
 }
 
-/// A message that is written at once, to a socket that waits for nothing else.
+/// A message that is written at once to a socket with an empty outbox.
 fn large(number: usize) -> String {
     format!("{number:09999}")
 }
 
 #[test]
 fn a_large_message_leaves_before_the_end_of_the_tick_and_only_for_an_idle_socket() {
-    let mut house = House::new();
-    let (mut a, mut b) = (house.join("a"), house.join("b"));
-    house.sessions().send_to("a", &large(1)).expect("open");
+    let mut server = Server::new();
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    server.sessions().send_to("a", &large(1)).expect("open");
     assert_eq!(a.frames(), [format!("text {}", large(1))]);
-    let session = house.sessions().get_session("a").expect("open");
+    let session = server.sessions().get_session("a").expect("open");
     assert_eq!(
         (session.queued_bytes(), session.sent().messages, session.sent().bytes),
         (0, 1, 9999)
     );
-    assert_eq!((house.stats().sent.messages, house.stats().sent.bytes), (1, 9999));
+    assert_eq!((server.stats().sent.messages, server.stats().sent.bytes), (1, 9999));
 
-    house.sessions().send_to("b", "first").expect("open");
-    house.sessions().send_to("b", &large(2)).expect("open");
+    server.sessions().send_to("b", "first").expect("open");
+    server.sessions().send_to("b", &large(2)).expect("open");
     assert!(b.frames().is_empty(), "nothing overtakes what waits");
-    house.settle();
+    server.settle();
     assert_eq!(b.frames(), ["text first".to_owned(), format!("text {}", large(2))]);
 }
 
 #[test]
-fn a_large_message_that_is_cut_anywhere_arrives_whole_and_in_order() {
+fn a_large_message_in_any_partial_writes_arrives_whole_and_in_order() {
     let wire = 4 + large(0).len();
     for taken in [0, 1, 3, 4, 5, 8192, wire - 1, wire, wire + 1] {
-        let mut house = House::new();
-        let mut client = house.join("a");
+        let mut server = Server::new();
+        let mut client = server.join("a");
         client.set_window(taken);
-        house.sessions().send_to("a", &large(1)).expect("open");
-        let session = house.sessions().get_session("a").expect("open");
+        server.sessions().send_to("a", &large(1)).expect("open");
+        let session = server.sessions().get_session("a").expect("open");
         assert_eq!(session.queued_bytes(), wire.saturating_sub(taken));
         assert_eq!(session.sent().messages, u64::from(taken >= wire));
-        house.sessions().send_to("a", &large(2)).expect("open");
-        house.sessions().send_to("a", "last").expect("open");
-        house.settle();
+        server.sessions().send_to("a", &large(2)).expect("open");
+        server.sessions().send_to("a", "last").expect("open");
+        server.settle();
         client.set_window(usize::MAX);
-        house.settle();
+        server.settle();
         let expected =
             [format!("text {}", large(1)), format!("text {}", large(2)), "text last".into()];
         assert_eq!(client.frames(), expected, "{taken} bytes taken");
-        assert_eq!((house.stats().sent.messages, house.stats().queued_bytes), (3, 0));
+        assert_eq!((server.stats().sent.messages, server.stats().queued_bytes), (3, 0));
     }
 }
 
 #[test]
 fn a_large_message_that_has_begun_is_never_dropped_by_policy() {
-    let mut house = House::with(Config {
+    let mut server = Server::with(Config {
         max_outbox: 0,
         max_message_size: 20_000,
         slow_consumer: SlowConsumer::DropOldest,
         ..Config::default()
     });
-    let mut client = house.join("a");
+    let mut client = server.join("a");
     client.set_window(1);
     for number in 0..4 {
-        let sent = house.sessions().send_to("a", &large(number));
+        let sent = server.sessions().send_to("a", &large(number));
         assert!(sent.is_ok(), "message {number}: {sent:?}");
     }
     client.set_window(usize::MAX);
-    house.settle();
+    server.settle();
     let expected = [0, 3].map(|number| format!("text {}", large(number)));
     assert_eq!(client.frames(), expected);
-    assert_eq!((house.stats().sent.messages, house.stats().dropped), (2, 2));
+    assert_eq!((server.stats().sent.messages, server.stats().dropped), (2, 2));
 }
 
 #[test]
 fn a_large_message_to_a_broken_socket_ends_that_session() {
-    let mut house = House::new();
-    let (broken, mut a) = (house.join("broken"), house.join("a"));
+    let mut server = Server::new();
+    let (broken, mut a) = (server.join("broken"), server.join("a"));
     broken.fail(ErrorKind::BrokenPipe);
-    let sent = house.sessions().send_to("broken", &large(1));
+    let sent = server.sessions().send_to("broken", &large(1));
     assert!(matches!(sent, Err(Error::SessionNotFound)), "{sent:?}");
-    house.sessions().send_to("a", &large(1)).expect("open");
-    house.settle();
+    server.sessions().send_to("a", &large(1)).expect("open");
+    server.settle();
     assert_eq!(a.frames().len(), 1);
-    assert_eq!(house.handler().take_ended().cause, Cause::ConnectionLost);
-    let stats = house.stats();
+    assert_eq!(server.handler().take_ended().cause, Cause::ConnectionLost);
+    let stats = server.stats();
     assert_eq!((stats.sent.messages, stats.dropped), (1, 0));
 }
 
 #[test]
 fn another_error_of_the_system_is_an_io_error() {
-    let mut house = House::new();
-    let client = house.join("a");
+    let mut server = Server::new();
+    let client = server.join("a");
     client.fail(ErrorKind::PermissionDenied);
-    house.settle();
-    assert_eq!(house.notes(), ["a connects", "a ends io_error -"]);
+    server.settle();
+    assert_eq!(server.notes(), ["a connects", "a ends io_error -"]);
 }
 
 #[test]
-fn what_a_framing_cannot_carry_is_refused_for_that_session_and_it_stays() {
-    let mut house = House::new();
-    let (mut a, mut lines) = (house.join("a"), house.join_lines());
-    let mut short = house.join_raw("tcp://127.0.0.1:3?framing=u8".parse::<ListenUrl>().unwrap());
+fn a_message_that_a_framing_cannot_carry_is_refused_and_the_session_stays() {
+    let mut server = Server::new();
+    let (mut a, mut lines) = (server.join("a"), server.join_lines());
+    let mut short = server.join_raw("tcp://127.0.0.1:3?framing=u8".parse::<ListenUrl>().unwrap());
     let long = "x".repeat(256);
-    assert_eq!(house.sessions().broadcast("two\nlines"), delivery(2, 1));
-    assert_eq!(house.sessions().broadcast(&long), delivery(2, 1));
-    assert_eq!(house.sessions().broadcast("fine"), delivery(3, 0));
-    house.settle();
+    assert_eq!(server.sessions().broadcast("two\nlines"), delivery(2, 1));
+    assert_eq!(server.sessions().broadcast(&long), delivery(2, 1));
+    assert_eq!(server.sessions().broadcast("fine"), delivery(3, 0));
+    server.settle();
     assert_eq!(a.frames().len(), 3);
     assert_eq!(lines.text(), format!("{long}\nfine\n"));
     assert_eq!(short.bytes(), b"\x09two\nlines\x04fine");
-    let listener = Some(house.lines);
-    let raw = house.sessions().iter().find(|(_, session)| session.listener() == listener);
+    let listener = Some(server.lines);
+    let raw = server.sessions().iter().find(|(_, session)| session.listener() == listener);
     let key = raw.map(|(key, _)| key).expect("open");
-    let refused = house.sessions().send_to(key, "a\r");
+    let refused = server.sessions().send_to(key, "a\r");
     assert!(matches!(refused, Err(Error::Unframeable { .. })), "{refused:?}");
-    assert_eq!(house.stats().refused, 3);
-    assert_eq!(house.sessions().client_count(), 3);
+    assert_eq!(server.stats().refused, 3);
+    assert_eq!(server.sessions().client_count(), 3);
 }
 
 #[test]
 fn a_message_that_no_outbox_could_hold_is_refused_and_the_session_stays() {
-    let mut house = House::with(small());
-    let mut client = house.join("a");
-    let refused = house.sessions().send_to("a", &"x".repeat(300));
+    let mut server = Server::with(small());
+    let mut client = server.join("a");
+    let refused = server.sessions().send_to("a", &"x".repeat(300));
     assert!(matches!(refused, Err(Error::MessageTooBig { given: 304, max: 200 })), "{refused:?}");
-    assert_eq!(house.sessions().broadcast(&"x".repeat(199)), delivery(0, 1));
-    house.sessions().send_to("a", &"x".repeat(196)).expect("it just fits");
-    house.settle();
+    assert_eq!(server.sessions().broadcast(&"x".repeat(199)), delivery(0, 1));
+    server.sessions().send_to("a", &"x".repeat(196)).expect("it just fits");
+    server.settle();
     assert_eq!(client.frames().len(), 1);
-    assert_eq!(house.stats().refused, 2);
+    assert_eq!(server.stats().refused, 2);
 }
 
 #[test]
 fn an_echo_of_many_messages_in_one_segment_leaves_in_order() {
-    let mut house = House::new();
-    house.handler().echo();
-    let mut client = house.join("a");
+    let mut server = Server::new();
+    server.handler().echo();
+    let mut client = server.join("a");
     let words: Vec<_> = (0..500).map(|number| format!("{number}")).collect();
     let bytes: Vec<u8> = words.iter().flat_map(|word| wire::text(word)).collect();
-    house.hear(&client, &bytes);
+    server.receive(&client, &bytes);
     let expected: Vec<_> = words.iter().map(|word| format!("text {word}")).collect();
     assert_eq!(client.frames(), expected);
 }

@@ -1,8 +1,8 @@
-//! What a host relies on: finding, naming, counting and closing sessions.
+//! Finding, naming, counting and closing sessions.
 
 mod common;
 
-use common::simulation::{House, farewell, seconds};
+use common::simulation::{Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
     Admission, Cause, Config, Decision, Error, HandshakeFailure, Initiator, SessionId, State,
@@ -11,14 +11,14 @@ use serde_json::json;
 
 #[test]
 fn sessions_of_both_kinds_are_found_named_and_counted() {
-    let mut house = House::new();
-    let _a = house.join("a");
-    let _b = house.join("b");
-    let _raw = house.join_lines();
-    let (listener, lines) = (house.websocket, house.lines);
-    let key = house.key("a");
-    let raw = house.raw_key();
-    let sessions = house.sessions();
+    let mut server = Server::new();
+    let _a = server.join("a");
+    let _b = server.join("b");
+    let _raw = server.join_lines();
+    let (listener, lines) = (server.websocket, server.lines);
+    let key = server.key("a");
+    let raw = server.raw_key();
+    let sessions = server.sessions();
     assert_eq!(sessions.client_count(), 3);
     let mut ids: Vec<_> = sessions.session_ids().map(ToString::to_string).collect();
     ids.retain(|id| id.len() == 1);
@@ -41,16 +41,16 @@ fn sessions_of_both_kinds_are_found_named_and_counted() {
 
 #[test]
 fn generated_ids_are_22_url_safe_characters_and_differ() {
-    let mut house = House::new();
+    let mut server = Server::new();
     let mut clients = Vec::new();
     for _ in 0..50 {
-        clients.push(house.join_lines());
-        let client = house.dial();
-        house.hear(&client, &wire::upgrade("/", &[]));
+        clients.push(server.join_lines());
+        let client = server.dial();
+        server.receive(&client, &wire::upgrade("/", &[]));
         clients.push(client);
     }
     let ids: std::collections::HashSet<_> =
-        house.sessions().session_ids().map(ToString::to_string).collect();
+        server.sessions().session_ids().map(ToString::to_string).collect();
     assert_eq!(ids.len(), 100);
     for id in ids {
         assert_eq!(id.len(), 22, "{id}");
@@ -59,14 +59,14 @@ fn generated_ids_are_22_url_safe_characters_and_differ() {
 }
 
 #[test]
-fn a_session_knows_its_request_and_keeps_headers_only_if_the_config_asks() {
+fn a_session_keeps_its_request_and_its_headers_only_if_configured() {
     for keep_headers in [false, true] {
-        let mut house = House::with(Config { keep_headers, ..Config::default() });
-        let client = house.dial();
+        let mut server = Server::with(Config { keep_headers, ..Config::default() });
+        let client = server.dial();
         let request = wire::upgrade("/chat%20a?id=a&x=%20", &["X-Token: t", "X-Raw: \u{fc}"]);
-        house.hear(&client, &request);
-        let start = house.now();
-        let session = house.sessions().get_session("a").expect("open");
+        server.receive(&client, &request);
+        let start = server.now();
+        let session = server.sessions().get_session("a").expect("open");
         assert_eq!(session.target(), Some("/chat%20a?id=a&x=%20"));
         assert_eq!(session.path(), Some("/chat%20a"));
         assert_eq!(session.query(), Some("id=a&x=%20"));
@@ -86,23 +86,23 @@ fn a_session_knows_its_request_and_keeps_headers_only_if_the_config_asks() {
 
 #[test]
 fn a_request_for_the_root_has_a_target_as_well() {
-    let mut house = House::new();
-    let client = house.dial();
-    house.hear(&client, &wire::upgrade("/", &[]));
-    let (_, session) = house.sessions().iter().next().expect("open");
+    let mut server = Server::new();
+    let client = server.dial();
+    server.receive(&client, &wire::upgrade("/", &[]));
+    let (_, session) = server.sessions().iter().next().expect("open");
     assert_eq!((session.target(), session.path(), session.query()), (Some("/"), Some("/"), None));
 }
 
 #[test]
 fn the_last_activity_is_that_of_the_last_byte_and_the_last_message_that_of_a_message() {
-    let mut house = House::new();
-    let client = house.join("a");
-    let start = house.now();
-    house.advance(seconds(3));
-    house.hear(&client, &wire::text("hello"));
-    house.advance(seconds(2));
-    house.hear(&client, &wire::pong(""));
-    let session = house.sessions().get_session("a").expect("open");
+    let mut server = Server::new();
+    let client = server.join("a");
+    let start = server.now();
+    server.advance(seconds(3));
+    server.receive(&client, &wire::text("hello"));
+    server.advance(seconds(2));
+    server.receive(&client, &wire::pong(""));
+    let session = server.sessions().get_session("a").expect("open");
     assert_eq!(session.last_message(), start + seconds(3));
     assert_eq!(session.last_active(), start + seconds(5));
     assert_eq!(session.connected(), start);
@@ -110,8 +110,8 @@ fn the_last_activity_is_that_of_the_last_byte_and_the_last_message_that_of_a_mes
 
 #[test]
 fn metadata_and_typed_data_stay_with_their_session_to_its_end() {
-    let mut house = House::new();
-    house.handler().on_request(|_, request, _| {
+    let mut server = Server::new();
+    server.handler().on_request(|_, request, _| {
         let id = request.query_value("id").expect("named");
         let metadata = json!({"user": id}).as_object().expect("an object").clone();
         let admission = Admission::new()
@@ -120,170 +120,171 @@ fn metadata_and_typed_data_stay_with_their_session_to_its_end() {
             .with_data(vec![1_u8, 2]);
         admission.into()
     });
-    let _a = house.join("a");
-    let _b = house.join("b");
-    let a = house.sessions().get_session_mut("a").expect("open");
+    let _a = server.join("a");
+    let _b = server.join("b");
+    let a = server.sessions().get_session_mut("a").expect("open");
     assert_eq!(a.metadata().expect("set")["user"], "a");
     a.metadata_mut().insert("rank".into(), json!(3));
     a.data_mut::<Vec<u8>>().expect("of that type").push(3);
     assert!(a.data::<String>().is_none(), "of another type");
-    let b = house.sessions().get_session("b").expect("open");
+    let b = server.sessions().get_session("b").expect("open");
     assert_eq!(b.metadata().expect("set").len(), 1);
     assert_eq!(b.data::<Vec<u8>>(), Some(&vec![1, 2]));
-    house.sessions().get_session_mut("b").expect("open").set_data("now a text");
-    house.sessions().remove_session("a").expect("open");
-    house.advance(seconds(5));
-    let ended = house.handler().take_ended();
+    server.sessions().get_session_mut("b").expect("open").set_data("now a text");
+    server.sessions().remove_session("a").expect("open");
+    server.advance(seconds(5));
+    let ended = server.handler().take_ended();
     assert_eq!(ended.session.metadata().expect("kept")["rank"], 3);
     assert_eq!(ended.session.data::<Vec<u8>>(), Some(&vec![1, 2, 3]));
-    let b = house.sessions().get_session("b").expect("open");
+    let b = server.sessions().get_session("b").expect("open");
     assert_eq!((b.data::<&str>(), b.data::<Vec<u8>>()), (Some(&"now a text"), None));
 }
 
 #[test]
-fn metadata_is_none_until_something_is_written_to_it() {
-    let mut house = House::new();
-    let _client = house.join("a");
-    let session = house.sessions().get_session_mut("a").expect("open");
+fn metadata_is_none_until_it_is_written() {
+    let mut server = Server::new();
+    let _client = server.join("a");
+    let session = server.sessions().get_session_mut("a").expect("open");
     assert!(session.metadata().is_none());
     session.metadata_mut().insert("a".into(), json!(null));
     assert_eq!(session.metadata().map(serde_json::Map::len), Some(1));
 }
 
 #[test]
-fn a_removed_session_is_gone_at_once_and_ends_when_its_peer_has_answered() {
-    let mut house = House::new();
-    let mut client = house.join("a");
-    let key = house.key("a");
-    house.notes();
-    house.advance(seconds(2));
-    house.sessions().close_session("a", &farewell(4000, "bye")).expect("open");
-    let sessions = house.sessions();
+fn a_removed_session_is_not_found_and_ends_when_its_peer_has_answered() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    let key = server.key("a");
+    server.notes();
+    server.advance(seconds(2));
+    server.sessions().close_session("a", &close_reason(4000, "bye")).expect("open");
+    let sessions = server.sessions();
     assert_eq!(sessions.client_count(), 0);
     assert!(sessions.get_session("a").is_none() && sessions.get_session(key).is_none());
     assert!(matches!(sessions.send_to("a", "late"), Err(Error::SessionNotFound)));
     assert!(matches!(sessions.remove_session("a"), Err(Error::SessionNotFound)));
     assert_eq!(sessions.stats().sessions.closing, 1);
     assert_eq!(sessions.broadcast("late").queued, 0);
-    house.settle();
+    server.settle();
     assert_eq!(client.frames(), ["close 4000 bye"]);
-    assert!(house.notes().is_empty(), "the peer's close frame is awaited");
-    house.advance(seconds(1));
-    house.hear(&client, &wire::close(4000, "bye"));
-    assert_eq!(house.notes(), ["a ends removed 4000 bye"]);
-    let ended = house.handler().take_ended();
+    assert!(server.notes().is_empty(), "the peer's close frame is awaited");
+    server.advance(seconds(1));
+    server.receive(&client, &wire::close(4000, "bye"));
+    assert_eq!(server.notes(), ["a ends removed 4000 bye"]);
+    let ended = server.handler().take_ended();
     assert_eq!(ended.initiator, Initiator::Server);
     assert_eq!(ended.duration, seconds(3));
     assert_eq!(ended.session.state(), State::Closed);
     assert!(client.is_ended(), "the server closes first");
     client.shutdown_write();
-    house.settle();
+    server.settle();
     assert!(client.is_dropped());
-    assert_eq!(house.stats().disconnects.get(Cause::Removed), 1);
+    assert_eq!(server.stats().disconnects.get(Cause::Removed), 1);
 }
 
 #[test]
 fn a_removed_session_whose_peer_does_not_answer_ends_at_the_close_timeout() {
-    let mut house = House::new();
-    let mut client = house.join("a");
-    house.notes();
-    house.sessions().remove_session("a").expect("open");
-    house.advance(seconds(4));
-    assert!(house.notes().is_empty());
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    server.notes();
+    server.sessions().remove_session("a").expect("open");
+    server.advance(seconds(4));
+    assert!(server.notes().is_empty());
     assert!(!client.is_dropped());
-    house.advance(seconds(1));
-    assert_eq!(house.notes(), ["a ends removed -"]);
+    server.advance(seconds(1));
+    assert_eq!(server.notes(), ["a ends removed -"]);
     assert_eq!(client.frames(), ["close 1000"]);
     assert!(client.is_dropped());
 }
 
 #[test]
 fn a_removed_raw_session_gets_what_is_queued_and_the_end_of_its_stream() {
-    let mut house = House::new();
-    let mut client = house.join_lines();
-    let key = house.raw_key();
-    house.sessions().send_to(key, "last words").expect("open");
-    house.sessions().remove_session(key).expect("open");
-    house.settle();
+    let mut server = Server::new();
+    let mut client = server.join_lines();
+    let key = server.raw_key();
+    server.sessions().send_to(key, "last words").expect("open");
+    server.sessions().remove_session(key).expect("open");
+    server.settle();
     assert_eq!(client.text(), "last words\n");
     assert!(client.is_ended() && !client.is_dropped());
-    assert_eq!(house.notes(), ["raw connects", "raw ends removed -"]);
+    assert_eq!(server.notes(), ["raw connects", "raw ends removed -"]);
     client.send(b"too late\n");
     client.shutdown_write();
-    house.settle();
+    server.settle();
     assert!(client.is_dropped());
-    assert!(house.notes().is_empty(), "nothing after the end");
+    assert!(server.notes().is_empty(), "nothing after the end");
 }
 
 #[test]
-fn an_id_that_is_taken_is_answered_409_and_leaves_the_older_session_alone() {
-    let mut house = House::new();
-    let mut older = house.join("a");
-    let mut newer = house.dial();
-    house.hear(&newer, &wire::upgrade("/?id=a", &[]));
+fn a_taken_id_is_answered_409_and_the_older_session_stays() {
+    let mut server = Server::new();
+    let mut older = server.join("a");
+    let mut newer = server.dial();
+    server.receive(&newer, &wire::upgrade("/?id=a", &[]));
     assert_eq!(newer.status(), 409);
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::DuplicateId), 1);
-    assert_eq!(house.sessions().client_count(), 1);
-    house.sessions().send_to("a", "still here").expect("open");
-    house.settle();
+    assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::DuplicateId), 1);
+    assert_eq!(server.sessions().client_count(), 1);
+    server.sessions().send_to("a", "still here").expect("open");
+    server.settle();
     assert_eq!(older.frames(), ["text still here"]);
-    assert_eq!(house.notes(), ["a connects"]);
+    assert_eq!(server.notes(), ["a connects"]);
 }
 
 #[test]
 fn an_invalid_key_or_an_unknown_id_is_not_found_anywhere() {
-    let mut house = House::new();
-    let _client = house.join("a");
-    let key = house.key("a");
-    house.sessions().remove_session("a").expect("open");
-    house.advance(seconds(10));
-    let _other = house.join("b");
-    let sessions = house.sessions();
+    let mut server = Server::new();
+    let _client = server.join("a");
+    let key = server.key("a");
+    server.sessions().remove_session("a").expect("open");
+    server.advance(seconds(10));
+    let _other = server.join("b");
+    let sessions = server.sessions();
     assert!(sessions.get_session(key).is_none(), "a key never names a later tenant");
     assert!(matches!(sessions.send_to(key, "x"), Err(Error::SessionNotFound)));
     assert!(matches!(sessions.remove_session(key), Err(Error::SessionNotFound)));
     assert!(matches!(sessions.pause_reads(key), Err(Error::SessionNotFound)));
-    assert!(matches!(sessions.resume_reads("nobody"), Err(Error::SessionNotFound)));
+    assert!(matches!(sessions.resume_reads("unknown"), Err(Error::SessionNotFound)));
     assert!(matches!(
-        sessions.close_session("nobody", &farewell(1000, "")),
+        sessions.close_session("unknown", &close_reason(1000, "")),
         Err(Error::SessionNotFound)
     ));
 }
 
 #[test]
 fn beyond_the_limit_of_sessions_upgrades_are_answered_503_and_raw_connections_closed() {
-    let mut house = House::with(Config { max_sessions: Some(2), ..Config::default() });
-    let _a = house.join("a");
-    let _raw = house.join_lines();
-    let mut third = house.dial();
-    house.hear(&third, &wire::upgrade("/", &[]));
+    let mut server = Server::with(Config { max_sessions: Some(2), ..Config::default() });
+    let _a = server.join("a");
+    let _raw = server.join_lines();
+    let mut third = server.dial();
+    server.receive(&third, &wire::upgrade("/", &[]));
     assert_eq!(third.status(), 503);
-    let fourth = house.join_lines();
+    let fourth = server.join_lines();
     assert!(fourth.is_dropped());
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::TooManySessions), 2);
-    house.sessions().remove_session("a").expect("open");
-    let _next = house.join("b");
-    assert_eq!(house.sessions().client_count(), 2);
+    assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::TooManySessions), 2);
+    server.sessions().remove_session("a").expect("open");
+    let _next = server.join("b");
+    assert_eq!(server.sessions().client_count(), 2);
 }
 
 #[test]
 fn counters_count_messages_and_payload_bytes_in_both_directions() {
-    let mut house = House::new();
-    house.handler().echo();
-    let client = house.join("a");
-    let raw = house.join_lines();
-    house.hear(&client, &[wire::text("four"), wire::binary(&[1; 300]), wire::ping("x")].concat());
-    house.hear(&client, &[wire::frame(0x01, b"ab"), wire::frame(0x80, b"c")].concat());
-    house.hear(&raw, b"one\r\n\nthree\n");
-    let (a, raw) = (house.key("a"), house.raw_key());
+    let mut server = Server::new();
+    server.handler().echo();
+    let client = server.join("a");
+    let raw = server.join_lines();
+    server
+        .receive(&client, &[wire::text("four"), wire::binary(&[1; 300]), wire::ping("x")].concat());
+    server.receive(&client, &[wire::frame(0x01, b"ab"), wire::frame(0x80, b"c")].concat());
+    server.receive(&raw, b"one\r\n\nthree\n");
+    let (a, raw) = (server.key("a"), server.raw_key());
     for (key, messages, bytes) in [(a, 3, 307), (raw, 3, 8)] {
-        let session = house.sessions().get_session(key).expect("open");
+        let session = server.sessions().get_session(key).expect("open");
         for traffic in [session.received(), session.sent()] {
             assert_eq!((traffic.messages, traffic.bytes), (messages, bytes));
         }
         assert_eq!((session.dropped(), session.queued_bytes()), (0, 0));
     }
-    let stats = house.stats();
+    let stats = server.stats();
     for traffic in [stats.received, stats.sent] {
         assert_eq!((traffic.messages, traffic.bytes), (6, 315));
     }
@@ -291,15 +292,15 @@ fn counters_count_messages_and_payload_bytes_in_both_directions() {
 }
 
 #[test]
-fn the_stats_tell_every_connection_by_its_state_and_kind() {
-    let mut house = House::new();
-    let mut clients = vec![house.join("a"), house.join("b"), house.join_lines(), house.dial()];
-    house.advance(seconds(60));
-    house.hear(&clients[1], &wire::pong(""));
-    clients.push(house.join("c"));
-    house.sessions().remove_session("c").expect("open");
-    house.settle();
-    let stats = house.stats();
+fn the_stats_count_every_connection_by_its_state_and_kind() {
+    let mut server = Server::new();
+    let mut clients = vec![server.join("a"), server.join("b"), server.join_lines(), server.dial()];
+    server.advance(seconds(60));
+    server.receive(&clients[1], &wire::pong(""));
+    clients.push(server.join("c"));
+    server.sessions().remove_session("c").expect("open");
+    server.settle();
+    let stats = server.stats();
     assert_eq!((stats.sessions.active, stats.sessions.inactive), (2, 1));
     assert_eq!((stats.sessions.websocket, stats.sessions.raw), (2, 1));
     assert_eq!((stats.sessions.closing, stats.other_connections), (1, 0));
@@ -315,28 +316,28 @@ fn the_stats_tell_every_connection_by_its_state_and_kind() {
 
 #[test]
 fn closing_an_inactive_session_keeps_the_counts_right() {
-    let mut house = House::new();
-    let client = house.join("a");
-    house.advance(seconds(60));
-    assert_eq!(house.stats().sessions.inactive, 1);
-    house.sessions().remove_session("a").expect("open");
-    house.hear(&client, &wire::close(1000, ""));
-    let stats = house.stats();
+    let mut server = Server::new();
+    let client = server.join("a");
+    server.advance(seconds(60));
+    assert_eq!(server.stats().sessions.inactive, 1);
+    server.sessions().remove_session("a").expect("open");
+    server.receive(&client, &wire::close(1000, ""));
+    let stats = server.stats();
     assert_eq!((stats.sessions.active, stats.sessions.inactive, stats.sessions.closing), (0, 0, 0));
-    assert_eq!(house.notes(), ["a connects", "a turns inactive", "a ends removed 1000"]);
+    assert_eq!(server.notes(), ["a connects", "a turns inactive", "a ends removed 1000"]);
 }
 
 #[test]
-fn a_refusal_by_the_host_is_counted_as_one() {
-    let mut house = House::new();
-    house.handler().on_request(|_, _, _| Decision::refuse(403, "no").expect("a status"));
-    let mut client = house.dial();
-    house.hear(&client, &wire::upgrade("/", &[]));
+fn a_refusal_by_the_application_is_counted() {
+    let mut server = Server::new();
+    server.handler().on_request(|_, _, _| Decision::refuse(403, "no").expect("a status"));
+    let mut client = server.dial();
+    server.receive(&client, &wire::upgrade("/", &[]));
     assert_eq!(client.status(), 403);
     assert_eq!(client.text(), "no");
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::RefusedByApplication), 1);
-    assert_eq!(house.stats().other_connections, 1, "its socket lingers");
-    house.advance(seconds(5));
-    assert_eq!(house.stats().other_connections, 0);
+    assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::RefusedByApplication), 1);
+    assert_eq!(server.stats().other_connections, 1, "its socket lingers");
+    server.advance(seconds(5));
+    assert_eq!(server.stats().other_connections, 0);
     assert!(client.is_dropped());
 }

@@ -1,8 +1,8 @@
-//! The manager stops: everybody is told, the grace is kept, and afterwards nothing works any more.
+//! The manager stops: every session gets a close frame, the grace is kept, and later calls fail.
 
 mod common;
 
-use common::simulation::{House, farewell, seconds};
+use common::simulation::{Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
     Cause, CloseCode, Decision, Error, HandshakeFailure, Initiator, Response, StopOptions,
@@ -13,92 +13,95 @@ fn within(grace: u64) -> StopOptions {
 }
 
 #[test]
-fn everybody_is_told_1001_and_the_manager_stops_when_all_have_answered() {
-    let mut house = House::new();
-    let (mut a, mut b, mut raw) = (house.join("a"), house.join("b"), house.join_lines());
-    house.sessions().broadcast("last words");
-    house.notes();
-    house.sessions().stop(within(5)).expect("it runs");
-    assert!(house.sessions().is_stopping() && !house.is_stopped());
-    assert_eq!(house.sessions().client_count(), 0);
-    house.settle();
+fn every_session_is_closed_with_1001_and_the_manager_stops_when_all_peers_have_answered() {
+    let mut server = Server::new();
+    let (mut a, mut b, mut raw) = (server.join("a"), server.join("b"), server.join_lines());
+    server.sessions().broadcast("last words");
+    server.notes();
+    server.sessions().stop(within(5)).expect("it runs");
+    assert!(server.sessions().is_stopping() && !server.is_stopped());
+    assert_eq!(server.sessions().client_count(), 0);
+    server.settle();
     for client in [&mut a, &mut b] {
         assert_eq!(client.frames(), ["text last words", "close 1001"]);
     }
     assert_eq!(raw.text(), "last words\n");
     assert!(raw.is_ended());
-    assert_eq!(house.ends(), ["raw ends stopped -"]);
-    house.hear(&a, &wire::close(1001, ""));
-    house.hear(&b, &wire::close(1001, ""));
-    assert_eq!(house.ends(), ["a ends stopped 1001", "b ends stopped 1001"]);
-    assert!(!house.is_stopped(), "the raw peer may say more, and would be sent a reset");
-    house.hear(&raw, b"more\n");
+    assert_eq!(server.ends(), ["raw ends stopped -"]);
+    server.receive(&a, &wire::close(1001, ""));
+    server.receive(&b, &wire::close(1001, ""));
+    assert_eq!(server.ends(), ["a ends stopped 1001", "b ends stopped 1001"]);
+    assert!(!server.is_stopped(), "the raw peer may say more, and would be sent a reset");
+    server.receive(&raw, b"more\n");
     assert!(!raw.is_dropped());
     raw.shutdown_write();
-    house.settle();
-    assert!(house.is_stopped(), "those who answered the close frame need not end their side first");
+    server.settle();
+    assert!(
+        server.is_stopped(),
+        "those who answered the close frame need not end their side first"
+    );
     assert!([&a, &b, &raw].iter().all(|client| client.is_dropped()));
-    assert_eq!(house.stats().disconnects.get(Cause::Stopped), 3);
-    for ended in &house.handler().ended {
+    assert_eq!(server.stats().disconnects.get(Cause::Stopped), 3);
+    for ended in &server.handler().ended {
         assert_eq!(ended.initiator, Initiator::Server);
     }
 }
 
 #[test]
 fn a_manager_without_sessions_stops_at_once() {
-    let mut house = House::new();
-    let silent = house.dial();
-    house.sessions().stop(within(5)).expect("it runs");
-    house.settle();
-    assert!(house.is_stopped() && silent.is_dropped());
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::Stopping), 1);
+    let mut server = Server::new();
+    let silent = server.dial();
+    server.sessions().stop(within(5)).expect("it runs");
+    server.settle();
+    assert!(server.is_stopped() && silent.is_dropped());
+    assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::Stopping), 1);
 }
 
 #[test]
-fn after_the_grace_the_rest_are_dropped() {
-    let mut house = House::new();
-    let (a, b) = (house.join("a"), house.join("b"));
-    house.notes();
-    house.sessions().stop(within(7)).expect("it runs");
-    house.hear(&a, &wire::close(1001, ""));
-    house.advance(seconds(6));
-    assert!(!house.is_stopped(), "the grace counts, not the close timeout");
-    assert_eq!(house.notes(), ["a ends stopped 1001"]);
-    house.advance(seconds(1));
-    assert_eq!(house.notes(), ["b ends stopped -"]);
-    assert!(house.is_stopped() && a.is_dropped() && b.is_dropped());
-    assert_eq!(house.next_deadline(), None);
+fn after_the_grace_the_remaining_sessions_are_dropped() {
+    let mut server = Server::new();
+    let (a, b) = (server.join("a"), server.join("b"));
+    server.notes();
+    server.sessions().stop(within(7)).expect("it runs");
+    server.receive(&a, &wire::close(1001, ""));
+    server.advance(seconds(6));
+    assert!(!server.is_stopped(), "the grace counts, not the close timeout");
+    assert_eq!(server.notes(), ["a ends stopped 1001"]);
+    server.advance(seconds(1));
+    assert_eq!(server.notes(), ["b ends stopped -"]);
+    assert!(server.is_stopped() && a.is_dropped() && b.is_dropped());
+    assert_eq!(server.next_deadline(), None);
 }
 
 #[test]
 fn a_peer_that_takes_nothing_does_not_outlast_the_grace() {
-    let mut house = House::new();
-    let (mut client, raw) = (house.join("a"), house.join_lines());
+    let mut server = Server::new();
+    let (mut client, raw) = (server.join("a"), server.join_lines());
     client.set_window(0);
     raw.set_window(0);
-    house.sessions().broadcast("stuck");
-    house.notes();
-    house.sessions().stop(within(3)).expect("it runs");
-    house.advance(seconds(3));
-    assert!(house.is_stopped());
-    assert_eq!(house.ends().len(), 2);
+    server.sessions().broadcast("stuck");
+    server.notes();
+    server.sessions().stop(within(3)).expect("it runs");
+    server.advance(seconds(3));
+    assert!(server.is_stopped());
+    assert_eq!(server.ends().len(), 2);
     assert!(client.frames().is_empty());
-    let stats = house.stats();
+    let stats = server.stats();
     assert_eq!((stats.sent.messages, stats.dropped), (0, 2));
 }
 
 #[test]
-fn without_a_grace_all_are_dropped_in_the_same_tick() {
-    let mut house = House::new();
-    let (mut a, raw) = (house.join("a"), house.join_lines());
-    let half = house.dial();
+fn without_a_grace_all_sessions_are_dropped_in_the_same_tick() {
+    let mut server = Server::new();
+    let (mut a, raw) = (server.join("a"), server.join_lines());
+    let half = server.dial();
     half.send(b"GET / HT");
-    house.settle();
-    house.notes();
-    house.sessions().stop(within(0)).expect("it runs");
-    house.tick();
-    assert!(house.is_stopped());
-    let mut ends = house.ends();
+    server.settle();
+    server.notes();
+    server.sessions().stop(within(0)).expect("it runs");
+    server.tick();
+    assert!(server.is_stopped());
+    let mut ends = server.ends();
     ends.sort();
     assert_eq!(ends, ["a ends stopped -", "raw ends stopped -"]);
     assert_eq!(a.frames(), ["close 1001"], "what the socket takes at once still leaves");
@@ -108,160 +111,152 @@ fn without_a_grace_all_are_dropped_in_the_same_tick() {
 #[test]
 fn a_second_stop_can_only_shorten_the_grace() {
     for (first, second, end) in [(10, 3, 4), (3, 10, 3)] {
-        let mut house = House::new();
-        let client = house.join("a");
-        house.sessions().stop(within(first)).expect("it runs");
-        house.advance(seconds(1));
-        house.sessions().stop(within(second)).expect("it has not stopped yet");
-        let late = house.dial();
-        house.advance(seconds(end - 2));
-        assert!(!house.is_stopped());
-        house.advance(seconds(1));
-        assert!(house.is_stopped() && client.is_dropped() && late.is_dropped());
+        let mut server = Server::new();
+        let client = server.join("a");
+        server.sessions().stop(within(first)).expect("it runs");
+        server.advance(seconds(1));
+        server.sessions().stop(within(second)).expect("it has not stopped yet");
+        let late = server.dial();
+        server.advance(seconds(end - 2));
+        assert!(!server.is_stopped());
+        server.advance(seconds(1));
+        assert!(server.is_stopped() && client.is_dropped() && late.is_dropped());
     }
 }
 
 #[test]
-fn while_it_stops_upgrades_are_answered_503_and_raw_connections_dropped() {
-    let mut house = House::new();
-    let _open = house.join("a");
-    let mut half = house.dial();
+fn during_a_stop_upgrades_are_answered_503_and_raw_connections_dropped() {
+    let mut server = Server::new();
+    let _open = server.join("a");
+    let mut half = server.dial();
     half.send(b"GET / HT");
-    house.settle();
-    house.sessions().stop(within(5)).expect("it runs");
-    house.settle();
+    server.settle();
+    server.sessions().stop(within(5)).expect("it runs");
+    server.settle();
     assert_eq!(half.status(), 503, "the one that had begun");
-    let mut late = house.dial();
-    house.hear(&late, &wire::upgrade("/?id=b", &[]));
+    let mut late = server.dial();
+    server.receive(&late, &wire::upgrade("/?id=b", &[]));
     assert_eq!(late.status(), 503);
-    let raw = house.join_lines();
+    let raw = server.join_lines();
     assert!(raw.is_dropped());
-    assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::Stopping), 3);
-    assert_eq!(house.notes(), ["a connects"], "the host is not asked");
+    assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::Stopping), 3);
+    assert_eq!(server.notes(), ["a connects"], "no request is reported");
 }
 
 #[test]
-fn a_parked_request_is_answered_503_and_its_decision_comes_too_late() {
-    let mut house = House::new();
-    let (tickets, told) = std::sync::mpsc::channel();
-    house.handler().on_request(move |_, request, _| {
-        tickets.send(request.ticket()).expect("the test listens");
-        Decision::Defer
-    });
-    let mut client = house.dial();
-    house.hear(&client, &wire::upgrade("/", &[]));
-    let ticket = told.recv().expect("it was asked");
-    house.sessions().stop(within(5)).expect("it runs");
-    house.settle();
+fn during_a_stop_a_deferred_request_is_answered_503_and_its_decision_fails() {
+    let mut server = Server::new();
+    let requests = server.defer_requests();
+    let mut client = server.dial();
+    server.receive(&client, &wire::upgrade("/", &[]));
+    let (_, ticket) = requests.recv().expect("a request is deferred");
+    server.sessions().stop(within(5)).expect("it runs");
+    server.settle();
     assert_eq!(client.status(), 503);
-    let late = house.sessions().decide(ticket, Decision::admit());
+    let late = server.sessions().decide(ticket, Decision::admit());
     assert!(matches!(late, Err(Error::SessionNotFound)), "{late:?}");
 }
 
 #[test]
-fn a_host_that_stops_in_on_request_still_gives_its_answer() {
-    let mut house = House::new();
-    house.handler().on_request(|sessions, _, _| {
+fn a_handler_that_stops_in_on_request_can_answer_it() {
+    let mut server = Server::new();
+    server.handler().on_request(|sessions, _, _| {
         sessions.stop(StopOptions::new()).expect("it runs");
         Response::text(200, "stopping").expect("a status").into()
     });
-    let mut client = house.dial();
-    house.hear(&client, b"GET /shutdown HTTP/1.1\r\nHost: a\r\n\r\n");
+    let mut client = server.dial();
+    server.receive(&client, b"GET /shutdown HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.status(), 200);
     assert_eq!(client.text(), "stopping");
     client.shutdown_write();
-    house.settle();
-    assert!(house.is_stopped());
+    server.settle();
+    assert!(server.is_stopped());
 }
 
 #[test]
-fn a_host_that_stops_in_on_request_cannot_admit_or_defer() {
+fn a_handler_that_stops_in_on_request_cannot_admit_or_defer_it() {
     for decision in [Decision::admit as fn() -> Decision, || Decision::Defer] {
-        let mut house = House::new();
-        house.handler().on_request(move |sessions, _, _| {
+        let mut server = Server::new();
+        server.handler().on_request(move |sessions, _, _| {
             sessions.stop(StopOptions::new()).expect("it runs");
             decision()
         });
-        let mut client = house.dial();
-        house.hear(&client, &wire::upgrade("/", &[]));
+        let mut client = server.dial();
+        server.receive(&client, &wire::upgrade("/", &[]));
         assert_eq!(client.status(), 503);
-        assert_eq!(house.stats().failed_handshakes.get(HandshakeFailure::Stopping), 1);
+        assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::Stopping), 1);
         client.shutdown_write();
-        house.settle();
-        assert!(house.is_stopped());
+        server.settle();
+        assert!(server.is_stopped());
     }
 }
 
 #[test]
-fn stopping_inside_a_callback_ends_the_delivery_of_messages() {
-    let mut house = House::new();
-    house.handler().on_message(|context, _, _| {
+fn a_stop_in_a_callback_ends_the_delivery_of_messages() {
+    let mut server = Server::new();
+    server.handler().on_message(|context, _, _| {
         context.sessions().stop(StopOptions::new()).expect("it runs");
     });
-    let mut client = house.join("a");
-    house.notes();
+    let mut client = server.join("a");
+    server.notes();
     let close = wire::close(1001, "");
-    house.hear(&client, &[wire::text("1"), wire::text("2"), close].concat());
-    assert_eq!(house.notes(), ["a says 1", "a ends stopped 1001"]);
+    server.receive(&client, &[wire::text("1"), wire::text("2"), close].concat());
+    assert_eq!(server.notes(), ["a says 1", "a ends stopped 1001"]);
     assert_eq!(client.frames(), ["close 1001"]);
 }
 
 #[test]
-fn a_session_that_closes_when_stopping_begins_keeps_its_own_cause() {
-    let mut house = House::new();
-    let client = house.join("a");
-    house.notes();
-    house.sessions().close_session("a", &farewell(4000, "")).expect("open");
-    house.sessions().stop(within(2)).expect("it runs");
-    house.advance(seconds(2));
-    assert_eq!(house.notes(), ["a ends removed -"]);
-    assert!(house.is_stopped() && client.is_dropped(), "the grace is shorter than its timeout");
+fn a_session_that_closes_before_the_stop_keeps_its_cause() {
+    let mut server = Server::new();
+    let client = server.join("a");
+    server.notes();
+    server.sessions().close_session("a", &close_reason(4000, "")).expect("open");
+    server.sessions().stop(within(2)).expect("it runs");
+    server.advance(seconds(2));
+    assert_eq!(server.notes(), ["a ends removed -"]);
+    assert!(server.is_stopped() && client.is_dropped(), "the grace is shorter than its timeout");
 }
 
 #[test]
 fn a_paused_manager_and_a_paused_session_stop_as_soon_as_their_peers_have_answered() {
-    let mut house = House::new();
-    let (a, b, gone) = (house.join("a"), house.join("b"), house.join("gone"));
-    house.notes();
-    house.sessions().pause_reads("b").expect("open");
-    house.sessions().pause_reads("gone").expect("open");
-    house.sessions().pause_all_reads();
-    // What came while nothing was read is not announced again.
-    house.hear(&a, &wire::close(1000, ""));
-    house.hear(&b, &wire::close(1000, ""));
+    let mut server = Server::new();
+    let (a, b, gone) = (server.join("a"), server.join("b"), server.join("gone"));
+    server.notes();
+    server.sessions().pause_reads("b").expect("open");
+    server.sessions().pause_reads("gone").expect("open");
+    server.sessions().pause_all_reads();
+    // No further event reports the bytes that arrived during the pause.
+    server.receive(&a, &wire::close(1000, ""));
+    server.receive(&b, &wire::close(1000, ""));
     gone.shutdown_write();
-    house.settle();
-    assert!(house.notes().is_empty());
-    house.sessions().stop(within(5)).expect("it runs");
-    house.sessions().pause_all_reads();
-    assert!(!house.sessions().are_reads_paused(), "a manager that stops cannot be paused");
-    house.settle();
-    let mut ends = house.ends();
+    server.settle();
+    assert!(server.notes().is_empty());
+    server.sessions().stop(within(5)).expect("it runs");
+    server.sessions().pause_all_reads();
+    assert!(!server.sessions().are_reads_paused(), "a manager that stops cannot be paused");
+    server.settle();
+    let mut ends = server.ends();
     ends.sort();
     assert_eq!(ends, ["a ends stopped 1001", "b ends stopped 1001", "gone ends stopped -"]);
     a.shutdown_write();
     b.shutdown_write();
-    house.settle();
-    assert!(house.is_stopped());
+    server.settle();
+    assert!(server.is_stopped());
 }
 
 #[test]
-fn everything_answers_stopped_afterwards() {
-    let mut house = House::new();
-    let _client = house.join("a");
-    let key = house.key("a");
-    let (tickets, told) = std::sync::mpsc::channel();
-    house.handler().on_request(move |_, request, _| {
-        tickets.send(request.ticket()).expect("the test listens");
-        Decision::Defer
-    });
-    let parked = house.dial();
-    house.hear(&parked, &wire::upgrade("/", &[]));
-    let ticket = told.recv().expect("it was asked");
-    house.sessions().stop(within(0)).expect("it runs");
-    house.settle();
-    assert!(house.is_stopped());
-    let sessions = house.sessions();
+fn every_call_returns_stopped_afterwards() {
+    let mut server = Server::new();
+    let _client = server.join("a");
+    let key = server.key("a");
+    let requests = server.defer_requests();
+    let parked = server.dial();
+    server.receive(&parked, &wire::upgrade("/", &[]));
+    let (_, ticket) = requests.recv().expect("a request is deferred");
+    server.sessions().stop(within(0)).expect("it runs");
+    server.settle();
+    assert!(server.is_stopped());
+    let sessions = server.sessions();
     assert!(matches!(sessions.send_to("a", "x"), Err(Error::Stopped)));
     assert!(matches!(sessions.send_to(key, "x"), Err(Error::Stopped)));
     assert!(matches!(sessions.remove_session("a"), Err(Error::Stopped)));
@@ -277,21 +272,21 @@ fn everything_answers_stopped_afterwards() {
 }
 
 #[test]
-fn what_on_disconnect_does_while_it_stops_does_no_harm() {
-    let mut house = House::new();
-    house.handler().on_disconnect(|sessions, disconnect, notes| {
+fn calls_in_on_disconnect_during_a_stop_fail_without_harm() {
+    let mut server = Server::new();
+    server.handler().on_disconnect(|sessions, disconnect, notes| {
         assert!(sessions.is_stopping());
-        notes.push(format!("{:?}", sessions.broadcast("somebody left")));
+        notes.push(format!("{:?}", sessions.broadcast("a session ended")));
         let again = sessions.remove_session(&**disconnect.session.id());
         assert!(matches!(again, Err(Error::Stopped)));
         sessions.stop(StopOptions::new()).expect("it has not stopped yet");
     });
-    let (a, _b) = (house.join("a"), house.join("b"));
-    house.notes();
-    house.sessions().stop(within(1)).expect("it runs");
-    house.hear(&a, &wire::close(1001, ""));
-    house.advance(seconds(1));
-    let nobody = "Delivery { queued: 0, refused: 0 }";
-    assert_eq!(house.notes(), ["a ends stopped 1001", nobody, "b ends stopped -", nobody]);
-    assert!(house.is_stopped());
+    let (a, _b) = (server.join("a"), server.join("b"));
+    server.notes();
+    server.sessions().stop(within(1)).expect("it runs");
+    server.receive(&a, &wire::close(1001, ""));
+    server.advance(seconds(1));
+    let no_session = "Delivery { queued: 0, refused: 0 }";
+    assert_eq!(server.notes(), ["a ends stopped 1001", no_session, "b ends stopped -", no_session]);
+    assert!(server.is_stopped());
 }

@@ -1,4 +1,4 @@
-//! The timer wheel: scenarios, and a naive model under random schedules.
+//! The timer wheel: scenarios, and a comparison with a naive model under random schedules.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ fn a_hundred_thousand_deadlines_fire_one_by_one() {
     let origin = Instant::now();
     let mut wheel = TimerWheel::new(origin);
     for key in 0..100_000_u64 {
-        // 7,919 is prime to 100,000: every deadline once, in a scattered order.
+        // 7,919 and 100,000 are coprime: every deadline once, in a scattered order.
         wheel.insert(key, origin + ms(key * 7_919 % 100_000 * 10));
     }
     for step in 0..100_000 {
@@ -91,7 +91,7 @@ fn times_before_the_origin_count_as_the_origin() {
 }
 
 #[test]
-fn a_time_that_went_back_expires_nothing_that_lies_ahead() {
+fn a_time_that_goes_back_expires_no_later_deadline() {
     let origin = Instant::now();
     let mut wheel = TimerWheel::new(origin);
     assert_eq!(wheel.pop_expired(origin + ms(100)), None);
@@ -103,7 +103,7 @@ fn a_time_that_went_back_expires_nothing_that_lies_ahead() {
 }
 
 #[test]
-fn a_later_deadline_on_a_lower_level_does_not_overtake() {
+fn a_later_deadline_on_a_lower_level_does_not_fire_first() {
     let origin = Instant::now();
     let mut wheel = TimerWheel::new(origin);
     wheel.insert('b', origin + ms(5_000));
@@ -122,7 +122,8 @@ fn a_popped_key_keeps_its_entry_until_it_is_rescheduled_or_removed() {
     let id = wheel.insert('a', origin + ms(1));
     assert_eq!(wheel.pop_expired(origin + ms(1)), Some('a'));
     assert_eq!((wheel.len(), wheel.scheduled(), wheel.deadline(id)), (1, 0, None));
-    // Due again within the same series: the owner that never moves on sees it for ever.
+    // Due again within the same series: an owner that does not reschedule it gets it again and
+    // again.
     wheel.reschedule(id, origin);
     assert_eq!(wheel.pop_expired(origin + ms(1)), Some('a'));
     wheel.reschedule(id, origin + ms(2));
@@ -158,23 +159,23 @@ fn a_lone_deadline_that_moves_is_exact_at_once() {
 }
 
 #[test]
-fn an_id_costs_nothing_to_be_without() {
+fn an_optional_id_takes_no_extra_space() {
     assert_eq!(size_of::<Option<TimerId>>(), 4);
 }
 
-/// What an owner may do. Times are signed microseconds from the current time.
+/// A call of an owner. Times are signed microseconds from the current time.
 #[derive(Clone, Debug)]
 enum Step {
     Insert(i64),
-    /// So many with the same deadline, or with one of a few beside each other.
+    /// Adds so many entries with the same deadline, or with one of a few adjacent ones.
     InsertCrowd(i64, u32, u32),
     InsertIdle,
     Reschedule(prop::sample::Index, i64),
     Unschedule(prop::sample::Index),
     Remove(prop::sample::Index),
-    /// Takes the deadlines of as many as that away, beginning anywhere.
+    /// Removes the deadlines of so many entries, from any entry on.
     Disperse(prop::sample::Index, usize),
-    /// Moves the time on and pops all that expired; each is answered by the next of the answers.
+    /// Advances the time and pops all expired entries; the next answer is applied to each.
     Advance(u64, Vec<Answer>),
     /// Sleeps until the wheel's next deadline, as a loop does.
     Sleep(Vec<Answer>),
@@ -184,7 +185,7 @@ enum Step {
 enum Answer {
     Leave,
     Remove,
-    /// Microseconds after the time, at least one millisecond, so that the series ends.
+    /// Microseconds after the time: at least one millisecond, so that the series ends.
     Reschedule(u64),
 }
 
@@ -235,16 +236,16 @@ fn schedules() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..120)
 }
 
-/// A wheel beside a model of it, which holds deadlines in milliseconds since the origin and finds
-/// the earliest by looking at all of them.
+/// A wheel and a model of it, which holds deadlines in milliseconds since the origin and searches
+/// all of them for the earliest.
 struct Pair {
     origin: Instant,
     now: Duration,
     wheel: TimerWheel<u32>,
     model: BTreeMap<u32, (TimerId, Option<u128>)>,
     next_key: u32,
-    /// How often a deadline was taken away or moved before it fired: each may leave one minimum
-    /// that is too early.
+    /// How often a deadline was removed or moved before it fired. Each may leave a minimum that is
+    /// too early.
     taken: usize,
     spurious: usize,
 }
@@ -334,7 +335,7 @@ impl Pair {
         self.next_key += 1;
     }
 
-    /// Picks an entry of which the deadline, if it has one, is about to be taken away.
+    /// Selects an entry whose deadline, if it has one, is about to be removed.
     fn pick(&mut self, which: prop::sample::Index) -> Option<(u32, TimerId)> {
         let place = which.index(self.model.len().max(1));
         let (&key, &(id, deadline)) = self.model.iter().nth(place)?;
@@ -404,7 +405,7 @@ proptest! {
         for step in steps {
             pair.run(step);
         }
-        // And to the end: every deadline fires, each at its time.
+// To the end: every deadline fires at its time.
         while pair.wheel.next_deadline().is_some() {
             pair.run(Step::Sleep(Vec::new()));
         }
@@ -412,7 +413,7 @@ proptest! {
     }
 
     #[test]
-    fn a_wheel_from_which_nothing_is_taken_never_wakes_for_nothing(
+    fn a_wheel_without_removals_never_wakes_without_an_expiry(
         distances in prop::collection::vec(distances(), 1..60),
     ) {
         let mut pair = Pair::new();
@@ -427,11 +428,11 @@ proptest! {
 }
 
 #[test]
-fn a_deadline_that_touches_one_slot_too_many_does_not_hide_an_earlier_one() {
+fn a_deadline_one_slot_beyond_a_level_does_not_hide_an_earlier_one() {
     let start = Instant::now();
     let at = |millis| start + Duration::from_millis(millis);
     let mut wheel = TimerWheel::new(start);
-    // From 7 to 512 it is less than the 64 slots of 8 that a level has, but 65 are touched.
+    // From 7 to 512 is less than the 64 slots of 8 of a level, but it touches 65 slots.
     assert_eq!(wheel.pop_expired(at(7)), None);
     wheel.insert("later", at(512));
     wheel.insert("earlier", at(100));

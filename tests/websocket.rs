@@ -1,19 +1,19 @@
-//! RFC 6455 end to end: what a client's frames lead to, and what it is answered.
+//! RFC 6455 end to end: the events of a client's frames, and the answers to them.
 
 mod common;
 
-use common::simulation::{House, farewell, seconds};
+use common::simulation::{Server, close_reason, seconds};
 use common::wire::{self, binary, close, frame, ping, pong, text};
 use majordomo::{Cause, Config, Initiator};
 
 #[test]
-fn messages_of_every_length_of_header_come_back_as_they_were() {
-    let mut house = House::new();
-    house.handler().echo();
-    let mut client = house.join("a");
+fn messages_of_every_header_length_are_echoed_unchanged() {
+    let mut server = Server::new();
+    server.handler().echo();
+    let mut client = server.join("a");
     for length in [0, 1, 125, 126, 127, 0xFFFF, 0x1_0000, 300_000] {
         let word = "x".repeat(length);
-        house.hear(&client, &[text(&word), binary(word.as_bytes())].concat());
+        server.receive(&client, &[text(&word), binary(word.as_bytes())].concat());
         let bytes = format!("binary {:?}", word.as_bytes());
         assert_eq!(client.frames(), [format!("text {word}"), bytes]);
     }
@@ -21,10 +21,10 @@ fn messages_of_every_length_of_header_come_back_as_they_were() {
 
 #[test]
 fn fragments_with_control_frames_between_them_make_one_message() {
-    let mut house = House::new();
-    house.handler().echo();
-    let mut client = house.join("a");
-    house.notes();
+    let mut server = Server::new();
+    server.handler().echo();
+    let mut client = server.join("a");
+    server.notes();
     let frames = [
         frame(0x01, "Grü".as_bytes()),
         ping("between"),
@@ -33,39 +33,39 @@ fn fragments_with_control_frames_between_them_make_one_message() {
         frame(0x00, &"ß".as_bytes()[..1]),
         frame(0x80, &"ß".as_bytes()[1..]),
     ];
-    house.hear(&client, &frames.concat());
-    assert_eq!(house.notes(), ["a says Grüß"]);
+    server.receive(&client, &frames.concat());
+    assert_eq!(server.notes(), ["a says Grüß"]);
     assert_eq!(client.frames(), ["pong between", "text Grüß"]);
     for byte in frames.concat() {
-        house.hear(&client, &[byte]);
+        server.receive(&client, &[byte]);
     }
-    assert_eq!(house.notes(), ["a says Grüß"], "the same byte by byte");
+    assert_eq!(server.notes(), ["a says Grüß"], "the same byte by byte");
     assert_eq!(client.frames(), ["pong between", "text Grüß"]);
 }
 
 #[test]
 fn a_ping_is_answered_with_its_payload_and_a_pong_with_nothing() {
-    let mut house = House::new();
-    let mut client = house.join("a");
+    let mut server = Server::new();
+    let mut client = server.join("a");
     let long = "x".repeat(125);
-    house.hear(&client, &[ping(""), ping("abc"), pong("abc"), ping(&long)].concat());
+    server.receive(&client, &[ping(""), ping("abc"), pong("abc"), ping(&long)].concat());
     assert_eq!(client.frames(), ["pong", "pong abc", &format!("pong {long}")]);
-    assert_eq!(house.notes(), ["a connects"]);
-    assert_eq!(house.stats().received.messages, 0);
+    assert_eq!(server.notes(), ["a connects"]);
+    assert_eq!(server.stats().received.messages, 0);
 }
 
 #[test]
-fn the_upgrade_request_may_bring_the_first_frames_along() {
-    let mut house = House::new();
-    let client = house.dial();
+fn frames_behind_the_upgrade_request_are_decoded() {
+    let mut server = Server::new();
+    let client = server.dial();
     let bytes = [wire::upgrade("/?id=a", &[]), text("1"), text("2"), text("3")[..4].to_vec()];
-    house.hear(&client, &bytes.concat());
-    house.hear(&client, &text("3")[4..]);
-    assert_eq!(house.notes(), ["a connects", "a says 1", "a says 2", "a says 3"]);
+    server.receive(&client, &bytes.concat());
+    server.receive(&client, &text("3")[4..]);
+    assert_eq!(server.notes(), ["a connects", "a says 1", "a says 2", "a says 3"]);
 }
 
 #[test]
-fn a_clients_close_frame_is_answered_in_kind_and_told_to_the_host() {
+fn a_close_frame_of_the_client_is_answered_and_reported() {
     let long = "x".repeat(123);
     let cases = [
         (close(1000, "bye"), "close 1000", "client_closed 1000 bye".to_string()),
@@ -76,29 +76,29 @@ fn a_clients_close_frame_is_answered_in_kind_and_told_to_the_host() {
         (frame(0x88, b""), "close", "client_closed 1005".into()),
     ];
     for (bytes, answer, end) in cases {
-        let mut house = House::new();
-        let mut client = house.join("a");
-        house.notes();
-        house.hear(&client, &bytes);
+        let mut server = Server::new();
+        let mut client = server.join("a");
+        server.notes();
+        server.receive(&client, &bytes);
         assert_eq!(client.frames(), [answer]);
-        assert_eq!(house.notes(), [format!("a ends {end}")]);
-        let ended = house.handler().take_ended();
+        assert_eq!(server.notes(), [format!("a ends {end}")]);
+        let ended = server.handler().take_ended();
         assert_eq!(ended.initiator, Initiator::Client);
         assert!(client.is_ended(), "the server closes the connection first");
         assert!(!client.is_dropped());
         client.shutdown_write();
-        house.settle();
+        server.settle();
         assert!(client.is_dropped());
     }
 }
 
 #[test]
-fn what_breaks_the_protocol_is_answered_with_the_code_for_it() {
+fn protocol_errors_are_answered_with_their_codes() {
     let cases: [(&str, Vec<u8>, u16); 20] = [
         ("a code that must not be sent", close(1005, ""), 1002),
         ("a code that must not be sent", close(1006, ""), 1002),
         ("a code that must not be sent", close(1015, ""), 1002),
-        ("a code that nobody has assigned", close(1016, ""), 1002),
+        ("an unassigned code", close(1016, ""), 1002),
         ("a code below all", close(999, ""), 1002),
         ("a code above all", close(5000, ""), 1002),
         ("half a code", frame(0x88, b"\x03"), 1002),
@@ -117,31 +117,31 @@ fn what_breaks_the_protocol_is_answered_with_the_code_for_it() {
         ("text that is wrong already", frame(0x01, b"\xFF"), 1007),
     ];
     for (name, bytes, code) in cases {
-        let mut house = House::new();
-        let (mut client, mut other) = (house.join("a"), house.join("b"));
-        house.notes();
-        house.hear(&client, &[text("before"), bytes, text("after")].concat());
+        let mut server = Server::new();
+        let (mut client, mut other) = (server.join("a"), server.join("b"));
+        server.notes();
+        server.receive(&client, &[text("before"), bytes, text("after")].concat());
         assert_eq!(client.frames(), [format!("close {code}")], "{name}");
         let end = format!("a ends protocol_error {code}");
-        assert_eq!(house.notes(), ["a says before", &end], "{name}");
-        let ended = house.handler().take_ended();
+        assert_eq!(server.notes(), ["a says before", &end], "{name}");
+        let ended = server.handler().take_ended();
         assert_eq!(ended.initiator, Initiator::Server, "{name}");
         assert!(client.is_ended() && !client.is_dropped(), "{name}: it lingers");
-        assert_eq!(house.sessions().client_count(), 1, "{name}");
+        assert_eq!(server.sessions().client_count(), 1, "{name}");
         assert!(other.bytes().is_empty(), "{name}");
-        house.advance(seconds(5));
+        server.advance(seconds(5));
         assert!(client.is_dropped(), "{name}");
     }
 }
 
 #[test]
-fn wrong_text_is_refused_before_its_frame_is_complete() {
-    let mut house = House::new();
-    let mut client = house.join("a");
+fn invalid_text_is_refused_before_its_frame_is_complete() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
     let bytes = frame(0x81, b"\xFF and more that never comes");
-    house.hear(&client, &bytes[..7]);
+    server.receive(&client, &bytes[..7]);
     assert_eq!(client.frames(), ["close 1007"]);
-    assert_eq!(house.ends(), ["a ends protocol_error 1007"]);
+    assert_eq!(server.ends(), ["a ends protocol_error 1007"]);
 }
 
 #[test]
@@ -151,158 +151,158 @@ fn a_message_over_the_limit_is_answered_1009_as_soon_as_it_is_announced() {
     let whole = text(&"x".repeat(101));
     let announced = b"\x82\xFF\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFFmask".to_vec();
     for bytes in [fragments, whole[..4].to_vec(), announced] {
-        let mut house = House::with(config.clone());
-        let mut client = house.join("a");
-        house.notes();
-        house.hear(&client, &text(&"x".repeat(100)));
-        house.hear(&client, &bytes);
+        let mut server = Server::with(config.clone());
+        let mut client = server.join("a");
+        server.notes();
+        server.receive(&client, &text(&"x".repeat(100)));
+        server.receive(&client, &bytes);
         assert_eq!(client.frames(), ["close 1009"]);
-        assert_eq!(house.notes(), ["a text of 100", "a ends message_too_big 1009"]);
-        assert_eq!(house.stats().disconnects.get(Cause::MessageTooBig), 1);
+        assert_eq!(server.notes(), ["a text of 100", "a ends message_too_big 1009"]);
+        assert_eq!(server.stats().disconnects.get(Cause::MessageTooBig), 1);
     }
 }
 
 #[test]
-fn a_length_of_64_bits_with_the_highest_one_set_is_against_the_protocol() {
-    let mut house = House::new();
-    let mut client = house.join("a");
-    house.hear(&client, b"\x82\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFmask");
+fn a_64_bit_length_with_the_highest_bit_set_is_a_protocol_error() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    server.receive(&client, b"\x82\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFFmask");
     let frames = client.frames();
     assert!(frames == ["close 1002"] || frames == ["close 1009"], "{frames:?}");
-    assert_eq!(house.sessions().client_count(), 0);
+    assert_eq!(server.sessions().client_count(), 0);
 }
 
 #[test]
-fn what_is_queued_leaves_before_the_close_frame_and_nothing_after_it() {
+fn queued_messages_leave_before_the_close_frame_and_none_after_it() {
     for step in [1, 1000] {
-        let mut house = House::new();
-        let mut client = house.join("a");
+        let mut server = Server::new();
+        let mut client = server.join("a");
         client.set_step(step);
         client.set_window(0);
         for number in 0..3 {
-            house.sessions().send_to("a", &format!("{number}")).expect("open");
+            server.sessions().send_to("a", &format!("{number}")).expect("open");
         }
-        house.settle();
-        house.sessions().broadcast("last");
-        house.sessions().close_session("a", &farewell(4000, "bye")).expect("open");
-        assert_eq!(house.sessions().broadcast("late").queued, 0);
+        server.settle();
+        server.sessions().broadcast("last");
+        server.sessions().close_session("a", &close_reason(4000, "bye")).expect("open");
+        assert_eq!(server.sessions().broadcast("late").queued, 0);
         // Nor does a pong, or an answer to the peer's close frame.
-        house.hear(&client, &[ping("x"), text("y"), close(4000, "")].concat());
+        server.receive(&client, &[ping("x"), text("y"), close(4000, "")].concat());
         client.set_window(usize::MAX);
-        house.settle();
+        server.settle();
         let expected = ["text 0", "text 1", "text 2", "text last", "close 4000 bye"];
         assert_eq!(client.frames(), expected, "step {step}");
         assert!(client.is_ended());
-        assert_eq!(house.notes(), ["a connects", "a ends removed 4000 bye"]);
+        assert_eq!(server.notes(), ["a connects", "a ends removed 4000 bye"]);
     }
 }
 
 #[test]
-fn after_the_clients_close_frame_nothing_it_sent_counts() {
-    let mut house = House::new();
-    let mut client = house.join("a");
-    house.notes();
-    house.hear(&client, &[text("1"), close(1000, ""), text("2"), close(4000, "")].concat());
-    house.hear(&client, &[text("3"), b"\xFF\xFF".to_vec()].concat());
-    assert_eq!(house.notes(), ["a says 1", "a ends client_closed 1000"]);
+fn frames_behind_the_clients_close_frame_are_ignored() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    server.notes();
+    server.receive(&client, &[text("1"), close(1000, ""), text("2"), close(4000, "")].concat());
+    server.receive(&client, &[text("3"), b"\xFF\xFF".to_vec()].concat());
+    assert_eq!(server.notes(), ["a says 1", "a ends client_closed 1000"]);
     assert_eq!(client.frames(), ["close 1000"]);
-    assert_eq!(house.stats().received.messages, 1);
+    assert_eq!(server.stats().received.messages, 1);
 }
 
 #[test]
-fn what_a_client_says_while_its_close_frame_is_awaited_is_not_delivered() {
-    let mut house = House::new();
-    let mut client = house.join("a");
-    house.notes();
-    house.sessions().remove_session("a").expect("open");
-    house.hear(&client, &[text("1"), ping("x"), frame(0x01, b"half")].concat());
+fn messages_while_the_close_frame_is_awaited_are_not_delivered() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    server.notes();
+    server.sessions().remove_session("a").expect("open");
+    server.receive(&client, &[text("1"), ping("x"), frame(0x01, b"half")].concat());
     assert_eq!(client.frames(), ["close 1000"]);
-    house.hear(&client, &close(1000, ""));
-    assert_eq!(house.notes(), ["a ends removed 1000"]);
+    server.receive(&client, &close(1000, ""));
+    assert_eq!(server.notes(), ["a ends removed 1000"]);
     assert_eq!(client.bytes(), b"", "one close frame is enough");
 }
 
 #[test]
 fn garbage_instead_of_the_awaited_close_frame_ends_the_wait() {
     for bytes in [b"\xFF\xFF".to_vec(), frame(0x81, b"\xFF"), close(1005, "")] {
-        let mut house = House::new();
-        let mut client = house.join("a");
-        house.notes();
-        house.sessions().remove_session("a").expect("open");
-        house.hear(&client, &bytes);
-        assert_eq!(house.notes(), ["a ends removed -"]);
+        let mut server = Server::new();
+        let mut client = server.join("a");
+        server.notes();
+        server.sessions().remove_session("a").expect("open");
+        server.receive(&client, &bytes);
+        assert_eq!(server.notes(), ["a ends removed -"]);
         assert_eq!(client.frames(), ["close 1000"]);
         assert!(client.is_ended());
     }
 }
 
 #[test]
-fn the_end_of_the_stream_without_a_close_frame_is_a_loss() {
+fn the_end_of_the_stream_without_a_close_frame_is_a_lost_connection() {
     for unfinished in [vec![], text("x")[..3].to_vec(), frame(0x01, b"x")] {
-        let mut house = House::new();
-        let client = house.join("a");
-        house.notes();
+        let mut server = Server::new();
+        let client = server.join("a");
+        server.notes();
         client.send(&text("1"));
         client.send(&unfinished);
         client.shutdown_write();
-        house.settle();
-        assert_eq!(house.notes(), ["a says 1", "a ends connection_lost -"]);
-        assert_eq!(house.handler().take_ended().initiator, Initiator::Network);
+        server.settle();
+        assert_eq!(server.notes(), ["a says 1", "a ends connection_lost -"]);
+        assert_eq!(server.handler().take_ended().initiator, Initiator::Network);
         assert!(client.is_dropped());
     }
 }
 
 #[test]
 fn the_end_of_the_stream_instead_of_the_awaited_close_frame_is_enough() {
-    let mut house = House::new();
-    let client = house.join("a");
-    house.notes();
-    house.sessions().remove_session("a").expect("open");
+    let mut server = Server::new();
+    let client = server.join("a");
+    server.notes();
+    server.sessions().remove_session("a").expect("open");
     client.shutdown_write();
-    house.settle();
-    assert_eq!(house.notes(), ["a ends removed -"]);
+    server.settle();
+    assert_eq!(server.notes(), ["a ends removed -"]);
     assert!(client.is_dropped());
 }
 
 #[test]
 fn both_sides_may_close_at_once() {
-    let mut house = House::new();
-    let mut client = house.join("a");
-    house.notes();
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    server.notes();
     client.send(&close(4001, "client"));
-    house.sessions().close_session("a", &farewell(4000, "server")).expect("open");
-    house.settle();
+    server.sessions().close_session("a", &close_reason(4000, "server")).expect("open");
+    server.settle();
     assert_eq!(client.frames(), ["close 4000 server"]);
-    assert_eq!(house.notes(), ["a ends removed 4000 server"], "who began first, began");
+    assert_eq!(server.notes(), ["a ends removed 4000 server"], "who began first, began");
 }
 
 #[test]
-fn a_flood_of_one_session_is_read_in_turns_with_the_others() {
-    let mut house = House::new();
-    let (flooding, quiet) = (house.join("flooding"), house.join("quiet"));
-    house.notes();
+fn a_flood_of_one_session_is_read_alternately_with_the_others() {
+    let mut server = Server::new();
+    let (flooding, quiet) = (server.join("flooding"), server.join("quiet"));
+    server.notes();
     let flood: Vec<u8> = text(&"x".repeat(1000)).repeat(2000);
     flooding.send(&flood);
     quiet.send(&text("may I?"));
-    house.tick();
-    let notes = house.notes();
+    server.tick();
+    let notes = server.notes();
     assert!(notes.contains(&"quiet says may I?".into()));
     assert!(notes.len() < 300, "a session has a budget in each tick: {}", notes.len());
-    // What is left from one tick and what comes in the next do not make two budgets.
+    // Bytes that one tick leaves and bytes that arrive in the next share one budget.
     flooding.send(&flood);
-    house.tick();
-    let more = house.notes().len();
+    server.tick();
+    let more = server.notes().len();
     assert!(more < 300, "a session has a budget in each tick: {more}");
-    house.settle();
-    assert_eq!(house.notes().len() + notes.len() + more, 4001, "nothing is lost");
+    server.settle();
+    assert_eq!(server.notes().len() + notes.len() + more, 4001, "nothing is lost");
 }
 
 #[test]
-fn a_close_reason_of_the_host_may_be_as_long_as_fits() {
-    let mut house = House::new();
-    let mut client = house.join("a");
+fn a_close_reason_may_have_123_bytes() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
     let long = "x".repeat(123);
-    house.sessions().close_session("a", &farewell(3999, &long)).expect("open");
-    house.settle();
+    server.sessions().close_session("a", &close_reason(3999, &long)).expect("open");
+    server.settle();
     assert_eq!(client.frames(), [format!("close 3999 {long}")]);
 }

@@ -1,12 +1,12 @@
-//! Ordinary requests, and a house that answers them.
+//! Plain requests, and servers that answer or defer them.
 
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 
 use majordomo::{Config, Decision, Response, Ticket};
 
-use super::simulation::{House, seconds};
+use super::simulation::{Server, seconds};
 
-/// Bodies of up to 1000 bytes, and connections that are kept for a minute.
+/// A config with bodies of up to 1000 bytes and connections that are kept for a minute.
 pub(crate) fn kept() -> Config {
     Config { max_body: 1000, keep_alive: Some(seconds(60)), ..Config::default() }
 }
@@ -30,30 +30,25 @@ pub(crate) fn answer(text: impl Into<String>) -> Decision {
     Response::text(200, text).expect("a status").into()
 }
 
-/// A house whose host notes each ordinary request and answers it with its target and its body.
-/// Upgrades it admits.
-pub(crate) fn answering(config: Config) -> House {
-    let mut house = House::with(config);
-    house.handler().on_request(|_, request, notes| {
+/// A server that notes each plain request and answers it with its target and its body. It admits
+/// upgrades.
+pub(crate) fn answering(config: Config) -> Server {
+    let mut server = Server::with(config);
+    server.handler().on_request(|_, request, notes| {
         if request.is_upgrade() {
             return super::recorder::admit_by_query(request);
         }
         let body = String::from_utf8_lossy(request.body());
-        let said = format!("{} {body}", request.target()).trim_end().to_owned();
-        notes.push(format!("{} {said}", request.method()));
-        answer(said)
+        let text = format!("{} {body}", request.target()).trim_end().to_owned();
+        notes.push(format!("{} {text}", request.method()));
+        answer(text)
     });
-    house
+    server
 }
 
-/// A house whose host defers every request, and tells its target.
-pub(crate) fn deferring(config: Config) -> (House, Receiver<(String, Ticket)>) {
-    let mut house = House::with(config);
-    let (tickets, told) = mpsc::channel();
-    house.handler().on_request(move |_, request, _| {
-        let named = (request.target().to_owned(), request.ticket());
-        tickets.send(named).expect("the test listens");
-        Decision::Defer
-    });
-    (house, told)
+/// A server that defers every request. Each is sent to the channel: its target and its ticket.
+pub(crate) fn deferring(config: Config) -> (Server, Receiver<(String, Ticket)>) {
+    let mut server = Server::with(config);
+    let requests = server.defer_requests();
+    (server, requests)
 }

@@ -1,8 +1,9 @@
-//! What scenarios share. Each test crate compiles all of it and uses its part.
+//! Helpers of several tests. Each test crate compiles all of them and uses a part.
 
 #![allow(dead_code)]
 
 pub(crate) mod http;
+pub(crate) mod messages;
 pub(crate) mod net;
 pub(crate) mod recorder;
 pub(crate) mod simulation;

@@ -11,12 +11,12 @@ use majordomo::{Config, Handle, Handler, ListenUrl, Result, SessionManager, Stop
 use super::recorder::Recorder;
 use super::wire;
 
-/// How long a client waits for bytes before its test fails: a bound on hanging, not a measure.
+/// How long a client waits for bytes before its test fails: a bound for a test that hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What comes by the channel.
+/// The next value of the channel.
 pub(crate) fn wait_for<T>(channel: &Receiver<T>) -> T {
-    channel.recv_timeout(PATIENCE).expect("it comes")
+    channel.recv_timeout(PATIENCE).expect("the value arrives")
 }
 
 /// A manager that runs until it is dropped.
@@ -54,7 +54,7 @@ impl<H: Handler + Send + 'static> Running<H> {
         Socket::connect(&self.lines)
     }
 
-    /// Runs a closure in the loop and gives what it gives.
+    /// Runs a closure in the loop and returns its result.
     pub(crate) fn ask<T: Send + 'static>(
         &self,
         closure: impl FnOnce(&mut H, &mut majordomo::Sessions) -> T + Send + 'static,
@@ -62,13 +62,13 @@ impl<H: Handler + Send + 'static> Running<H> {
         self.handle.call(closure).expect("the loop runs")
     }
 
-    /// Stops the manager, waits for it, and gives it.
+    /// Stops the manager, waits for its end, and returns it.
     pub(crate) fn stop(mut self, grace: Duration) -> SessionManager<H> {
         let _ = self.handle.stop(StopOptions::new().with_grace(grace));
         self.wait()
     }
 
-    /// Waits for the end of the loop, and gives the manager.
+    /// Waits for the end of the loop, and returns the manager.
     pub(crate) fn wait(&mut self) -> SessionManager<H> {
         let thread = self.thread.take().expect("it was not waited for yet");
         let (manager, end) = thread.join().expect("the loop does not panic");
@@ -92,7 +92,7 @@ impl<H: Handler + Send + 'static> Drop for Running<H> {
 /// A client's socket that blocks.
 pub(crate) struct Socket {
     pub(crate) stream: TcpStream,
-    /// It has read the head of an upgrade.
+    /// Whether it has read the head of an upgrade.
     pub(crate) speaks_websocket: bool,
     received: Vec<u8>,
 }
@@ -126,7 +126,7 @@ impl Socket {
         }
     }
 
-    /// Waits for a response with its body, in words.
+    /// Waits for a response with its body, and describes it as `wire::take_answer` does.
     pub(crate) fn answer(&mut self) -> String {
         loop {
             if let Some(answer) = wire::take_answer(&mut self.received) {
@@ -136,8 +136,8 @@ impl Socket {
         }
     }
 
-    /// Waits for at least one frame, and gives all that are there, in words. None when the stream
-    /// has ended.
+    /// Waits for at least one frame, and describes all that have arrived as `wire::take_frames`
+    /// does. None when the stream has ended.
     pub(crate) fn frames(&mut self) -> Option<Vec<String>> {
         loop {
             let frames = wire::take_frames(&mut self.received);
@@ -160,7 +160,7 @@ impl Socket {
         frames
     }
 
-    /// Waits for a line, and gives it without its end. None when the stream has ended.
+    /// Waits for a line, and returns it without its end. None when the stream has ended.
     pub(crate) fn line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
@@ -174,7 +174,7 @@ impl Socket {
         }
     }
 
-    /// Waits for the end of the stream, and gives the bytes before it.
+    /// Waits for the end of the stream, and returns the bytes before it.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         while self.fill() {}
         std::mem::take(&mut self.received)
@@ -207,7 +207,7 @@ impl Socket {
     }
 }
 
-/// Two ends of one connection that nobody else knows: the client's, and what a host accepted.
+/// The two ends of a connection outside of a manager: the client's, and the accepted one.
 pub(crate) fn connected() -> (Socket, mio::net::TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("it binds");
     let client = TcpStream::connect(listener.local_addr().expect("an address")).expect("connects");

@@ -1,4 +1,4 @@
-//! A handler that writes down what it is told, and does in each callback what a test wants.
+//! A handler that notes each callback, and runs a script of the test in it.
 
 use majordomo::{
     Admission, Context, Decision, Disconnect, Error, Handler, Message, Request, SessionId,
@@ -12,8 +12,8 @@ type OnRequest = dyn FnMut(&mut Sessions, &Request<'_>, &mut Notes) -> Decision 
 type OnStopping = dyn FnMut(&mut Sessions, &mut Notes) + Send;
 type OnDisconnect = dyn FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send;
 
-/// Notes each callback in a line, then does what was scripted. Raw sessions, whose ids are
-/// random, are noted as `raw`.
+/// Notes each callback in a line, then runs its script. Raw sessions, whose ids are random, are
+/// noted as `raw`.
 #[derive(Default)]
 pub(crate) struct Recorder {
     pub(crate) notes: Notes,
@@ -70,7 +70,7 @@ impl Recorder {
         self.on_disconnect = Some(Box::new(script));
     }
 
-    /// Without a script, the beginning of a stop is not noted: it is no callback of a session.
+    /// The start of a stop is only noted by a script, because it is no callback of a session.
     pub(crate) fn on_stopping(
         &mut self,
         script: impl FnMut(&mut Sessions, &mut Notes) + Send + 'static,
@@ -83,7 +83,7 @@ impl Recorder {
         self.on_message(|context, message, _| context.send(message).expect("there is room"));
     }
 
-    /// What was noted since the last call.
+    /// The notes since the last call.
     pub(crate) fn take_notes(&mut self) -> Notes {
         std::mem::take(&mut self.notes)
     }
@@ -98,13 +98,13 @@ impl Recorder {
 
 impl Handler for Recorder {
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
-        let said = match message {
+        let sent = match message {
             Message::Text(text) if text.len() > 40 => format!("text of {}", text.len()),
             Message::Text(text) => format!("says {text}"),
             Message::Binary(bytes) if bytes.len() > 40 => format!("bytes, {}", bytes.len()),
             Message::Binary(bytes) => format!("sends {bytes:?}"),
         };
-        self.notes.push(format!("{} {said}", name(context)));
+        self.notes.push(format!("{} {sent}", name(context)));
         if let Some(script) = &mut self.on_message {
             script(context, message, &mut self.notes);
         }

@@ -2,22 +2,23 @@
 
 use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use majordomo::testing::{MemoryPeer, Simulation};
-use majordomo::{CloseReason, Config, ListenUrl, ListenerId, SessionKey, Stats};
+use majordomo::{CloseReason, Config, Decision, ListenUrl, ListenerId, SessionKey, Stats, Ticket};
 
 use super::recorder::Recorder;
 use super::wire;
 
 /// A simulation with a WebSocket listener and one for lines.
-pub(crate) struct House {
+pub(crate) struct Server {
     simulation: Simulation<Recorder>,
     pub(crate) websocket: ListenerId,
     pub(crate) lines: ListenerId,
 }
 
-impl Deref for House {
+impl Deref for Server {
     type Target = Simulation<Recorder>;
 
     fn deref(&self) -> &Self::Target {
@@ -25,13 +26,13 @@ impl Deref for House {
     }
 }
 
-impl DerefMut for House {
+impl DerefMut for Server {
     fn deref_mut(&mut self) -> &mut Self::Target {
         &mut self.simulation
     }
 }
 
-impl House {
+impl Server {
     pub(crate) fn new() -> Self {
         Self::with(Config::default())
     }
@@ -44,13 +45,13 @@ impl House {
         Self { simulation, websocket, lines }
     }
 
-    /// A client that has said nothing yet.
+    /// A client that has sent nothing yet.
     pub(crate) fn dial(&mut self) -> Client {
         let peer = self.simulation.connect(self.websocket).expect("it connects");
         Client { peer, received: Vec::new() }
     }
 
-    /// The same from this address.
+    /// A client at this address that has sent nothing yet.
     pub(crate) fn dial_from(&mut self, address: &str) -> Client {
         let remote = (address.parse::<IpAddr>().expect("an address"), 1).into();
         let peer = self.simulation.connect_from(remote, self.websocket).expect("it connects");
@@ -67,7 +68,7 @@ impl House {
         client
     }
 
-    /// So many WebSocket sessions, whose ids count from 0, and of which nothing is noted.
+    /// So many WebSocket sessions, whose ids count from 0. The notes of their connects are taken.
     pub(crate) fn join_many(&mut self, count: usize) -> Vec<Client> {
         let clients = (0..count).map(|number| self.join(&number.to_string())).collect();
         self.notes();
@@ -89,12 +90,24 @@ impl House {
         Client { peer, received: Vec::new() }
     }
 
-    /// What the handler was told since the last call.
+    /// Has the handler defer every request from now on. Each is sent to the channel: its target and
+    /// its ticket.
+    pub(crate) fn defer_requests(&mut self) -> Receiver<(String, Ticket)> {
+        let (requests, deferred) = mpsc::channel();
+        self.handler().on_request(move |_, request, _| {
+            let target = request.target().to_owned();
+            requests.send((target, request.ticket())).expect("the test receives");
+            Decision::Defer
+        });
+        deferred
+    }
+
+    /// The notes of the handler since the last call.
     pub(crate) fn notes(&mut self) -> Vec<String> {
         self.handler().take_notes()
     }
 
-    /// Those of the notes that tell of an end.
+    /// The notes since the last call that report an end.
     pub(crate) fn ends(&mut self) -> Vec<String> {
         let mut notes = self.notes();
         notes.retain(|note| note.contains(" ends "));
@@ -117,8 +130,8 @@ impl House {
         self.sessions().stats()
     }
 
-    /// Sends and settles.
-    pub(crate) fn hear(&mut self, client: &Client, bytes: &[u8]) {
+    /// The server receives these bytes from the client, and handles them.
+    pub(crate) fn receive(&mut self, client: &Client, bytes: &[u8]) {
         client.send(bytes);
         self.settle();
     }
@@ -143,7 +156,7 @@ impl Client {
         Self { peer, received: Vec::new() }
     }
 
-    /// The head of the response that it got.
+    /// The head of the response that it received.
     pub(crate) fn head(&mut self) -> String {
         self.received.extend(self.peer.receive());
         let received = self.received.escape_ascii().to_string();
@@ -151,7 +164,8 @@ impl Client {
             .unwrap_or_else(|| panic!("no whole head, but: {received}"))
     }
 
-    /// The responses that it got since the last call, in words. Nothing else has come.
+    /// The responses since the last call, described as `wire::take_answer` does. Nothing else has
+    /// arrived.
     pub(crate) fn answers(&mut self) -> Vec<String> {
         self.received.extend(self.peer.receive());
         let answers = std::iter::from_fn(|| wire::take_answer(&mut self.received)).collect();
@@ -159,24 +173,25 @@ impl Client {
         answers
     }
 
-    /// The frames that it got since the last call, in words. What follows is left.
+    /// The frames since the last call, described as `wire::take_frames` does. An incomplete frame
+    /// stays.
     pub(crate) fn frames(&mut self) -> Vec<String> {
         self.received.extend(self.peer.receive());
         wire::take_frames(&mut self.received)
     }
 
-    /// All the bytes that it got since the last call.
+    /// All bytes since the last call.
     pub(crate) fn bytes(&mut self) -> Vec<u8> {
         self.received.extend(self.peer.receive());
         std::mem::take(&mut self.received)
     }
 
-    /// The same as text.
+    /// All bytes since the last call, as text.
     pub(crate) fn text(&mut self) -> String {
         String::from_utf8(self.bytes()).expect("UTF-8")
     }
 
-    /// The status of the response that it got.
+    /// The status of the response that it received.
     pub(crate) fn status(&mut self) -> u16 {
         let head = self.head();
         head.split(' ').nth(1).and_then(|status| status.parse().ok()).expect("a status line")
@@ -187,11 +202,11 @@ pub(crate) fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// A millisecond less.
+/// A millisecond less than these seconds.
 pub(crate) fn almost(seconds: u64) -> Duration {
     Duration::from_millis(seconds * 1000 - 1)
 }
 
-pub(crate) fn farewell(code: u16, text: &str) -> CloseReason {
+pub(crate) fn close_reason(code: u16, text: &str) -> CloseReason {
     CloseReason::new(code, text).expect("a valid close frame")
 }

@@ -1,4 +1,4 @@
-//! What a WebSocket client says and hears, byte by byte, written without the crate's own codec.
+//! The bytes that a WebSocket client sends and receives, written without the crate's own codec.
 
 const MASK: [u8; 4] = [0x37, 0xFA, 0x21, 0x3D];
 
@@ -41,13 +41,17 @@ pub(crate) fn close(code: u16, reason: &str) -> Vec<u8> {
     frame(0x88, &[&code.to_be_bytes(), reason.as_bytes()].concat())
 }
 
+/// The key of RFC 6455, section 1.3, as a header line.
+pub(crate) const KEY: &str = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==";
+
+/// The header lines that make a request an upgrade, the key last.
+pub(crate) const UPGRADE_HEADERS: [&str; 4] =
+    ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13", KEY];
+
 /// An upgrade request with these header lines beside the necessary ones.
 pub(crate) fn upgrade(target: &str, headers: &[&str]) -> Vec<u8> {
-    let mut head = format!(
-        "GET {target} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
-    );
-    for header in headers {
+    let mut head = format!("GET {target} HTTP/1.1\r\nHost: test\r\n");
+    for header in UPGRADE_HEADERS.iter().chain(headers) {
         head.push_str(header);
         head.push_str("\r\n");
     }
@@ -55,15 +59,15 @@ pub(crate) fn upgrade(target: &str, headers: &[&str]) -> Vec<u8> {
     head.into_bytes()
 }
 
-/// Takes an HTTP head off the front of what was received, its empty line included.
+/// Takes an HTTP head off the front of the received bytes, its empty line included.
 pub(crate) fn take_head(received: &mut Vec<u8>) -> Option<String> {
     let end = received.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head: Vec<u8> = received.drain(..end).collect();
     Some(String::from_utf8(head).expect("a head is ASCII"))
 }
 
-/// Takes an HTTP response with its body off the front of what was received, in words: its status,
-/// what it says of the connection, and the body, such as `200 keep-alive hello`.
+/// Takes an HTTP response with its body off the front of the received bytes and describes it: its
+/// status, its `Connection` header, and the body, such as `200 keep-alive hello`.
 pub(crate) fn take_answer(received: &mut Vec<u8>) -> Option<String> {
     let end = received.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&received[..end]).expect("a head is ASCII").to_owned();
@@ -78,9 +82,9 @@ pub(crate) fn take_answer(received: &mut Vec<u8>) -> Option<String> {
     Some(answer)
 }
 
-/// Takes all whole frames of a server off the front of what was received, in words: `text hello`,
-/// `binary [1, 2]`, `ping`, `pong abc`, `close 1000 bye`. A server's frames are not masked, not
-/// fragmented and as short as they can be.
+/// Takes all whole frames of a server off the front of the received bytes and describes them: `text
+/// hello`, `binary [1, 2]`, `ping`, `pong abc`, `close 1000 bye`. The frames of a server are not
+/// masked, not fragmented, and as short as they can be.
 pub(crate) fn take_frames(received: &mut Vec<u8>) -> Vec<String> {
     let mut frames = Vec::new();
     while let Some((frame, length)) = read_frame(received) {
@@ -101,10 +105,13 @@ fn read_frame(bytes: &[u8]) -> Option<(String, usize)> {
         }
         length => (2, usize::from(length)),
     };
-    assert!(head == 2 || length > 125 && (head == 4 || length > 0xFFFF), "a longer head than due");
+    assert!(
+        head == 2 || length > 125 && (head == 4 || length > 0xFFFF),
+        "a longer head than needed"
+    );
     let payload = bytes.get(head..head + length)?;
     let text = || std::str::from_utf8(payload).expect("the server sends UTF-8");
-    let said = match first {
+    let frame = match first {
         0x81 => format!("text {}", text()),
         0x82 => format!("binary {payload:?}"),
         0x88 if payload.is_empty() => "close".into(),
@@ -117,5 +124,5 @@ fn read_frame(bytes: &[u8]) -> Option<(String, usize)> {
         0x8A => format!("pong {}", text()).trim_end().into(),
         _ => panic!("the server sent a frame that begins with {first:#x}"),
     };
-    Some((said, head + length))
+    Some((frame, head + length))
 }

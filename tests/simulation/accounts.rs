@@ -1,14 +1,14 @@
-//! What a send has to come to, in an outbox and on the wire, to the byte.
+//! The effect of a send on an outbox and on the wire, to the byte.
 
 use std::rc::Rc;
 
 use majordomo::{Cause, Session, SessionKey, Sessions, SlowConsumer};
 
+use crate::application::{Application, trace};
 use crate::client::{Client, End, Phase};
-use crate::host::{Host, trace};
 use crate::ledger::Payload;
 
-/// What stood in an outbox before a send.
+/// The content of an outbox before a send.
 #[derive(Debug)]
 pub(crate) struct Gauge {
     number: usize,
@@ -18,11 +18,11 @@ pub(crate) struct Gauge {
     dropped: u64,
 }
 
-impl Host {
+impl Application {
     pub(crate) fn gauge(&mut self, sessions: &Sessions, of: &[(usize, SessionKey)]) -> Vec<Gauge> {
         let gauge = |&(number, key): &(usize, SessionKey)| {
             let client = &mut self.clients[number];
-            client.listen();
+            client.receive();
             let session = sessions.get_session(key).expect("it is open");
             let (queued, dropped) = (session.queued_bytes(), session.dropped());
             Gauge { number, key, queued, written: client.peer.written(), dropped }
@@ -30,7 +30,7 @@ impl Host {
         of.iter().map(gauge).collect()
     }
 
-    /// Finds out what became of a message for one session, and whether it may be so.
+    /// Determines whether a message for one session was queued, and checks that this is right.
     pub(crate) fn settle_sent(
         &mut self,
         sessions: &Sessions,
@@ -43,17 +43,17 @@ impl Host {
         let wire = client.format.wire_len(&payload.bytes);
         let fits = wire.is_some_and(|wire| wire <= limit);
         let wire = wire.unwrap_or(usize::MAX);
-        // What stood in the outbox when its socket had taken what it could.
+        // The bytes that the socket took during the send.
         let gone = usize::try_from(client.peer.written() - before.written).expect("it is little");
         let Some(session) = sessions.get_session(before.key) else {
-            assert!(fits, "client {} ends by what cannot be sent", before.number);
+            assert!(fits, "client {} ends by a message that does not fit", before.number);
             let left = before.queued - gone;
             self.end_by_send(before.number, left + wire > limit);
             return false;
         };
         let taken = client.settle(session, before, payload, wire, gone, limit);
         if taken {
-            assert!(fits, "client {}: accepted what does not fit", before.number);
+            assert!(fits, "client {}: accepted a message that does not fit", before.number);
             assert!(session.queued_bytes() <= limit, "client {}: over the limit", before.number);
             client.past_half |= session.queued_bytes() > limit / 2;
         } else {
@@ -78,15 +78,15 @@ impl Host {
         taken
     }
 
-    /// A session has ended in a send: it is too slow, or its socket turned out to be broken.
+    /// A session has ended in a send: it is too slow, or its socket is broken.
     fn end_by_send(&mut self, number: usize, is_full: bool) {
         let policy = self.plan.config.slow_consumer;
         let client = &mut self.clients[number];
-        client.listen();
+        client.receive();
         client.phase = Phase::Closing { deadline: self.now };
         if client.failed.is_some() {
-            // Whether that was found out, or before that the outbox full, its end will tell.
-            trace!(self, "client {number} turns out to be gone");
+            // Whether the failure or the full outbox came first is known when its end is reported.
+            trace!(self, "client {number} is broken");
             client.may_be_slow = is_full && policy == SlowConsumer::Close;
             return;
         }
@@ -100,7 +100,8 @@ impl Host {
 }
 
 impl Client {
-    /// Whether the message was taken, by what is in the outbox now, has left it and was dropped.
+    /// Whether the message was queued, by the bytes that are in the outbox, have left it and were
+    /// dropped.
     fn settle(
         &mut self,
         session: &Session,
@@ -114,8 +115,8 @@ impl Client {
         let dropped = session.dropped() - before.dropped;
         let mut freed = 0;
         if dropped > 0 {
-            // It dropped what was left after all had been written that could be.
-            self.listen();
+            // It dropped messages after the socket had taken all that it could.
+            self.receive();
             let last;
             (freed, last) = self.forget_oldest(dropped);
             let excess = (before.queued - gone + wire).saturating_sub(limit);
@@ -128,9 +129,9 @@ impl Client {
             more => panic!("client {number}: {more:?} bytes more by a message of {wire}"),
         };
         if taken {
-            self.promise(payload, wire);
+            self.enqueue(payload, wire);
         }
-        self.listen();
+        self.receive();
         taken
     }
 }

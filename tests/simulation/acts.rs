@@ -1,28 +1,27 @@
-//! What the host does, within callbacks, between turns and from other threads.
+//! The calls of the application: within callbacks, between ticks and from other threads.
 
 use std::rc::Rc;
 
 use majordomo::{Cause, CloseReason, Delivery, Error, Message, SessionKey, SessionRef, Sessions};
 
+use crate::application::{Application, number_of, trace};
 use crate::client::Phase;
-use crate::host::{Host, number_of, trace};
 use crate::ledger::Payload;
 use crate::plan::pick;
 use crate::stopping::Order;
 
-impl Host {
-    /// Does something, in as many of its callbacks as the plan says. `own` is the callback's
-    /// client.
-    pub(crate) fn act_at_times(&mut self, sessions: &mut Sessions, own: Option<usize>) {
+impl Application {
+    /// Makes a call in as many callbacks as the plan demands. `own` is the client of the callback.
+    pub(crate) fn act_sometimes(&mut self, sessions: &mut Sessions, own: Option<usize>) {
         if self.rng.u8(..100) < self.plan.busy {
             self.act(sessions, own);
         }
     }
 
-    /// Does one thing.
+    /// Makes one call.
     pub(crate) fn act(&mut self, sessions: &mut Sessions, own: Option<usize>) {
         let open: Vec<_> =
-            sessions.iter().map(|(key, session)| (self.meet(session), key)).collect();
+            sessions.iter().map(|(key, session)| (self.note_session(session), key)).collect();
         let own = own.and_then(|own| open.iter().find(|(number, _)| *number == own)).copied();
         let any = (!open.is_empty()).then(|| *pick(&mut self.rng, &open));
         let act = self.plan.acts.pick(&mut self.rng);
@@ -70,18 +69,18 @@ impl Host {
         }
     }
 
-    /// A message of the host's, of a length that tells something.
+    /// A message of the application, often of a length around a limit.
     fn payload(&mut self) -> Rc<Payload> {
         let max = self.plan.config.max_message_size;
         let limit = self.plan.limit;
         let len = match self.rng.u8(..10) {
             0 => 0,
             1 => self.rng.usize(..=max),
-            // Around the limit of an outbox, whatever the framing adds.
+            // Around the limit of an outbox, with any overhead of the framing.
             2 => limit.saturating_sub(self.rng.usize(..20)),
             3 => (limit / 2).saturating_sub(self.rng.usize(..12)),
             4 => self.rng.usize(1010..1040).min(limit),
-            // Around what is written straight to a socket that waits for nothing else.
+            // Around the length that is written directly to a socket with an empty outbox.
             5 => self.rng.usize(8180..9000).min(limit),
             6 if self.rng.bool() => self.rng.usize(..=limit),
             _ => self.rng.usize(..=limit.min(100)),
@@ -91,7 +90,7 @@ impl Host {
         let text = self.rng.bool();
         bytes.resize(len, b'.');
         if !text && len > 20 {
-            // Sometimes what lines cannot carry.
+            // Sometimes bytes that lines cannot carry.
             let at = self.rng.usize(10..len);
             bytes[at] = self.rng.u8(..);
         }
@@ -128,7 +127,7 @@ impl Host {
         }
     }
 
-    /// A message that fills an outbox to the brim, or has one byte too many.
+    /// A message that fills an outbox exactly, or has one byte too many.
     fn fill(
         &mut self,
         sessions: &Sessions,
@@ -137,7 +136,8 @@ impl Host {
         let room = self.plan.limit.checked_sub(sessions.get_session(key)?.queued_bytes())?;
         let format = self.clients[number].format;
         let room = room + self.rng.usize(..2);
-        // Lengths are tried from the top, for the head's own length depends on them.
+        // The lengths are tried from the longest on, because the length of the head depends on
+        // them.
         let fitting = (room.saturating_sub(14)..=room).rev();
         let len = fitting
             .into_iter()
@@ -179,16 +179,16 @@ impl Host {
             assert!(matches!(refused, Err(Error::Stopped)), "{refused:?}");
             return;
         }
-        self.clients[number].listen();
+        self.clients[number].receive();
         let code = *pick(&mut self.rng, &[1000, 1008, 3000, 4999]);
         let reason = *pick(&mut self.rng, &["", "go", "a longer reason"]);
-        let farewell = CloseReason::new(code, reason).expect("a valid close frame");
-        sessions.close_session(key, &farewell).expect("it is open");
+        let close_frame = CloseReason::new(code, reason).expect("a valid close frame");
+        sessions.close_session(key, &close_frame).expect("it is open");
         assert!(sessions.get_session(key).is_none(), "client {number} is found after its end");
         let again = sessions.remove_session(key);
         assert!(matches!(again, Err(Error::SessionNotFound)), "{again:?}");
         let deadline = self.now + self.plan.timeouts.close;
-        self.shown_out(number, Cause::Removed, code, reason, deadline);
+        self.note_closed(number, Cause::Removed, code, reason, deadline);
     }
 
     fn pause(&mut self, sessions: &mut Sessions, (number, key): (usize, SessionKey)) {
@@ -197,7 +197,7 @@ impl Host {
         let client = &mut self.clients[number];
         client.paused = true;
         client.meter.touched = true;
-        client.pulse.pause(self.now, &self.plan.timeouts);
+        client.heartbeat.pause(self.now, &self.plan.timeouts);
         client.note_uncertain();
     }
 
@@ -209,7 +209,7 @@ impl Host {
         client.meter.touched = true;
         let is_paused = self.paused.is_some() || client.meter.delayed.is_some();
         if !is_paused {
-            client.pulse.resume(self.now, &self.plan.timeouts);
+            client.heartbeat.resume(self.now, &self.plan.timeouts);
             client.note_uncertain();
         }
     }
@@ -226,7 +226,7 @@ impl Host {
             let client = &mut self.clients[*number];
             client.meter.touched = true;
             if client.is_open() {
-                client.pulse.pause(self.now, &self.plan.timeouts);
+                client.heartbeat.pause(self.now, &self.plan.timeouts);
                 client.note_uncertain();
             }
         }
@@ -238,7 +238,7 @@ impl Host {
         self.note_resumed();
     }
 
-    /// All reads go on, but for those of sessions that are paused themselves.
+    /// All reads resume, except those of sessions that are paused themselves.
     pub(crate) fn note_resumed(&mut self) {
         let Some(since) = self.paused.take() else { return };
         trace!(self, "resume all");
@@ -247,7 +247,7 @@ impl Host {
             client.meter.touched = true;
             match &mut client.phase {
                 Phase::Open if !client.paused && client.meter.delayed.is_none() => {
-                    client.pulse.resume(self.now, &self.plan.timeouts);
+                    client.heartbeat.resume(self.now, &self.plan.timeouts);
                     client.note_uncertain();
                 }
                 Phase::Handshake { deadline } => {
@@ -259,40 +259,43 @@ impl Host {
         }
     }
 
-    /// Decides about a request that waits.
+    /// Decides a deferred request.
     fn decide_one(&mut self, sessions: &mut Sessions) {
-        if self.parked.is_empty() {
+        if self.deferred.is_empty() {
             return;
         }
-        let at = self.rng.usize(..self.parked.len());
-        let (number, ticket) = self.parked.swap_remove(at);
+        let at = self.rng.usize(..self.deferred.len());
+        let (number, ticket) = self.deferred.swap_remove(at);
         match self.clients[number].phase {
-            // Its time may have run out in this tick.
+            // Its handshake may have timed out in this tick.
             Phase::Handshake { deadline } if self.now < deadline || self.paused.is_some() => {}
-            _ => return self.parked.push((number, ticket)),
+            _ => return self.deferred.push((number, ticket)),
         }
         let decision = self.decide(sessions, number);
         let client = &mut self.clients[number];
-        client.heard();
-        // What it sent behind its request was read with it.
-        client.unheard = client.peer.taken() > client.request_end;
-        client.meter.unsure |= client.unheard && client.meter.limits();
+        client.take_input();
+        // Bytes behind the request were read with it.
+        client.has_deferred_input = client.peer.taken() > client.request_end;
+        client.meter.unsure |= client.has_deferred_input && client.meter.limits();
         sessions.decide(ticket, decision).expect("it waits");
         let decided = sessions.iter().find(|(_, session)| number_of(session) == number);
         if let Some((_, session)) = decided {
-            self.meet(session);
+            self.note_session(session);
         }
     }
 
-    /// Has another thread do something.
+    /// Posts a call through the handle.
     pub(crate) fn post(&mut self) {
         let number = self.posted;
         let handle = self.handle.as_ref().expect("it is there from the start");
-        let posted = handle.try_post(move |host: &mut Self, sessions| {
-            assert_eq!(number, host.performed, "work is done in the order in which it was posted");
-            host.performed += 1;
-            host.progress += 1;
-            host.act(sessions, None);
+        let posted = handle.try_post(move |application: &mut Self, sessions| {
+            assert_eq!(
+                number, application.performed,
+                "work is done in the order in which it was posted"
+            );
+            application.performed += 1;
+            application.progress += 1;
+            application.act(sessions, None);
         });
         match posted {
             Ok(()) => self.posted += 1,

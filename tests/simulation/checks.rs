@@ -1,4 +1,4 @@
-//! What has to hold after each tick, when the loop would sleep, and when all is over.
+//! The checks after each tick, when the loop would sleep, and after the stop.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,19 @@ use majordomo::outbox::CONTROL_RESERVE;
 use majordomo::testing::Footprint;
 use majordomo::{Session, Sessions, State};
 
-use crate::client::{Client, Phase, Request, Said};
-use crate::host::Host;
-use crate::pulse::Timeouts;
+use crate::application::Application;
+use crate::client::{Client, Input, Phase, RequestKind};
+use crate::heartbeat::Timeouts;
 
-/// The most that a control frame takes: a close frame passes every limit.
+/// The most bytes of a control frame. A close frame passes every limit.
 const MAX_CONTROL: usize = 127;
 
-/// How often one tick may read a socket that has nothing: for an event, for what was carried over,
-/// and for a last chance.
+/// How often one tick may read an empty socket: for an event, for work carried over, and for the
+/// last read before a timeout.
 const MAX_VAIN_READS: u64 = 3;
 
-impl Host {
-    /// Notes the time, and who is accepted now.
+impl Application {
+    /// Notes the time, and accepts connections.
     pub(crate) fn begin_tick(&mut self, now: u64) {
         self.now = now;
         self.tick += 1;
@@ -29,24 +29,24 @@ impl Host {
         self.accept();
     }
 
-    /// What has to hold after each tick.
+    /// The checks after each tick.
     pub(crate) fn check_tick(&mut self, start: Instant, sessions: &Sessions, inside: Footprint) {
         self.settle_rates(sessions);
         let mut open = 0;
         for (key, session) in sessions.iter() {
             open += 1;
-            let number = self.meet(session);
+            let number = self.note_session(session);
             self.clients[number].seen = self.tick;
             assert_eq!(sessions.key_of(session.id()), Some(key), "client {number} by its id");
             self.check_open(start, number, session);
         }
-        self.note_unseen();
+        self.note_missing();
         self.check_stop(sessions);
         for number in self.live.clone() {
             self.check_other(number);
         }
         self.check_counts(sessions, inside, open);
-        self.check_door(sessions);
+        self.check_admission(sessions);
         self.live.retain(|number| self.clients[*number].phase != Phase::Gone);
     }
 
@@ -56,24 +56,28 @@ impl Host {
         let client = &mut self.clients[number];
         assert_eq!(client.phase, Phase::Open, "client {number} is closed, and is found");
         assert!(client.connected, "client {number} is open, and its on_connect is due");
-        let has_read = client.peer.taken() != client.taken_before || client.meter.heard_late;
-        client.check_pulse(session, has_read, now, &timeouts, most);
-        if !client.unheard {
+        let has_read = client.peer.taken() != client.taken_before || client.meter.handled_late;
+        client.check_heartbeat(session, has_read, now, &timeouts, most);
+        if !client.has_deferred_input {
             client.note_pings(true, most);
-            let is_heard = !client.is_owed_an_ear();
-            assert!(is_heard, "client {number} has not been heard: {:?}", client.due());
+            let is_handled = !client.has_unhandled_input();
+            assert!(is_handled, "client {number}: input was not handled: {:?}", client.due());
         }
-        client.listen();
+        client.receive();
         client.check_outbox(session, most);
         assert_eq!(session.received(), client.received, "client {number}: received");
-        if !client.pulse.uncertain && client.pulse.paused.is_none() {
+        if !client.heartbeat.uncertain && client.heartbeat.paused.is_none() {
             let at = |millis| start + Duration::from_millis(millis);
-            assert_eq!(session.last_active(), at(client.pulse.last_active), "client {number}");
-            assert_eq!(session.last_message(), at(client.pulse.last_message), "client {number}");
+            assert_eq!(session.last_active(), at(client.heartbeat.last_active), "client {number}");
+            assert_eq!(
+                session.last_message(),
+                at(client.heartbeat.last_message),
+                "client {number}"
+            );
         }
     }
 
-    /// Checks those that are no open sessions.
+    /// Checks the clients without an open session.
     fn check_other(&mut self, number: usize) {
         let now = self.now;
         let linger = self.linger_deadline();
@@ -81,41 +85,43 @@ impl Host {
         let may_be_full = self.plan.config.max_sessions.is_some();
         let (may_be_stopped, is_surely_stopped) = self.may_refuse_unasked(number);
         let mut is_refused = false;
-        let gave_way = self.relieved == self.tick;
-        let is_crowded = self.is_crowded(number);
+        let has_evicted = self.evicted == self.tick;
+        let is_over_limit = self.is_over_limit(number);
         let client = &mut self.clients[number];
-        client.listen();
-        client.check_farewell();
+        client.receive();
+        client.check_close_frame();
         self.totals.drains.retries += u64::from(client.check_retry(is_stopping));
         self.progress += client.progress();
         let is_dropped = client.peer.is_dropped();
         match client.phase {
             Phase::Open => assert!(!is_dropped, "client {number}'s socket"),
-            Phase::Closing { .. } => assert!(!is_dropped, "client {number} is not told of"),
+            Phase::Closing { .. } => {
+                assert!(!is_dropped, "client {number}: its end is not reported");
+            }
             Phase::Handshake { deadline } if is_dropped => {
                 let is_over = deadline <= now || client.ended || client.failed.is_some();
-                // Its answer may have had to give way.
-                let is_right = is_over || is_crowded || is_stopping || gave_way;
+                // Its answer may have been evicted.
+                let is_right = is_over || is_over_limit || is_stopping || has_evicted;
                 assert!(is_right, "client {number} is dropped");
                 client.phase = Phase::Gone;
             }
-            Phase::Handshake { deadline } if client.is_parked() => {
+            Phase::Handshake { deadline } if client.is_deferred() => {
                 if deadline <= now && self.paused.is_none() {
                     self.settle_request(number, 503);
-                    self.parked.retain(|(parked, _)| *parked != number);
+                    self.deferred.retain(|(deferred, _)| *deferred != number);
                 }
             }
             Phase::Handshake { .. } => {
                 let is_read = client.peer.taken() >= client.request_end;
                 if is_read && !client.asked && client.format.is_websocket() {
-                    // It was answered without asking the host.
+                    // It was answered without a callback.
                     let bad = match client.due() {
-                        Some(Said::Request(Request::Bad(status))) => Some(*status),
+                        Some(Input::Request(RequestKind::Bad(status))) => Some(*status),
                         _ => None,
                     };
                     let may_be_full = may_be_full && !client.is_plain();
                     let full = (may_be_stopped || may_be_full).then_some(503);
-                    assert!(bad.or(full).is_some(), "client {number}: the host was not asked");
+                    assert!(bad.or(full).is_some(), "client {number}: its request is not reported");
                     let is_right = client
                         .answer
                         .is_none_or(|answer| Some(answer) == full || Some(answer) == bad);
@@ -128,22 +134,22 @@ impl Host {
                 }
                 if is_read && !client.asked || client.answer.is_some_and(|answer| answer != 101) {
                     client.phase = Phase::Lingering { deadline: linger };
-                    // It may have been answered before all of it was read.
+                    // It may have been answered before all of its request was read.
                     client.may_go = true;
                 }
             }
             Phase::Lingering { deadline } if is_dropped => {
                 let is_over = deadline <= now || client.ended || client.failed.is_some();
-                let has_said_much = client.composed > 200_000;
+                let has_sent_much = client.composed > 200_000;
                 assert!(
-                    is_over || client.may_go || is_stopping || has_said_much || is_crowded,
-                    "client {number} did not get to hear its answer"
+                    is_over || client.may_go || is_stopping || has_sent_much || is_over_limit,
+                    "client {number} could not read its answer"
                 );
                 client.phase = Phase::Gone;
             }
             Phase::Gone => {
                 let is_silent = is_dropped && client.answer.is_none();
-                assert!(is_silent, "client {number} was to be closed without a word");
+                assert!(is_silent, "client {number} was to be closed without an answer");
             }
             Phase::Lingering { .. } | Phase::Waiting => {}
         }
@@ -159,7 +165,7 @@ impl Host {
         let closing = count(|client| matches!(client.phase, Phase::Closing { .. }));
         assert_eq!(count(Client::is_open), open, "sessions that are open");
         assert_eq!(sessions.client_count(), open);
-        let inactive = count(|client| client.is_open() && client.pulse.inactive);
+        let inactive = count(|client| client.is_open() && client.heartbeat.inactive);
         let others = count(|client| {
             matches!(client.phase, Phase::Handshake { .. } | Phase::Lingering { .. })
         });
@@ -210,16 +216,17 @@ impl Host {
         assert_eq!(inside.run, 0, "frames that outboxes shared in the tick");
     }
 
-    /// What has to hold when the loop would sleep. Nothing is left to do but what an event or a
-    /// timer tells of.
+    /// The checks when the loop would sleep: the remaining work waits for an event or a timer.
     pub(crate) fn check_rest(&mut self, next_deadline: Option<u64>) {
         for number in &self.live {
             let client = &mut self.clients[*number];
-            client.unheard &= self.paused.is_some() || client.paused;
-            assert!(client.unheard || !client.is_open() || !client.is_owed_an_ear());
+            client.has_deferred_input &= self.paused.is_some() || client.paused;
+            assert!(
+                client.has_deferred_input || !client.is_open() || !client.has_unhandled_input()
+            );
         }
         let (now, timeouts) = (self.now, self.plan.timeouts);
-        assert_eq!(self.performed, self.posted, "work that was posted and not done");
+        assert_eq!(self.performed, self.posted, "posted work that did not run");
         let mut due: Option<u64> = None;
         let is_stopping = self.stopping.is_some();
         for number in &self.live {
@@ -232,11 +239,11 @@ impl Host {
         assert!(is_set, "the loop sleeps until {next_deadline:?}, and something is due at {due:?}");
     }
 
-    /// What has to hold when the manager has stopped.
+    /// The checks when the manager has stopped.
     pub(crate) fn check_end(&self, inside: Footprint) {
-        // Whoever was to be read on in the next tick is gone with its socket.
+        // A session that was to be read in the next tick has ended, too.
         let inside = Footprint { listed: 0, ..inside };
-        assert_eq!(inside, Footprint::default(), "it leaves something behind");
+        assert_eq!(inside, Footprint::default(), "it leaves state behind");
         for client in &self.clients {
             let number = client.number;
             assert!(client.peer.is_dropped() || client.phase == Phase::Waiting, "client {number}");
@@ -246,7 +253,7 @@ impl Host {
 }
 
 impl Client {
-    fn check_pulse(
+    fn check_heartbeat(
         &mut self,
         session: &Session,
         has_read: bool,
@@ -256,17 +263,17 @@ impl Client {
     ) {
         let number = self.number;
         if has_read {
-            assert!(!self.pulse.inactive, "client {number} was heard, and is inactive");
-            self.pulse.heard(now);
-            // What was read was perhaps not heard yet: of an upgrade and what came with it, the
-            // latter waits for the next tick if the host has deferred its decision within this one.
-            if self.unheard || (self.meter.unsure && self.meter.delays()) {
-                self.pulse.uncertain = true;
+            assert!(!self.heartbeat.inactive, "client {number} has sent bytes, and is inactive");
+            self.heartbeat.restart(now);
+            // The bytes that were read may not be handled yet: those behind an upgrade request wait
+            // for the next tick if its decision was deferred in this one.
+            if self.has_deferred_input || (self.meter.unsure && self.meter.delays()) {
+                self.heartbeat.uncertain = true;
                 self.pings_possible += 1;
             }
-        } else if self.pulse.paused.is_none() && !self.pulse.uncertain {
-            if self.pulse.ping_at(timeouts).is_some_and(|due| due <= now) {
-                self.pulse.pinged = Some(now);
+        } else if self.heartbeat.paused.is_none() && !self.heartbeat.uncertain {
+            if self.heartbeat.ping_at(timeouts).is_some_and(|due| due <= now) {
+                self.heartbeat.pinged = Some(now);
                 self.inflow += 2;
                 if self.inflow <= most {
                     self.pings_due += 1;
@@ -274,14 +281,14 @@ impl Client {
                     self.pings_possible += 1;
                 }
             }
-            let next = self.pulse.next(timeouts);
+            let next = self.heartbeat.next(timeouts);
             let is_late = next.is_some_and(|due| due <= now);
-            assert!(!is_late, "client {number}: a timer is lost: {:?} at {now}", self.pulse);
+            assert!(!is_late, "client {number}: a timer is lost: {:?} at {now}", self.heartbeat);
         }
         let is_inactive = session.state() == State::Inactive;
-        assert_eq!(is_inactive, self.pulse.inactive, "client {number}: its state");
+        assert_eq!(is_inactive, self.heartbeat.inactive, "client {number}: its state");
         let may_have_come = self.pings_due + self.pings_possible;
-        assert!(self.pings_heard <= may_have_come, "client {number}: a ping before its time");
+        assert!(self.pings_received <= may_have_come, "client {number}: a ping before its time");
     }
 
     fn check_outbox(&mut self, session: &Session, most: usize) {
@@ -289,9 +296,9 @@ impl Client {
         let queued = session.queued_bytes();
         assert_eq!(session.sent(), self.ledger.delivered, "client {number}: sent");
         assert_eq!(session.dropped(), self.ledger.dropped, "client {number}: dropped");
-        // The length of the response to its request is not foreseen.
+        // The model does not know the length of the response to its request.
         let is_known = !self.format.is_websocket() || self.reader.status().is_some();
-        if is_known && !self.unheard {
+        if is_known && !self.has_deferred_input {
             assert!(queued <= most + MAX_CONTROL, "client {number}: {queued} bytes wait");
             let (least, greatest) = self.control_bytes();
             let messages = self.ledger.bytes();
@@ -300,21 +307,21 @@ impl Client {
                 ..=(messages + greatest).saturating_sub(partial);
             assert!(right.contains(&queued), "client {number}: {queued} bytes wait, not {right:?}");
         }
-        // Where the model does not know when pings are heard, pongs may come at any time.
+        // Where the model does not know when pings are handled, pongs may come at any time.
         let may_pong = self.meter.unsure && self.has_pinged();
         self.may_be_past_half |= self.inflow > (most - CONTROL_RESERVE) / 2 || may_pong;
         self.inflow = queued;
     }
 
-    /// A close frame that came has to be the one that its end asks for.
-    fn check_farewell(&self) {
-        if let Some(farewell) = &self.farewell {
+    /// A close frame that arrived has to be that of its end.
+    fn check_close_frame(&self) {
+        if let Some(close_frame) = &self.close_frame {
             let right = self.end.as_ref().and_then(|end| end.frame.as_ref());
-            assert_eq!(Some(farewell), right, "client {}: its close frame", self.number);
+            assert_eq!(Some(close_frame), right, "client {}: its close frame", self.number);
         }
     }
 
-    /// Notes how far its bytes have come, and how much went on since the last time.
+    /// Notes how many bytes were read and written, and returns how many since the last call.
     fn progress(&mut self) -> u64 {
         let (taken, written) = (self.peer.taken(), self.peer.written());
         let vain = self.peer.vain_reads();
@@ -325,7 +332,7 @@ impl Client {
         progress
     }
 
-    /// Checks that nothing was forgotten, and says when its timer is due.
+    /// Checks that no work was forgotten, and returns when its timer is due.
     fn check_rest(
         &self,
         now: u64,
@@ -339,19 +346,19 @@ impl Client {
             Phase::Handshake { .. } => is_paused && !is_stopping,
             _ => false,
         };
-        // Over raw TCP nothing is awaited of whoever is shown out.
+        // Over raw TCP the server awaits no answer when it closes a session.
         let is_closing = matches!(self.phase, Phase::Closing { .. });
         let is_heeded = self.format.is_websocket() || !is_closing;
         let is_delayed =
             self.phase == Phase::Open && (self.meter.delayed.is_some() || self.may_wait());
-        let is_read = is_heeded && !is_paused && !self.is_parked() && !is_delayed;
+        let is_read = is_heeded && !is_paused && !self.is_deferred() && !is_delayed;
         if !self.withheld && self.phase != Phase::Waiting && self.phase != Phase::Gone {
             if is_read {
                 assert_eq!(self.peer.unread(), 0, "client {number} is not read");
                 assert!(self.failed.is_none(), "client {number} is broken, and is kept");
                 let is_lingering = matches!(self.phase, Phase::Lingering { .. });
                 assert!(!self.ended || is_lingering, "client {number} has ended, and is kept");
-                let has_answered = is_closing && self.has_said_good_bye().is_some();
+                let has_answered = is_closing && self.has_sent_close().is_some();
                 assert!(!has_answered, "client {number} has answered, and is kept");
             }
             if !self.peer.is_full() {
@@ -360,22 +367,25 @@ impl Client {
                 assert!(self.reader.is_at_boundary(), "client {number} got a part of something");
                 let (least, _) = self.control_bytes();
                 assert!(!self.is_open() || least == 0, "client {number}: pongs or pings wait");
-                assert!(!self.is_open() || !self.past_half, "client {number} has drained, untold");
-                assert!(is_heeded, "client {number} has got all, and its end is not told");
-                self.check_farewell_came();
+                assert!(
+                    !self.is_open() || !self.past_half,
+                    "client {number} has drained without a callback"
+                );
+                assert!(is_heeded, "client {number} has received all, and its end is not reported");
+                self.check_close_frame_arrived();
                 self.check_linger();
             }
         }
         match self.phase {
-            // Whoever waits for longer than it takes to fill a bucket was forgotten.
+            // A session that waits for longer than it takes to fill a bucket was forgotten.
             Phase::Open
                 if self.may_wait() && self.peer.unread() > 0 && !is_paused && !self.withheld =>
             {
                 Some(now + 1000)
             }
             Phase::Open if self.meter.delayed.is_some() => self.waits_until(),
-            Phase::Open if is_paused || self.pulse.uncertain => None,
-            Phase::Open => self.pulse.next(timeouts),
+            Phase::Open if is_paused || self.heartbeat.uncertain => None,
+            Phase::Open => self.heartbeat.next(timeouts),
             Phase::Handshake { deadline } => {
                 assert!(is_paused || now < deadline, "client {number} is kept after its time");
                 (!is_paused).then_some(deadline)
@@ -388,29 +398,34 @@ impl Client {
         }
     }
 
-    /// All is written that there was for it: it is told so, and when it has ended too, that is all.
+    /// All bytes for it are written: the server has ended its side, and drops the socket when the
+    /// client has ended, too.
     fn check_linger(&self) {
         if let Phase::Lingering { .. } = self.phase {
-            assert!(self.peer.is_ended(), "client {} is not told of the end", self.number);
+            assert!(
+                self.peer.is_ended(),
+                "client {} does not see the end of the stream",
+                self.number
+            );
             assert!(!self.ended, "client {} has ended, and its socket is kept", self.number);
         }
     }
 
-    /// Whether it may have to wait before it is heard, of which the model knows no more.
+    /// Whether it may be delayed without the model knowing it.
     fn may_wait(&self) -> bool {
         self.meter.unsure && self.meter.delays()
     }
 
-    /// Whether its request waits for the host.
-    pub(crate) fn is_parked(&self) -> bool {
+    /// Whether its request is deferred.
+    pub(crate) fn is_deferred(&self) -> bool {
         self.asked && self.answer.is_none()
     }
 
-    fn check_farewell_came(&self) {
+    fn check_close_frame_arrived(&self) {
         let is_over = matches!(self.phase, Phase::Lingering { .. } | Phase::Closing { .. });
         let frame = self.end.as_ref().and_then(|end| end.frame.as_ref());
         if is_over && self.reader.status() == Some(101) && self.peer.is_ended() {
-            assert_eq!(self.farewell.as_ref(), frame, "client {}: its close frame", self.number);
+            assert_eq!(self.close_frame.as_ref(), frame, "client {}: its close frame", self.number);
         }
     }
 }

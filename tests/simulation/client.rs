@@ -1,5 +1,5 @@
-//! The model of one client: what it has said and what of it the server must have heard, what the
-//! server has said to it and what of that it must have received.
+//! The model of one client: its input and how much of that the server must have handled, and the
+//! server's output and how much of that it must have received.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -8,21 +8,21 @@ use majordomo::testing::MemoryPeer;
 use majordomo::{Cause, Config, Message, Traffic};
 
 use crate::format::Format;
+use crate::heartbeat::Heartbeat;
 use crate::ledger::{Ledger, Payload};
 use crate::meter::Meter;
-use crate::pulse::Pulse;
-use crate::reader::{Heard, Reader};
+use crate::reader::{Output, Reader};
 
-/// Something that a client said, and where in its stream it ends.
+/// An input of a client, and where in its stream it ends.
 #[derive(Debug)]
 pub(crate) struct Unit {
     pub(crate) end: u64,
-    pub(crate) said: Said,
+    pub(crate) input: Input,
 }
 
 #[derive(Debug)]
-pub(crate) enum Said {
-    Request(Request),
+pub(crate) enum Input {
+    Request(RequestKind),
     Message {
         text: bool,
         payload: Vec<u8>,
@@ -31,45 +31,45 @@ pub(crate) enum Said {
         code: Option<u16>,
         reason: String,
     },
-    /// It breaks the protocol, for which it is told a code and the host a cause.
+    /// A violation of the protocol, with the code of the close frame and the cause in the callback.
     Violation {
         code: u16,
         cause: Cause,
     },
 }
 
-/// What kind of request it makes.
+/// The kind of its request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(crate) enum RequestKind {
     Upgrade,
-    /// One that asks for no upgrade.
+    /// A request without an upgrade.
     Plain,
-    /// One that is refused whatever the host wants, with this status.
+    /// A request that is refused without a callback, with this status.
     Bad(u16),
 }
 
-/// How far a client has come, as the model has it.
+/// The stage of a client in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// All reads are paused; nobody has accepted it.
+    /// It waits to be accepted.
     Waiting,
-    /// It is no session yet, and is given up at the deadline.
+    /// It is no session yet, and times out at the deadline.
     Handshake {
         deadline: u64,
     },
     Open,
-    /// It is told to the host as ended before the deadline.
+    /// Its end is reported before the deadline.
     Closing {
         deadline: u64,
     },
-    /// It is no session any more, and its socket is dropped at the deadline.
+    /// Its session has ended, and its socket is dropped at the deadline.
     Lingering {
         deadline: u64,
     },
     Gone,
 }
 
-/// How its session has to end, once that is decided.
+/// How its session has to end, once that is known.
 #[derive(Clone, Debug)]
 pub(crate) struct End {
     pub(crate) cause: Cause,
@@ -87,7 +87,7 @@ struct Ping {
     duty: Duty,
 }
 
-/// Whether a pong has to come.
+/// Whether a pong has to arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Duty {
     /// The server has not read the ping.
@@ -105,35 +105,34 @@ pub(crate) struct Client {
     pub(crate) peer: MemoryPeer,
     pub(crate) phase: Phase,
     pub(crate) id: Option<String>,
-    /// The status that its request has to be answered with, once that is known.
+    /// The status of the answer to its request, once that is known.
     pub(crate) answer: Option<u16>,
     pub(crate) asked: bool,
     pub(crate) connected: bool,
     pub(crate) disconnected: bool,
     pub(crate) opened_at: u64,
-    pub(crate) pulse: Pulse,
+    pub(crate) heartbeat: Heartbeat,
     pub(crate) meter: Meter,
     pub(crate) paused: bool,
     pub(crate) end: Option<End>,
-    /// Its socket may go before its time.
+    /// Its socket may be dropped before its deadline.
     pub(crate) may_go: bool,
-    /// Until when it may answer, if it was its turn to be told to go that ended it, and not the end
-    /// of its stream.
+    /// Until when it may answer, if the drain closed its session and not the end of its stream.
     pub(crate) answer_by: Option<u64>,
-    /// It broke while its outbox was full.
+    /// It failed while its outbox was full.
     pub(crate) may_be_slow: bool,
-    /// Messages for it may have been dropped that the model knows nothing of.
+    /// Messages for it may have been dropped without the model knowing it.
     pub(crate) may_skip: bool,
-    /// A message that it was perhaps sent before it ended, and what that is on the wire.
+    /// A message that was perhaps queued before it ended, and its length on the wire.
     pub(crate) perhaps: Option<(Rc<Payload>, usize)>,
-    /// After how many seconds, at least and at most, it has to be told that it may come back.
+    /// The least and the most seconds of the `Retry-After` that it has to get.
     pub(crate) retry_due: Option<(u64, u64)>,
-    /// When it was accepted, or was last forgiven a pause before its upgrade.
+    /// When it was accepted, or when the last pause before its upgrade ended.
     pub(crate) accepted_at: u64,
-    /// What was read with its request is heard only when the host has decided.
-    pub(crate) unheard: bool,
+    /// The bytes behind its request are handled only when the request is decided.
+    pub(crate) has_deferred_input: bool,
 
-    /// What it has said and the server has not been seen to hear.
+    /// Its input that the server has not been seen to handle.
     pub(crate) script: VecDeque<Unit>,
     pings: VecDeque<Ping>,
     pub(crate) received: Traffic,
@@ -141,10 +140,10 @@ pub(crate) struct Client {
     pub(crate) composed: u64,
     pub(crate) backlog: VecDeque<u8>,
     pub(crate) request_end: u64,
-    /// Where the last thing ends that the server has been seen to hear.
-    pub(crate) heard_to: u64,
-    /// It has said good-bye, or what nothing sensible can follow.
-    pub(crate) said_all: bool,
+    /// Where the last input ends that the server has been seen to handle.
+    pub(crate) handled_to: u64,
+    /// It has sent a close frame, or an input after which all others are ignored.
+    pub(crate) sent_all: bool,
     pub(crate) wants_end: bool,
     pub(crate) ended: bool,
     pub(crate) failed: Option<std::io::ErrorKind>,
@@ -154,18 +153,18 @@ pub(crate) struct Client {
 
     pub(crate) reader: Reader,
     pub(crate) ledger: Ledger,
-    /// The close frame that it got.
-    pub(crate) farewell: Option<(Option<u16>, String)>,
-    /// Pings of the server's that are due, those that may be, and those that came.
+    /// The close frame that it received.
+    pub(crate) close_frame: Option<(Option<u16>, String)>,
+    /// Pings of the server that are due, that may have been sent, and that arrived.
     pub(crate) pings_due: u64,
     pub(crate) pings_possible: u64,
-    pub(crate) pings_heard: u64,
-    /// The most that could stand in its outbox in this tick.
+    pub(crate) pings_received: u64,
+    /// The most bytes that its outbox may have held in this tick.
     pub(crate) inflow: usize,
-    /// Its outbox was certainly, or perhaps, past half since it was last told to have drained.
+    /// Its outbox was certainly, or perhaps, past half since the last `on_drain`.
     pub(crate) past_half: bool,
     pub(crate) may_be_past_half: bool,
-    /// The tick in which it was last told to have drained.
+    /// The tick of the last `on_drain`.
     pub(crate) drained: u64,
     pub(crate) taken_before: u64,
     pub(crate) written_before: u64,
@@ -186,7 +185,7 @@ impl Client {
             connected: false,
             disconnected: false,
             opened_at: 0,
-            pulse: Pulse::new(false, 0),
+            heartbeat: Heartbeat::new(false, 0),
             meter: Meter::new(config),
             paused: false,
             end: None,
@@ -197,15 +196,15 @@ impl Client {
             perhaps: None,
             retry_due: None,
             accepted_at: 0,
-            unheard: false,
+            has_deferred_input: false,
             script: VecDeque::new(),
             pings: VecDeque::new(),
             received: Traffic::default(),
             composed: 0,
             backlog: VecDeque::new(),
             request_end: 0,
-            heard_to: 0,
-            said_all: false,
+            handled_to: 0,
+            sent_all: false,
             wants_end: false,
             ended: false,
             failed: None,
@@ -214,10 +213,10 @@ impl Client {
             withheld: false,
             reader: Reader::new(format),
             ledger: Ledger::default(),
-            farewell: None,
+            close_frame: None,
             pings_due: 0,
             pings_possible: 0,
-            pings_heard: 0,
+            pings_received: 0,
             inflow: 0,
             past_half: false,
             may_be_past_half: false,
@@ -233,27 +232,27 @@ impl Client {
         self.phase == Phase::Open
     }
 
-    /// Nothing is expected of an uncertain pulse, so it may have been sent a ping.
+    /// An uncertain heartbeat may have sent a ping.
     pub(crate) fn note_uncertain(&mut self) {
-        self.pings_possible += u64::from(self.pulse.uncertain);
+        self.pings_possible += u64::from(self.heartbeat.uncertain);
     }
 
-    // What it says.
+    // The client's input.
 
     pub(crate) fn compose(&mut self, bytes: &[u8]) {
         self.composed += bytes.len() as u64;
         self.backlog.extend(bytes);
     }
 
-    /// Says something that ends here.
-    pub(crate) fn say(&mut self, said: Said) {
-        if matches!(said, Said::Message { .. }) {
+    /// Notes an input that ends here.
+    pub(crate) fn note_input(&mut self, input: Input) {
+        if matches!(input, Input::Message { .. }) {
             self.meter.count(self.composed);
         }
-        self.script.push_back(Unit { end: self.composed, said });
+        self.script.push_back(Unit { end: self.composed, input });
     }
 
-    pub(crate) fn say_ping(&mut self, payload: Vec<u8>) {
+    pub(crate) fn note_ping(&mut self, payload: Vec<u8>) {
         self.meter.count(self.composed);
         self.pings.push_back(Ping { end: self.composed, payload, duty: Duty::None });
     }
@@ -272,75 +271,75 @@ impl Client {
     pub(crate) fn end_stream(&mut self) {
         if self.failed.is_none() {
             self.ended = true;
-            self.said_all = true;
+            self.sent_all = true;
             self.peer.shutdown_write();
         }
     }
 
-    // What the server must have heard.
+    // What the server must have handled.
 
-    /// Takes the next thing that it said, if the server has read all of it.
-    pub(crate) fn heard(&mut self) -> Option<Said> {
+    /// Takes the next input, if the server has read all of it.
+    pub(crate) fn take_input(&mut self) -> Option<Input> {
         self.due()?;
         let unit = self.script.pop_front()?;
-        self.heard_to = unit.end;
-        Some(unit.said)
+        self.handled_to = unit.end;
+        Some(unit.input)
     }
 
-    /// Whether the server has read something that the session must have heard, and has not.
-    pub(crate) fn is_owed_an_ear(&self) -> bool {
-        let surely = self.heard_bounds().0;
+    /// Whether the server has read an input that it must have handled, and has not.
+    pub(crate) fn has_unhandled_input(&self) -> bool {
+        let surely = self.handled_bounds().0;
         self.script.front().is_some_and(|unit| unit.end <= surely)
     }
 
-    /// What the server has read and must act upon.
-    pub(crate) fn due(&self) -> Option<&Said> {
+    /// The next input, if the server has read all of it.
+    pub(crate) fn due(&self) -> Option<&Input> {
         let taken = self.peer.taken();
-        self.script.front().filter(|unit| unit.end <= taken).map(|unit| &unit.said)
+        self.script.front().filter(|unit| unit.end <= taken).map(|unit| &unit.input)
     }
 
-    /// Whether its close frame was read, with nothing before it that would keep it from counting.
-    pub(crate) fn has_said_good_bye(&self) -> Option<&Said> {
+    /// Its close frame, if the server has read it and it is not behind a violation.
+    pub(crate) fn has_sent_close(&self) -> Option<&Input> {
         let taken = self.peer.taken();
         let mut read = self.script.iter().take_while(|unit| unit.end <= taken);
-        read.find(|unit| !matches!(unit.said, Said::Message { .. }))
-            .map(|unit| &unit.said)
-            .filter(|said| matches!(said, Said::Close { .. }))
+        read.find(|unit| !matches!(unit.input, Input::Message { .. }))
+            .map(|unit| &unit.input)
+            .filter(|input| matches!(input, Input::Close { .. }))
     }
 
-    /// What it breaks the protocol with, if the server has read any of that.
-    pub(crate) fn has_broken_rules(&self) -> Option<(u16, Cause)> {
+    /// Its violation of the protocol, if the server has read a part of it.
+    pub(crate) fn has_violated(&self) -> Option<(u16, Cause)> {
         let taken = self.peer.taken();
         let mut rest = self.script.iter();
         let mut before = rest.by_ref().take_while(|unit| unit.end <= taken);
-        let whole = before.find(|unit| !matches!(unit.said, Said::Message { .. }));
+        let whole = before.find(|unit| !matches!(unit.input, Input::Message { .. }));
         let unit = whole.or_else(|| self.script.iter().find(|unit| unit.end > taken))?;
-        match unit.said {
-            Said::Violation { code, cause } => Some((code, cause)),
+        match unit.input {
+            Input::Violation { code, cause } => Some((code, cause)),
             _ => None,
         }
     }
 
-    pub(crate) fn hear_message(&mut self, message: Message<'_>, now: u64) {
-        let Some(Said::Message { text, payload }) = self.heard() else {
+    pub(crate) fn handle_message(&mut self, message: Message<'_>, now: u64) {
+        let Some(Input::Message { text, payload }) = self.take_input() else {
             panic!("client {}: a message that it has not sent: {message:?}", self.number);
         };
         assert!(message.as_bytes() == payload, "client {}: a garbled message", self.number);
         assert_eq!(message.is_text(), text, "client {}: text or not", self.number);
         self.received.messages += 1;
         self.received.bytes += payload.len() as u64;
-        self.pulse.last_message = now;
-        self.meter.hear_to(self.number, self.heard_to, now);
+        self.heartbeat.last_message = now;
+        self.meter.handle_to(self.number, self.handled_to, now);
     }
 
-    /// Finds the pings that the server has read in this tick, of a session that is open at its end
-    /// or is not. `most` is what an outbox holds with its reserve.
+    /// Finds the pings that the server has read in this tick. `is_open`: the session is open at the
+    /// end of the tick. `most` is what an outbox holds with its reserve.
     pub(crate) fn note_pings(&mut self, is_open: bool, most: usize) {
         let taken = self.peer.taken();
-        let (surely, is_doubtful) = self.heard_bounds();
-        let heard = if is_doubtful { taken } else { surely };
+        let (surely, is_doubtful) = self.handled_bounds();
+        let handled = if is_doubtful { taken } else { surely };
         for ping in self.pings.iter_mut().filter(|ping| ping.duty == Duty::None) {
-            if ping.end > heard {
+            if ping.end > handled {
                 break;
             }
             self.inflow += 2 + ping.payload.len();
@@ -359,7 +358,7 @@ impl Client {
         !self.pings.is_empty()
     }
 
-    /// The least and the most that pongs and pings take in its outbox.
+    /// The least and the most bytes of pongs and pings in its outbox.
     pub(crate) fn control_bytes(&self) -> (usize, usize) {
         let (mut least, mut most) = (0, 0);
         for ping in &self.pings {
@@ -367,42 +366,42 @@ impl Client {
             least += if ping.duty == Duty::Must { len } else { 0 };
             most += if ping.duty == Duty::None { 0 } else { len };
         }
-        let sure = self.pings_due.saturating_sub(self.pings_heard);
-        let possible = (self.pings_due + self.pings_possible).saturating_sub(self.pings_heard);
+        let sure = self.pings_due.saturating_sub(self.pings_received);
+        let possible = (self.pings_due + self.pings_possible).saturating_sub(self.pings_received);
         let bytes = |pings: u64| usize::try_from(2 * pings).expect("they are few");
         (least + bytes(sure), most + bytes(possible))
     }
 
-    // What it hears.
+    // The server's output.
 
-    /// Takes in what the server has written, and gives the messages that came by that.
-    pub(crate) fn listen(&mut self) {
+    /// Receives what the server has written.
+    pub(crate) fn receive(&mut self) {
         let bytes = self.peer.receive();
         if bytes.is_empty() {
             return;
         }
         self.reader.feed(bytes);
-        while let Some(heard) = self.reader.read() {
-            assert!(self.farewell.is_none(), "client {}: {heard:?} after a close", self.number);
-            match heard {
-                Heard::Head(status) => {
+        while let Some(output) = self.reader.read() {
+            assert!(self.close_frame.is_none(), "client {}: {output:?} after a close", self.number);
+            match output {
+                Output::Head(status) => {
                     let answer = *self.answer.get_or_insert(status);
                     assert_eq!(status, answer, "client {}: its answer", self.number);
                 }
-                Heard::Message { text, payload } => {
+                Output::Message { text, payload } => {
                     self.ledger.deliver(self.number, text, &payload, self.may_skip);
                 }
-                Heard::Ping => {
-                    self.pings_heard += 1;
+                Output::Ping => {
+                    self.pings_received += 1;
                     self.owes_pong = true;
                 }
-                Heard::Pong(payload) => self.hear_pong(&payload),
-                Heard::Close(code, reason) => self.farewell = Some((code, reason)),
+                Output::Pong(payload) => self.handle_pong(&payload),
+                Output::Close(code, reason) => self.close_frame = Some((code, reason)),
             }
         }
     }
 
-    fn hear_pong(&mut self, payload: &[u8]) {
+    fn handle_pong(&mut self, payload: &[u8]) {
         let taken = self.peer.taken();
         while let Some(ping) = self.pings.pop_front() {
             assert!(ping.end <= taken, "client {}: a pong for no ping", self.number);
@@ -417,14 +416,14 @@ impl Client {
         panic!("client {}: a pong for no ping", self.number);
     }
 
-    /// The messages that it was promised are forgotten, the oldest first.
+    /// Drops queued messages, the oldest first.
     pub(crate) fn forget_oldest(&mut self, count: u64) -> (usize, usize) {
         let begun = self.reader.is_within_message();
         self.ledger.drop_oldest(begun, count)
     }
 
-    pub(crate) fn promise(&mut self, payload: &Rc<Payload>, wire: usize) {
-        self.ledger.promise(payload, wire);
+    pub(crate) fn enqueue(&mut self, payload: &Rc<Payload>, wire: usize) {
+        self.ledger.enqueue(payload, wire);
         self.inflow += wire;
     }
 }

@@ -2,12 +2,14 @@
 
 use fastrand::Rng;
 
+use super::wire;
+
 /// One wire format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     WebSocket,
     Lines,
-    /// A length of so many bytes; between `$` and `#` if it is fixed.
+    /// A length of so many bytes, between `$` and `#` if it is fixed.
     Counted {
         width: usize,
         little: bool,
@@ -15,7 +17,7 @@ pub(crate) enum Format {
     },
 }
 
-/// Each format and the listener that speaks it.
+/// Each format and its listener.
 pub(crate) const LISTENERS: [(Format, &str); 8] = [
     (Format::WebSocket, "ws://127.0.0.1:1"),
     (Format::Lines, "tcp://127.0.0.1:2?framing=lines"),
@@ -36,7 +38,7 @@ impl Format {
         self == Self::WebSocket
     }
 
-    /// How long a message of the server's is on the wire; none if it cannot be framed.
+    /// The length of a message of the server on the wire; none if it cannot be framed.
     pub(crate) fn wire_len(self, payload: &[u8]) -> Option<usize> {
         let len = payload.len();
         match self {
@@ -110,9 +112,5 @@ pub(crate) fn head(rng: &mut Rng, first: u8, len: u64) -> Vec<u8> {
 
 /// An upgrade request of client `number`.
 pub(crate) fn upgrade(number: usize) -> Vec<u8> {
-    format!(
-        "GET /?n={number} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    )
-    .into_bytes()
+    wire::upgrade(&format!("/?n={number}"), &[])
 }

@@ -1,11 +1,11 @@
-//! What the server has promised to deliver to one client, in order.
+//! The messages that the server has to deliver to one client, in order.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use majordomo::{Message, Traffic};
 
-/// A message of the host's.
+/// A message of the application.
 #[derive(Debug)]
 pub(crate) struct Payload {
     pub(crate) text: bool,
@@ -22,13 +22,13 @@ impl Payload {
     }
 }
 
-/// Messages that were accepted for a client. Each is delivered whole, once and in order, or it is
-/// dropped and counted as that.
+/// The messages that were accepted for a client. Each is delivered whole, once and in order, or it
+/// is dropped and counted.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
-    /// Accepted and not wholly written, each with its length on the wire.
+    /// Accepted and not completely written, each with its length on the wire.
     waiting: VecDeque<(Rc<Payload>, usize)>,
-    /// What these come to on the wire.
+    /// The sum of these lengths.
     bytes: usize,
     pub(crate) accepted: u64,
     pub(crate) delivered: Traffic,
@@ -36,13 +36,13 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn promise(&mut self, payload: &Rc<Payload>, wire: usize) {
+    pub(crate) fn enqueue(&mut self, payload: &Rc<Payload>, wire: usize) {
         self.waiting.push_back((Rc::clone(payload), wire));
         self.bytes += wire;
         self.accepted += 1;
     }
 
-    /// A message came. Some before it may have been dropped, if that is so.
+    /// A message arrived. With `may_skip`, messages before it may have been dropped.
     pub(crate) fn deliver(
         &mut self,
         number: usize,
@@ -51,34 +51,34 @@ impl Ledger {
         may_skip: bool,
     ) {
         if may_skip {
-            let is_it = |(promised, _): &(Rc<Payload>, usize)| promised.bytes == payload;
+            let is_it = |(expected, _): &(Rc<Payload>, usize)| expected.bytes == payload;
             let skipped = self.waiting.iter().position(is_it).unwrap_or(0);
             self.drop_oldest(false, skipped as u64);
         }
-        let Some((promised, wire)) = self.waiting.pop_front() else {
-            panic!("client {number}: a message too many: {:?}", payload.escape_ascii());
+        let Some((expected, wire)) = self.waiting.pop_front() else {
+            panic!("client {number}: an unexpected message: {:?}", payload.escape_ascii());
         };
         assert!(
-            promised.bytes == payload && text.is_none_or(|text| text == promised.text),
+            expected.bytes == payload && text.is_none_or(|text| text == expected.text),
             "client {number}: it got a message of {} bytes and not the {} bytes that were next:\n\
              {}\n{}",
             payload.len(),
-            promised.bytes.len(),
+            expected.bytes.len(),
             excerpt(payload),
-            excerpt(&promised.bytes),
+            excerpt(&expected.bytes),
         );
         self.bytes -= wire;
         self.delivered.messages += 1;
         self.delivered.bytes += payload.len() as u64;
     }
 
-    /// Drops the oldest that have not begun, and says what they come to on the wire, and the last
-    /// of them alone.
+    /// Drops the oldest messages that are not partly written, and returns their length on the wire,
+    /// and that of the last of them.
     pub(crate) fn drop_oldest(&mut self, begun: bool, count: u64) -> (usize, usize) {
         let (mut freed, mut last) = (0, 0);
         for _ in 0..count {
             let dropped = self.waiting.remove(usize::from(begun));
-            last = dropped.expect("more is said to be dropped than was accepted").1;
+            last = dropped.expect("no more messages are dropped than were accepted").1;
             freed += last;
         }
         self.bytes -= freed;
@@ -86,7 +86,7 @@ impl Ledger {
         (freed, last)
     }
 
-    /// The same for the newest.
+    /// Drops the newest messages, and returns the same.
     pub(crate) fn drop_newest(&mut self, count: u64) -> (usize, usize) {
         let (mut freed, mut last) = (0, 0);
         for _ in 0..count {
@@ -98,7 +98,8 @@ impl Ledger {
         (freed, last)
     }
 
-    /// What the oldest that have not begun come to, as many as come to no less than `bytes`.
+    /// The length of the oldest messages that are not partly written, as many as have at least
+    /// `bytes`.
     pub(crate) fn size_of_oldest(&self, begun: bool, bytes: usize) -> usize {
         let mut size = 0;
         for (_, wire) in self.waiting.iter().skip(usize::from(begun)) {
@@ -110,12 +111,12 @@ impl Ledger {
         size
     }
 
-    /// How many wait.
+    /// The number of waiting messages.
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.len() as u64
     }
 
-    /// What those that wait come to on the wire.
+    /// The length of the waiting messages on the wire.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }

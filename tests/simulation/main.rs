@@ -1,26 +1,30 @@
 //! A deterministic simulator: the real sessions, codec, outbox, timer wheel and tick, on sockets in
-//! memory and a clock that is turned; everything but the kernel. A seed draws what happens, and a
-//! plain model of what must come of it is held against what does, after each tick.
+//! memory and a virtual clock; everything but the kernel. A seed draws the events, and the results
+//! of each tick are compared with a plain model.
 //!
-//! `MAJORDOMO_SIM_SEED=n` runs one seed and tells all that happens in it; `MAJORDOMO_SIM_TICKS=n`
-//! runs seeds until there were so many ticks.
+//! `MAJORDOMO_SIM_SEED=n` runs one seed and prints all its events; `MAJORDOMO_SIM_TICKS=n` runs
+//! seeds until there were so many ticks.
+
+#[path = "../common/wire.rs"]
+#[allow(dead_code, reason = "the other tests use the rest")]
+mod wire;
 
 mod accounts;
 mod acts;
+mod admission;
+mod application;
 mod checks;
 mod client;
-mod crowd;
-mod door;
 mod endings;
+mod eviction;
 mod format;
-mod host;
+mod heartbeat;
 mod ledger;
 mod meter;
 mod plan;
-mod pulse;
+mod population;
 mod rates;
 mod reader;
-mod relief;
 mod stopping;
 mod totals;
 mod world;
@@ -34,7 +38,7 @@ use world::World;
 /// How many seeds a plain `cargo test` runs.
 const SEEDS: u64 = 3000;
 
-/// Runs one seed, and says how many ticks it took.
+/// Runs one seed, and returns how many ticks it took.
 fn run(seed: u64, is_traced: bool) -> (u64, Totals) {
     let mut world = World::new(seed, is_traced);
     let started = Instant::now();
@@ -58,7 +62,7 @@ fn number_from(variable: &str) -> Option<u64> {
 }
 
 #[test]
-fn whatever_happens_the_sessions_do_as_the_model_says() {
+fn the_sessions_match_the_model_after_each_tick() {
     if let Some(seed) = number_from("MAJORDOMO_SIM_SEED") {
         run(seed, true);
         return;
@@ -79,7 +83,7 @@ fn whatever_happens_the_sessions_do_as_the_model_says() {
 }
 
 #[test]
-fn a_seed_always_tells_the_same_story() {
+fn a_seed_always_gives_the_same_run() {
     for seed in 1_000_000..1_000_030 {
         assert_eq!(run(seed, false), run(seed, false), "seed {seed}");
     }

@@ -1,15 +1,15 @@
-//! The model of how much one client may say: its buckets, what of its stream counts against them,
-//! and until when it is not read. Times are milliseconds and tokens are counted in thousandths, so
-//! nothing is ever rounded but the moment of a wake-up.
+//! The model of the rate limits of one client: its buckets, the inputs that take tokens, and until
+//! when it is delayed. Times are milliseconds and tokens are counted in thousandths, so that only
+//! the time of a wake-up is rounded.
 
 use std::collections::VecDeque;
 
 use majordomo::{Config, RatePolicy};
 
-/// What a level counts in.
+/// The unit of a level.
 const TOKEN: u64 = 1000;
 
-/// Whoever waits is woken for what comes in this part of a second, or for one token.
+/// A delayed session is woken when it has the tokens of this part of a second, or one token.
 const WAKES_PER_SECOND: u64 = 20;
 
 /// Which limit was met.
@@ -19,7 +19,7 @@ pub(crate) enum Rate {
     Bytes,
 }
 
-/// One second's worth of tokens at most.
+/// A bucket for the tokens of one second.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     rate: u64,
@@ -40,14 +40,14 @@ impl Bucket {
         self.level / TOKEN
     }
 
-    /// Takes so many, and says whether they were there.
+    /// Takes so many tokens, and returns whether there were as many.
     fn take(&mut self, count: u64) -> bool {
         let rest = self.level.checked_sub(count * TOKEN);
         self.level = rest.unwrap_or(0);
         rest.is_some()
     }
 
-    /// How long somebody has to wait who found no token.
+    /// How long a session has to wait that finds no token.
     fn wait(&self) -> u64 {
         if self.tokens() > 0 {
             return 0;
@@ -57,32 +57,32 @@ impl Bucket {
     }
 }
 
-/// What one client may say.
+/// The rate limits of one client.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "what is known of it is independent")]
 pub(crate) struct Meter {
     policy: RatePolicy,
     messages: Option<Bucket>,
     bytes: Option<Bucket>,
-    /// When the buckets were last filled up.
+    /// When the buckets were last filled.
     filled: u64,
-    /// Where in its stream messages and pings end that were not heard yet.
+    /// Where the messages and pings end that were not handled yet.
     counted: VecDeque<u64>,
-    /// How far its session has heard its stream, from when it is one.
+    /// How far its stream was handled, since its session opened.
     pub(crate) at: u64,
     pub(crate) is_begun: bool,
-    /// How many tokens are left is not known: something that waited was heard, and it is not known
-    /// in which tick. Nothing exact is expected of it any more.
+    /// The number of tokens is unknown, because delayed input was handled in an unknown tick. The
+    /// checks are not exact any more.
     pub(crate) unsure: bool,
-    /// Nothing of it is heard before then.
+    /// No input is handled before then.
     pub(crate) delayed: Option<u64>,
-    /// The host has paused or resumed it in this tick.
+    /// It was paused or resumed in this tick.
     pub(crate) touched: bool,
-    /// Something that had waited was heard in this tick.
-    pub(crate) heard_late: bool,
+    /// Delayed input was handled in this tick.
+    pub(crate) handled_late: bool,
     /// Where it stood at the end of the last tick.
     at_before: u64,
-    /// It was not open any more when its tick ended, and that was noted.
+    /// It was not open at the end of the tick, and that was noted.
     pub(crate) is_over: bool,
 }
 
@@ -99,29 +99,29 @@ impl Meter {
             unsure: false,
             delayed: None,
             touched: false,
-            heard_late: false,
+            handled_late: false,
             at_before: 0,
             is_over: false,
         }
     }
 
-    /// Whether it may not say all that it likes.
+    /// Whether it has a rate limit.
     pub(crate) fn limits(&self) -> bool {
         self.messages.is_some() || self.bytes.is_some()
     }
 
-    /// Whether what it says may have to wait.
+    /// Whether its input may be delayed.
     pub(crate) fn delays(&self) -> bool {
         self.limits() && self.policy == RatePolicy::Delay
     }
 
-    /// Its session begins, at this place of its stream, with full buckets.
+    /// Its session opens, at this offset of its stream, with full buckets.
     pub(crate) fn begin(&mut self, at: u64, now: u64) {
         self.is_begun = true;
         (self.at, self.at_before, self.filled) = (at, at, now);
     }
 
-    /// It has said something that counts as a message, and that ends here.
+    /// It has sent an input that counts as a message and ends here.
     pub(crate) fn count(&mut self, end: u64) {
         if self.messages.is_some() {
             self.counted.push_back(end);
@@ -136,8 +136,8 @@ impl Meter {
         }
     }
 
-    /// Something was heard that ends here: there have to be tokens for it, and for all before it.
-    pub(crate) fn hear_to(&mut self, number: usize, end: u64, now: u64) {
+    /// Input was handled that ends here: there have to be tokens for it, and for all before it.
+    pub(crate) fn handle_to(&mut self, number: usize, end: u64, now: u64) {
         if !self.is_begun || end <= self.at {
             return;
         }
@@ -149,16 +149,16 @@ impl Meter {
             return;
         }
         if let Some(until) = self.delayed {
-            assert!(until <= now, "client {number} is heard at {now}, and has to wait: {self:?}");
+            assert!(until <= now, "client {number} is handled at {now}, and is delayed: {self:?}");
         }
         self.fill(now);
         let may = self.messages.as_mut().is_none_or(|bucket| bucket.take(count as u64));
-        assert!(may, "client {number} is heard, and has no token for a message: {self:?}");
+        assert!(may, "client {number} is handled, and has no token for a message: {self:?}");
         let may = self.bytes.as_mut().is_none_or(|bucket| bucket.take(bytes));
-        assert!(may, "client {number} is heard, and has no tokens for {bytes} bytes: {self:?}");
+        assert!(may, "client {number} is handled, and has no tokens for {bytes} bytes: {self:?}");
     }
 
-    /// The first limit that it meets if all is heard that was read.
+    /// The first limit that it meets if all bytes are handled that were read.
     pub(crate) fn meets(&mut self, taken: u64, now: u64) -> Option<Rate> {
         self.fill(now);
         let allowed = self.bytes.map_or(taken, |bucket| taken.min(self.at + bucket.tokens()));
@@ -170,44 +170,44 @@ impl Meter {
         }
     }
 
-    /// How far it is heard if it is heard as far as it has tokens.
+    /// How far its tokens reach.
     fn reach(&mut self, taken: u64, now: u64) -> u64 {
         self.fill(now);
         let allowed = self.bytes.map_or(taken, |bucket| taken.min(self.at + bucket.tokens()));
         match self.messages.map(|bucket| index(bucket.tokens())) {
             None => allowed,
             Some(0) => self.at,
-            // Nothing is heard behind the last message that is allowed.
+            // No byte is handled behind the last allowed message.
             Some(count) => self.counted.get(count - 1).map_or(allowed, |end| allowed.min(*end)),
         }
     }
 
-    /// What was read and not heard yet is heard now, as far as it has tokens.
+    /// Bytes that were read before are handled now, as far as the tokens reach.
     pub(crate) fn advance(&mut self, number: usize, taken: u64, now: u64) {
         let to = self.reach(taken, now);
-        self.hear_to(number, to, now);
+        self.handle_to(number, to, now);
     }
 
-    /// Whether somebody who wants to read it now has to wait.
+    /// Whether it has no token now.
     pub(crate) fn is_out(&mut self, now: u64) -> bool {
         self.fill(now);
         self.messages.iter().chain(&self.bytes).any(|bucket| bucket.tokens() == 0)
     }
 
-    /// Until when it waits if it begins to wait now.
+    /// Until when it is delayed if the delay starts now.
     pub(crate) fn wait(&mut self, now: u64) -> u64 {
         self.fill(now);
         let waits = self.messages.iter().chain(&self.bytes).map(Bucket::wait);
         now + waits.max().unwrap_or(0)
     }
 
-    /// Whether something was read in an earlier tick and not heard by the end of it.
-    pub(crate) fn had_kept(&self, taken_before: u64) -> bool {
+    /// Whether bytes were read in an earlier tick and not handled in it.
+    pub(crate) fn had_buffered(&self, taken_before: u64) -> bool {
         self.at_before < taken_before
     }
 
-    /// Whether anything was heard in this tick.
-    pub(crate) fn has_heard(&self) -> bool {
+    /// Whether input was handled in this tick.
+    pub(crate) fn has_handled(&self) -> bool {
         self.at_before < self.at
     }
 
@@ -216,7 +216,7 @@ impl Meter {
         self.touched = false;
     }
 
-    /// What a peer is told that has met this limit.
+    /// The close reason of this limit.
     pub(crate) fn reason(&self, rate: Rate) -> String {
         let (bucket, what) = match rate {
             Rate::Messages => (self.messages, "messages"),

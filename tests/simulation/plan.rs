@@ -1,5 +1,5 @@
-//! What one seed draws before it begins: a config, and how often each thing happens. Many seeds
-//! leave some things out altogether, for one that happens all the time hides another.
+//! The plan that a seed draws at its start: a config, and the frequencies of events. Many seeds
+//! leave some events out, because a frequent event can hide another.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -7,37 +7,37 @@ use std::time::Duration;
 use fastrand::Rng;
 use majordomo::{Config, DuplicateId, RatePolicy, SlowConsumer};
 
-use crate::door::Origins;
-use crate::pulse::Timeouts;
+use crate::admission::Origins;
+use crate::heartbeat::Timeouts;
 
-/// What framing adds to a message at most, by which an outbox always holds the largest one.
+/// The most bytes that framing adds to a message. An outbox always holds the largest message.
 const MAX_OVERHEAD: usize = 16;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) config: Config,
     pub(crate) timeouts: Timeouts,
-    /// The most that messages may take in an outbox.
+    /// The most bytes of messages in an outbox.
     pub(crate) limit: usize,
-    /// The most that may wait in all outboxes together.
+    /// The most bytes in all outboxes together.
     pub(crate) cap: Option<usize>,
     pub(crate) steps: u32,
-    /// How many clients there are at a time.
-    pub(crate) crowd: usize,
-    /// How many in a hundred callbacks do something.
+    /// The most clients at a time.
+    pub(crate) population: usize,
+    /// In how many of a hundred callbacks the application makes a call.
     pub(crate) busy: u8,
     pub(crate) acts: Weights<15>,
-    pub(crate) doings: Weights<16>,
+    pub(crate) client_acts: Weights<16>,
     pub(crate) turns: Weights<6>,
     /// How many in a hundred clients answer pings and close frames.
     pub(crate) polite: u8,
     pub(crate) websocket: u8,
     pub(crate) origins: Origins,
-    /// It is stopped half way, with a window that is long.
+    /// It is stopped half way, with a long window.
     pub(crate) drains: bool,
 }
 
-/// How often each of some things happens.
+/// The frequencies of several events.
 #[derive(Clone, Debug)]
 pub(crate) struct Weights<const N: usize> {
     weights: [u32; N],
@@ -45,7 +45,7 @@ pub(crate) struct Weights<const N: usize> {
 }
 
 impl<const N: usize> Weights<N> {
-    /// Varies `usual`, and leaves out each with a chance of one in six. The first stays.
+    /// Varies `usual`, and leaves out each event but the first with a chance of one in six.
     fn draw(rng: &mut Rng, usual: [u32; N]) -> Self {
         let mut weights = usual;
         for weight in &mut weights[1..] {
@@ -54,7 +54,7 @@ impl<const N: usize> Weights<N> {
         Self { weights, total: weights.iter().sum() }
     }
 
-    /// The number of one of them.
+    /// Draws the number of an event.
     pub(crate) fn pick(&self, rng: &mut Rng) -> usize {
         let mut at = rng.u32(..self.total);
         let found = self.weights.iter().position(|weight| {
@@ -70,28 +70,31 @@ impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         let mut config = draw_config(rng);
         let limit = config.max_outbox.max(config.max_message_size + MAX_OVERHEAD);
-        // Few are enough to meet it.
+        // Low enough to be met.
         let cap = (rng.u8(..4) == 0).then(|| config.max_outbox + rng.usize(..=limit));
         config.max_total_outbox = cap;
         config.validate().expect("a config is drawn from what is allowed");
-        // Several outboxes have to be full to meet a cap on all of them.
+        // The limit is met only when several outboxes are full.
         let windows = if cap.is_some() { 60 } else { 10 };
         Self {
             timeouts: Timeouts::of(&config),
             limit,
-            // It always holds as much as one outbox does.
+            // The limit is at least that of one outbox.
             cap: cap.map(|cap| cap.max(limit)),
             config,
             steps: rng.u32(20..120),
-            crowd: rng.usize(1..12),
+            population: rng.usize(1..12),
             busy: rng.u8(5..70),
             //   send to self, send, broadcast, others, where, many, close, remove, pause, resume,
             //   pause all, resume all, decide, post, stop
             acts: Weights::draw(rng, [60, 60, 24, 16, 8, 12, 6, 6, 24, 24, 4, 12, 20, 12, 1]),
             //   message, burst, fragments, ping, pong, close, violation, end, break, junk, window,
             //   open window, chop, step, withhold, nudge
-            doings: Weights::draw(rng, [40, 8, 12, 10, 3, 3, 2, 2, 2, 2, windows, 12, 4, 4, 8, 6]),
-            //   a client does something, the host does something, posts, connect, clock, stop
+            client_acts: Weights::draw(
+                rng,
+                [40, 8, 12, 10, 3, 3, 2, 2, 2, 2, windows, 12, 4, 4, 8, 6],
+            ),
+            //   an act of a client, an act of the application, post, connect, clock, stop
             turns: Weights::draw(rng, [60, 20, 6, 14, 30, 1]),
             polite: rng.u8(..=100),
             websocket: rng.u8(30..=100),

@@ -1,16 +1,16 @@
-//! Limits on what each session may say, after each tick: who has said all that it may, who has to
-//! wait, and for how long.
+//! The rate limits, after each tick: which sessions have used their tokens, which are delayed, and
+//! until when.
 
 use majordomo::{RateLimited, RatePolicy, Sessions};
 
+use crate::application::{Application, trace};
 use crate::client::{Client, Phase};
-use crate::host::{Host, trace};
+use crate::heartbeat::Timeouts;
 use crate::meter::Rate;
-use crate::pulse::Timeouts;
 
-impl Host {
-    /// Finds out how far each open session was heard in this tick, and which of them have to wait
-    /// from now on.
+impl Application {
+    /// Determines how far the input of each open session was handled in this tick, and which
+    /// sessions are delayed from now on.
     pub(crate) fn settle_rates(&mut self, sessions: &Sessions) {
         let config = &self.plan.config;
         if config.max_messages_per_second.is_none() && config.max_bytes_per_second.is_none() {
@@ -18,37 +18,37 @@ impl Host {
         }
         let stats = sessions.stats().rate_limited;
         let met = stats.messages + stats.bytes;
-        let open: Vec<_> = sessions.iter().map(|(_, session)| self.meet(session)).collect();
-        // Those that surely begin to wait in this tick, those that perhaps do, and how many others
-        // may have.
+        let open: Vec<_> = sessions.iter().map(|(_, session)| self.note_session(session)).collect();
+        // The sessions whose delay surely starts in this tick, those whose delay perhaps starts,
+        // and how many others may be delayed.
         let (mut sure, mut possible, mut others) = (Vec::new(), Vec::new(), 0);
         for number in self.live.clone() {
             let client = &mut self.clients[number];
             if !client.meter.is_begun || client.meter.is_over {
                 continue;
             }
-            client.meter.heard_late = false;
+            client.meter.handled_late = false;
             let is_paused = client.paused || self.paused.is_some();
             if !open.contains(&number) {
                 client.meter.is_over = true;
                 others += 1;
             } else if !client.meter.delays() {
-                client.hear_all(self.now);
+                client.handle_all(self.now);
             } else if client.meter.unsure {
                 others += 1;
             } else if let Some(until) = client.meter.delayed {
                 if client.meter.touched {
                     client.lose_track(is_paused, self.now, &self.plan.timeouts);
                     others += 1;
-                } else if until <= self.now && client.meter.has_heard() {
-                    // It was woken and read at once, which a session that is silent is.
+                } else if until <= self.now && client.meter.has_handled() {
+                    // It was woken and read at once, as a silent session is.
                     client.lose_track(is_paused, self.now, &self.plan.timeouts);
                     others += 1;
                 } else if until <= self.now {
                     client.wake(is_paused, self.now, &self.plan.timeouts);
                     self.totals.rates.wakes += 1;
-                    if client.pulse.uncertain {
-                        // It is given up right now, so it was read at once as its last chance.
+                    if client.heartbeat.uncertain {
+                        // It times out now, so it was read at once before that.
                         client.lose_track(is_paused, self.now, &self.plan.timeouts);
                         others += 1;
                     }
@@ -56,13 +56,13 @@ impl Host {
                     client.check_unread();
                 }
             } else {
-                match client.is_made_to_wait(is_paused, self.now) {
+                match client.starts_waiting(is_paused, self.now) {
                     Some(true) => sure.push(number),
                     Some(false) => possible.push(number),
                     None if client.meter.touched => {
                         let is_doubtful = client.meter.is_out(self.now)
                             || client.meter.at < client.peer.taken()
-                            || client.meter.had_kept(client.taken_before);
+                            || client.meter.had_buffered(client.taken_before);
                         if is_doubtful {
                             client.lose_track(is_paused, self.now, &self.plan.timeouts);
                             others += 1;
@@ -82,8 +82,8 @@ impl Host {
         }
     }
 
-    /// Something comes of a session's timers in the very tick in which its wait is over.
-    pub(crate) fn wake_late(&mut self, number: usize) {
+    /// A timer of a session fires in the tick in which its delay ends.
+    pub(crate) fn wake_in_tick(&mut self, number: usize) {
         let is_paused = self.paused.is_some() || self.clients[number].paused;
         let client = &mut self.clients[number];
         if client.meter.delayed.is_some_and(|until| until <= self.now) {
@@ -92,7 +92,7 @@ impl Host {
         }
     }
 
-    /// Whoever met a limit was closed for that, where nobody waits.
+    /// Where sessions are not delayed, each one that met a limit was closed for it.
     pub(crate) fn check_rates(&self, met: RateLimited) {
         if self.plan.config.rate_policy == RatePolicy::Close {
             let [messages, bytes, others] = self.totals.rates.closed;
@@ -101,7 +101,7 @@ impl Host {
         }
     }
 
-    /// So many began to wait in this tick: which of those that may have?
+    /// Determines which delays started in this tick, given their number.
     fn resolve(&mut self, count: usize, sure: Vec<usize>, possible: Vec<usize>, others: usize) {
         let most = sure.len() + possible.len() + others;
         assert!(
@@ -120,9 +120,9 @@ impl Host {
             let client = &mut self.clients[number];
             let until = client.meter.wait(now);
             trace!(self, "client {number} has to wait until {until}");
-            assert!(now < until, "client {number} has to wait, and may speak");
+            assert!(now < until, "client {number} is delayed, and has tokens");
             client.meter.delayed = Some(until);
-            client.pulse.pause(now, &timeouts);
+            client.heartbeat.pause(now, &timeouts);
             client.note_uncertain();
             self.totals.rates.delays += 1;
         }
@@ -134,10 +134,10 @@ impl Host {
 }
 
 impl Client {
-    /// All that was read was heard, for whoever may not say so much is closed.
-    fn hear_all(&mut self, now: u64) {
+    /// All bytes that were read were handled, because a session beyond its rate is closed.
+    fn handle_all(&mut self, now: u64) {
         let (number, taken) = (self.number, self.peer.taken());
-        if self.unheard || self.meter.unsure {
+        if self.has_deferred_input || self.meter.unsure {
             return;
         }
         let met = self.meter.meets(taken, now);
@@ -145,10 +145,10 @@ impl Client {
         self.meter.advance(number, taken, now);
     }
 
-    /// Whether it begins to wait in this tick: surely, perhaps, or not.
-    fn is_made_to_wait(&mut self, is_paused: bool, now: u64) -> Option<bool> {
+    /// Whether its delay starts in this tick: surely, perhaps, or not.
+    fn starts_waiting(&mut self, is_paused: bool, now: u64) -> Option<bool> {
         let taken = self.peer.taken();
-        let was_behind = self.meter.had_kept(self.taken_before);
+        let was_behind = self.meter.had_buffered(self.taken_before);
         if self.meter.touched || is_paused {
             if !self.meter.touched {
                 self.check_unread();
@@ -158,7 +158,7 @@ impl Client {
             return None;
         }
         self.meter.advance(self.number, taken, now);
-        self.meter.heard_late = was_behind;
+        self.meter.handled_late = was_behind;
         if !self.meter.is_out(now) {
             assert_eq!(self.meter.at, taken, "client {}: {:?}", self.number, self.meter);
             return None;
@@ -166,33 +166,33 @@ impl Client {
         Some(self.meter.at < taken)
     }
 
-    /// Nothing is read from it meanwhile.
+    /// A delayed session is not read.
     fn check_unread(&self) {
         let (number, taken) = (self.number, self.peer.taken());
         assert_eq!(taken, self.taken_before, "client {number} is read, and has to wait");
     }
 
-    /// Its wait is over; the next tick hears it.
+    /// Its delay is over; the next tick handles its input.
     fn wake(&mut self, is_paused: bool, now: u64, timeouts: &Timeouts) {
         self.meter.delayed = None;
         if !is_paused {
-            self.pulse.resume(now, timeouts);
+            self.heartbeat.resume(now, timeouts);
             self.note_uncertain();
         }
     }
 
-    /// Nothing exact is known of its tokens any more.
+    /// The number of its tokens is not exactly known any more.
     pub(crate) fn lose_track(&mut self, is_paused: bool, now: u64, timeouts: &Timeouts) {
         if self.meter.delayed.take().is_some() && !is_paused {
-            self.pulse.resume(now, timeouts);
+            self.heartbeat.resume(now, timeouts);
         }
         self.meter.unsure = true;
-        self.pulse.uncertain = true;
+        self.heartbeat.uncertain = true;
         self.pings_possible += 1;
     }
 
-    /// How far it was surely heard, and whether more may have been.
-    pub(crate) fn heard_bounds(&self) -> (u64, bool) {
+    /// How far its input was surely handled, and whether more may have been.
+    pub(crate) fn handled_bounds(&self) -> (u64, bool) {
         let taken = self.peer.taken();
         match (self.meter.is_begun && self.meter.delays(), self.meter.unsure) {
             (false, _) => (taken, false),
@@ -201,12 +201,11 @@ impl Client {
         }
     }
 
-    /// Which limit it has met, of a session that was closed for that; none where that is not
-    /// known.
+    /// The limit that a session met which was closed for it; none if it is unknown.
     pub(crate) fn find_met(&mut self, now: u64) -> Option<Rate> {
         let (number, taken) = (self.number, self.peer.taken());
-        assert!(self.meter.limits() && !self.meter.delays(), "client {number} may say anything");
-        if self.meter.unsure || self.unheard {
+        assert!(self.meter.limits() && !self.meter.delays(), "client {number} has no rate limit");
+        if self.meter.unsure || self.has_deferred_input {
             return None;
         }
         let met = self.meter.meets(taken, now);
@@ -214,7 +213,7 @@ impl Client {
         met
     }
 
-    /// Whether it has to wait, and until when.
+    /// Until when it is delayed.
     pub(crate) fn waits_until(&self) -> Option<u64> {
         self.meter.delayed.filter(|_| self.phase == Phase::Open)
     }

@@ -1,5 +1,5 @@
-//! What a client makes of the bytes that it gets: read with `tungstenite`'s frame header and with
-//! code of its own, not with the crate's.
+//! The parser of a client for the server's bytes. It uses `tungstenite`'s frame header and code of
+//! its own, and none of the crate's.
 
 use std::io::Cursor;
 
@@ -8,12 +8,12 @@ use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 use crate::format::Format;
 
-/// One thing that the server said.
+/// One output of the server.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
-    /// An HTTP response; what follows 101 is frames.
+pub(crate) enum Output {
+    /// The head of an HTTP response. Frames follow 101.
     Head(u16),
-    /// Over raw TCP it is not said whether it is text.
+    /// A message. Over raw TCP it is unknown whether it is text.
     Message {
         text: Option<bool>,
         payload: Vec<u8>,
@@ -23,17 +23,17 @@ pub(crate) enum Heard {
     Close(Option<u16>, String),
 }
 
-/// Where in a server's stream a client is.
+/// The state of a client's parser.
 #[derive(Debug)]
 pub(crate) struct Reader {
     format: Format,
     bytes: Vec<u8>,
     at: usize,
-    /// The status of the response, once it came.
+    /// The status of the response, once it arrived.
     status: Option<u16>,
-    /// How much of its body is to come.
+    /// How many bytes of its body are to come.
     body: usize,
-    /// After how many seconds the response lets the client come back.
+    /// The seconds of its `Retry-After`.
     retry_after: Option<u64>,
 }
 
@@ -52,45 +52,45 @@ impl Reader {
         self.at = 0;
     }
 
-    /// The status of the response that came.
+    /// The status of the response that arrived.
     pub(crate) fn status(&self) -> Option<u16> {
         self.status
     }
 
-    /// The response that came: its status, and when it lets the client come back.
+    /// The response that arrived: its status, and the seconds of its `Retry-After`.
     pub(crate) fn answer(&self) -> Option<(u16, Option<u64>)> {
         Some((self.status?, self.retry_after))
     }
 
-    /// How many bytes of something unfinished are there.
+    /// The number of bytes of an incomplete output.
     pub(crate) fn partial(&self) -> usize {
         self.bytes.len() - self.at
     }
 
-    /// Whether what is unfinished is a message.
+    /// Whether the incomplete output is a message.
     pub(crate) fn is_within_message(&self) -> bool {
         let first = self.bytes.get(self.at);
         let is_data = |first: &u8| !self.format.is_websocket() || first & 0x0F <= 2;
         first.is_some_and(is_data)
     }
 
-    /// Whether nothing is cut off.
+    /// Whether no output is incomplete.
     pub(crate) fn is_at_boundary(&self) -> bool {
         self.partial() == 0 && self.body == 0
     }
 
-    /// The next thing that is complete.
-    pub(crate) fn read(&mut self) -> Option<Heard> {
+    /// The next complete output.
+    pub(crate) fn read(&mut self) -> Option<Output> {
         let rest = &self.bytes[self.at..];
         if rest.is_empty() {
             return None;
         }
-        let (heard, len) = match (self.format, self.status) {
+        let (output, len) = match (self.format, self.status) {
             (Format::WebSocket, None) => {
                 let head = read_head(rest)?;
                 (self.status, self.body) = (Some(head.status), head.body);
                 self.retry_after = head.retry_after;
-                (Heard::Head(head.status), head.len)
+                (Output::Head(head.status), head.len)
             }
             (Format::WebSocket, Some(101)) => read_frame(rest)?,
             (Format::WebSocket, Some(_)) => {
@@ -101,24 +101,24 @@ impl Reader {
             }
             (Format::Lines, _) => {
                 let len = rest.iter().position(|byte| *byte == b'\n')?;
-                (Heard::Message { text: None, payload: rest[..len].to_vec() }, len + 1)
+                (Output::Message { text: None, payload: rest[..len].to_vec() }, len + 1)
             }
             (Format::Counted { width, little, fixed }, _) => {
                 read_counted(rest, width, little, fixed)?
             }
         };
         self.at += len;
-        Some(heard)
+        Some(output)
     }
 }
 
-/// What a response's head says.
+/// The head of a response.
 struct Head {
     status: u16,
-    /// How long the body is.
+    /// The length of the body.
     body: usize,
     retry_after: Option<u64>,
-    /// How long the head itself is.
+    /// The length of the head itself.
     len: usize,
 }
 
@@ -142,35 +142,35 @@ fn read_head(bytes: &[u8]) -> Option<Head> {
     })
 }
 
-fn read_frame(bytes: &[u8]) -> Option<(Heard, usize)> {
+fn read_frame(bytes: &[u8]) -> Option<(Output, usize)> {
     let mut cursor = Cursor::new(bytes);
     let (header, len) = FrameHeader::parse(&mut cursor).expect("a header of RFC 6455")?;
     let start = usize::try_from(cursor.position()).expect("it lies within");
     let len = usize::try_from(len).expect("it fits into memory");
     assert!(header.is_final && header.mask.is_none(), "fragmented or masked: {header:?}");
     assert!(!(header.rsv1 || header.rsv2 || header.rsv3), "reserved bits: {header:?}");
-    assert_eq!(start, header.len(len as u64), "a longer head than due");
+    assert_eq!(start, header.len(len as u64), "a longer head than needed");
     let payload = bytes.get(start..start + len)?.to_vec();
-    let heard = match header.opcode {
+    let output = match header.opcode {
         OpCode::Data(Data::Text) => {
             std::str::from_utf8(&payload).expect("text is UTF-8");
-            Heard::Message { text: Some(true), payload }
+            Output::Message { text: Some(true), payload }
         }
-        OpCode::Data(Data::Binary) => Heard::Message { text: Some(false), payload },
-        OpCode::Control(Control::Ping) => Heard::Ping,
-        OpCode::Control(Control::Pong) => Heard::Pong(payload),
-        OpCode::Control(Control::Close) if payload.is_empty() => Heard::Close(None, String::new()),
+        OpCode::Data(Data::Binary) => Output::Message { text: Some(false), payload },
+        OpCode::Control(Control::Ping) => Output::Ping,
+        OpCode::Control(Control::Pong) => Output::Pong(payload),
+        OpCode::Control(Control::Close) if payload.is_empty() => Output::Close(None, String::new()),
         OpCode::Control(Control::Close) => {
             let code = u16::from_be_bytes(payload[..2].try_into().expect("two bytes"));
             let reason = String::from_utf8(payload[2..].to_vec()).expect("a reason is UTF-8");
-            Heard::Close(Some(code), reason)
+            Output::Close(Some(code), reason)
         }
         opcode => panic!("the server sent {opcode}"),
     };
-    Some((heard, start + len))
+    Some((output, start + len))
 }
 
-fn read_counted(bytes: &[u8], width: usize, little: bool, fixed: bool) -> Option<(Heard, usize)> {
+fn read_counted(bytes: &[u8], width: usize, little: bool, fixed: bool) -> Option<(Output, usize)> {
     let start = usize::from(fixed);
     let digits = bytes.get(start..start + width)?;
     let push = |len: usize, digit: &u8| len << 8 | usize::from(*digit);
@@ -178,5 +178,5 @@ fn read_counted(bytes: &[u8], width: usize, little: bool, fixed: bool) -> Option
     let from = start + width + start;
     let payload = bytes.get(from..from + len)?.to_vec();
     assert!(!fixed || (bytes[0], bytes[from - 1]) == (b'$', b'#'), "a wrong header");
-    Some((Heard::Message { text: None, payload }, from + len))
+    Some((Output::Message { text: None, payload }, from + len))
 }

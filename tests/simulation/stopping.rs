@@ -1,16 +1,16 @@
-//! The model of a stop: who is told to go and when, and what newcomers are told.
+//! The model of a stop: when sessions are closed, and how new connections are refused.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 use majordomo::{Cause, CloseReason, Phase as Life, Sessions, StopOptions};
 
+use crate::application::{Application, trace};
 use crate::client::{Client, End, Phase};
 use crate::format::Format;
-use crate::host::{Host, trace};
 use crate::plan::pick;
 
-/// How the host wants the manager to stop. Times are milliseconds.
+/// The options of a stop. Times are milliseconds.
 #[derive(Clone, Debug)]
 pub(crate) struct Order {
     grace: u64,
@@ -32,7 +32,7 @@ impl Order {
         }
     }
 
-    /// The same within a time that the simulation waits for, with a window or without.
+    /// The same with another grace and window, so that the simulation can wait for its end.
     pub(crate) fn within(self, grace: u64, window: Option<u64>) -> Self {
         Self { grace, window: window.unwrap_or(self.window), ..self }
     }
@@ -47,27 +47,27 @@ impl Order {
     }
 }
 
-/// A stop that goes on.
+/// A stop in progress.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "what is known of it is independent")]
 pub(crate) struct Stop {
-    /// When it is over at the latest.
+    /// When it ends at the latest.
     pub(crate) deadline: u64,
-    /// Some sessions wait for their turn.
+    /// Some sessions wait for their close time.
     pub(crate) drains: bool,
-    /// Some did when the tick began.
+    /// Some did at the start of the tick.
     pub(crate) drained_before: bool,
-    /// The host's callback has run.
-    pub(crate) is_told: bool,
-    /// In which tick it began.
+    /// `on_stopping` has been called.
+    pub(crate) is_notified: bool,
+    /// The tick in which it started.
     tick: u64,
     grace: u64,
-    /// From when until when sessions are told.
+    /// The start and the end of the window.
     from: u64,
     until: u64,
     /// It was shortened.
-    is_hurried: bool,
-    /// How long the window was, and how long all could take, at first.
+    is_shortened: bool,
+    /// The original length of the window, and that of the whole stop.
     spread: u64,
     longest: u64,
     code: u16,
@@ -81,12 +81,12 @@ impl Stop {
             deadline: until + order.grace,
             drains: order.window > 0,
             drained_before: false,
-            is_told: false,
+            is_notified: false,
             tick,
             grace: order.grace,
             from: now,
             until,
-            is_hurried: false,
+            is_shortened: false,
             spread: order.window,
             longest: order.window + order.grace,
             code: order.code,
@@ -94,9 +94,9 @@ impl Stop {
         }
     }
 
-    /// Nothing comes later by another order.
-    fn hurry(&mut self, order: &Order, now: u64) {
-        self.is_hurried = true;
+    /// A second stop can only shorten this one.
+    fn shorten(&mut self, order: &Order, now: u64) {
+        self.is_shortened = true;
         self.grace = self.grace.min(order.grace);
         let rest = if self.drains { self.until.saturating_sub(now).min(order.window) } else { 0 };
         self.until = now + rest;
@@ -104,14 +104,14 @@ impl Stop {
         self.deadline = self.deadline.min(now + rest + self.grace);
     }
 
-    /// Nobody waits for a turn any more.
+    /// No session waits for its close time any more.
     fn end_drain(&mut self, now: u64) {
         if std::mem::take(&mut self.drains) {
             self.deadline = self.deadline.min(now + self.grace);
         }
     }
 
-    /// Until when somebody who is told now may answer.
+    /// Until when a session that is closed now may answer.
     fn answer_by(&self, now: u64) -> u64 {
         self.deadline.min(now + self.grace)
     }
@@ -125,17 +125,17 @@ impl Stop {
         End { cause, code, reason: reason.clone(), frame: Some((code, reason)) }
     }
 
-    /// After how many seconds, at least and at most, one who is refused now may come back.
+    /// The least and the most seconds of the `Retry-After` of a refusal now.
     fn retry_after(&self, now: u64) -> (u64, u64) {
-        let told = if self.drains { self.until } else { now };
-        let back = if self.code == 1012 { self.deadline } else { told };
+        let from = if self.drains { self.until } else { now };
+        let back = if self.code == 1012 { self.deadline } else { from };
         let seconds = |millis: u64| millis.div_ceil(1000).max(1);
         (seconds(back.saturating_sub(now)), seconds(self.longest + self.spread))
     }
 }
 
-impl Host {
-    /// Whether it stops, and nobody waits for a turn.
+impl Application {
+    /// Whether it stops, and no session waits for its close time.
     pub(crate) fn is_closing(&self) -> bool {
         self.stopping.as_ref().is_some_and(|stop| !stop.drains)
     }
@@ -147,11 +147,11 @@ impl Host {
     /// Stops the manager.
     pub(crate) fn stop(&mut self, sessions: &mut Sessions, order: &Order) {
         trace!(self, "stop: {order:?}");
-        let open: Vec<_> = sessions.iter().map(|(_, session)| self.meet(session)).collect();
+        let open: Vec<_> = sessions.iter().map(|(_, session)| self.note_session(session)).collect();
         sessions.stop(order.options()).expect("it has not stopped");
         let now = self.now;
         if let Some(stop) = &mut self.stopping {
-            stop.hurry(order, now);
+            stop.shorten(order, now);
         } else {
             self.stopping = Some(Stop::new(order, now, self.tick));
         }
@@ -170,22 +170,26 @@ impl Host {
         for number in self.live.clone() {
             self.stop_client(sessions, &stop, number, open.contains(&number));
         }
-        self.parked.clear();
+        self.deferred.clear();
     }
 
-    /// What stopping does to one client.
+    /// The effect of a stop on one client.
     fn stop_client(&mut self, sessions: &Sessions, stop: &Stop, number: usize, is_open: bool) {
         let (now, close) = (self.now, self.plan.timeouts.close);
-        let is_parked = self.parked.iter().any(|(parked, _)| *parked == number);
+        let is_deferred = self.deferred.iter().any(|(deferred, _)| *deferred == number);
         let is_paused = self.paused.is_some();
         let client = &mut self.clients[number];
         match &mut client.phase {
             Phase::Open if is_open && stop.drains => {
                 let id = client.id.as_deref().expect("it is a session");
-                assert!(sessions.get_session(id).is_some(), "client {number}: its turn is later");
+                assert!(
+                    sessions.get_session(id).is_some(),
+                    "client {number}: its close time is later"
+                );
             }
-            Phase::Open if is_open => self.tell_to_go(number),
-            // It has just ended, or its stream has, and nobody was told; or its turn has come.
+            Phase::Open if is_open => self.note_closed_by_stop(number),
+            // It has just ended, or its stream has, without a callback yet; or its close time has
+            // come.
             Phase::Open => {
                 let answer = stop.answer_by(now);
                 let deadline = if stop.spread > 0 { answer } else { answer.min(now + close) };
@@ -200,8 +204,8 @@ impl Host {
                 let is_late = *deadline <= now && !is_paused;
                 *deadline = stop.deadline.min(*deadline);
                 let is_begun = client.peer.taken() > 0 && !client.asked;
-                if is_parked || (is_begun && client.peer.taken() < client.request_end) {
-                    // Of what is bad anyway, either may have been said.
+                if is_deferred || (is_begun && client.peer.taken() < client.request_end) {
+                    // A request that is bad anyway may get either refusal.
                     if !client.is_bad() && client.answer.is_none() {
                         client.answer = Some(503);
                         client.retry_due = (!is_late).then(|| stop.retry_after(now));
@@ -215,30 +219,33 @@ impl Host {
         }
     }
 
-    /// It is told to go now.
-    fn tell_to_go(&mut self, number: usize) {
+    /// The stop closes its session now.
+    fn note_closed_by_stop(&mut self, number: usize) {
         let stop = self.stopping.as_ref().expect("it stops");
         let (code, reason, deadline) = (stop.code, stop.reason, stop.answer_by(self.now));
-        self.shown_out(number, Cause::Stopped, code, reason, deadline);
+        self.note_closed(number, Cause::Stopped, code, reason, deadline);
     }
 
-    /// Its turn has come, which the model learns by what comes of it.
-    fn note_turn(&mut self, number: usize) {
-        let stop = self.stopping.as_ref().expect("nobody has a turn before a stop");
-        assert!(stop.spread > 0, "client {number} is told by a stop without a window");
-        if stop.spread >= 40 && !stop.is_hurried {
+    /// Its close time has come, which the model infers from the effects.
+    fn note_close_time(&mut self, number: usize) {
+        let stop = self.stopping.as_ref().expect("no close time before a stop");
+        assert!(stop.spread > 0, "client {number} is closed later by a stop without a window");
+        if stop.spread >= 40 && !stop.is_shortened {
             let half = usize::from((self.now - stop.from) * 2 >= stop.spread);
-            self.totals.drains.told[half] += 1;
+            self.totals.drains.closed[half] += 1;
         }
-        self.tell_to_go(number);
+        self.note_closed_by_stop(number);
     }
 
-    /// A session ends that was told to go in this very tick.
-    pub(crate) fn note_told(&mut self, number: usize) {
-        assert!(self.stopping.as_ref().is_some_and(|stop| stop.is_told), "the host is not told");
+    /// A session ends that the stop closed in this tick.
+    pub(crate) fn note_stopped(&mut self, number: usize) {
+        assert!(
+            self.stopping.as_ref().is_some_and(|stop| stop.is_notified),
+            "on_stopping was not called"
+        );
         let client = &mut self.clients[number];
         if client.phase == Phase::Open {
-            self.note_turn(number);
+            self.note_close_time(number);
         } else if client.end.is_none() {
             if let (Phase::Closing { deadline }, Some(answer)) =
                 (&mut client.phase, client.answer_by)
@@ -249,8 +256,8 @@ impl Host {
         }
     }
 
-    /// Finds out why sessions are not found any more that were open.
-    pub(crate) fn note_unseen(&mut self) {
+    /// Determines why open sessions are not found any more.
+    pub(crate) fn note_missing(&mut self) {
         let (now, close) = (self.now, self.plan.timeouts.close);
         let stop = self.stopping.clone().filter(|stop| stop.spread > 0);
         for number in self.live.clone() {
@@ -258,10 +265,12 @@ impl Host {
             let is_websocket = client.format.is_websocket();
             match (client.phase, &stop) {
                 (Phase::Open, _) if client.seen == self.tick => {}
-                (Phase::Open, Some(_)) if is_websocket || !client.ended => self.note_turn(number),
+                (Phase::Open, Some(_)) if is_websocket || !client.ended => {
+                    self.note_close_time(number);
+                }
                 (Phase::Open, _) => {
-                    // Its stream has ended, and what waits for it may still leave; or its turn has
-                    // come, of which its end will tell.
+                    // Its stream has ended, and its queued messages may still leave; or its close
+                    // time has come, which is known when its end is reported.
                     let may_linger = !is_websocket && client.ended;
                     assert!(may_linger, "client {number} is open, and is not found");
                     client.answer_by = stop.as_ref().map(|stop| stop.answer_by(now));
@@ -277,17 +286,17 @@ impl Host {
         }
     }
 
-    /// Finds out whether the last one has gone that waited for its turn.
+    /// Determines whether the last session has ended that waited for its close time.
     pub(crate) fn note_phase(&mut self, sessions: &Sessions) {
         let Some(stop) = &mut self.stopping else { return };
         if stop.drains && sessions.phase() != Life::Draining {
-            assert_eq!(sessions.client_count(), 0, "somebody waits for a turn");
+            assert_eq!(sessions.client_count(), 0, "a session waits for its close time");
             stop.end_drain(self.now);
             self.note_resumed();
         }
     }
 
-    /// What has to hold of a stop after each tick.
+    /// Checks a stop after each tick.
     pub(crate) fn check_stop(&mut self, sessions: &Sessions) {
         self.note_phase(sessions);
         let phase = sessions.phase();
@@ -295,30 +304,30 @@ impl Host {
             assert_eq!(phase, Life::Running);
             return;
         };
-        assert!(stop.is_told, "the host is not told that it stops");
+        assert!(stop.is_notified, "on_stopping was not called");
         if sessions.client_count() > 0 {
-            assert_eq!(phase, Life::Draining, "somebody is open");
-            assert!(self.now < stop.until, "somebody's turn was forgotten");
+            assert_eq!(phase, Life::Draining, "a session is open");
+            assert!(self.now < stop.until, "a close time was missed");
         } else {
-            assert!(matches!(phase, Life::Closing | Life::Stopped), "{phase:?} for nobody");
+            assert!(matches!(phase, Life::Closing | Life::Stopped), "{phase:?} without sessions");
         }
     }
 
-    /// When something of a stop is due.
+    /// The next deadline of a stop.
     pub(crate) fn stop_due(&self) -> Option<u64> {
         let stop = self.stopping.as_ref()?;
         Some(if stop.drains { stop.until } else { stop.deadline })
     }
 
-    /// A request is refused because the manager stops: it is told when to come back.
+    /// A request is refused because the manager stops, with a `Retry-After`.
     pub(crate) fn note_refused(&mut self, number: usize) {
         if let Some(stop) = &self.stopping {
             self.clients[number].retry_due = Some(stop.retry_after(self.now));
         }
     }
 
-    /// Whether a request that was read in this tick, and that the host was not asked about, may
-    /// have been refused because the manager stops; and whether it surely was, if by 503.
+    /// Whether a request that was read in this tick without a callback may have been refused
+    /// because the manager stops; and whether it surely was, if by 503.
     pub(crate) fn may_refuse_unasked(&self, number: usize) -> (bool, bool) {
         let Some(stop) = &self.stopping else { return (false, false) };
         let is_served = self.clients[number].is_plain() && stop.drained_before && stop.drains;
@@ -327,15 +336,15 @@ impl Host {
 }
 
 impl Client {
-    /// Checks what it was told of when to come back.
+    /// Checks its `Retry-After`.
     pub(crate) fn check_retry(&mut self, is_stopping: bool) -> bool {
         let number = self.number;
-        let Some((status, told)) = self.reader.answer() else { return false };
+        let Some((status, after)) = self.reader.answer() else { return false };
         let may_return = is_stopping && status == 503;
-        assert!(told.is_none() || may_return, "client {number} is told to come back");
+        assert!(after.is_none() || may_return, "client {number} gets a Retry-After");
         let Some((least, most)) = self.retry_due.take() else { return false };
-        let is_right = told.is_some_and(|told| (least..=most).contains(&told));
-        assert!(is_right, "client {number} may come back after {told:?} s: {least} to {most}");
+        let is_right = after.is_some_and(|after| (least..=most).contains(&after));
+        assert!(is_right, "client {number} gets a Retry-After of {after:?} s: {least} to {most}");
         true
     }
 }

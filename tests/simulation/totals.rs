@@ -1,5 +1,5 @@
-//! What has happened: what the manager's counters must show, and whether the schedule has led to
-//! everything that it is there for.
+//! Counts of events: the expected values of the manager's counters, and whether the schedule has
+//! led to every kind of event.
 
 use majordomo::{Cause, Traffic};
 
@@ -17,59 +17,60 @@ pub(crate) struct Totals {
     pub(crate) refused: u64,
     pub(crate) rates: Rates,
     pub(crate) drains: Drains,
-    pub(crate) door: Door,
-    pub(crate) relief: Relief,
+    pub(crate) admission: Admissions,
+    pub(crate) evictions: Evictions,
 }
 
-/// What came of stops with a window.
+/// The effects of stops with a window.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Drains {
     pub(crate) windows: u64,
-    /// Sessions that were told in the first half of a window, and in the second.
-    pub(crate) told: [u64; 2],
-    /// Messages of sessions that waited for their turn.
-    pub(crate) heard: u64,
-    /// Requests that the host was asked about meanwhile.
+    /// Sessions that were closed in the first half of a window, and in the second.
+    pub(crate) closed: [u64; 2],
+    /// Messages of sessions that waited for their close time.
+    pub(crate) messages: u64,
+    /// Requests that were reported meanwhile.
     pub(crate) asked: u64,
-    /// Answers that said when to come back.
+    /// Answers with a `Retry-After`.
     pub(crate) retries: u64,
 }
 
-/// What came of a cap on all outboxes together.
+/// The effects of the limit of all outboxes together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Relief {
-    /// Sends that met it, and those of which the model knew exactly who had to give way.
+pub(crate) struct Evictions {
+    /// Sends that met it, and those of which the model knew exactly which sessions had to be
+    /// evicted.
     pub(crate) met: u64,
     pub(crate) exact: u64,
-    /// Sessions that were closed for it, and those that lost messages.
+    /// Sessions that were closed for it, and sessions that lost messages.
     pub(crate) closed: u64,
     pub(crate) cut: u64,
 }
 
-/// What came of limits on newcomers.
+/// The effects of limits on new connections.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Door {
-    /// Those that were refused for their address, and those of them that were told.
+pub(crate) struct Admissions {
+    /// Connections that were refused for their address, and those of them that were answered.
     pub(crate) full: u64,
-    pub(crate) told: u64,
-    /// How often the loop would have slept while somebody had to wait.
+    pub(crate) answered: u64,
+    /// How often the loop would have slept while a connection had to wait.
     pub(crate) holds: u64,
 }
 
-/// What came of limits on what each session may say.
+/// The effects of rate limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Rates {
-    /// Sessions that were closed for messages, for bytes, and for what the model does not know.
+    /// Sessions that were closed for messages, for bytes, and for an unknown limit.
     pub(crate) closed: [u64; 3],
-    /// How often one had to wait, and was woken when its wait was over.
+    /// How often a session was delayed, and how often it was woken when its delay was over.
     pub(crate) delays: u64,
     pub(crate) wakes: u64,
-    /// Messages that were heard after they had waited.
+    /// Messages that were handled after a delay.
     pub(crate) late: u64,
 }
 
 impl Totals {
-    /// Adds those of another simulation.
+    /// Adds the counts of another simulation.
     pub(crate) fn add(&mut self, other: &Self) {
         for (count, more) in self.disconnects.iter_mut().zip(other.disconnects) {
             *count += more;
@@ -85,16 +86,16 @@ impl Totals {
         self.refused += other.refused;
         self.rates.add(&other.rates);
         self.drains.add(&other.drains);
-        self.relief.met += other.relief.met;
-        self.relief.exact += other.relief.exact;
-        self.relief.closed += other.relief.closed;
-        self.relief.cut += other.relief.cut;
-        self.door.full += other.door.full;
-        self.door.told += other.door.told;
-        self.door.holds += other.door.holds;
+        self.evictions.met += other.evictions.met;
+        self.evictions.exact += other.evictions.exact;
+        self.evictions.closed += other.evictions.closed;
+        self.evictions.cut += other.evictions.cut;
+        self.admission.full += other.admission.full;
+        self.admission.answered += other.admission.answered;
+        self.admission.holds += other.admission.holds;
     }
 
-    /// Checks that the schedule has led to everything that it is there for.
+    /// Checks that the schedule has led to every kind of event.
     pub(crate) fn assert_varied(&self) {
         for (cause, count) in Cause::ALL.into_iter().zip(self.disconnects) {
             assert!(count > 0, "no session has ended by {cause}");
@@ -103,30 +104,30 @@ impl Totals {
         assert!(self.lost > 0 && self.dropped > self.lost && self.refused > 0, "{self:?}");
         self.rates.assert_varied();
         self.drains.assert_varied();
-        let Relief { met, exact, closed, cut } = self.relief;
-        assert!(met > exact && exact > 0 && closed > 0 && cut > 0, "{:?}", self.relief);
-        let Door { full, told, holds } = self.door;
-        assert!(full > told && told > 0 && holds > 0, "{:?}", self.door);
+        let Evictions { met, exact, closed, cut } = self.evictions;
+        assert!(met > exact && exact > 0 && closed > 0 && cut > 0, "{:?}", self.evictions);
+        let Admissions { full, answered, holds } = self.admission;
+        assert!(full > answered && answered > 0 && holds > 0, "{:?}", self.admission);
     }
 }
 
 impl Drains {
     fn add(&mut self, other: &Self) {
-        for (count, more) in self.told.iter_mut().zip(other.told) {
+        for (count, more) in self.closed.iter_mut().zip(other.closed) {
             *count += more;
         }
         self.windows += other.windows;
-        self.heard += other.heard;
+        self.messages += other.messages;
         self.asked += other.asked;
         self.retries += other.retries;
     }
 
     fn assert_varied(&self) {
-        let Self { windows, told: [first, second], heard, asked, retries } = *self;
-        let counts = [windows, first, second, heard, asked, retries];
+        let Self { windows, closed: [first, second], messages, asked, retries } = *self;
+        let counts = [windows, first, second, messages, asked, retries];
         assert!(counts.iter().all(|count| *count > 0), "{self:?}");
-        // Some leave before their turn for other reasons.
-        assert!(first < 4 * second && second < 4 * first, "turns are not spread: {self:?}");
+        // Some end before their close time for other reasons.
+        assert!(first < 4 * second && second < 4 * first, "close times are not spread: {self:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! One simulation: the schedule of one seed, from its config to the manager's end.
+//! One simulation: the schedule of one seed, from its config to the end of the manager.
 
 use std::time::{Duration, Instant};
 
@@ -6,33 +6,33 @@ use fastrand::Rng;
 use majordomo::ListenerId;
 use majordomo::testing::Simulation;
 
+use crate::application::{Application, trace};
 use crate::client::Client;
 use crate::format::{Format, LISTENERS};
-use crate::host::{Host, trace};
 use crate::plan::{Plan, pick};
 use crate::stopping::Order;
 use crate::totals::Totals;
 
-/// How many ticks in a row may do nothing before a poll that does not sleep is a busy loop.
+/// How many ticks in a row may make no progress before a poll that does not sleep is a busy loop.
 const MAX_IDLE: u32 = 3;
 
-/// The most ticks until nothing is left to do at one time.
+/// The most ticks until no work is left at one time.
 const MAX_TICKS: u32 = 100_000;
 
-/// How many clients a simulation has in all: each costs memory until its end.
+/// The most clients of a simulation: each uses memory until its end.
 const MAX_CLIENTS: usize = 150;
 
 #[derive(Debug)]
 pub(crate) struct World {
-    simulation: Simulation<Host>,
+    simulation: Simulation<Application>,
     plan: Plan,
     rng: Rng,
     start: Instant,
-    /// Where the clock stands, in milliseconds, and the latest that it ever showed.
+    /// The time of the clock in milliseconds, and the latest that it has shown.
     clock: u64,
     latest: u64,
     listeners: Vec<(Format, ListenerId)>,
-    /// How many ticks it has had.
+    /// The number of ticks.
     pub(crate) ticks: u64,
 }
 
@@ -41,10 +41,10 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
         let start = Instant::now();
-        let host = Host::new(plan.clone(), rng.fork(), is_traced);
-        trace!(host, "{plan:#?}");
+        let application = Application::new(plan.clone(), rng.fork(), is_traced);
+        trace!(application, "{plan:#?}");
         let mut simulation =
-            Simulation::new(plan.config.clone(), host, start).expect("the config is valid");
+            Simulation::new(plan.config.clone(), application, start).expect("the config is valid");
         let listeners =
             LISTENERS.map(|(format, url)| (format, simulation.listen(url).expect("a valid URL")));
         let handle = simulation.handle();
@@ -58,19 +58,19 @@ impl World {
         for step in 0..self.plan.steps {
             self.step();
             if self.plan.drains && step == self.plan.steps / 2 && !self.simulation.is_stopped() {
-                // Much happens while sessions wait for their turn.
+                // A drain in the middle of the schedule.
                 self.note_time();
                 let (grace, window) = (self.rng.u64(..500), self.rng.u64(500..5000));
                 let order = Order::draw(&mut self.rng).within(grace, Some(window));
-                let (host, sessions) = self.simulation.parts();
-                host.stop(sessions, &order);
+                let (application, sessions) = self.simulation.parts();
+                application.stop(sessions, &order);
             }
             if self.simulation.is_stopped() {
                 break;
             }
         }
         if !self.simulation.is_stopped() {
-            self.calm();
+            self.recover();
         }
         if !self.simulation.is_stopped() {
             self.end();
@@ -80,22 +80,22 @@ impl World {
         self.simulation.handler().totals
     }
 
-    /// One thing happens, and the loop turns, or turns until it would sleep.
+    /// One event happens, and the loop runs no tick, one, or all until it would sleep.
     fn step(&mut self) {
         match self.plan.turns.pick(&mut self.rng) {
             0 => {
                 let live = &self.simulation.handler().live;
                 if !live.is_empty() {
                     let number = *pick(&mut self.rng, live);
-                    self.simulation.handler().stir(&mut self.rng, number);
+                    self.simulation.handler().act_as_client(&mut self.rng, number);
                 }
             }
             1 => {
                 self.note_time();
                 let times = *pick(&mut self.rng, &[1, 1, 1, 1, 100]);
-                let (host, sessions) = self.simulation.parts();
+                let (application, sessions) = self.simulation.parts();
                 for _ in 0..times {
-                    host.act(sessions, None);
+                    application.act(sessions, None);
                 }
             }
             2 => self.simulation.handler().post(),
@@ -104,8 +104,8 @@ impl World {
             _ => {
                 self.note_time();
                 let order = Order::draw(&mut self.rng);
-                let (host, sessions) = self.simulation.parts();
-                host.stop(sessions, &order);
+                let (application, sessions) = self.simulation.parts();
+                application.stop(sessions, &order);
             }
         }
         match self.rng.u8(..4) {
@@ -116,9 +116,9 @@ impl World {
     }
 
     fn connect(&mut self) {
-        let host = self.simulation.handler();
-        let number = host.clients.len();
-        if host.live.len() >= self.plan.crowd || number >= MAX_CLIENTS {
+        let application = self.simulation.handler();
+        let number = application.clients.len();
+        if application.live.len() >= self.plan.population || number >= MAX_CLIENTS {
             return;
         }
         let is_websocket = self.rng.u8(..100) < self.plan.websocket;
@@ -127,23 +127,23 @@ impl World {
         self.note_time();
         let peer = self.simulation.connect_from(self.plan.origins.address(number), listener);
         let peer = peer.expect("a socket in memory");
-        let host = self.simulation.handler();
-        trace!(host, "client {number} connects: {format:?}");
+        let application = self.simulation.handler();
+        trace!(application, "client {number} connects: {format:?}");
         let mut client = Client::new(number, format, peer, &self.plan.config);
-        client.introduce(&mut self.rng, self.plan.config.max_head_size);
+        client.send_first(&mut self.rng, self.plan.config.max_head_size);
         client.answers = self.rng.u8(..100) < self.plan.polite;
-        host.clients.push(client);
-        host.live.push(number);
-        host.accept();
-        let (host, sessions) = self.simulation.parts();
+        application.clients.push(client);
+        application.live.push(number);
+        application.accept();
+        let (application, sessions) = self.simulation.parts();
         for (_, session) in sessions.iter() {
-            host.meet(session);
+            application.note_session(session);
         }
-        host.stir(&mut self.rng, number);
+        application.act_as_client(&mut self.rng, number);
     }
 
-    /// The clock goes on as a loop would: from one deadline to the next. Or it leaps, for the
-    /// machine was asleep; or back.
+    /// Advances the clock as a loop would: from one deadline to the next. Or the clock jumps ahead,
+    /// as after a suspend of the machine; or back.
     fn move_clock(&mut self) {
         let step = match self.rng.u8(..12) {
             0 => self.rng.u64(..20_000),
@@ -158,14 +158,14 @@ impl World {
             1 => {
                 self.clock = self.clock.saturating_sub(step);
                 self.settle();
-                // It catches up, or nothing would ever be due again.
+                // It catches up, or no deadline would ever expire again.
                 self.clock = self.latest;
             }
             2 => {
                 self.clock += step;
                 self.tick();
             }
-            // What happens when something is just due, or just not yet.
+            // To a deadline, or just before it.
             3..6 => {
                 let due = self.next_deadline().unwrap_or(self.clock);
                 let early = self.rng.u64(..2);
@@ -176,7 +176,7 @@ impl World {
     }
 
     fn advance(&mut self, to: u64) {
-        // What is at hand is done first.
+        // Work that is due now is done first.
         self.settle();
         while let Some(due) = self.next_deadline().filter(|due| *due <= to) {
             if self.simulation.is_stopped() {
@@ -191,13 +191,13 @@ impl World {
         }
     }
 
-    /// The network is well again, and everybody reads: whatever waits has to arrive.
-    fn calm(&mut self) {
+    /// The network works again, and every client reads: all queued messages have to arrive.
+    fn recover(&mut self) {
         self.note_time();
-        let (host, sessions) = self.simulation.parts();
-        host.resume_all(sessions);
-        for number in host.live.clone() {
-            let client = &mut host.clients[number];
+        let (application, sessions) = self.simulation.parts();
+        application.resume_all(sessions);
+        for number in application.live.clone() {
+            let client = &mut application.clients[number];
             client.withheld = false;
             client.peer.withhold(false);
             client.peer.set_window(usize::MAX);
@@ -206,13 +206,13 @@ impl World {
         self.settle();
     }
 
-    /// Stops it and lets the time run on.
+    /// Stops it and lets time pass.
     fn end(&mut self) {
         if self.simulation.handler().stopping.is_none() {
             self.note_time();
             let order = Order::draw(&mut self.rng).within(self.rng.u64(..200), None);
-            let (host, sessions) = self.simulation.parts();
-            host.stop(sessions, &order);
+            let (application, sessions) = self.simulation.parts();
+            application.stop(sessions, &order);
             self.settle();
         }
         let stop = self.simulation.handler().stopping.as_ref();
@@ -224,7 +224,7 @@ impl World {
     fn next_deadline(&self) -> Option<u64> {
         let deadline = self.simulation.next_deadline()?;
         let since = deadline.saturating_duration_since(self.start);
-        // A newcomer may be due within a millisecond, and this clock shows whole ones.
+        // A connection may be due within a millisecond, and this clock has whole milliseconds.
         let millis = since.as_nanos().div_ceil(1_000_000);
         Some(u64::try_from(millis).expect("it is at most a year"))
     }
@@ -246,10 +246,10 @@ impl World {
         self.simulation.tick();
         let inside = self.simulation.footprint();
         let start = self.start;
-        let (host, sessions) = self.simulation.parts();
-        host.check_tick(start, sessions, inside);
-        for number in host.live.clone() {
-            let client = &mut host.clients[number];
+        let (application, sessions) = self.simulation.parts();
+        application.check_tick(start, sessions, inside);
+        for number in application.live.clone() {
+            let client = &mut application.clients[number];
             client.reply(&mut self.rng);
             if !client.backlog.is_empty() && self.rng.bool() {
                 client.transmit(client.backlog.len());
@@ -257,7 +257,7 @@ impl World {
         }
     }
 
-    /// Turns until the loop would sleep.
+    /// Runs ticks until the loop would sleep.
     fn settle(&mut self) {
         let mut idle = 0;
         for _ in 0..MAX_TICKS {
@@ -272,8 +272,8 @@ impl World {
                 return self.simulation.handler().check_rest(next);
             }
             idle = if self.simulation.handler().progress == before { idle + 1 } else { 0 };
-            assert!(idle <= MAX_IDLE, "the loop is busy with nothing");
+            assert!(idle <= MAX_IDLE, "the loop is busy without progress");
         }
-        panic!("{MAX_TICKS} ticks, and still something to do");
+        panic!("{MAX_TICKS} ticks, and work is left");
     }
 }

@@ -1,19 +1,19 @@
-//! The framings of raw TCP: any bytes, however they are cut, against a plain reading of the same
-//! stream; and what one end sends, the other hears.
+//! The framings of raw TCP: any bytes in any reads, compared with a plain parser of the same
+//! stream; and what one end encodes, the other decodes.
 
 use std::sync::Arc;
 
 use majordomo::Error;
 use majordomo::codec::{Codec, Encoded, Framing};
 
-use super::hosts::{ContentLength, Contrary, Until};
-use super::model;
-use super::stream::{End, Heard, Said, choices, hear, hear_once};
+use super::custom_framings::{ContentLength, Contrary, Until};
+use super::plain_parser;
+use super::stream::{End, OwnedEvent, Reading, choices, decode_in_any_reads, decode_in_reads};
 
 /// Limits of a message.
 const MAXES: [usize; 8] = [300, 0, 1, 4, 255, 256, 65_536, usize::MAX];
 
-/// The first four bytes choose the framing, the limit, and the lengths of the reads.
+/// The first four bytes select the framing, the limit, and the lengths of the reads.
 pub fn check(data: &[u8]) {
     let Some(([framing, limit, a, b], stream)) = choices(data) else { return };
     let (max, lengths) = (MAXES[limit % MAXES.len()], [a, b]);
@@ -21,62 +21,65 @@ pub fn check(data: &[u8]) {
     let framing = match (framing % 16, named) {
         (_, Some(framing)) => framing,
         (15, None) => {
-            // What it says depends on the reads; but nothing that it answers is believed.
+            // Its messages depend on the reads, so only a panic is a finding: the codec must not
+            // trust its answers.
             let codec = || Codec::raw(Framing::Custom(Arc::new(Contrary)), max);
-            hear_once(codec(), stream, &[usize::MAX], max);
-            hear_once(codec(), stream, &lengths, max);
+            decode_in_reads(codec(), stream, &[usize::MAX], max);
+            decode_in_reads(codec(), stream, &lengths, max);
             return;
         }
         (13 | 14, None) => Framing::Custom(Arc::new(Until)),
         (11 | 12, None) => Framing::Custom(Arc::new(ContentLength)),
         (_, None) => Framing::Header { start: 0x02, end: 0x03 },
     };
-    let heard = hear(|| Codec::raw(framing.clone(), max), stream, &lengths, max);
-    if let Some(expected) = model::hear(&framing, stream, max) {
-        assert_eq!(heard, expected, "{framing:?}");
+    let codec = || Codec::raw(framing.clone(), max);
+    let reading = decode_in_any_reads(codec, stream, &lengths, max);
+    if let Some(expected) = plain_parser::parse(&framing, stream, max) {
+        assert_eq!(reading, expected, "{framing:?}");
     }
-    for said in &heard.said {
-        comes_back(&framing, said, &lengths);
+    for message in &reading.events {
+        assert_round_trip(&framing, message, &lengths);
     }
     let payload = match str::from_utf8(stream) {
-        Ok(text) => Said::Text(text.to_owned()),
-        Err(_) => Said::Binary(stream.to_vec()),
+        Ok(text) => OwnedEvent::Text(text.to_owned()),
+        Err(_) => OwnedEvent::Binary(stream.to_vec()),
     };
-    comes_back(&framing, &payload, &lengths);
+    assert_round_trip(&framing, &payload, &lengths);
 }
 
-/// A message that is sent twice is heard twice, or the framing says that it cannot carry it.
-fn comes_back(framing: &Framing, said: &Said, lengths: &[usize]) {
+/// A message that is encoded twice is decoded twice, or the framing refuses to encode it.
+fn assert_round_trip(framing: &Framing, event: &OwnedEvent, lengths: &[usize]) {
     let codec = || Codec::raw(framing.clone(), usize::MAX);
-    let message = said.message().expect("raw TCP has nothing but messages");
+    let message = event.message().expect("raw TCP has nothing but messages");
     let is_until = matches!(framing, Framing::Custom(custom) if custom.max_overhead() == 1);
     let sender = codec();
     let mut encoded = Encoded::new(message);
     let frame = match (sender.encode(message), encoded.frame(&sender)) {
-        (Ok(frame), Ok(wire)) => {
-            let frame = frame.parts().concat();
-            assert_eq!((frame.len(), &frame[..]), (frame.len(), &wire.bytes()[..]));
-            assert_eq!((frame.payload_len(), wire.payload_len()), (message.len(), message.len()));
-            frame
+        (Ok(frame), Ok(shared)) => {
+            let bytes = frame.parts().concat();
+            assert_eq!((bytes.len(), &bytes[..]), (frame.len(), &shared.bytes()[..]));
+            let lengths = (frame.payload_len(), shared.payload_len());
+            assert_eq!(lengths, (message.len(), message.len()));
+            bytes
         }
         (Err(Error::Unframeable { .. }), Err(Error::Unframeable { .. })) => {
-            assert!(!model::can_carry(framing, message), "{framing:?} {message:?}");
+            assert!(!plain_parser::can_carry(framing, message), "{framing:?} {message:?}");
             return;
         }
-        (frame, wire) => panic!("{frame:?}, and to many {wire:?}"),
+        (frame, shared) => panic!("{frame:?}, but as a broadcast {shared:?}"),
     };
-    assert!(model::can_carry(framing, message), "{framing:?} {message:?}");
-    // This one has to see the next frame begin.
+    assert!(plain_parser::can_carry(framing, message), "{framing:?} {message:?}");
+    // A message of `Until` ends where the next frame starts.
     let (stream, end) = if is_until {
         ([&frame[..], &frame, b">"].concat(), End::Within)
     } else {
         (frame.repeat(2), End::Boundary)
     };
     let arrives = match (framing, message) {
-        (Framing::Lines, _) => said.clone(),
-        (Framing::Custom(_), _) if is_until => said.clone(),
-        (_, message) => Said::Binary(message.as_bytes().to_vec()),
+        (Framing::Lines, _) => event.clone(),
+        (Framing::Custom(_), _) if is_until => event.clone(),
+        (_, message) => OwnedEvent::Binary(message.as_bytes().to_vec()),
     };
-    let heard = hear(codec, &stream, lengths, usize::MAX);
-    assert_eq!(heard, Heard { said: vec![arrives.clone(), arrives], end });
+    let reading = decode_in_any_reads(codec, &stream, lengths, usize::MAX);
+    assert_eq!(reading, Reading { events: vec![arrives.clone(), arrives], end });
 }

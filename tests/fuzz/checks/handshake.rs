@@ -1,32 +1,31 @@
-//! RequestHead heads: any bytes, however they are cut, against a plain reading of the same head, and
-//! the answers to them.
+//! Request heads: any bytes in any reads, compared with a plain parser of the same head, and the
+//! responses to them.
 
 use majordomo::codec::http::{
-    DEFAULT_MAX_HEAD, HeadProgress, HeadReader, MAX_HEADERS, RequestError,
+    DEFAULT_MAX_HEAD, Expectation, HeadProgress, HeadReader, HeaderSlots, HttpVersion, MAX_HEADERS,
+    RequestError, RequestHead, RequestKind, Response, write_upgrade,
 };
-use majordomo::codec::http::{Expectation, HeaderSlots, HttpVersion, RequestHead, RequestKind};
-use majordomo::codec::http::{Response, write_upgrade};
 
 use super::stream::{choices, reads};
 
-/// What became of a stream of heads.
+/// The result of a stream of heads.
 #[derive(Debug, PartialEq)]
 struct Outcome {
-    /// The heads that ended, and what they ask for.
+    /// The complete heads, and what they ask for.
     heads: Vec<(Vec<u8>, Result<Asked, RequestError>)>,
-    /// What is left of the stream behind the last of them.
+    /// How many bytes follow the last of them.
     end: Result<usize, RequestError>,
 }
 
 /// What a request asks for.
 #[derive(Debug, PartialEq)]
 enum Asked {
-    /// A session; with the value of `Sec-WebSocket-Accept` that answers it.
+    /// A session, with the value of `Sec-WebSocket-Accept` in the response.
     Upgrade(String),
     Plain,
 }
 
-/// The first three bytes choose the limit of a head and the lengths of the reads.
+/// The first three bytes select the limit of a head and the lengths of the reads.
 pub fn check(data: &[u8]) {
     let Some(([limit, a, b], stream)) = choices(data) else { return };
     let max = if limit == 0 { DEFAULT_MAX_HEAD } else { 4 * limit };
@@ -37,12 +36,12 @@ pub fn check(data: &[u8]) {
     let mut rest = stream;
     for (head, asked) in &at_once.heads {
         assert!(head.len() <= max);
-        assert!(rest.starts_with(head), "a head is handed out as it came");
+        assert!(rest.starts_with(head), "a head is returned as it arrived");
         rest = &rest[head.len()..];
         let end = head.windows(4).position(|four| four == b"\r\n\r\n");
         assert_eq!(end, Some(head.len() - 4), "a head ends with its first empty line");
         if let Ok(asked) = asked {
-            obeys(head, asked);
+            assert_matches_plain_parser(head, asked);
         }
     }
     match at_once.end {
@@ -50,10 +49,10 @@ pub fn check(data: &[u8]) {
         Err(RequestError::HeadTooLarge) => {
             assert!(rest.len() >= max && find_end(rest).is_none_or(|end| end > max));
         }
-        Err(refusal) => answers(&Response::from(refusal), refusal.status()),
+        Err(refusal) => assert_complete(&Response::from(refusal), refusal.status()),
     }
 
-    // Nobody gives it what is no whole head; but a panic would be worse than an answer.
+    // The reader passes only complete heads on. Anything else must not panic either.
     let mut slots = HeaderSlots::new();
     let _ = RequestHead::parse(stream, &mut slots);
 }
@@ -91,7 +90,7 @@ fn feed(stream: &[u8], lengths: &[usize], max: usize) -> Outcome {
     Outcome { heads, end: Ok(left) }
 }
 
-/// What the head asks for. Everything that can be asked of it is asked.
+/// What the head asks for. Every getter of the request is called.
 fn ask(head: &[u8]) -> Result<Asked, RequestError> {
     let mut slots = HeaderSlots::new();
     let request = RequestHead::parse(head, &mut slots)?;
@@ -114,15 +113,15 @@ fn ask(head: &[u8]) -> Result<Asked, RequestError> {
             let answer = String::from_utf8(answer).expect("an answer is ASCII");
             assert!(answer.starts_with("HTTP/1.1 101 ") && answer.ends_with("\r\n\r\n"));
             assert!(answer.contains(&field));
-            // Nothing of the request can put a line into the answer.
+            // No part of the request can add a line to the response.
             assert_eq!(answer.matches('\n').count(), 5 + usize::from(subprotocol.is_some()));
             Ok(Asked::Upgrade(accept))
         }
     }
 }
 
-/// What holds for a head that was not refused, by a reading of it that cares for nothing else.
-fn obeys(head: &[u8], asked: &Asked) {
+/// A head that was not refused has the fields and the meaning that a plain parser finds in it.
+fn assert_matches_plain_parser(head: &[u8], asked: &Asked) {
     assert!(head.iter().all(|b| !b.is_ascii_control() || b"\r\n\t".contains(b)));
     let lines: Vec<&[u8]> = head[..head.len() - 4].split(|&byte| byte == b'\n').collect();
     let (line, fields) = lines.split_first().expect("a split gives something");
@@ -159,7 +158,7 @@ fn obeys(head: &[u8], asked: &Asked) {
             value.split(|&b| b == b',').any(|each| each.trim_ascii().eq_ignore_ascii_case(element))
         })
     };
-    // Whoever reads another one of two would read another request.
+    // A parser that takes the other one of two such fields would see another request.
     for single in ["host", "content-length", "sec-websocket-key", "sec-websocket-version"] {
         assert!(all(single).len() <= 1, "{single} twice");
     }
@@ -189,8 +188,8 @@ fn obeys(head: &[u8], asked: &Asked) {
     }
 }
 
-/// The answer is whole, and the connection ends behind it.
-fn answers(response: &Response, status: u16) {
+/// The response is complete, and closes the connection.
+fn assert_complete(response: &Response, status: u16) {
     let mut answer = Vec::new();
     response.write_to(false, &mut answer);
     let answer = String::from_utf8(answer).expect("an answer is ASCII");

@@ -1,20 +1,20 @@
-//! What has to hold for any bytes that other people send: one `check` for each reader of them,
-//! which panics where it does not. The fuzz targets run them on inputs that they make up, and
-//! `fuzz_replay`, a test of the crate, on the corpora that were kept.
+//! What holds for any bytes that a peer sends: one `check` for each parser of them, which panics
+//! where it does not hold. The fuzz targets run the checks on generated inputs, and `fuzz_replay`,
+//! a test of the crate, on the corpora.
 
 #[cfg(feature = "gateway")]
-pub mod driver;
+pub mod commands;
 pub mod framing;
 pub mod handshake;
 #[cfg(feature = "gateway")]
 pub mod settings;
 pub mod websocket;
 
-mod hosts;
-mod model;
+mod custom_framings;
+mod plain_parser;
 mod stream;
 
-// The binary has no library: what is its own is compiled in here, too.
+// The binary has no library, so the modules under test are compiled in here by their paths.
 #[cfg(feature = "gateway")]
 #[path = "../../../src/bin/majordomo/settings/mod.rs"]
 #[allow(dead_code, unused_imports, unreachable_pub, missing_docs)]

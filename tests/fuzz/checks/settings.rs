@@ -1,5 +1,5 @@
-//! The file with the settings: any text gives settings or an error of one line, and flags and
-//! variables with the same values give the same settings.
+//! The settings file: any text gives settings or is refused in one line, and flags and variables
+//! with the same values give the same settings.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -22,7 +22,7 @@ pub fn check(file: &[u8]) {
     };
     let has_list = table.values().any(Value::is_array);
     if has_list && from_file.is_err() {
-        // An option that takes no list refuses one in the file, but its flag may be repeated.
+        // A setting may refuse a list, and a flag that stands twice is no list.
         return;
     }
     let Some(values) = table.into_iter().map(|(name, value)| Some((name, texts(value)?))).collect()
@@ -32,7 +32,7 @@ pub fn check(file: &[u8]) {
     };
     let values: BTreeMap<String, Vec<String>> = values;
 
-    // For another file's name and for an empty list, no flags mean the same.
+    // A file that names another file, or has an empty list, has no equivalent flags.
     if values.iter().any(|(name, texts)| texts.is_empty() || !is_setting(name)) {
         return;
     }
@@ -40,9 +40,9 @@ pub fn check(file: &[u8]) {
         .iter()
         .flat_map(|(name, texts)| texts.iter().map(move |text| format!("--{name}={text}")))
         .collect();
-    same(&from_file, &load_from(&flags, &BTreeMap::new(), b""));
+    assert_same(&from_file, &load_from(&flags, &BTreeMap::new(), b""));
 
-    // An empty variable counts as not set; commas and the spaces around them separate values.
+    // An empty variable counts as unset, and its commas and the spaces around them separate items.
     let is_plain = |text: &String| !text.is_empty() && text.trim() == text && !text.contains(',');
     if values.values().flatten().all(is_plain) {
         let variables = values.iter().map(|(name, texts)| {
@@ -50,15 +50,15 @@ pub fn check(file: &[u8]) {
             (name, texts.join(","))
         });
         let from_variables = load_from(&[], &variables.collect(), b"");
-        // A variable with an unknown name is no error, a key with one is.
-        let are_known = |loaded: &Loaded| loaded.unknown_variables.is_empty();
-        if from_variables.as_ref().map_or(true, are_known) {
-            same(&from_file, &from_variables);
+        // A variable of an unknown name is ignored, unlike a field of an unknown name.
+        let is_ours = |loaded: &Loaded| loaded.unknown_variables.is_empty();
+        if from_variables.as_ref().map_or(true, is_ours) {
+            assert_same(&from_file, &from_variables);
         }
     }
 }
 
-/// Whether this can be the name of a setting in the file, as a flag and as a variable.
+/// Whether this can be the name of a setting in the file, of a flag and of a variable.
 fn is_setting(name: &str) -> bool {
     name != "config" && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
@@ -83,7 +83,7 @@ fn load_from(
     }
 }
 
-/// The value as the texts of flags, if it can be given by flags.
+/// The texts that a value stands for; none if a setting cannot have such a value.
 fn texts(value: Value) -> Option<Vec<String>> {
     match value {
         Value::String(text) => Some(vec![text]),
@@ -100,8 +100,8 @@ fn texts(value: Value) -> Option<Vec<String>> {
     }
 }
 
-/// Both sources give the same settings, or both give errors.
-fn same(one: &Result<Loaded, SettingsError>, other: &Result<Loaded, SettingsError>) {
+/// Two sources give the same settings, or both are refused.
+fn assert_same(one: &Result<Loaded, Refusal>, other: &Result<Loaded, Refusal>) {
     match (one, other) {
         (Ok(one), Ok(other)) => assert_eq!(one.settings, other.settings),
         (Err(one), Err(other)) => {

@@ -1,11 +1,11 @@
-//! A stream that arrives in reads, and what a codec hears in it.
+//! A stream that arrives in reads, and what a codec decodes in it.
 
 use majordomo::codec::{Codec, CodecError, Event};
 use majordomo::{CloseCode, Message, OwnedMessage};
 
-/// An event, whether it was borrowed or put together.
+/// An event of a codec that borrows nothing.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Said {
+pub(crate) enum OwnedEvent {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
@@ -13,7 +13,7 @@ pub(crate) enum Said {
     Close(Option<u16>, String),
 }
 
-impl Said {
+impl OwnedEvent {
     /// The message, if it is one.
     pub(crate) fn message(&self) -> Option<Message<'_>> {
         match self {
@@ -24,7 +24,7 @@ impl Said {
     }
 }
 
-impl From<OwnedMessage> for Said {
+impl From<OwnedMessage> for OwnedEvent {
     fn from(message: OwnedMessage) -> Self {
         match message {
             OwnedMessage::Text(text) => Self::Text(text),
@@ -33,7 +33,7 @@ impl From<OwnedMessage> for Said {
     }
 }
 
-impl From<Event<'_>> for Said {
+impl From<Event<'_>> for OwnedEvent {
     fn from(event: Event<'_>) -> Self {
         match event {
             Event::Message(message) => message.to_owned().into(),
@@ -45,10 +45,10 @@ impl From<Event<'_>> for Said {
     }
 }
 
-/// All that a stream says, and how it ended.
+/// All events of a stream, and how it ended.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Heard {
-    pub(crate) said: Vec<Said>,
+pub(crate) struct Reading {
+    pub(crate) events: Vec<OwnedEvent>,
     pub(crate) end: End,
 }
 
@@ -57,11 +57,11 @@ pub(crate) struct Heard {
 pub(crate) enum End {
     /// Between two messages.
     Boundary,
-    /// Within one.
+    /// Within a message.
     Within,
-    /// With a close frame: nobody reads on.
+    /// With a close frame, behind which nothing is decoded.
     Close,
-    /// With an error: nobody can.
+    /// With an error, behind which nothing can be decoded.
     Error(CodecError),
 }
 
@@ -79,9 +79,14 @@ pub(crate) fn reads<'a>(stream: &'a [u8], lengths: &[usize]) -> impl Iterator<It
     })
 }
 
-/// What the codec hears in the reads.
-pub(crate) fn hear_once(mut codec: Codec, stream: &[u8], lengths: &[usize], max: usize) -> Heard {
-    let mut said = Vec::new();
+/// What the codec decodes when the stream arrives in reads of these lengths, over and over.
+pub(crate) fn decode_in_reads(
+    mut codec: Codec,
+    stream: &[u8],
+    lengths: &[usize],
+    max: usize,
+) -> Reading {
+    let mut events = Vec::new();
     // The codec unmasks in place.
     let mut stream = stream.to_vec();
     let (mut rest, mut lengths) = (&mut stream[..], lengths.iter().cycle());
@@ -91,42 +96,43 @@ pub(crate) fn hear_once(mut codec: Codec, stream: &[u8], lengths: &[usize], max:
         rest = later;
         loop {
             match codec.decode(&mut input) {
-                Ok(Some(event)) => said.push(Said::from(event)),
+                Ok(Some(event)) => events.push(OwnedEvent::from(event)),
                 Ok(None) => break,
-                Err(wrong) => return Heard { said, end: End::Error(wrong) },
+                Err(wrong) => return Reading { events, end: End::Error(wrong) },
             }
-            match said.last() {
-                Some(Said::Close(..)) => return Heard { said, end: End::Close },
-                Some(Said::Text(text)) => assert!(text.len() <= max, "over the limit"),
-                Some(Said::Binary(bytes)) => assert!(bytes.len() <= max, "over the limit"),
+            match events.last() {
+                Some(OwnedEvent::Close(..)) => return Reading { events, end: End::Close },
+                Some(OwnedEvent::Text(text)) => assert!(text.len() <= max, "over the limit"),
+                Some(OwnedEvent::Binary(bytes)) => assert!(bytes.len() <= max, "over the limit"),
                 _ => {}
             }
         }
         assert!(input.is_empty(), "without an event all of the input is consumed");
     }
     let end = if codec.is_at_boundary() { End::Boundary } else { End::Within };
-    Heard { said, end }
+    Reading { events, end }
 }
 
 /// A stream of at least this length is long.
 const LONG: usize = 2048;
 
-/// What the codec hears, which has to be the same in one read, byte by byte, and in these reads.
-pub(crate) fn hear(
+/// What the codec decodes, which is asserted to be the same in one read, byte by byte, and in reads
+/// of these lengths.
+pub(crate) fn decode_in_any_reads(
     codec: impl Fn() -> Codec,
     stream: &[u8],
     lengths: &[usize],
     max: usize,
-) -> Heard {
-    let at_once = hear_once(codec(), stream, &[usize::MAX], max);
-    assert_eq!(hear_once(codec(), stream, lengths, max), at_once, "in reads of {lengths:?}");
-    // Byte by byte, but for streams that are so long that it takes too long.
+) -> Reading {
+    let at_once = decode_in_reads(codec(), stream, &[usize::MAX], max);
+    assert_eq!(decode_in_reads(codec(), stream, lengths, max), at_once, "in reads of {lengths:?}");
+    // Byte by byte takes too long for a long stream, which gets a longer read now and then.
     let crumbs: &[usize] = if stream.len() < LONG { &[1] } else { &[1, 1, 1, 1, 1, 1, 1, 1, LONG] };
-    assert_eq!(hear_once(codec(), stream, crumbs, max), at_once, "in reads of {crumbs:?}");
+    assert_eq!(decode_in_reads(codec(), stream, crumbs, max), at_once, "in reads of {crumbs:?}");
     at_once
 }
 
-/// Takes `N` bytes off the front, which choose how the rest is used.
+/// Takes `N` bytes off the front, which select how the check uses the rest.
 pub(crate) fn choices<const N: usize>(data: &[u8]) -> Option<([usize; N], &[u8])> {
     let (first, rest) = data.split_first_chunk::<N>()?;
     Some((first.map(usize::from), rest))

@@ -1,4 +1,4 @@
-//! The codec for WebSocket: any frames, however they are cut, against `tungstenite`'s own reader.
+//! The codec for WebSocket: any frames in any reads, compared with `tungstenite`'s reader.
 
 use std::io::{self, Read, Write};
 
@@ -8,16 +8,16 @@ use majordomo::{CloseCode, CloseReason};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error, Message};
 
-use super::stream::{End, Heard, Said, choices, hear, reads};
+use super::stream::{End, OwnedEvent, Reading, choices, decode_in_any_reads, reads};
 
-/// Limits of a message: around each length at which the header changes, and none.
+/// Limits of a message: around each length at which the header changes, and no limit.
 const MAXES: [usize; 12] = [300, 0, 1, 4, 124, 125, 126, 4096, 65_535, 65_536, 70_000, usize::MAX];
 
 /// The payload that a control frame may have under any limit.
 const MAX_CONTROL: usize = 125;
 
-/// The first three bytes choose the limit, whether what follows is a stream as it is or a list of
-/// frames to be built, and the lengths of the reads.
+/// The first three bytes select the limit, whether the rest is a stream or a list of frames to be
+/// built, and the lengths of the reads.
 pub fn check(data: &[u8]) {
     let Some(([choice, a, b], rest)) = choices(data) else { return };
     let max = MAXES[choice % MAXES.len()];
@@ -29,19 +29,19 @@ pub fn check(data: &[u8]) {
         rest
     };
     let lengths = [a, b];
-    let heard = hear(|| Codec::websocket(max), stream, &lengths, max);
-    // It would take the memory that a header announces, and these are without a limit.
+    let reading = decode_in_any_reads(|| Codec::websocket(max), stream, &lengths, max);
+    // Without a limit, `tungstenite` allocates the memory that a header announces.
     if max < usize::MAX {
-        compare(&heard, stream, &lengths, max);
+        compare(&reading, stream, &lengths, max);
     }
-    comes_back(&heard.said);
+    assert_round_trip(&reading.events);
 }
 
-/// Frames from a list of them: the first byte of the header, a byte for what is special about the
-/// frame, the length of the payload, and so much of it. Unlike raw bytes, a list that is changed
-/// at one place still has all its other frames.
+/// Builds frames from a list: for each the first byte of its header, a byte that selects its form,
+/// the length of its payload, and the payload. When the fuzzer changes one byte of a list, the
+/// other frames stay valid, unlike in a raw stream.
 fn build(mut list: &[u8]) -> Vec<u8> {
-    /// A payload's length times this gets over 65,535.
+    /// A payload that is repeated so often can exceed 65,535 bytes.
     const LONG: usize = 258;
     let mut stream = Vec::new();
     while let Some((&[first, special, len], rest)) = list.split_first_chunk() {
@@ -79,7 +79,7 @@ fn build(mut list: &[u8]) -> Vec<u8> {
     stream
 }
 
-/// What `tungstenite` made of a stream.
+/// How a stream ended for `tungstenite`.
 #[derive(Debug, PartialEq)]
 enum Verdict {
     /// It waits for more.
@@ -91,64 +91,64 @@ enum Verdict {
     Refused,
 }
 
-/// Both readers have to hear the same, or both to refuse. Where they rightly differ:
+/// Both readers decode the same, or both refuse. They differ in four ways, all of them allowed:
 ///
-/// - `tungstenite` looks at a frame when all of it is there, and the codec here at each byte as it
-///   comes. So it is given what completes any frame before its refusal is asked for.
-/// - It takes lengths in more bytes than they need, which RFC 6455, section 5.2, forbids. There it
-///   has to have heard the same up to that frame, and may say what it likes of the rest. A length
-///   of more than one byte is also what makes a control frame too long, before the length is known.
-/// - It hands out a close code that must not be sent as a 1002 of its own, and not as an error.
-/// - It counts 1014 among them, which IANA has assigned since ("Bad Gateway").
-fn compare(heard: &Heard, stream: &[u8], lengths: &[usize], max: usize) {
+/// - `tungstenite` checks a frame when it is complete, and the codec checks each byte as it arrives.
+///   So `tungstenite` gets the bytes that complete any frame before the refusals are compared.
+/// - `tungstenite` accepts a length in more bytes than it needs, which RFC 6455, section 5.2,
+///   forbids. There the events before that frame have to be the same. For the codec, a length of
+///   more than one byte also makes a control frame too long, before the length is known.
+/// - `tungstenite` reports a close code that must not be sent as code 1002, and not as an error.
+/// - `tungstenite` takes 1014 for such a code, which IANA has assigned since ("Bad Gateway").
+fn compare(reading: &Reading, stream: &[u8], lengths: &[usize], max: usize) {
     const NOT_MINIMAL: CodecError = CodecError::Protocol("a length in more bytes than it needs");
     const TOO_LONG: CodecError = CodecError::Protocol("a control frame of more than 125 bytes");
-    let is_refused = matches!(heard.end, End::Error(_));
+    let is_refused = matches!(reading.end, End::Error(_));
     // The longest header, and the largest payload that is not refused with the header.
     let completes = if is_refused { 14 + max.max(MAX_CONTROL) } else { 0 };
-    // It clears its whole buffer before each read, which takes long where there are many.
+    // `tungstenite` clears its whole buffer before each read, which is slow with many reads.
     let lengths = if stream.len() < 1024 { lengths } else { &[usize::MAX] };
     let (theirs, verdict) = read(stream, lengths, completes, max);
-    let said = &heard.said[..];
-    match heard.end {
+    let events = &reading.events[..];
+    match reading.end {
         End::Boundary | End::Within => {
-            assert_eq!((&theirs[..], verdict), (said, Verdict::Waits));
+            assert_eq!((&theirs[..], verdict), (events, Verdict::Waits));
         }
-        End::Close => match said {
-            [before @ .., Said::Close(Some(1014), _)] => {
+        End::Close => match events {
+            [before @ .., OwnedEvent::Close(Some(1014), _)] => {
                 let theirs = theirs.strip_suffix(&[forbidden()]);
                 assert_eq!((theirs, verdict), (Some(before), Verdict::Closed));
             }
-            _ => assert_eq!((&theirs[..], verdict), (said, Verdict::Closed)),
+            _ => assert_eq!((&theirs[..], verdict), (events, Verdict::Closed)),
         },
-        End::Error(NOT_MINIMAL) => assert!(theirs.starts_with(said), "{theirs:?} {said:?}"),
+        End::Error(NOT_MINIMAL) => assert!(theirs.starts_with(events), "{theirs:?} {events:?}"),
         End::Error(TOO_LONG) => {
-            assert!(theirs.starts_with(said), "{theirs:?} {said:?}");
-            assert!(theirs.len() > said.len() || verdict != Verdict::Waits);
+            assert!(theirs.starts_with(events), "{theirs:?} {events:?}");
+            assert!(theirs.len() > events.len() || verdict != Verdict::Waits);
         }
         End::Error(CodecError::MessageTooBig { .. }) => {
-            assert_eq!((&theirs[..], verdict), (said, Verdict::TooBig));
+            assert_eq!((&theirs[..], verdict), (events, Verdict::TooBig));
         }
         End::Error(CodecError::InvalidUtf8) => {
-            assert_eq!((&theirs[..], verdict), (said, Verdict::NotUtf8));
+            assert_eq!((&theirs[..], verdict), (events, Verdict::NotUtf8));
         }
         End::Error(_) if verdict == Verdict::Closed => {
-            assert_eq!(theirs.strip_suffix(&[forbidden()]), Some(said));
+            assert_eq!(theirs.strip_suffix(&[forbidden()]), Some(events));
         }
         End::Error(_) => {
             assert_ne!(verdict, Verdict::Waits);
-            assert_eq!(theirs, said);
+            assert_eq!(theirs, events);
         }
     }
 }
 
-/// What `tungstenite` makes of a close code that must not be sent.
-fn forbidden() -> Said {
-    Said::Close(Some(1002), "Protocol violation".to_owned())
+/// The event of `tungstenite` for a close code that must not be sent.
+fn forbidden() -> OwnedEvent {
+    OwnedEvent::Close(Some(1002), "Protocol violation".to_owned())
 }
 
-/// What `tungstenite` hears as a server, up to a close frame.
-fn read(stream: &[u8], lengths: &[usize], zeros: usize, max: usize) -> (Vec<Said>, Verdict) {
+/// What `tungstenite` decodes as a server, up to a close frame.
+fn read(stream: &[u8], lengths: &[usize], zeros: usize, max: usize) -> (Vec<OwnedEvent>, Verdict) {
     let config = WebSocketConfig::default()
         .read_buffer_size(4096)
         .max_message_size(Some(max))
@@ -158,19 +158,23 @@ fn read(stream: &[u8], lengths: &[usize], zeros: usize, max: usize) -> (Vec<Said
         Some(*end)
     });
     let peer = Peer::new([stream, &vec![0; zeros]].concat(), ends.collect());
-    hear_tungstenite(tungstenite::WebSocket::from_raw_socket(peer, Role::Server, Some(config)))
+    decode_with_tungstenite(tungstenite::WebSocket::from_raw_socket(
+        peer,
+        Role::Server,
+        Some(config),
+    ))
 }
 
-fn hear_tungstenite(mut reader: tungstenite::WebSocket<Peer>) -> (Vec<Said>, Verdict) {
-    let mut said = Vec::new();
+fn decode_with_tungstenite(mut reader: tungstenite::WebSocket<Peer>) -> (Vec<OwnedEvent>, Verdict) {
+    let mut events = Vec::new();
     let verdict = loop {
-        said.push(match reader.read() {
-            Ok(Message::Text(text)) => Said::Text(text.as_str().to_owned()),
-            Ok(Message::Binary(bytes)) => Said::Binary(bytes.to_vec()),
-            Ok(Message::Ping(payload)) => Said::Ping(payload.to_vec()),
-            Ok(Message::Pong(_)) => Said::Pong,
+        events.push(match reader.read() {
+            Ok(Message::Text(text)) => OwnedEvent::Text(text.as_str().to_owned()),
+            Ok(Message::Binary(bytes)) => OwnedEvent::Binary(bytes.to_vec()),
+            Ok(Message::Ping(payload)) => OwnedEvent::Ping(payload.to_vec()),
+            Ok(Message::Pong(_)) => OwnedEvent::Pong,
             Ok(Message::Close(frame)) => {
-                said.push(closed(frame));
+                events.push(closed(frame));
                 break Verdict::Closed;
             }
             Ok(Message::Frame(frame)) => panic!("a reader gives messages, not {frame:?}"),
@@ -183,23 +187,23 @@ fn hear_tungstenite(mut reader: tungstenite::WebSocket<Peer>) -> (Vec<Said>, Ver
             Err(other) => panic!("a reader of bytes in memory: {other}"),
         });
     };
-    (said, verdict)
+    (events, verdict)
 }
 
-fn closed(frame: Option<CloseFrame>) -> Said {
+fn closed(frame: Option<CloseFrame>) -> OwnedEvent {
     match frame {
         Some(CloseFrame { code, reason }) => {
-            Said::Close(Some(code.into()), reason.as_str().to_owned())
+            OwnedEvent::Close(Some(code.into()), reason.as_str().to_owned())
         }
-        None => Said::Close(None, String::new()),
+        None => OwnedEvent::Close(None, String::new()),
     }
 }
 
-/// What was heard, sent back, is heard the same by a client of `tungstenite`'s.
-fn comes_back(said: &[Said]) {
+/// The events, encoded and sent back, are decoded the same by a client of `tungstenite`'s.
+fn assert_round_trip(events: &[OwnedEvent]) {
     let mut stream = Vec::new();
     let mut expected = Vec::new();
-    for each in said {
+    for each in events {
         expected.push(each.clone());
         match (each.message(), each) {
             (Some(message), _) => {
@@ -208,31 +212,33 @@ fn comes_back(said: &[Said]) {
                 assert_eq!(parts.len(), frame.len());
                 stream.extend(parts);
             }
-            (None, Said::Ping(payload)) => {
-                let payload = ControlPayload::new(payload).expect("a ping that was heard");
+            (None, OwnedEvent::Ping(payload)) => {
+                let payload = ControlPayload::new(payload).expect("a ping that was decoded");
                 stream.extend(ping(&payload).as_slice());
                 stream.extend(pong(&payload).as_slice());
-                expected.push(Said::Pong);
+                expected.push(OwnedEvent::Pong);
             }
             // The code that `tungstenite` does not know: see `compare`.
-            (None, Said::Pong | Said::Close(Some(1014), _)) => drop(expected.pop()),
-            (None, Said::Close(None, _)) => stream.extend(close_empty().as_slice()),
-            (None, Said::Close(Some(code), reason)) => {
+            (None, OwnedEvent::Pong | OwnedEvent::Close(Some(1014), _)) => drop(expected.pop()),
+            (None, OwnedEvent::Close(None, _)) => stream.extend(close_empty().as_slice()),
+            (None, OwnedEvent::Close(Some(code), reason)) => {
                 assert!(CloseCode::new(*code).is_ok());
-                let reason = CloseReason::new(*code, &**reason).expect("a close that was heard");
+                let reason = CloseReason::new(*code, &**reason).expect("a close that was decoded");
                 stream.extend(websocket::close(&reason).as_slice());
             }
-            (None, Said::Text(_) | Said::Binary(_)) => unreachable!("these are messages"),
+            (None, OwnedEvent::Text(_) | OwnedEvent::Binary(_)) => {
+                unreachable!("these are messages")
+            }
         }
     }
     let config = WebSocketConfig::default().read_buffer_size(4096);
     let peer = Peer::new(stream, Vec::new());
     let client = tungstenite::WebSocket::from_raw_socket(peer, Role::Client, Some(config));
-    assert_eq!(hear_tungstenite(client).0, expected);
+    assert_eq!(decode_with_tungstenite(client).0, expected);
 }
 
-/// Gives its bytes in reads that end at these places, and then is not ready; what is written to it
-/// is lost.
+/// A stream that gives its bytes in reads that end at these offsets, and is then not ready. It
+/// discards what is written to it.
 struct Peer {
     bytes: Vec<u8>,
     given: usize,
