@@ -101,7 +101,7 @@ fn texts(value: Value) -> Option<Vec<String>> {
 }
 
 /// Two sources give the same settings, or both are refused.
-fn assert_same(one: &Result<Loaded, Refusal>, other: &Result<Loaded, Refusal>) {
+fn assert_same(one: &Result<Loaded, SettingsError>, other: &Result<Loaded, SettingsError>) {
     match (one, other) {
         (Ok(one), Ok(other)) => assert_eq!(one.settings, other.settings),
         (Err(one), Err(other)) => {
