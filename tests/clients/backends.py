@@ -93,7 +93,7 @@ async def scenario(gateway, start):
 
 def main(program, python, node_path):
     flags = ("--listen=ws://127.0.0.1:0", "--admin=http://127.0.0.1:0", f"--admin-token={TOKEN}")
-    with Gateway(program, *flags, "--mode=driver", "--session-id=query:id") as gateway:
+    with Gateway(program, *flags, "--mode=backend", "--session-id=query:id") as gateway:
         control = gateway.admin.replace("http://", "ws://") + "control"
         examples = ROOT / "examples"
         start = {

@@ -340,7 +340,7 @@ def many_sessions(program, chromium):
 
 def busy(program, chromium):
     """At a high message rate the page pauses the message preview and goes on with figures, until it is resumed."""
-    with Gateway(program, WEB, RAW, ADMIN, "--mode=driver") as gateway:
+    with Gateway(program, WEB, RAW, ADMIN, "--mode=backend") as gateway:
         page = Page(chromium, gateway)
         with dial(gateway.urls[1]) as client:
             page.sees_sessions(1)

@@ -81,7 +81,7 @@ fn ids(present: &[Value]) -> Vec<&str> {
 
 #[test]
 fn a_control_connection_gets_the_open_sessions_and_then_events() {
-    let flags = [WS, LINES, ADMIN, "--session-id=query:id", "--mode=driver"];
+    let flags = [WS, LINES, ADMIN, "--session-id=query:id", "--mode=backend"];
     let gateway = Gateway::start(&flags);
     let (mut first, ready, present) = ControlConnection::new(&gateway);
     assert_eq!(ready["listen"], json!(gateway.urls));
@@ -120,14 +120,14 @@ fn a_control_connection_gets_the_open_sessions_and_then_events() {
 
 #[test]
 fn control_connections_get_events_in_every_mode() {
-    for mode in ["hub", "echo", "driver"] {
+    for mode in ["hub", "echo", "backend"] {
         let gateway = Gateway::start(&[WS, ADMIN, &format!("--mode={mode}")]);
         let (mut control, ..) = ControlConnection::new(&gateway);
         let mut client = Client::connect(gateway.url());
         control.event("connect");
         client.send("hello");
         assert_eq!(control.event("message")["text"], "hello");
-        if mode != "driver" {
+        if mode != "backend" {
             assert_eq!(client.text(), "hello", "{mode}");
         }
     }
@@ -169,7 +169,7 @@ fn backends_over_stdio_and_over_a_control_connection_get_the_same_events() {
 
 #[test]
 fn a_control_connection_that_closes_stops_nothing_and_its_last_commands_are_executed() {
-    let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id", "--mode=driver"]);
+    let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id", "--mode=backend"]);
     let mut client = join(&gateway, "a");
     for round in 0..50 {
         let (mut control, _, present) = ControlConnection::new(&gateway);
@@ -237,7 +237,7 @@ fn a_stop_over_a_control_connection_is_reported_to_all_backends_until_stopped() 
 #[test]
 fn a_control_connection_that_reads_nothing_is_closed_and_sessions_are_served() {
     const SIZE: usize = 32 << 10;
-    let flags = [WS, ADMIN, "--mode=driver", "--log=debug"];
+    let flags = [WS, ADMIN, "--mode=backend", "--log=debug"];
     let gateway = Gateway::start(&flags);
     let (dead, ..) = ControlConnection::new(&gateway);
     let (mut alive, ..) = ControlConnection::new(&gateway);

@@ -22,7 +22,7 @@ const LIBRARY: &Layers = &[
     &["id", "message", "close", "config", "timer_wheel", "outbox"],
     &["codec"],
     &["transport"],
-    &["connection", "session"],
+    &["connection"],
     &["sessions"],
     &["handler"],
     &["tick"],
@@ -33,10 +33,9 @@ const LIBRARY: &Layers = &[
 /// The modules of the binary, lowest first. `main.rs` declares them and starts `run`.
 const BINARY: &Layers = &[
     &["limits", "logging", "signals"],
-    &["settings", "backend::protocol", "protocol"],
+    &["settings", "backend::protocol"],
     &["metrics"],
-    &["backend", "driver"],
-    &["stdio"],
+    &["backend"],
     &["gateway"],
     &["admin"],
     &["run"],

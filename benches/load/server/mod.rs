@@ -94,7 +94,7 @@ impl Kind {
         command.arg(match mode {
             Mode::Echo => "echo",
             Mode::Hub => "hub",
-            Mode::Backend => "driver",
+            Mode::Backend => "backend",
         });
         if options.admin {
             command.args(["--admin", "http://127.0.0.1:0"]);
