@@ -4,6 +4,7 @@
 //! connection returns its [`Effects`]: what is to be written, reported, timed or dropped. The
 //! caller carries them out.
 
+mod close;
 mod deadline;
 mod decision;
 mod ending;
@@ -23,8 +24,8 @@ use crate::outbox::{Outbox, Pool};
 use crate::timer_wheel::TimerId;
 use crate::transport::Stream;
 
+pub use close::Disconnect;
 pub use decision::{Admission, Decision};
-pub use ending::Disconnect;
 pub use failure::HandshakeFailure;
 pub use request::{Request, Ticket};
 pub use session::{ListenerId, Session, State};

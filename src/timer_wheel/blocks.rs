@@ -43,13 +43,13 @@ pub(super) struct Queue {
 }
 
 /// The members of a block that has left its queue.
-pub(super) struct Batch {
+pub(super) struct MemberBatch {
     members: [u32; MEMBERS as usize],
     first: u8,
     end: u8,
 }
 
-impl Batch {
+impl MemberBatch {
     pub(super) const MOST: usize = MEMBERS as usize;
 
     pub(super) fn members(&self) -> &[u32] {
@@ -115,13 +115,13 @@ impl Blocks {
     }
 
     /// Takes out the members of the first block.
-    pub(super) fn pop_batch(&mut self, queue: &mut Queue) -> Option<Batch> {
+    pub(super) fn pop_batch(&mut self, queue: &mut Queue) -> Option<MemberBatch> {
         if queue.is_empty() {
             return None;
         }
         let members = self.blocks[queue.head as usize].members;
         let end = if queue.head == queue.tail { queue.end } else { MEMBERS };
-        let batch = Batch { members, first: queue.first, end };
+        let batch = MemberBatch { members, first: queue.first, end };
         queue.first = end;
         self.shrink(queue);
         Some(batch)
@@ -262,7 +262,7 @@ mod tests {
                 }
                 Step::PopBatch => {
                     let batch = blocks.pop_batch(&mut self.queue);
-                    let batch = batch.as_ref().map_or(&[][..], Batch::members);
+                    let batch = batch.as_ref().map_or(&[][..], MemberBatch::members);
                     assert_eq!(batch.is_empty(), self.members.is_empty());
                     assert_eq!(batch, self.members.drain(..batch.len()).as_slice());
                 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use blocks::Batch;
+use blocks::MemberBatch;
 use slots::{SlotId, Slots};
 
 /// The most entries. Their positions, of 32 bits, are counted in blocks that need not be full.
@@ -247,7 +247,7 @@ impl<K: Copy> TimerWheel<K> {
             }
             // All are looked up before any of them is moved: they are anywhere in memory, and
             // a processor waits for many at once if nothing stands between.
-            let mut deadlines = [0; Batch::MOST];
+            let mut deadlines = [0; MemberBatch::MOST];
             for (deadline, index) in deadlines.iter_mut().zip(batch.members()) {
                 *deadline = self.entries[*index as usize].deadline;
             }

@@ -1,6 +1,6 @@
 //! The slots of all levels: which deadline belongs to which, and which of them is the first.
 
-use super::blocks::{Batch, Blocks, Queue};
+use super::blocks::{Blocks, MemberBatch, Queue};
 
 /// 64 slots a level, so that one `u64` says which of them are occupied.
 const SLOT_BITS: u32 = 6;
@@ -141,7 +141,7 @@ impl Slots {
     }
 
     /// Takes on some of the entries that were taken out of a slot.
-    pub(super) fn next_batch(&mut self, taken: &mut Taken) -> Option<Batch> {
+    pub(super) fn next_batch(&mut self, taken: &mut Taken) -> Option<MemberBatch> {
         self.blocks.pop_batch(&mut taken.0)
     }
 

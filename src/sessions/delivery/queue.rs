@@ -1,0 +1,253 @@
+//! Into the outbox: to one session, to one of many, to all.
+
+use std::io::{self, IoSlice};
+
+use super::{Delivery, DeliveryQueue, SendOutcome};
+use crate::codec::{Codec, Encoded, Frame, SharedFrame, websocket};
+use crate::connection::{Connection, Session, Stage};
+use crate::error::Error;
+use crate::id::SessionKey;
+use crate::message::Message;
+use crate::outbox::{BatchFrame, CONTROL_RESERVE, Departed, FrameKind, Outbox, Pool};
+use crate::sessions::table::Table;
+use crate::transport::Write;
+
+/// A message from this size on, in bytes on the wire, is written straight to a socket that waits
+/// for nothing else, rather than copied first and written at the end of the tick. Below it, the
+/// system call that many small messages share costs more than their copies.
+const WRITE_THROUGH: usize = 8 * 1024;
+
+/// What a broadcast leaves to be done.
+#[derive(Debug, Default)]
+pub(crate) struct Broadcast {
+    pub(crate) delivery: Delivery,
+    /// The sessions to be closed for it.
+    pub(crate) failed: Vec<(SessionKey, SendOutcome)>,
+    /// The sessions for which all outboxes together had no room.
+    pub(crate) without_room: Vec<SessionKey>,
+}
+
+impl DeliveryQueue {
+    /// Queues a message for one session by copying it. A large one is written first, and only what
+    /// the socket does not take is copied.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what the caller knows of the message counts")]
+    pub(crate) fn send<'m>(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        message: impl Into<Message<'m>> + Copy,
+    ) -> SendOutcome {
+        match connection.open_session().map(|session| &session.codec) {
+            // Nearly all messages: what is in their frames is known here.
+            Some(Codec::WebSocket(_)) if message.into().len() < WRITE_THROUGH => {
+                self.queue_frame(key, connection, &websocket::encode(message.into()))
+            }
+            Some(_) => self.send_any(key, connection, message.into()),
+            None => SendOutcome::Refused(Error::SessionNotFound),
+        }
+    }
+
+    /// Queues any message. A large one is written before anything of it is queued, unless
+    /// something waits already.
+    #[inline(never)]
+    fn send_any(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        message: Message<'_>,
+    ) -> SendOutcome {
+        let session = connection.expect_session();
+        let frame = match session.codec.encode(message) {
+            Ok(frame) => frame,
+            Err(error) => return self.refuse(error),
+        };
+        let (wire, payload) = (frame.len(), frame.payload_len());
+        let goes_through = wire >= WRITE_THROUGH
+            && wire <= self.limit
+            && session.outbox.is_empty()
+            && self.has_total_room(wire);
+        if goes_through {
+            let parts = frame.parts();
+            match write_through(connection, &parts) {
+                Ok(0) => {}
+                Ok(taken) => {
+                    // Nothing can refuse the rest any more: the peer has its beginning.
+                    let session = connection.expect_session();
+                    if taken == wire {
+                        let payload = payload as u64;
+                        self.record_sent(session, Departed { messages: 1, payload });
+                    } else {
+                        session.outbox.push(&mut self.pool, &parts, payload, FrameKind::Message);
+                        session.outbox.advance(&mut self.pool, taken);
+                        self.queued += session.outbox.queued_bytes();
+                        self.mark(key, connection);
+                    }
+                    return SendOutcome::Queued;
+                }
+                Err(error) => return SendOutcome::Broken(error),
+            }
+        }
+        self.queue_frame(key, connection, &frame)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what is known of a short message's frame counts")]
+    fn queue_frame(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        frame: &Frame<'_>,
+    ) -> SendOutcome {
+        let (wire, payload) = (frame.len(), frame.payload_len());
+        self.queue(key, connection, wire, |outbox, pool| {
+            let bytes = outbox.append(pool, wire, payload, FrameKind::Message);
+            let end = bytes.len() + wire;
+            frame.append_to(bytes);
+            debug_assert_eq!(bytes.len(), end, "an outbox that counts wrong is never empty");
+        })
+    }
+
+    /// Queues a message for one of many sessions, encoded already.
+    #[inline]
+    pub(crate) fn send_shared(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        frame: &SharedFrame,
+    ) -> SendOutcome {
+        let bytes = frame.bytes();
+        self.queue(key, connection, bytes.len(), |outbox, pool| {
+            outbox.push_shared(pool, bytes, frame.payload_len());
+        })
+    }
+
+    /// Queues a message for every open session that is `wanted`. It is encoded once for each wire
+    /// format among them; a small WebSocket frame stands once in the batch that outboxes point
+    /// into. Ending a session needs the whole table, and so does making room in all outboxes
+    /// together: the caller does both when the round is over.
+    #[inline]
+    pub(crate) fn broadcast(
+        &mut self,
+        table: &mut Table,
+        encoded: &mut Encoded<'_>,
+        mut wanted: impl FnMut(SessionKey, &Session) -> bool,
+    ) -> Broadcast {
+        let mut broadcast = Broadcast::default();
+        // Asked for at most once; `Some(None)` means that the batch has no room for this frame.
+        let mut batched: Option<Option<BatchFrame>> = None;
+        for (key, connection) in table.iter_mut() {
+            let Some(session) = connection.open_session() else { continue };
+            if !wanted(key, session) {
+                continue;
+            }
+            let frame = match &session.codec {
+                Codec::WebSocket(_) => *batched.get_or_insert_with(|| {
+                    let frame = encoded.frame(&session.codec).ok()?;
+                    self.pool.add_to_batch(frame.bytes(), frame.payload_len())
+                }),
+                Codec::Raw(_) => None,
+            };
+            let outcome = match frame {
+                Some(frame) => {
+                    self.queue(key, connection, frame.len(), |outbox, _| outbox.push_batched(frame))
+                }
+                None => match encoded.frame(&session.codec) {
+                    Ok(frame) => self.send_shared(key, connection, frame),
+                    Err(error) => self.refuse(error),
+                },
+            };
+            match outcome {
+                SendOutcome::Queued => broadcast.delivery.queued += 1,
+                SendOutcome::TotalFull => broadcast.without_room.push(key),
+                SendOutcome::Refused(_) => broadcast.delivery.refused += 1,
+                SendOutcome::SlowConsumer | SendOutcome::Broken(_) => {
+                    broadcast.delivery.refused += 1;
+                    broadcast.failed.push((key, outcome));
+                }
+            }
+        }
+        broadcast
+    }
+
+    /// Queues a frame of `wire` bytes that `put` appends, if the outbox has room or gets some.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "what the caller knows of its frame counts")]
+    fn queue(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        wire: usize,
+        put: impl FnOnce(&mut Outbox, &mut Pool),
+    ) -> SendOutcome {
+        let session = connection.expect_session();
+        // Under the limit altogether, and so by itself as well.
+        let has_room = session.outbox.queued_bytes() + wire <= self.limit;
+        if !has_room || !self.has_total_room(wire) {
+            match self.find_room(connection, wire) {
+                SendOutcome::Queued => {}
+                other => {
+                    self.mark_if_emptied(key, connection);
+                    return other;
+                }
+            }
+        }
+        let Connection { flags, stage: Stage::Session(session), .. } = connection else {
+            unreachable!("it was a session just now");
+        };
+        put(&mut session.outbox, &mut self.pool);
+        self.queued += wire;
+        self.mark_flags(key, flags, session.outbox.queued_bytes());
+        SendOutcome::Queued
+    }
+
+    /// Queues a control frame, if the outbox's reserve has room for it, and says whether it had.
+    pub(crate) fn queue_control(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        frame: &[u8],
+    ) -> bool {
+        let session = connection.expect_session();
+        let room = session.outbox.has_room(frame.len(), self.limit + CONTROL_RESERVE);
+        if room {
+            session.outbox.push(&mut self.pool, &[frame], 0, FrameKind::Control);
+            self.queued += frame.len();
+            self.mark(key, connection);
+        }
+        room
+    }
+
+    /// Queues an empty ping, which is the same for all sessions, if the outbox's reserve has room.
+    pub(crate) fn queue_ping(&mut self, key: SessionKey, connection: &mut Connection) {
+        let ping = &websocket::EMPTY_PING;
+        let session = connection.expect_session();
+        // Behind other frames it is copied, so that all of them stand in one piece.
+        let shared = if session.outbox.is_empty() { self.pool.share_control(ping) } else { None };
+        let Some(frame) = shared else {
+            self.queue_control(key, connection, ping);
+            return;
+        };
+        session.outbox.push_batched(frame);
+        self.queued += frame.len();
+        self.mark(key, connection);
+    }
+}
+
+/// Writes a frame for which nothing has to wait, and says how much of it the socket took.
+#[inline]
+fn write_through(connection: &mut Connection, parts: &[&[u8]; 3]) -> io::Result<usize> {
+    let Connection { stream, flags, .. } = connection;
+    if !flags.writable {
+        return Ok(0);
+    }
+    // Of the three only the tail is ever missing, and usually is.
+    let filled = parts.len() - usize::from(parts[2].is_empty());
+    match stream.write_vectored(&parts.map(IoSlice::new)[..filled]) {
+        Write::Taken { count, full } => {
+            flags.writable = !full;
+            Ok(count)
+        }
+        Write::Failed(error) => Err(error),
+    }
+}
