@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tungstenite::Message;
 
 use crate::gateway::{Backend, Client, Gateway, LINES, RawClient, WS};
+use crate::wire;
 
 /// A gateway whose clients choose their ids, with a backend that has read `ready`.
 fn start(flags: &[&str]) -> (Gateway, Backend) {
@@ -96,10 +97,7 @@ fn a_session_in_a_single_segment_causes_all_events() {
     let (gateway, mut backend) = start(&[WS]);
     let mut stream = TcpStream::connect(gateway.url().strip_prefix("ws://").expect("a scheme"))
         .expect("it listens");
-    let mut segment = b"GET /?id=a HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\
-        Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-        Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-        .to_vec();
+    let mut segment = wire::upgrade("/?id=a", &[]);
     segment.extend(b"\x81\x82\0\0\0\0hi\x88\x82\0\0\0\0\x03\xe8");
     stream.write_all(&segment).expect("written");
     assert_eq!(backend.event("connect")["session"], "a");

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 
 use crate::control::ADMIN;
 use crate::gateway::{Gateway, WS};
+use crate::wire;
 
 /// How many sessions to measure, where the limit of open files allows as many.
 const SESSIONS: usize = 10_000;
@@ -20,15 +21,11 @@ const MOST_PER_SESSION: u64 = 460;
 /// The most that a release build may have resident when it has started, in KiB.
 const MOST_AT_START: u64 = 4608;
 
-const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
 fn upgrade_all(authority: &str, count: usize) -> Vec<TcpStream> {
     let mut sessions: Vec<TcpStream> = (0..count)
         .map(|_| {
             let mut stream = TcpStream::connect(authority).expect("it listens");
-            stream.write_all(UPGRADE).expect("there is room for a request");
+            stream.write_all(&wire::upgrade("/", &[])).expect("there is room for a request");
             stream
         })
         .collect();

@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use serde_json::json;
 
 use crate::gateway::{Client, Gateway, LINES, LONG, RawClient, WS};
+use crate::wire;
 
 /// Characters that must not reach the log: line ends, control sequences of 7 and 8 bits, changes of
 /// direction, invisible characters.
@@ -37,18 +38,10 @@ fn client_input_is_escaped_in_the_log() {
     backend.event("ready");
     let url = gateway.url();
 
-    let upgrade = |target: &str, fields: &str| {
-        format!(
-            "GET {target} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             {fields}\r\n"
-        )
-        .into_bytes()
-    };
-    assert_eq!(ask(url, &upgrade(&format!("/?id={id}"), "")), "HTTP/1.1 400");
-    assert_eq!(ask(url, &upgrade("/", &format!("Origin: {raw}\r\n"))), "HTTP/1.1 403");
-    assert_eq!(ask(url, &upgrade("/", &format!("X: {HOSTILE}\r\n"))), "HTTP/1.1 400");
-    assert_eq!(ask(url, &upgrade(HOSTILE, "")), "HTTP/1.1 400");
+    assert_eq!(ask(url, &wire::upgrade(&format!("/?id={id}"), &[])), "HTTP/1.1 400");
+    assert_eq!(ask(url, &wire::upgrade("/", &[&format!("Origin: {raw}")])), "HTTP/1.1 403");
+    assert_eq!(ask(url, &wire::upgrade("/", &[&format!("X: {HOSTILE}")])), "HTTP/1.1 400");
+    assert_eq!(ask(url, &wire::upgrade(HOSTILE, &[])), "HTTP/1.1 400");
     assert_eq!(ask(url, HOSTILE.as_bytes()), "HTTP/1.1 400");
 
     // A close reason, a message, a target and a line may contain anything, and so may commands.
@@ -59,7 +52,7 @@ fn client_input_is_escaped_in_the_log() {
     assert_eq!(backend.event("message")["text"], HOSTILE);
     client.close(4000, HOSTILE);
     assert_eq!(backend.event("disconnect")["reason"], HOSTILE);
-    let accepted = ask(url, &upgrade(&format!("/{raw}?id=b"), ""));
+    let accepted = ask(url, &wire::upgrade(&format!("/{raw}?id=b"), &[]));
     assert!(["HTTP/1.1 101", "HTTP/1.1 400"].contains(&&*accepted), "{accepted}");
     let mut lines = RawClient::connect(&gateway.urls[1]);
     lines.send(format!("{HOSTILE}\n").as_bytes());

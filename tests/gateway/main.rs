@@ -4,6 +4,9 @@
 
 #[path = "../common/gateway.rs"]
 mod gateway;
+#[path = "../common/wire.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod wire;
 
 mod admission;
 mod api;

@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::control::{ADMIN, ControlConnection};
 use crate::gateway::{Client, Gateway, LINES, RawClient, WS};
 use crate::guard::get;
+use crate::wire;
 
 /// The samples of a scrape, by name and labels.
 #[derive(Debug)]
@@ -77,10 +78,6 @@ fn stream(gateway: &Gateway) -> TcpStream {
     TcpStream::connect(authority).expect("it listens")
 }
 
-const UPGRADE: &[u8] = b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
-    Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-
 /// A frame with a reserved bit.
 const RESERVED_BIT: &[u8] = b"\xC1\x80\0\0\0\0";
 
@@ -127,7 +124,7 @@ fn metrics_count_sessions_messages_and_causes() {
     let _twice = join(&gateway, "twice");
     assert_eq!(replaced.close_code(), 1008);
     ended(&mut control, "replaced");
-    stream(&gateway).write_all(&[UPGRADE, RESERVED_BIT].concat()).expect("sent");
+    stream(&gateway).write_all(&[&wire::upgrade("/", &[]), RESERVED_BIT].concat()).expect("sent");
     ended(&mut control, "protocol_error");
     let mut loud = join(&gateway, "loud");
     loud.send("x".repeat((64 << 10) + 1));

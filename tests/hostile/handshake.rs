@@ -170,7 +170,7 @@ fn malformed() -> Vec<Vec<u8>> {
         assert!(good.contains(from), "{from}");
         good.replacen(from, to, 1).into_bytes()
     };
-    let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let key = &format!("{}\r\n", wire::KEY);
     vec![
         // NUL, and what else is no text.
         with("Host: test", "Host: te\0st"),
