@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 
 use crate::codec::http::{HeadProgress, HeadReader, HeaderSlots, RequestHead};
 use crate::codec::{CodecError, Event, websocket};
-use crate::connection::{Decision, Input, ListenerId, PendingBody, UnfinishedRequest};
+use crate::connection::{Decision, Input, ListenerId, PendingBody, Received, UnfinishedRequest};
 use crate::handler::{CallbackGuard, Context, Handler, guarded};
 use crate::id::SessionKey;
 use crate::message::Message;
-use crate::sessions::{Decoded, Expired, HeadOutcome, Notice, Received, Sessions};
+use crate::sessions::{Decoded, Expired, HeadOutcome, Notice, Readiness, Sessions};
 use crate::transport::Stream;
 
 /// What goes into a tick, beside the time that [`Sessions::set_now`] was given.
@@ -51,9 +51,10 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     ///
     /// Before each callback, all that happened earlier is reported ([`Tick::dispatch`]).
     pub(crate) fn run(&mut self, input: &mut impl TickInput<H>) {
-        self.sessions.release_drained();
+        self.sessions.notices.release_drained();
         for key in self.sessions.take_carried() {
-            self.read(key);
+            let received = self.sessions.begin_receiving(key, self.buffer);
+            self.read(key, received);
         }
         input.events(self);
         input.accept(self);
@@ -74,10 +75,9 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Handles what the system said of one connection, which may be gone.
     #[inline]
     pub(crate) fn handle_readiness(&mut self, key: SessionKey, readiness: Readiness) {
-        let Readiness { readable, writable, until_end } = readiness;
-        let readable = readable || until_end;
-        if self.sessions.record_readiness(key, readable, writable, until_end) && readable {
-            self.read(key);
+        let received = self.sessions.handle_readiness(key, readiness, self.buffer);
+        if !matches!(received, Received::Nothing) {
+            self.read(key, received);
             self.sessions.flush_alone(key);
         }
     }
@@ -96,21 +96,12 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     #[inline]
     pub(crate) fn dispatch(&mut self) -> bool {
         let mut any = false;
-        while let Some(notice) = self.sessions.next_notice() {
+        while let Some(notice) = self.sessions.notices.pop() {
             any = true;
             self.notify(notice);
         }
         any
     }
-}
-
-/// What the system said of a socket.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Readiness {
-    pub(crate) readable: bool,
-    pub(crate) writable: bool,
-    /// The end of the stream, an error or urgent data is there, for which no further edge comes.
-    pub(crate) until_end: bool,
 }
 
 /// The size of the one buffer that all sessions read into. A larger one saves system calls for
@@ -156,8 +147,9 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         while let Some(expired) = self.sessions.expire_next() {
             if let Expired::ReadFirst(key) = expired {
                 // The loop itself may have been stopped: what came meanwhile counts.
-                self.sessions.record_readiness(key, true, false, false);
-                self.read(key);
+                self.sessions.set_readable(key, false);
+                let received = self.sessions.begin_receiving(key, self.buffer);
+                self.read(key, received);
                 self.sessions.confirm_silence(key);
                 self.dispatch();
                 self.sessions.expire_after_read(key);
@@ -165,26 +157,29 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Reads from a connection until it is drained or its budget is spent.
+    /// Processes what was received from a connection, and reads on until it is drained or its
+    /// budget is spent.
     #[inline]
-    fn read(&mut self, key: SessionKey) {
-        if let Some(unread) = self.sessions.begin_reading(key) {
-            self.process_unread(key, unread);
-        }
+    fn read(&mut self, key: SessionKey, mut received: Received) {
         let mut budget = READ_BUDGET;
-        while budget > 0 {
-            let most = self.buffer.len().min(budget);
-            let received = self.sessions.receive(key, &mut self.buffer[..most]);
+        loop {
             let (count, drained) = match received {
-                Received::Session { count, drained, metered } => {
-                    self.process(count, key, |tick, input| tick.decode(key, input, metered));
+                Received::Session { count, drained, .. } => {
+                    self.process(count, key, |tick, input| tick.decode(key, input));
                     (count, drained)
                 }
                 Received::Http { count, drained } => {
                     self.process(count, key, |tick, input| tick.serve(key, input));
                     (count, drained)
                 }
-                Received::Discarded { count, drained } => (count, drained),
+                Received::Discard { count, drained } => {
+                    self.sessions.discard(key, count);
+                    (count, drained)
+                }
+                Received::Unread(unread) => {
+                    self.process_unread(key, unread);
+                    (0, false)
+                }
                 Received::EndOfStream => {
                     // A session that has just begun is reported while it is still open.
                     self.dispatch();
@@ -200,8 +195,12 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return;
             }
             budget -= count;
+            if budget == 0 {
+                return self.sessions.carry_rest(key);
+            }
+            let most = self.buffer.len().min(budget);
+            received = self.sessions.receive(key, &mut self.buffer[..most]);
         }
-        self.sessions.carry_rest(key);
     }
 
     /// Processes `count` bytes at the front of the buffer. `process` says how much of their end has
@@ -333,14 +332,17 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Decodes bytes of a session that were not counted as its activity yet.
     fn decode_read(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
         self.sessions.record_activity(key);
-        let metered = self.sessions.is_metered(key);
-        self.decode(key, input, metered)
+        self.decode(key, input)
     }
 
     /// Decodes what a session sent, and says how much of its end has to wait.
     #[inline]
-    fn decode(&mut self, key: SessionKey, input: &mut [u8], metered: bool) -> usize {
-        if metered { self.decode_metered(key, input) } else { self.decode_all::<false>(key, input) }
+    fn decode(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
+        if self.sessions.is_metered(key) {
+            self.decode_metered(key, input)
+        } else {
+            self.decode_all::<false>(key, input)
+        }
     }
 
     /// The same for a session whose rate is limited.

@@ -219,7 +219,7 @@ impl Pair {
             Step::Run { length, head } => {
                 let bytes = self.frame(length);
                 let payload = length.saturating_sub(head);
-                let Some(frame) = self.pool.add_to_batch(&bytes, payload) else { return };
+                let Some(frame) = self.pool.add_to_batch(&[&bytes], payload) else { return };
                 assert_eq!(frame.len(), length);
                 for at in [at, 1].into_iter().take(2 - at) {
                     self.outboxes[at].push_batched(frame);

@@ -35,7 +35,7 @@ pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
         group.bench_function(format!("one of a broadcast/{name}"), |bencher| {
             let (mut pool, mut outbox) = (Pool::new(), Outbox::default());
             let frame = Bytes::from(payload.clone());
-            let run = pool.add_to_batch(&frame, size);
+            let run = pool.add_to_batch(&[&frame], size);
             bencher.iter(|| {
                 match black_box(run) {
                     Some(frame) => outbox.push_batched(frame),

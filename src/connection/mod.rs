@@ -13,6 +13,7 @@ mod heartbeat;
 mod http;
 mod linger;
 mod pause;
+mod receive;
 mod request;
 mod session;
 
@@ -34,6 +35,7 @@ pub(crate) use deadline::{Deadline, Due};
 pub(crate) use ending::{Awaits, Ending, SocketFate};
 pub(crate) use http::{HttpConnection, PendingBody, RequestStep, UnfinishedRequest, is_head};
 pub(crate) use linger::Lingering;
+pub(crate) use receive::{Input, PauseOfAll, Received};
 
 /// What is known of a socket's readiness, and the lists that the connection stands in.
 #[derive(Clone, Copy, Debug, Default)]
@@ -79,19 +81,6 @@ pub(crate) enum Stage {
     Session(Session),
     /// Its session or its last request is over; only the socket remains.
     Lingering(Box<Lingering>),
-}
-
-/// What a connection's input is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Input {
-    /// The codec of its session.
-    Session,
-    /// A request.
-    Http,
-    /// Nothing: it is read and discarded.
-    Discard,
-    /// Nothing, and it stays in the socket.
-    Unread,
 }
 
 /// What counts a connection: for the totals of a manager, and for the limit of its address.
@@ -290,53 +279,6 @@ impl Connection {
             Stage::Session(_) => Kind::Closing,
             Stage::Http(_) => Kind::Http,
             Stage::Lingering(_) => Kind::Lingering,
-        }
-    }
-
-    /// What its input is for.
-    #[inline]
-    pub(crate) fn input(&self) -> Input {
-        match &self.stage {
-            Stage::Session(session) if session.is_read() => Input::Session,
-            Stage::Http(http) if http.may_go_on() => Input::Http,
-            // What follows a request that waits for its answer stays in the socket.
-            Stage::Session(_) | Stage::Http(_) => Input::Unread,
-            Stage::Lingering(_) => Input::Discard,
-        }
-    }
-
-    /// Whether a pause applies to it: of all reads, of its own, or a rate delay. A session that is
-    /// closing and a lingering socket are read all the same, because no message comes of it; an
-    /// HTTP connection is, while the manager stops, so that it can be refused.
-    #[inline]
-    pub(crate) fn is_paused(&self, all_paused: bool, stopping: bool) -> bool {
-        if !all_paused && !self.flags.paused && !self.flags.delayed {
-            return false;
-        }
-        match &self.stage {
-            Stage::Session(session) => session.is_open(),
-            Stage::Http(_) => !stopping,
-            Stage::Lingering(_) => false,
-        }
-    }
-
-    /// Begins to read it in a tick. Gives the bytes that were read before and are due now.
-    #[inline]
-    pub(crate) fn begin_reading(&mut self) -> Option<Vec<u8>> {
-        match &mut self.stage {
-            Stage::Session(session) => session.take_unread(),
-            Stage::Http(http) => http.begin_reading(),
-            Stage::Lingering(_) => None,
-        }
-    }
-
-    /// Keeps bytes that were read and are to be processed later.
-    pub(crate) fn keep_unread(&mut self, bytes: Vec<u8>) {
-        match &mut self.stage {
-            Stage::Session(session) => session.set_unread(bytes),
-            Stage::Http(http) => http.keep_unread(bytes),
-            // Its input is discarded.
-            Stage::Lingering(_) => {}
         }
     }
 }

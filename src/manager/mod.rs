@@ -12,8 +12,8 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::handle::{self, Handle, Inbox, Shared};
 use crate::handler::Handler;
-use crate::sessions::{EventSource, Sessions};
-use crate::tick::{READ_BUFFER, Readiness, Tick, TickInput};
+use crate::sessions::{EventSource, Readiness, Sessions};
+use crate::tick::{READ_BUFFER, Tick, TickInput};
 use crate::transport::{ListenUrl, Listener};
 
 use accepting::Accepting;

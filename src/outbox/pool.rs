@@ -84,13 +84,14 @@ impl Batch {
         index.checked_sub(1).map_or(FrameEnd::default(), |before| self.frames[before as usize])
     }
 
-    fn add(&mut self, frame: &[u8], message: Option<usize>) -> Option<BatchFrame> {
-        if frame.len() > super::COPY_LIMIT || self.bytes.len() + frame.len() > RUN_LIMIT {
+    fn add(&mut self, parts: &[&[u8]], message: Option<usize>) -> Option<BatchFrame> {
+        let len: usize = parts.iter().map(|part| part.len()).sum();
+        if len > super::COPY_LIMIT || self.bytes.len() + len > RUN_LIMIT {
             return None;
         }
         let index = narrow(self.frames.len());
         let before = self.end_before(index);
-        self.bytes.extend_from_slice(frame);
+        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
         let end = FrameEnd {
             wire: narrow(self.bytes.len()),
             payload: before.payload + message.map_or(0, narrow),
@@ -130,8 +131,8 @@ impl Pool {
 
     /// Puts a message's frame into the batch, for any number of outboxes to take by
     /// [`Outbox::push_batched`](super::Outbox::push_batched). `None` when it has no room there.
-    pub fn add_to_batch(&mut self, frame: &[u8], payload: usize) -> Option<BatchFrame> {
-        self.batch.add(frame, Some(payload))
+    pub fn add_to_batch(&mut self, parts: &[&[u8]], payload: usize) -> Option<BatchFrame> {
+        self.batch.add(parts, Some(payload))
     }
 
     /// The same for a control frame. One that is equal to the last stands there once.
@@ -144,7 +145,7 @@ impl Pool {
         if same.is_some() {
             return same;
         }
-        let added = batch.add(frame, None)?;
+        let added = batch.add(&[frame], None)?;
         batch.control = Some(added);
         Some(added)
     }

@@ -25,7 +25,9 @@ mod table;
 use std::time::Instant;
 
 use crate::config::Config;
-use crate::connection::{Connection, Due, Effects, Kind, ListenerId, Session, StepContext};
+use crate::connection::{
+    Connection, Due, Effects, Kind, ListenerId, PauseOfAll, Session, StepContext,
+};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::transport::{ListenUrl, Register};
@@ -39,7 +41,7 @@ pub use stats::{Disconnects, SessionCounts, Stats};
 
 pub(crate) use expire::Expired;
 pub(crate) use notices::Notice;
-pub(crate) use receive::{Decoded, Received};
+pub(crate) use receive::{Decoded, Readiness};
 pub(crate) use requests::HeadOutcome;
 pub(crate) use table::EventSource;
 
@@ -77,7 +79,8 @@ pub struct Sessions {
     delivery: DeliveryQueue,
     liveness: Liveness,
     shutdown: Shutdown,
-    notices: Notices,
+    /// What the tick reports to the handler.
+    pub(crate) notices: Notices,
     counters: Counters,
     /// The connections to be read in the next tick, each once.
     carried: Vec<SessionKey>,
@@ -222,17 +225,6 @@ impl Sessions {
     #[inline]
     pub(crate) fn any_session_mut(&mut self, key: SessionKey) -> Option<&mut Session> {
         self.table.get_mut(key)?.session_mut()
-    }
-
-    /// The next notice for the handler.
-    #[inline]
-    pub(crate) fn next_notice(&mut self) -> Option<Notice> {
-        self.notices.pop()
-    }
-
-    /// Queues the notices that the last tick has put off.
-    pub(crate) fn release_drained(&mut self) {
-        self.notices.release_drained();
     }
 
     /// Takes the list of connections to be read in this tick.
@@ -426,7 +418,12 @@ impl Sessions {
     /// Whether nothing may be read from a connection for now.
     #[inline]
     fn is_paused(&self, connection: &Connection) -> bool {
-        connection.is_paused(self.liveness.is_all_paused(), self.shutdown.is_stopping())
+        connection.is_paused(self.pause_of_all())
+    }
+
+    #[inline]
+    fn pause_of_all(&self) -> PauseOfAll {
+        self.liveness.pause_of_all(self.shutdown.is_stopping())
     }
 
     fn find(&self, session: SessionRef<'_>) -> Result<SessionKey> {

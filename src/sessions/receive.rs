@@ -6,26 +6,17 @@ use super::Sessions;
 use super::liveness::Rate;
 use crate::close::{Cause, CloseCode, CloseReason};
 use crate::codec::{CodecError, Event};
-use crate::connection::{Connection, Effects, HandshakeFailure, Input, State};
+use crate::connection::{Connection, Effects, HandshakeFailure, Input, Received, State};
 use crate::id::SessionKey;
 use crate::message::Message;
-use crate::transport::Read;
 
-/// What reading a connection brought.
-#[derive(Debug)]
-pub(crate) enum Received {
-    /// Bytes for its session's codec. `metered`: they count against a rate limit.
-    Session { count: usize, drained: bool, metered: bool },
-    /// Bytes of requests.
-    Http { count: usize, drained: bool },
-    /// Bytes that were discarded.
-    Discarded { count: usize, drained: bool },
-    /// The peer will send nothing more.
-    EndOfStream,
-    /// The socket is broken.
-    Failed(io::Error),
-    /// Nothing for now.
-    Nothing,
+/// What the system said of a socket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Readiness {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    /// The end of the stream, an error or urgent data is there, for which no further edge comes.
+    pub(crate) until_end: bool,
 }
 
 /// What a session sent.
@@ -39,81 +30,90 @@ pub(crate) enum Decoded<'a> {
 }
 
 impl Sessions {
-    /// Records what the system said of a connection, and says whether it is to be read now: not if
-    /// it is gone, or in the list of those to be read in the next tick. A connection that can be
-    /// written again is marked for the flush.
+    /// Records what the system said of a connection, and begins to read it if it is readable.
+    /// Nothing is read if it is gone, or in the list of those to be read in the next tick. If it can
+    /// be written again, it is marked for the flush.
     #[inline]
-    pub(crate) fn record_readiness(
+    pub(crate) fn handle_readiness(
         &mut self,
         key: SessionKey,
-        readable: bool,
-        writable: bool,
-        until_end: bool,
-    ) -> bool {
-        let Some(connection) = self.table.get_mut(key) else { return false };
+        readiness: Readiness,
+        buffer: &mut [u8],
+    ) -> Received {
+        let Some(connection) = self.table.get_mut(key) else { return Received::Nothing };
+        let readable = readiness.readable || readiness.until_end;
         connection.flags.readable |= readable;
-        connection.flags.until_end |= until_end;
-        let is_carried = connection.flags.carried;
-        if writable && !connection.flags.writable {
+        connection.flags.until_end |= readiness.until_end;
+        if readiness.writable && !connection.flags.writable {
             connection.flags.writable = true;
             if !connection.outbox().is_empty() {
                 self.delivery.mark(key, connection);
             }
         }
-        !is_carried
-    }
-
-    /// Begins to read a connection in a tick. Gives the bytes that were read before and are due
-    /// now.
-    #[inline]
-    pub(crate) fn begin_reading(&mut self, key: SessionKey) -> Option<Vec<u8>> {
-        let (all_paused, stopping) = (self.liveness.is_all_paused(), self.shutdown.is_stopping());
-        let connection = self.table.get_mut(key)?;
-        if connection.is_paused(all_paused, stopping) { None } else { connection.begin_reading() }
-    }
-
-    /// Reads a connection once, if it is to be read and there may be something to read.
-    #[inline]
-    pub(crate) fn receive(&mut self, key: SessionKey, buffer: &mut [u8]) -> Received {
-        let (all_paused, stopping) = (self.liveness.is_all_paused(), self.shutdown.is_stopping());
-        let Some(connection) = self.table.get_mut(key) else { return Received::Nothing };
-        let input = connection.input();
-        if !connection.flags.readable
-            || input == Input::Unread
-            || connection.is_paused(all_paused, stopping)
-        {
+        if !readable || connection.flags.carried {
             return Received::Nothing;
         }
-        let metered = self.liveness.is_metered(connection);
-        let most = if metered {
-            match self.liveness.grant_read(key, buffer.len(), self.now) {
-                Ok(most) => most,
+        if self.liveness.limits_rates() {
+            return self.begin_receiving(key, buffer);
+        }
+        let all = self.liveness.pause_of_all(self.shutdown.is_stopping());
+        let received = connection.begin_receiving(buffer, all, self.now);
+        self.record_received(key, received)
+    }
+
+    /// Begins to read a connection in a tick.
+    pub(crate) fn begin_receiving(&mut self, key: SessionKey, buffer: &mut [u8]) -> Received {
+        let all = self.pause_of_all();
+        let Some(connection) = self.table.get_mut(key) else { return Received::Nothing };
+        match connection.begin_tick(all) {
+            Some(unread) => Received::Unread(unread),
+            None => self.receive(key, buffer),
+        }
+    }
+
+    /// Reads a connection once more in a tick, if it is to be read and there may be something to
+    /// read.
+    #[inline]
+    pub(crate) fn receive(&mut self, key: SessionKey, buffer: &mut [u8]) -> Received {
+        let all = self.pause_of_all();
+        let Some(connection) = self.table.get_mut(key) else { return Received::Nothing };
+        let mut most = buffer.len();
+        if self.liveness.is_metered(connection) {
+            if !connection.may_read(all) {
+                return Received::Nothing;
+            }
+            match self.liveness.grant_read(key, most, self.now) {
+                Ok(granted) => most = granted,
                 Err(rate) => {
                     self.exceed_rate(key, rate);
                     return Received::Nothing;
                 }
             }
-        } else {
-            buffer.len()
-        };
-        let read = connection.stream.read(&mut buffer[..most], connection.flags.until_end);
-        connection.flags.readable = matches!(read, Read::Bytes { drained: false, .. });
-        match (read, input) {
-            (Read::Bytes { count, drained }, Input::Session) => {
-                if connection.expect_session().record_activity(self.now) {
-                    self.end_inactivity(key);
-                }
-                Received::Session { count, drained, metered }
-            }
-            (Read::Bytes { count, drained }, Input::Http) => Received::Http { count, drained },
-            (Read::Bytes { count, drained }, Input::Discard | Input::Unread) => {
-                self.step(key, |connection, _| connection.discard(count));
-                Received::Discarded { count, drained }
-            }
-            (Read::Drained, _) => Received::Nothing,
-            (Read::EndOfStream, _) => Received::EndOfStream,
-            (Read::Failed(error), _) => Received::Failed(error),
         }
+        let received = connection.receive(&mut buffer[..most], all, self.now);
+        self.record_received(key, received)
+    }
+
+    #[inline]
+    fn record_received(&mut self, key: SessionKey, received: Received) -> Received {
+        if let Received::Session { was_inactive: true, .. } = received {
+            self.end_inactivity(key);
+        }
+        received
+    }
+
+    /// Has a connection read to its end, although no edge says so: its deadline is about to end it,
+    /// or an end of stream was found that nothing could be done with.
+    pub(crate) fn set_readable(&mut self, key: SessionKey, until_end: bool) {
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.flags.readable = true;
+            connection.flags.until_end |= until_end;
+        }
+    }
+
+    /// A lingering socket has read `count` bytes.
+    pub(crate) fn discard(&mut self, key: SessionKey, count: usize) {
+        self.step(key, |connection, _| connection.discard(count));
     }
 
     /// What a connection's input is for.
@@ -137,12 +137,8 @@ impl Sessions {
 
     /// Has a connection read in the next tick, because its budget for this one is used up.
     pub(crate) fn carry_rest(&mut self, key: SessionKey) {
-        let may_read = self.table.get(key).is_some_and(|connection| {
-            connection.flags.readable
-                && connection.input() != Input::Unread
-                && !self.is_paused(connection)
-        });
-        if may_read {
+        let all = self.pause_of_all();
+        if self.table.get(key).is_some_and(|connection| connection.may_read(all)) {
             self.carry(key);
         }
     }
@@ -183,7 +179,8 @@ impl Sessions {
             _ => return Some(Decoded::Other { event, is_open }),
         };
         session.record_message(payload);
-        self.counters.count_message(payload);
+        self.counters.received.messages += 1;
+        self.counters.received.bytes += payload as u64;
         match event {
             Ok(Event::Message(Message::Text(text))) => Some(Decoded::Text(text)),
             Ok(Event::Message(Message::Binary(bytes))) => Some(Decoded::Binary(bytes)),
@@ -256,9 +253,7 @@ impl Sessions {
     /// for its lingering socket to find again: no event announces it twice.
     pub(crate) fn end_of_stream(&mut self, key: SessionKey) {
         match self.input(key) {
-            Input::Unread => {
-                self.record_readiness(key, true, false, true);
-            }
+            Input::Unread => self.set_readable(key, true),
             _ => self.step(key, Connection::on_end_of_stream),
         }
     }

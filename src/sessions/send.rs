@@ -191,9 +191,8 @@ impl Sessions {
     pub(crate) fn flush(&mut self) {
         let mut place = 0;
         // A session that ends by this may be marked again: the list grows behind this place.
-        while let Some(key) = self.delivery.marked(place) {
-            place += 1;
-            self.flush_connection(key);
+        while let Some((key, flushed)) = self.delivery.flush_from(&mut place, &mut self.table) {
+            self.settle_flush(key, &flushed);
         }
         self.delivery.end_flush();
     }
@@ -204,25 +203,23 @@ impl Sessions {
     /// it leaves at the end in one write.
     #[inline]
     pub(crate) fn flush_alone(&mut self, key: SessionKey) {
-        if self.notices.is_empty() && self.delivery.take_only(key) {
-            self.flush_connection(key);
+        if self.notices.is_empty()
+            && self.delivery.take_only(key)
+            && let Some(connection) = self.table.get_mut(key)
+            && let Some(flushed) = self.delivery.flush_marked(connection)
+        {
+            self.settle_flush(key, &flushed);
         }
     }
 
-    /// Writes what one connection has to send.
-    #[inline]
-    fn flush_connection(&mut self, key: SessionKey) {
-        let Some(connection) = self.table.get_mut(key) else { return };
-        connection.flags.in_flush = false;
-        match self.delivery.flush(connection) {
-            Flushed::Empty => {
-                if connection.flags.past_half || connection.open_session().is_none() {
-                    self.step(key, Connection::on_flushed);
-                }
-            }
+    /// Does what is left to be done about a connection that was flushed.
+    #[cold]
+    fn settle_flush(&mut self, key: SessionKey, flushed: &Flushed) {
+        match flushed {
+            Flushed::Empty => self.step(key, Connection::on_flushed),
             Flushed::Blocked => {}
             Flushed::Broken(error) => {
-                self.step(key, |connection, context| connection.on_io_error(&error, context));
+                self.step(key, |connection, context| connection.on_io_error(error, context));
             }
         }
     }

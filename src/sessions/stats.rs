@@ -129,7 +129,7 @@ pub(super) struct Counters {
     inactive: usize,
     closing: usize,
     disconnects: [u64; Cause::ALL.len()],
-    received: Traffic,
+    pub(super) received: Traffic,
 }
 
 impl Counters {
@@ -166,12 +166,6 @@ impl Counters {
     /// A session that was inactive is active again.
     pub(super) fn end_inactivity(&mut self) {
         self.inactive -= 1;
-    }
-
-    #[inline]
-    pub(super) fn count_message(&mut self, payload: usize) {
-        self.received.messages += 1;
-        self.received.bytes += payload as u64;
     }
 
     /// How many sessions are open.

@@ -17,8 +17,8 @@ use crate::error::Result;
 use crate::handle::{self, Handle, Inbox, Shared};
 use crate::handler::Handler;
 use crate::id::SessionKey;
-use crate::sessions::Sessions;
-use crate::tick::{READ_BUFFER, Readiness, Tick, TickInput};
+use crate::sessions::{Readiness, Sessions};
+use crate::tick::{READ_BUFFER, Tick, TickInput};
 use crate::transport::population::Population;
 use crate::transport::{ListenUrl, Register, Stream, memory};
 

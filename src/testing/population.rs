@@ -7,7 +7,8 @@ use super::Simulation;
 use crate::connection::ListenerId;
 use crate::handler::Handler;
 use crate::id::SessionKey;
-use crate::tick::{Readiness, Tick, TickInput};
+use crate::sessions::Readiness;
+use crate::tick::{Tick, TickInput};
 use crate::transport::Stream;
 
 /// What the clients of a population have been sent, all together.

@@ -6,6 +6,7 @@ mod queue;
 
 use std::io::{self, IoSlice};
 
+use super::table::Table;
 use crate::close::Traffic;
 use crate::config::{Config, SlowConsumer};
 use crate::connection::{Connection, ConnectionFlags, Session, Stage};
@@ -127,10 +128,36 @@ impl DeliveryQueue {
         }
     }
 
-    /// The connection at this place in the list of those to flush, which grows while it is walked.
+    /// Writes what the marked connections have to send, once each, beginning at this place in their
+    /// list, which grows while it is walked. Stops at a connection about which more is to be done,
+    /// and gives it.
     #[inline]
-    pub(crate) fn marked(&self, place: usize) -> Option<SessionKey> {
-        self.marked.get(place).copied()
+    pub(crate) fn flush_from(
+        &mut self,
+        place: &mut usize,
+        table: &mut Table,
+    ) -> Option<(SessionKey, Flushed)> {
+        while let Some(&key) = self.marked.get(*place) {
+            *place += 1;
+            let Some(connection) = table.get_mut(key) else { continue };
+            if let Some(flushed) = self.flush_marked(connection) {
+                return Some((key, flushed));
+            }
+        }
+        None
+    }
+
+    /// Writes what one marked connection has to send. `None` if nothing more is to be done about
+    /// it: it is an open session whose outbox is empty, or its socket is full.
+    #[inline]
+    pub(crate) fn flush_marked(&mut self, connection: &mut Connection) -> Option<Flushed> {
+        connection.flags.in_flush = false;
+        match self.flush(connection) {
+            Flushed::Empty if connection.flags.past_half => Some(Flushed::Empty),
+            Flushed::Empty if connection.open_session().is_none() => Some(Flushed::Empty),
+            Flushed::Empty | Flushed::Blocked => None,
+            Flushed::Broken(error) => Some(Flushed::Broken(error)),
+        }
     }
 
     /// How many connections are to be flushed.

@@ -143,8 +143,8 @@ impl DeliveryQueue {
             }
             let frame = match &session.codec {
                 Codec::WebSocket(_) => *batched.get_or_insert_with(|| {
-                    let frame = encoded.frame(&session.codec).ok()?;
-                    self.pool.add_to_batch(frame.bytes(), frame.payload_len())
+                    let frame = websocket::encode(encoded.message());
+                    self.pool.add_to_batch(&frame.parts(), frame.payload_len())
                 }),
                 Codec::Raw(_) => None,
             };

@@ -6,7 +6,7 @@ mod rates;
 use std::time::Instant;
 
 use crate::config::{Config, RatePolicy};
-use crate::connection::{Connection, Due};
+use crate::connection::{Connection, Due, PauseOfAll};
 use crate::id::SessionKey;
 use crate::timer_wheel::{TimerId, TimerWheel};
 
@@ -90,6 +90,12 @@ impl Liveness {
     #[inline]
     pub(crate) fn is_all_paused(&self) -> bool {
         self.paused_since.is_some()
+    }
+
+    /// What pauses the reads of a connection beside its own flags.
+    #[inline]
+    pub(crate) fn pause_of_all(&self, stopping: bool) -> PauseOfAll {
+        PauseOfAll { paused: self.paused_since.is_some(), stopping }
     }
 
     /// Whether any rate is limited.
