@@ -410,7 +410,7 @@ impl Sessions {
 
     /// Sets a connection's timer to what is due next.
     fn reschedule(&mut self, key: SessionKey) {
-        let Some(connection) = self.table.get(key) else { return };
+        let connection = self.table.get(key).expect("a step leaves its connection in the table");
         let (timer, due) = (connection.timer(), self.due(key, connection));
         self.liveness.schedule(timer, due, self.now);
     }
