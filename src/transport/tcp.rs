@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use socket2::{SockRef, TcpKeepalive};
 
-use super::{Read, Write};
+use super::outcome::{Read, Write};
 
 /// A read or write that stopped short tells that the socket is drained or full: so on Unix, where
 /// the next edge is armed by it. Windows rearms only when an operation would block.
