@@ -164,7 +164,8 @@ fn pings_are_answered_on_both_sides() {
 
 #[test]
 fn a_client_that_stops_reading_answers_no_pings_and_fills_its_outbox() {
-    let (mut simulation, client) = connected(Config { max_outbox: 1000, ..Config::default() });
+    let (mut simulation, client) =
+        connected(Config { max_message_size: 900, max_outbox: 1000, ..Config::default() });
     client.stop_reading();
     simulation.advance(seconds(61));
     assert_eq!(state(&mut simulation), Some(State::Inactive));

@@ -152,7 +152,7 @@ impl WebSocketClient {
             .then(|| CloseFrame { code: reason.code().get().into(), reason: reason.text().into() });
         let mut state = lock(&self.state);
         let status = state.status();
-        if let Stage::Open(websocket) = &mut state.stage {
+        if let ClientStage::Open(websocket) = &mut state.stage {
             // After a close frame it fails, and nothing is sent.
             let _ = websocket.close(frame);
         } else if status != Some(101) {
@@ -201,8 +201,12 @@ impl WebSocketClient {
         let mut state = lock(&self.state);
         let status = state.status();
         let written = match &mut state.stage {
-            Stage::Open(websocket) => websocket.send(message).map_err(|error| error.to_string()),
-            Stage::Upgrading { .. } | Stage::Ended => Err(format!("the status is {status:?}")),
+            ClientStage::Open(websocket) => {
+                websocket.send(message).map_err(|error| error.to_string())
+            }
+            ClientStage::Upgrading { .. } | ClientStage::Ended => {
+                Err(format!("the status is {status:?}"))
+            }
         };
         drop(state);
         if let Err(reason) = written {
@@ -220,7 +224,7 @@ impl Drop for WebSocketClient {
 #[derive(Debug)]
 struct WebSocketState {
     peer: MemoryPeer,
-    stage: Stage,
+    stage: ClientStage,
     is_reading: bool,
     response: Option<UpgradeResponse>,
     messages: VecDeque<OwnedMessage>,
@@ -230,7 +234,7 @@ struct WebSocketState {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum ClientStage {
     /// The response has not arrived as a whole.
     Upgrading { stream: ClientStream, received: Vec<u8> },
     /// Frames are read and written.
@@ -244,7 +248,7 @@ impl WebSocketState {
         let stream = ClientStream::new(peer.clone());
         Self {
             peer,
-            stage: Stage::Upgrading { stream, received: Vec::new() },
+            stage: ClientStage::Upgrading { stream, received: Vec::new() },
             is_reading: true,
             response: None,
             messages: VecDeque::new(),
@@ -260,8 +264,8 @@ impl WebSocketState {
 
     /// Reads the response, and opens the session if it grants the upgrade.
     fn read_response(&mut self) {
-        let stage = mem::replace(&mut self.stage, Stage::Ended);
-        let Stage::Upgrading { mut stream, mut received } = stage else {
+        let stage = mem::replace(&mut self.stage, ClientStage::Ended);
+        let ClientStage::Upgrading { mut stream, mut received } = stage else {
             self.stage = stage;
             return;
         };
@@ -270,7 +274,7 @@ impl WebSocketState {
             if is_over {
                 self.peer.shutdown_write();
             } else {
-                self.stage = Stage::Upgrading { stream, received };
+                self.stage = ClientStage::Upgrading { stream, received };
             }
             return;
         };
@@ -278,7 +282,7 @@ impl WebSocketState {
             assert_eq!(response.header("Sec-WebSocket-Accept"), Some(ACCEPT));
             let (part, config) = (received, Some(websocket_config()));
             let websocket = WebSocket::from_partially_read(stream, part, Role::Client, config);
-            self.stage = Stage::Open(Box::new(websocket));
+            self.stage = ClientStage::Open(Box::new(websocket));
         } else {
             self.peer.shutdown_write();
         }
@@ -288,7 +292,7 @@ impl WebSocketState {
     fn read_frames(&mut self) {
         use tungstenite::Message::{Binary, Close, Frame, Ping, Pong, Text};
         loop {
-            let Stage::Open(websocket) = &mut self.stage else { return };
+            let ClientStage::Open(websocket) = &mut self.stage else { return };
             match websocket.read() {
                 Ok(Text(text)) => self.messages.push_back(text.as_str().into()),
                 Ok(Binary(bytes)) => self.messages.push_back(bytes.to_vec().into()),
@@ -302,7 +306,7 @@ impl WebSocketState {
                 }
                 // The server has ended its stream, after a close frame or without one.
                 Err(_) => {
-                    self.stage = Stage::Ended;
+                    self.stage = ClientStage::Ended;
                     self.peer.shutdown_write();
                 }
             }
