@@ -84,11 +84,11 @@ impl Lazy {
     }
 }
 
-/// The length of a ping, and what a client says to it.
+/// The length of a ping, and the answer of a client.
 const PING: u64 = 2;
 const PONG: &[u8] = b"\x8A\x80mask";
 
-/// Does nothing with anything.
+/// Ignores every message.
 struct Quiet;
 
 impl Handler for Quiet {
@@ -116,9 +116,9 @@ impl Broadcast {
 }
 
 impl Population {
-    /// They join one after the other in the course of a minute.
+    /// Connects the sessions one after the other in the course of a minute.
     fn new(count: u32) -> Self {
-        // Whoever is asked for a sign of life has time enough to be measured.
+        // The timeout is longer than a round, so that no session ends while it is measured.
         let config = Config {
             heartbeat_interval: MINUTE,
             heartbeat_timeout: 10 * MINUTE,
@@ -140,7 +140,7 @@ impl Population {
         self.keys.push(key);
     }
 
-    /// Turns the clock on by a minute, in which there are `count` acts, the last at its very end.
+    /// Advances the clock by a minute, in which there are `count` acts, the last at its very end.
     fn over_a_minute(&mut self, count: u32, mut act: impl FnMut(&mut Self, u32)) {
         let start = self.simulation.now();
         for number in 0..count {
@@ -184,11 +184,11 @@ impl Population {
         taken
     }
 
-    /// A minute in which each is asked for a sign of life, once, in this order, which the last
-    /// one had as well.
+    /// A minute in which each session is pinged once, in this order, which the last round had as
+    /// well.
     fn beat(&mut self, order: fn(u32, u32) -> u32) -> Duration {
-        // A minute after each was heard, each is due.
-        self.speak_over_a_minute(order);
+        // A minute after each has sent something, its ping is due.
+        self.send_over_a_minute(order);
         let before = self.simulation.population_traffic();
         let taken = time(|| self.simulation.advance(MINUTE));
         self.check(before, PING);
@@ -199,14 +199,14 @@ impl Population {
         taken
     }
 
-    /// Is made to have been heard in this order.
+    /// Has the sessions send something in this order.
     fn in_order(&mut self, order: fn(u32, u32) -> u32) -> &mut Self {
-        self.speak_over_a_minute(order);
+        self.send_over_a_minute(order);
         self
     }
 
-    /// A minute in which each is heard, in this order.
-    fn speak_over_a_minute(&mut self, order: fn(u32, u32) -> u32) {
+    /// A minute in which each session sends something, in this order.
+    fn send_over_a_minute(&mut self, order: fn(u32, u32) -> u32) {
         let count = u32::try_from(self.keys.len()).expect("it was a u32");
         self.over_a_minute(count, |population, number| {
             let key = population.keys[order(number, count) as usize];
