@@ -1,4 +1,4 @@
-//! A chat room. Everyone has a name, which is the session's id, and may have a status, which is
+//! A chat room. Each client has a name, which is the session's id, and may have a status, which is
 //! kept in the session's metadata.
 //!
 //! ```sh
@@ -12,8 +12,8 @@
 //! websocat 'ws://127.0.0.1:9001/?name=bob'
 //! ```
 //!
-//! What one types, the other reads. Try `/status at lunch` in one and `/who` in the other, or come
-//! as ann a second time: the name is taken.
+//! Each receives what the other sends. Try `/status at lunch` in one and `/who` in the other, or
+//! connect as ann a second time: the name is taken.
 //!
 //! It listens wherever its argument says, and stops when its own input ends (Ctrl-D).
 
@@ -28,12 +28,12 @@ use majordomo::{
 struct Chat;
 
 impl Handler for Chat {
-    /// Whoever gives a name is admitted under it.
+    /// A client that gives a name is admitted under it.
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let name = request.query_value("name").unwrap_or_default();
         match SessionId::new(name) {
             Ok(id) => Admission::new().with_id(id).into(),
-            Err(error) => refuse(&format!("come as ws://../?name=NAME: {error}\n")),
+            Err(error) => refuse(&format!("connect to ws://../?name=NAME: {error}\n")),
         }
     }
 
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let url = env::args().nth(1).unwrap_or_else(|| "ws://127.0.0.1:9001".into());
-    // A name that is taken is answered 409. `Replace` would show the older session out instead.
+    // A name that is taken is answered 409. `Replace` would close the older session instead.
     let config = Config { duplicate_id: DuplicateId::Reject, ..Config::default() };
     let mut manager = SessionManager::new(config, Chat)?;
     println!("listening on {}", manager.listen(&url)?);

@@ -1,9 +1,9 @@
-//! A host that works on other threads and pushes to its sessions. Three threads reach the loop,
-//! each through a `Handle`:
+//! An application that works on other threads and pushes to its sessions. Three threads reach the
+//! loop, each through a `Handle`:
 //!
 //! - a ticker broadcasts a count, once a second;
-//! - a clerk looks up who may come in, as in a database: a slow query must not hold the loop, so
-//!   the request is deferred until the clerk has decided;
+//! - a registrar looks up the id of each client, as in a database: a slow query must not hold the
+//!   loop, so the request is deferred until the registrar has decided (`auth` shows this alone);
 //! - a console reads commands from standard input.
 //!
 //! ```sh
@@ -16,9 +16,10 @@
 //! websocat 'ws://127.0.0.1:9001/?token=apple'
 //! ```
 //!
-//! The token `apple` belongs to ann, `pear` to bob; every other is refused. In the first terminal,
-//! `who` lists who is there, `@ann TEXT` tells ann alone, any other line is told to everyone, and
-//! the end of input (Ctrl-D) stops the server.
+//! The token `apple` is ann's and `pear` is bob's. The name behind `plum` is no valid id, and every
+//! other token is unknown: both are refused. In the first terminal, `who` lists the sessions, `@ann
+//! TEXT` sends to ann alone, any other line is sent to all, and the end of input (Ctrl-D) stops the
+//! server.
 
 use std::io::{self, BufRead};
 use std::process::ExitCode;
@@ -31,21 +32,21 @@ use majordomo::{
     SessionManager, Sessions, StopOptions, Ticket,
 };
 
-/// How many requests may wait for the clerk.
+/// How many requests may wait for the registrar.
 const MAX_WAITING: usize = 100;
 
 /// A request that waits, and the token that came with it.
 type Query = (Ticket, String);
 
-struct Host {
-    clerk: SyncSender<Query>,
+struct Application {
+    registrar: SyncSender<Query>,
 }
 
-impl Handler for Host {
+impl Handler for Application {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let token = request.query_value("token").unwrap_or_default().into_owned();
-        // The loop never waits for another thread.
-        match self.clerk.try_send((request.ticket(), token)) {
+        // The loop does not wait for another thread.
+        match self.registrar.try_send((request.ticket(), token)) {
             Ok(()) => Decision::Defer,
             Err(_) => refuse(503, "too many requests wait already\n"),
         }
@@ -56,25 +57,29 @@ impl Handler for Host {
     }
 }
 
-/// Decides about one request after the other.
-fn run_clerk(queries: &Receiver<Query>, handle: &Handle<Host>) -> Result<()> {
+/// Decides about one request after the other. A refused one does not end it.
+fn run_registrar(queries: &Receiver<Query>, handle: &Handle<Application>) -> Result<()> {
     for (ticket, token) in queries {
-        handle.decide(ticket, look_up(&token)?)?;
+        handle.decide(ticket, look_up(&token))?;
     }
     Ok(())
 }
 
-/// What a database would be asked.
-fn look_up(token: &str) -> Result<Decision> {
+/// In place of a query to a database.
+fn look_up(token: &str) -> Decision {
     let name = match token {
         "apple" => "ann",
         "pear" => "bob",
-        _ => return Ok(refuse(403, "nobody has this token\n")),
+        "plum" => "the name of a third client",
+        _ => return refuse(403, "the token is not known\n"),
     };
-    Ok(Admission::new().with_id(SessionId::new(name)?).into())
+    match SessionId::new(name) {
+        Ok(id) => Admission::new().with_id(id).into(),
+        Err(error) => refuse(403, &format!("{error}\n")),
+    }
 }
 
-fn run_ticker(handle: &Handle<Host>) -> Result<()> {
+fn run_ticker(handle: &Handle<Application>) -> Result<()> {
     for count in 1.. {
         handle.broadcast(format!("tick {count}"))?;
         thread::sleep(Duration::from_secs(1));
@@ -82,7 +87,7 @@ fn run_ticker(handle: &Handle<Host>) -> Result<()> {
     Ok(())
 }
 
-fn run_console(handle: &Handle<Host>) -> Result<()> {
+fn run_console(handle: &Handle<Application>) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line?;
         if line == "who" {
@@ -91,10 +96,10 @@ fn run_console(handle: &Handle<Host>) -> Result<()> {
                 names.sort_unstable();
                 names
             })?;
-            println!("here: {}", names.join(", "));
+            println!("connected: {}", names.join(", "));
         } else if let Some((name, text)) = line.strip_prefix('@').and_then(|l| l.split_once(' ')) {
             let (name, text) = (name.to_owned(), text.to_owned());
-            // `handle.send_to` would not wait, but could not tell that nobody has this name.
+            // `handle.send_to` does not wait, but cannot report that no session has this id.
             let sent = handle.call(move |_, sessions| sessions.send_to(&name, &text))?;
             if let Err(error) = sent {
                 println!("not sent: {error}");
@@ -122,13 +127,13 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let url = env::args().nth(1).unwrap_or_else(|| "ws://127.0.0.1:9001".into());
-    let (clerk, queries) = sync_channel(MAX_WAITING);
-    let mut manager = SessionManager::new(Config::default(), Host { clerk })?;
+    let (registrar, queries) = sync_channel(MAX_WAITING);
+    let mut manager = SessionManager::new(Config::default(), Application { registrar })?;
     println!("listening on {}", manager.listen(&url)?);
 
     // Each of these ends by itself once the manager has stopped: its next call answers so.
     let handle = manager.handle();
-    thread::spawn(move || run_clerk(&queries, &handle));
+    thread::spawn(move || run_registrar(&queries, &handle));
     let handle = manager.handle();
     thread::spawn(move || run_ticker(&handle));
     let handle = manager.handle();

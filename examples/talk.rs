@@ -1,13 +1,13 @@
-//! A client for the terminal: sends each line that is typed, prints each message that comes.
+//! A client for the terminal: sends each line that is typed, prints each message that arrives.
 //!
-//! Try it against the hub. In one terminal `cargo run --release`, then in two others
+//! Try it with the gateway. In one terminal `cargo run --release`, then in two others
 //!
 //! ```text
 //! cargo run --release --example talk
 //! ```
 //!
 //! and type. Another server's URL may follow: `.. --example talk -- ws://127.0.0.1:9001/chat`.
-//! End of input (Ctrl-D) says good-bye.
+//! The end of input (Ctrl-D) closes the connection.
 
 use std::io::{self, BufRead};
 use std::net::TcpStream;
@@ -45,7 +45,7 @@ fn talk(url: &str) -> Result<(), Box<dyn std::error::Error>> {
                 Ok(Message::Text(text)) => println!("< {text}"),
                 Ok(Message::Binary(bytes)) => println!("< {} bytes", bytes.len()),
                 Ok(Message::Close(frame)) => {
-                    let frame = frame.map_or("without a word".into(), |frame| frame.to_string());
+                    let frame = frame.map_or("without a code".into(), |frame| frame.to_string());
                     eprintln!("closed: {frame}");
                 }
                 Ok(_) => {}

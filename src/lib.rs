@@ -35,8 +35,10 @@
 //!   [`turn`](SessionManager::turn).
 //! - [`Handle`] reaches the loop from other threads.
 //! - [`Sessions::add_session`] takes over sockets that the host has accepted itself.
-//! - The repository's `examples/` hold an echo, a chat, a host with a `mio` loop of its own, and
-//!   one that pushes from other threads.
+//! - [`testing`] runs a handler without sockets, on a clock that the test advances.
+//! - The repository's `examples/` hold an echo, a chat, rooms, authentication on another thread, an
+//!   application with a `mio` loop of its own, one that pushes from other threads, and one beside
+//!   tokio.
 //!
 //! # One turn of the loop
 //!
@@ -55,6 +57,17 @@
 //! them: a health check, or with [`Config::max_body`] and [`Config::keep_alive`] a small HTTP API.
 //! An answer that takes time is deferred ([`Decision::Defer`]) and given by another thread, or by a
 //! later callback. There is no chunked transfer coding, neither way: a body is whole in memory.
+//!
+//! # Beside tokio
+//!
+//! The loop needs a thread of its own, because [`SessionManager::run`] blocks: move the manager into
+//! a [`std::thread`]. Callbacks reach tasks by a channel: `try_send` to a `tokio::sync::mpsc`
+//! channel never blocks the loop, and a full channel is the application's to answer. Tasks reach the
+//! loop by a [`Handle`], of which they use the forms that never block:
+//! [`try_send_to`](Handle::try_send_to), [`try_broadcast`](Handle::try_broadcast) and
+//! [`try_post`](Handle::try_post). A task that needs a result posts a closure that sends it to a
+//! `tokio::sync::oneshot` channel, and awaits that. `examples/tokio.rs` does all of this. The crate
+//! itself does not depend on tokio.
 //!
 //! # Layers
 //!
@@ -128,6 +141,7 @@
 
 pub mod codec;
 pub mod outbox;
+pub mod testing;
 pub mod timer_wheel;
 
 mod close;
@@ -140,8 +154,6 @@ mod id;
 mod manager;
 mod message;
 mod sessions;
-#[doc(hidden)]
-pub mod testing;
 mod tick;
 mod transport;
 

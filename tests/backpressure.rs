@@ -195,7 +195,7 @@ fn partial_writes_at_every_byte_give_whole_frames_in_order() {
         let config = Config { max_outbox: 1 << 20, ..Config::default() };
         let mut server = Server::with(config);
         let mut client = server.join("a");
-        client.set_step(1);
+        client.set_max_io(1);
         client.set_window(0);
         let mut expected = Vec::new();
         for number in 0..20 {
@@ -253,7 +253,7 @@ fn accepted_messages_equal_sent_and_dropped_messages_after_any_steps() {
                     }
                 }
                 3 => clients[at].set_window(rng.usize(..700)),
-                4 => clients[at].set_step(1 + rng.usize(..100)),
+                4 => clients[at].set_max_io(1 + rng.usize(..100)),
                 _ => server.settle(),
             }
             if number == 180 && seed % 2 == 0 {
@@ -261,7 +261,7 @@ fn accepted_messages_equal_sent_and_dropped_messages_after_any_steps() {
             }
         }
         for client in &clients {
-            client.set_step(usize::MAX);
+            client.set_max_io(usize::MAX);
         }
         server.sessions().stop(majordomo::StopOptions::new()).expect("it runs");
         server.advance(std::time::Duration::from_secs(5));

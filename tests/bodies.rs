@@ -47,7 +47,7 @@ fn on_request_is_called_once_with_the_whole_body_in_any_reads() {
     for step in 1..20 {
         let mut server = answering(kept());
         let mut client = server.dial();
-        client.set_step(step);
+        client.set_max_io(step);
         server.receive(&client, &stream);
         assert_eq!(server.notes(), asked, "in steps of {step}");
         assert_eq!(client.answers(), answered, "in steps of {step}");

@@ -11,7 +11,7 @@ use common::recorder::admit_by_query;
 use common::simulation::{Client, Server};
 use common::wire;
 use fastrand::Rng;
-use majordomo::testing::Footprint;
+use majordomo::testing::internal::Footprint;
 use majordomo::{Decision, Response, Ticket};
 
 const SEEDS: u64 = 300;
@@ -52,7 +52,7 @@ fn script(rng: &mut Rng, server: &mut Server, number: usize) -> Script {
         stream.extend((0..count).flat_map(|message| wire::text(&message.to_string())));
     }
     let client = server.dial();
-    client.chop(rng.u64(..).max(1));
+    client.set_short_io(rng.u64(..).max(1));
     let ends_its_side = messages.is_none() && rng.bool();
     Script { client, stream, answers, messages, ends_its_side }
 }

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::time::Duration;
 
+use tungstenite::client::IntoClientRequest;
+use tungstenite::handshake::client::Request;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::{Error, HandshakeError, Message, WebSocket};
@@ -124,8 +126,20 @@ impl Client {
 
     /// The status of the answer where it is not 101.
     fn try_connect(url: &str) -> Result<Self, u16> {
+        Self::request(url, url.into_client_request().expect("a valid URL"))
+    }
+
+    /// The same with an `Authorization` header.
+    fn try_connect_with(url: &str, authorization: &str) -> Result<Self, u16> {
+        let mut request = url.into_client_request().expect("a valid URL");
+        let value = authorization.parse().expect("a valid header");
+        request.headers_mut().insert("Authorization", value);
+        Self::request(url, request)
+    }
+
+    fn request(url: &str, request: Request) -> Result<Self, u16> {
         let address = url.trim_start_matches("ws://").split('/').next().unwrap_or_default();
-        match tungstenite::client(url, Patient(connect(address))) {
+        match tungstenite::client(request, Patient(connect(address))) {
             Ok((socket, _)) => Ok(Self(socket)),
             Err(HandshakeError::Failure(Error::Http(response))) => Err(response.status().as_u16()),
             Err(error) => panic!("{url}: {error}"),
@@ -254,9 +268,9 @@ fn chat_shows_the_name_of_each_client() {
 fn the_embedding_application_adds_the_sockets_that_it_accepts() {
     let mut app = Example::start("embedded", &["ws://127.0.0.1:0", "127.0.0.1:0"]);
     let mut client = Client::connect(&app.line_after("listening on "));
-    let address = app.line_after("and, by itself, on ");
+    let address = app.line_after("and for plain TCP on ");
     let mut raw_client = LineClient::connect(&address);
-    assert_eq!(app.line(), "guest-1 came in");
+    assert_eq!(app.line(), "client-1 connected");
 
     raw_client.send("hello");
     assert_eq!(client.read(), "hello");
@@ -265,7 +279,7 @@ fn the_embedding_application_adds_the_sockets_that_it_accepts() {
 
     let mut others: Vec<_> = (2..10).map(|_| LineClient::connect(&address)).collect();
     for number in 2..10 {
-        assert_eq!(app.line(), format!("guest-{number} came in"));
+        assert_eq!(app.line(), format!("client-{number} connected"));
     }
     for number in 0..100 {
         client.send(&format!("message {number}"));
@@ -287,7 +301,10 @@ fn threads_send_to_sessions_and_decide_requests() {
     let url = app.line_after("listening on ");
     let mut ann = Client::connect(&format!("{url}/?token=apple"));
     let mut bob = Client::connect(&format!("{url}/?token=pear"));
-    assert_eq!(Client::try_connect(&format!("{url}/?token=plum")).err(), Some(403));
+    // The registrar goes on after a name that is no id.
+    for token in ["plum", "fig", "plum"] {
+        assert_eq!(Client::try_connect(&format!("{url}/?token={token}")).err(), Some(403));
+    }
     assert_eq!(Client::try_connect(&format!("{url}/?token=apple")).err(), Some(409));
 
     let tick = ann.read();
@@ -295,7 +312,7 @@ fn threads_send_to_sessions_and_decide_requests() {
     assert_eq!(ann.read(), format!("tick {}", count + 1));
 
     app.command("who");
-    assert_eq!(app.line(), "here: ann, bob");
+    assert_eq!(app.line(), "connected: ann, bob");
     app.command("to all");
     app.command("@bob to you alone");
     app.command("to all again");
@@ -319,6 +336,65 @@ fn threads_send_to_sessions_and_decide_requests() {
 }
 
 #[test]
+fn rooms_are_joined_by_path() {
+    let mut rooms = Example::start("rooms", &["ws://127.0.0.1:0"]);
+    let url = rooms.line_after("listening on ");
+    let join = |room: &str| Client::connect(&format!("{url}/rooms/{room}"));
+    let (mut ann, mut bob, mut eve) = (join("tea"), join("tea"), join("coffee"));
+    ann.send("hello, tea");
+    assert_eq!(bob.read(), "hello, tea");
+    bob.send("hello, ann");
+    assert_eq!(ann.read(), "hello, ann");
+    assert_eq!(Client::try_connect(&format!("{url}/tea")).err(), Some(404));
+
+    bob.leave();
+    let mut bob = join("tea");
+    bob.send("here again");
+    assert_eq!(ann.read(), "here again");
+    // Nothing arrived from the other room before this.
+    let mut fay = join("coffee");
+    fay.send("hello, coffee");
+    assert_eq!(eve.read(), "hello, coffee");
+    rooms.end_input();
+    [ann, bob, eve, fay].into_iter().for_each(Client::expect_going_away);
+    rooms.join();
+}
+
+#[test]
+fn a_worker_decides_by_token() {
+    let mut app = Example::start("auth", &["ws://127.0.0.1:0"]);
+    let url = app.line_after("listening on ");
+    let bearer = |token: &str| Client::try_connect_with(&url, &format!("Bearer {token}"));
+    let mut ann = bearer("apple").unwrap_or_else(|status| panic!("ann is answered {status}"));
+    assert_eq!(bearer("plum").err(), Some(403));
+    assert_eq!(Client::try_connect(&url).err(), Some(401));
+    assert_eq!(Client::try_connect_with(&url, "Basic apple").err(), Some(401));
+    let mut bob = bearer("pear").unwrap_or_else(|status| panic!("bob is answered {status}"));
+    bob.send("hello");
+    assert_eq!(ann.read(), "bob: hello");
+    assert_eq!(bob.read(), "bob: hello");
+    app.end_input();
+    ann.expect_going_away();
+    bob.expect_going_away();
+    app.join();
+}
+
+#[test]
+fn tasks_of_tokio_answer_messages() {
+    let mut app = Example::start("tokio", &["ws://127.0.0.1:0"]);
+    let url = app.line_after("listening on ");
+    let (mut ann, mut bob) = (Client::connect(&url), Client::connect(&url));
+    ann.send("hello");
+    assert_eq!(ann.read(), "5 bytes");
+    bob.send("/count");
+    assert_eq!(bob.read(), "2 sessions");
+    app.end_input();
+    ann.expect_going_away();
+    bob.expect_going_away();
+    app.join();
+}
+
+#[test]
 fn an_example_that_cannot_listen_prints_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("it is bound").to_string();
@@ -330,10 +406,16 @@ fn an_example_that_cannot_listen_prints_one_line() {
         ("chat", vec!["nowhere"], bad),
         ("push", vec!["nowhere"], bad),
         ("embedded", vec!["nowhere"], bad),
+        ("rooms", vec!["nowhere"], bad),
+        ("auth", vec!["nowhere"], bad),
+        ("tokio", vec!["nowhere"], bad),
         ("echo", vec![&*taken_url], used),
         ("chat", vec![&*taken_url], used),
         ("push", vec![&*taken_url], used),
         ("embedded", vec![&*taken_url], used),
+        ("rooms", vec![&*taken_url], used),
+        ("auth", vec![&*taken_url], used),
+        ("tokio", vec![&*taken_url], used),
         ("embedded", vec![free_url, &*taken], used),
         ("embedded", vec![free_url, "nowhere"], "cannot listen on nowhere"),
     ] {

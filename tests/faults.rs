@@ -60,13 +60,13 @@ fn break_at(
     let mut bystander = server.join("bystander");
     let client = if raw {
         let lines = server.lines;
-        let peer = server.connect(lines).expect("it connects");
+        let peer = server.connect(lines);
         Client::new(peer)
     } else {
         server.dial()
     };
     // A few bytes per call, so that every frame is cut.
-    client.set_step(5);
+    client.set_max_io(5);
     client.fail_after(calls, kind);
     let mut victim = Victim { client, id: if raw { "raw" } else { "victim" } };
     for step in 0.. {
@@ -202,7 +202,7 @@ fn an_error_during_a_stop_does_not_delay_it() {
         for calls in 0..40 {
             let mut server = Server::new();
             let mut clients = ["a", "b", "c"].map(|id| server.join(id));
-            clients[1].set_step(2);
+            clients[1].set_max_io(2);
             clients[1].fail_after(calls, kind);
             server.sessions().stop(StopOptions::new().with_grace(seconds(5))).expect("it runs");
             server.settle();

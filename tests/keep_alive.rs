@@ -197,7 +197,7 @@ fn requests_that_come_in_any_pieces_are_answered_in_order() {
     for seed in 1..100 {
         let mut server = answering(kept());
         let mut client = server.dial();
-        client.chop(seed);
+        client.set_short_io(seed);
         for piece in stream.chunks(1 + usize::try_from(seed).expect("small") * 17) {
             server.receive(&client, piece);
         }
@@ -215,7 +215,7 @@ fn while_a_request_is_deferred_those_behind_it_wait_and_at_most_one_read_is_buff
     let mut client = server.dial();
     let count = 10_000;
     server.receive(&client, &targets(0..count));
-    assert!(client.taken() <= READ_BUFFER, "{} bytes are held", client.taken());
+    assert!(client.bytes_read() <= READ_BUFFER, "{} bytes are held", client.bytes_read());
     for number in 0..count {
         let (target, ticket) = requests.try_recv().expect("it was asked");
         assert_eq!(target, format!("/{number}"));
@@ -283,7 +283,7 @@ fn a_peer_that_requests_and_does_not_read_meets_a_bound_and_then_the_close_timeo
         server.receive(client, &get("/").repeat(3000));
         // Seven answers are more than the limit of queued bytes.
         assert_eq!(server.notes().len(), 7);
-        assert!(client.taken() <= READ_BUFFER);
+        assert!(client.bytes_read() <= READ_BUFFER);
         assert!(!server.has_work());
     }
     server.stats();

@@ -8,7 +8,7 @@ use std::time::Instant;
 use common::simulation::{Server, close_reason, seconds};
 use common::wire;
 use majordomo::testing::Simulation;
-use majordomo::{Config, Context, Error, Handler, Message, State, StopOptions};
+use majordomo::{Config, Context, Error, Handler, Message, OwnedMessage, State, StopOptions};
 
 #[test]
 fn a_session_is_found_in_on_connect_which_precedes_its_messages() {
@@ -24,7 +24,7 @@ fn a_session_is_found_in_on_connect_which_precedes_its_messages() {
     let mut client = server.dial();
     server.receive(&client, &[wire::upgrade("/?id=a", &[]), wire::text("hello")].concat());
     let lines = server.lines;
-    let raw = server.connect(lines).expect("it connects");
+    let raw = server.connect(lines);
     raw.send(b"early\n");
     server.settle();
     let expected =
@@ -327,16 +327,18 @@ fn a_boxed_handler_gets_every_callback() {
     let config = Config { max_message_size: 100, max_outbox: 100, ..Config::default() };
     let mut simulation = Simulation::new(config, handler, Instant::now()).expect("valid");
     let listener = simulation.listen("tcp://127.0.0.1:1?framing=lines").expect("valid");
-    let (first, second) =
-        (simulation.connect(listener).expect("ok"), simulation.connect(listener).expect("ok"));
+    let (first, second) = (simulation.connect_raw(listener), simulation.connect_raw(listener));
+    first.send("quiet");
     simulation.settle();
-    first.send(b"quiet\n");
-    simulation.settle();
-    assert_eq!(first.receive(), b"connect\nQUIET\n");
+    assert_eq!(first.receive_all(), ["connect", "QUIET"].map(OwnedMessage::from));
+    first.stop_reading();
     simulation.sessions().broadcast(&"x".repeat(60));
     simulation.settle();
-    assert!(first.receive().ends_with(b"x\ndrain\n"));
-    second.shutdown_write();
+    assert_eq!(first.receive(), None);
+    first.resume_reading();
     simulation.settle();
-    assert_eq!(first.receive(), b"disconnect\n");
+    assert_eq!(first.receive_all(), [&*"x".repeat(60), "drain"].map(OwnedMessage::from));
+    second.disconnect();
+    simulation.settle();
+    assert_eq!(first.receive_all(), ["disconnect"].map(OwnedMessage::from));
 }

@@ -5,7 +5,7 @@ mod common;
 
 use common::simulation::{Server, seconds};
 use common::wire;
-use majordomo::testing::PopulationTraffic;
+use majordomo::testing::internal::PopulationTraffic;
 use majordomo::{Config, SessionKey};
 
 /// The length of an unmasked frame around "hello".

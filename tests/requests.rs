@@ -181,7 +181,7 @@ fn a_path_that_is_not_served_is_answered_404_and_plain_requests_reach_on_request
         (request("GET /other", &[]), 404, true),
     ];
     for (request, status, asked) in cases {
-        let peer = server.connect(chat).expect("it connects");
+        let peer = server.connect(chat);
         peer.send(&request);
         server.settle();
         let answer = String::from_utf8(peer.receive()).expect("text");

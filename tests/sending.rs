@@ -113,7 +113,7 @@ fn every_mix_of_calls_leaves_in_the_order_in_which_it_was_made() {
     for step in [1, 7, usize::MAX] {
         let mut server = Server::with(Config { max_outbox: 1 << 24, ..Config::default() });
         let (mut a, mut b) = (server.join("a"), server.join("b"));
-        a.set_step(step);
+        a.set_max_io(step);
         let (mut to_a, mut to_b) = (Vec::new(), Vec::new());
         for round in 0..120 {
             let sessions = server.sessions();

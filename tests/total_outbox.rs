@@ -308,14 +308,14 @@ fn the_total_stays_within_its_limit_and_the_counts_balance_after_any_steps() {
                     clients.push(server.join(&id));
                     ids.push(id);
                 }
-                _ => clients[at].set_step(1 + rng.usize(..2_000)),
+                _ => clients[at].set_max_io(1 + rng.usize(..2_000)),
             }
             let queued = server.stats().queued_bytes;
             // Close frames and answers to upgrades are exempt.
             assert!(queued <= 12_000 + 200, "seed {seed}, {policy:?}: {queued}");
         }
         for client in &clients {
-            client.set_step(usize::MAX);
+            client.set_max_io(usize::MAX);
         }
         server.sessions().stop(StopOptions::new()).expect("it runs");
         server.advance(seconds(5));

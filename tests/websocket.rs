@@ -177,7 +177,7 @@ fn queued_messages_leave_before_the_close_frame_and_none_after_it() {
     for step in [1, 1000] {
         let mut server = Server::new();
         let mut client = server.join("a");
-        client.set_step(step);
+        client.set_max_io(step);
         client.set_window(0);
         for number in 0..3 {
             server.sessions().send_to("a", &format!("{number}")).expect("open");

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use criterion::Criterion;
-use majordomo::testing::{PopulationTraffic, Simulation};
+use majordomo::testing::Simulation;
+use majordomo::testing::internal::PopulationTraffic;
 use majordomo::{Config, Context, Handler, ListenerId, Message, SessionKey};
 
 use crate::cpu_time::{CpuTime, per_thing, time};
@@ -22,12 +23,12 @@ const FRAME: u64 = 4 + PAYLOAD.len() as u64;
 pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
     for count in NUMBERS {
         let mut group = criterion.benchmark_group(format!("sessions/{count}"));
-        let mut crowd = Lazy { count, crowd: None };
+        let mut population = Lazy { count, population: None };
         group.warm_up_time(Duration::from_millis(100));
         group.measurement_time(Duration::from_millis(400));
         group.bench_function("idle tick", |bencher| {
-            let crowd = crowd.get();
-            bencher.iter(|| crowd.idle());
+            let population = population.get();
+            bencher.iter(|| population.idle());
         });
         per_thing(
             &mut group,
@@ -36,52 +37,58 @@ pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
             || (),
             |()| {
                 let mut joined = None;
-                let taken = time(|| joined = Some(Crowd::new(count)));
+                let taken = time(|| joined = Some(Population::new(count)));
                 drop(joined);
                 taken
             },
         );
-        let mut measure = |name, things, round: fn(&mut Crowd) -> Duration| {
-            per_thing(&mut group, name, things, || crowd.get(), |crowd| round(crowd));
+        let mut measure = |name, things, round: fn(&mut Population) -> Duration| {
+            per_thing(
+                &mut group,
+                name,
+                things,
+                || population.get(),
+                |population| round(population),
+            );
         };
-        measure("broadcast", count, |crowd| crowd.broadcast(1).total());
-        measure("broadcast, queued", count, |crowd| crowd.broadcast(1).queued);
-        measure("broadcast, written", count, |crowd| crowd.broadcast(1).written);
-        measure("16 broadcasts, each", 16 * count, |crowd| crowd.broadcast(16).total());
-        measure("send", count, Crowd::send_to_each);
+        measure("broadcast", count, |population| population.broadcast(1).total());
+        measure("broadcast, queued", count, |population| population.broadcast(1).queued);
+        measure("broadcast, written", count, |population| population.broadcast(1).written);
+        measure("16 broadcasts, each", 16 * count, |population| population.broadcast(16).total());
+        measure("send", count, Population::send_to_each);
         for (name, order) in [
             ("heartbeat", (|number, _| number) as fn(u32, u32) -> u32),
             ("heartbeat, scattered", scattered),
         ] {
-            let crowd = &mut crowd;
+            let population = &mut population;
             per_thing(
                 &mut group,
                 name,
                 count,
-                || crowd.get().in_order(order),
-                |crowd| crowd.beat(order),
+                || population.get().in_order(order),
+                |population| population.beat(order),
             );
         }
     }
 }
 
-/// A crowd that joins when it is first asked for, and serves all benchmarks from then on.
+/// A population that joins when it is first asked for, and serves all benchmarks from then on.
 struct Lazy {
     count: u32,
-    crowd: Option<Crowd>,
+    population: Option<Population>,
 }
 
 impl Lazy {
-    fn get(&mut self) -> &mut Crowd {
-        self.crowd.get_or_insert_with(|| Crowd::new(self.count))
+    fn get(&mut self) -> &mut Population {
+        self.population.get_or_insert_with(|| Population::new(self.count))
     }
 }
 
-/// The length of a ping, and what a client says to it.
+/// The length of a ping, and the answer of a client.
 const PING: u64 = 2;
 const PONG: &[u8] = b"\x8A\x80mask";
 
-/// Does nothing with anything.
+/// Ignores every message.
 struct Quiet;
 
 impl Handler for Quiet {
@@ -89,7 +96,7 @@ impl Handler for Quiet {
 }
 
 /// WebSocket sessions, as many as wanted.
-struct Crowd {
+struct Population {
     simulation: Simulation<Quiet>,
     keys: Vec<SessionKey>,
 }
@@ -108,10 +115,10 @@ impl Broadcast {
     }
 }
 
-impl Crowd {
-    /// They join one after the other in the course of a minute.
+impl Population {
+    /// Connects the sessions one after the other in the course of a minute.
     fn new(count: u32) -> Self {
-        // Whoever is asked for a sign of life has time enough to be measured.
+        // The timeout is longer than a round, so that no session ends while it is measured.
         let config = Config {
             heartbeat_interval: MINUTE,
             heartbeat_timeout: 10 * MINUTE,
@@ -119,10 +126,10 @@ impl Crowd {
         };
         let mut simulation = Simulation::new(config, Quiet, Instant::now()).expect("valid");
         let listener = simulation.listen("ws://127.0.0.1:1").expect("a valid URL");
-        let mut crowd = Self { simulation, keys: Vec::new() };
-        crowd.over_a_minute(count, |crowd, _| crowd.join(listener));
-        assert_eq!(crowd.simulation.sessions().client_count(), count as usize);
-        crowd
+        let mut population = Self { simulation, keys: Vec::new() };
+        population.over_a_minute(count, |population, _| population.join(listener));
+        assert_eq!(population.simulation.sessions().client_count(), count as usize);
+        population
     }
 
     fn join(&mut self, listener: ListenerId) {
@@ -133,7 +140,7 @@ impl Crowd {
         self.keys.push(key);
     }
 
-    /// Turns the clock on by a minute, in which there are `count` acts, the last at its very end.
+    /// Advances the clock by a minute, in which there are `count` acts, the last at its very end.
     fn over_a_minute(&mut self, count: u32, mut act: impl FnMut(&mut Self, u32)) {
         let start = self.simulation.now();
         for number in 0..count {
@@ -177,11 +184,11 @@ impl Crowd {
         taken
     }
 
-    /// A minute in which each is asked for a sign of life, once, in this order, which the last
-    /// one had as well.
+    /// A minute in which each session is pinged once, in this order, which the last round had as
+    /// well.
     fn beat(&mut self, order: fn(u32, u32) -> u32) -> Duration {
-        // A minute after each was heard, each is due.
-        self.speak_over_a_minute(order);
+        // A minute after each has sent something, its ping is due.
+        self.send_over_a_minute(order);
         let before = self.simulation.population_traffic();
         let taken = time(|| self.simulation.advance(MINUTE));
         self.check(before, PING);
@@ -192,18 +199,18 @@ impl Crowd {
         taken
     }
 
-    /// Is made to have been heard in this order.
+    /// Has the sessions send something in this order.
     fn in_order(&mut self, order: fn(u32, u32) -> u32) -> &mut Self {
-        self.speak_over_a_minute(order);
+        self.send_over_a_minute(order);
         self
     }
 
-    /// A minute in which each is heard, in this order.
-    fn speak_over_a_minute(&mut self, order: fn(u32, u32) -> u32) {
+    /// A minute in which each session sends something, in this order.
+    fn send_over_a_minute(&mut self, order: fn(u32, u32) -> u32) {
         let count = u32::try_from(self.keys.len()).expect("it was a u32");
-        self.over_a_minute(count, |crowd, number| {
-            let key = crowd.keys[order(number, count) as usize];
-            crowd.simulation.member_sends(key, PONG);
+        self.over_a_minute(count, |population, number| {
+            let key = population.keys[order(number, count) as usize];
+            population.simulation.member_sends(key, PONG);
         });
     }
 

@@ -1,294 +1,96 @@
-//! The real tick without a kernel: sockets in memory, and a clock that the caller turns. For
-//! simulations and benches; not part of the interface that hosts rely on.
+//! Tests of a [`Handler`](crate::Handler) without sockets, threads or sleeps: the real tick, with
+//! connections in memory and a clock that the test advances.
+//!
+//! A [`Simulation`] takes the place of a [`SessionManager`](crate::SessionManager). Everything
+//! above the socket is what runs in production: the upgrade, the codecs, the outboxes, the timers.
+//! A [`WebSocketClient`] or a [`RawClient`] connects to one of its listeners.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::time::{Duration, Instant};
+//!
+//! use majordomo::testing::{Simulation, UpgradeRequest};
+//! use majordomo::{Admission, Config, Context, Decision, Handler, Message, Request, SessionId};
+//! use majordomo::Sessions;
+//!
+//! struct Echo;
+//!
+//! impl Handler for Echo {
+//!     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
+//!         match request.query_value("name").map(SessionId::new) {
+//!             Some(Ok(id)) => Admission::new().with_id(id).into(),
+//!             _ => Decision::refuse(400, "a name is missing").expect("400 is a status"),
+//!         }
+//!     }
+//!
+//!     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+//!         context.send(message).expect("the outbox has room");
+//!     }
+//! }
+//!
+//! let mut simulation = Simulation::new(Config::default(), Echo, Instant::now())?;
+//! let listener = simulation.listen("ws://127.0.0.1:9001")?;
+//!
+//! let client = simulation.connect_websocket(listener, "/?name=ann");
+//! client.send("hello");
+//! simulation.settle();
+//! assert_eq!(client.receive(), Some("hello".into()));
+//!
+//! let request = UpgradeRequest::new("/chat").with_header("Origin", "http://example.com");
+//! let refused = simulation.connect_websocket(listener, request);
+//! assert_eq!(refused.status(), Some(400));
+//!
+//! // A client that does not read answers no ping, and its session ends.
+//! client.stop_reading();
+//! simulation.advance(Duration::from_secs(90));
+//! assert!(simulation.sessions().get_session("ann").is_none());
+//! # Ok::<(), majordomo::Error>(())
+//! ```
+//!
+//! # Ordering
+//!
+//! Nothing happens by itself. What a client sends waits until the simulation runs:
+//! [`Simulation::settle`] runs ticks until no work is left, and [`Simulation::advance`] also passes
+//! time. After each tick, every client handles what it has received. So a test has no races: the
+//! same calls give the same callbacks in the same order.
+//!
+//! Work that other threads post with [`Simulation::handle`] is performed in the next tick. A test
+//! that waits for a thread joins it or receives from it, and then calls `settle`.
+//!
+//! # Errors
+//!
+//! What an application can get wrong is an [`Error`](crate::Error), as with the manager. What a
+//! client observes (a refusal, a close frame, the end of the stream) is what its methods return.
+//!
+//! # Panics
+//!
+//! What a test can get wrong panics at the line that does: a client for a listener of the other
+//! protocol, a message over a connection that has no session.
+//!
+//! # Costs
+//!
+//! A tick costs O(n) in the connections and clients of the simulation, not only in those that are
+//! ready: each is asked for its readiness, and the counters of the addresses are checked. Thousands
+//! of clients are no problem. What a client receives is kept until the test takes it.
 
+mod client;
 mod population;
+mod raw;
+mod request;
+mod simulation;
+mod websocket;
 
-use std::collections::VecDeque;
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+pub use raw::RawClient;
+pub use request::{UpgradeRequest, UpgradeResponse};
+pub use simulation::Simulation;
+pub use websocket::WebSocketClient;
 
-use mio::Token;
-
-use crate::config::Config;
-use crate::connection::ListenerId;
-use crate::error::Result;
-use crate::handle::{self, Handle, Inbox, Shared};
-use crate::handler::Handler;
-use crate::id::SessionKey;
-use crate::sessions::{Readiness, Sessions};
-use crate::tick::{READ_BUFFER, Tick, TickInput};
-use crate::transport::population::Population;
-use crate::transport::{ListenUrl, Register, Stream, memory};
-
-pub use self::population::PopulationTraffic;
-pub use crate::sessions::Footprint;
-pub use crate::transport::memory::MemoryPeer;
-use crate::transport::memory::{Edges, Watch};
-
-/// Nobody need watch a socket in memory.
-#[derive(Debug)]
-struct Unwatched;
-
-impl Register for Unwatched {
-    fn register(&self, _transport: &mut Stream, _token: Token) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A manager's tick on sockets in memory.
-///
-/// Readiness is told once for each change, as by an edge-triggered poll.
-#[derive(Debug)]
-pub struct Simulation<H> {
-    sessions: Sessions,
-    handler: H,
-    buffer: Box<[u8]>,
-    now: Instant,
-    connections: Vec<(SessionKey, Watch)>,
-    /// Those that wait to be accepted.
-    backlog: VecDeque<(Stream, SocketAddr, Watch, ListenerId)>,
-    population: Arc<Population>,
-    handle: Handle<H>,
-    inbox: Inbox<H>,
-    shared: Arc<Shared>,
-    /// The last batch of posted work was full.
-    posted_left: bool,
-}
-
-impl<H: Handler + 'static> Simulation<H> {
-    /// A manager without listeners, at the time `start`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidConfig`](crate::Error::InvalidConfig).
-    pub fn new(config: Config, handler: H, start: Instant) -> Result<Self> {
-        config.validate()?;
-        // Nobody sleeps here who would have to be woken.
-        let shared = Shared::new(Box::new(|| {}));
-        let (handle, inbox) = handle::channel(config.handle_queue, Arc::clone(&shared));
-        Ok(Self {
-            sessions: Sessions::new(config, Box::new(Unwatched), start),
-            handler,
-            buffer: vec![0; READ_BUFFER].into(),
-            now: start,
-            connections: Vec::new(),
-            backlog: VecDeque::new(),
-            population: Arc::default(),
-            handle,
-            inbox,
-            shared,
-            posted_left: false,
-        })
-    }
-
-    /// Adds a listener that only [`Simulation::connect`] reaches.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::InvalidUrl`](crate::Error::InvalidUrl).
-    pub fn listen(&mut self, url: &str) -> Result<ListenerId> {
-        self.listen_on(url.parse()?)
-    }
-
-    /// The same for a URL that was made in code.
-    ///
-    /// # Errors
-    ///
-    /// As [`Simulation::listen`].
-    pub fn listen_on(&mut self, url: ListenUrl) -> Result<ListenerId> {
-        self.sessions.add_listener(url)
-    }
-
-    /// Connects a peer. While all reads are paused, or the accept rate is used up, it waits to be
-    /// accepted.
-    ///
-    /// # Errors
-    ///
-    /// None here; a kernel may refuse.
-    pub fn connect(&mut self, listener: ListenerId) -> io::Result<MemoryPeer> {
-        self.connect_from(SocketAddr::from((Ipv4Addr::LOCALHOST, 1)), listener)
-    }
-
-    /// The same for a peer of this address.
-    ///
-    /// # Errors
-    ///
-    /// As [`Simulation::connect`].
-    pub fn connect_from(
-        &mut self,
-        remote: SocketAddr,
-        listener: ListenerId,
-    ) -> io::Result<MemoryPeer> {
-        let (socket, peer, watch) = memory::pair();
-        self.backlog.push_back((Stream::Memory(Box::new(socket)), remote, watch, listener));
-        self.accept();
-        Ok(peer)
-    }
-
-    fn accept(&mut self) {
-        self.sessions.set_now(self.now);
-        while self.sessions.accepts() && !self.backlog.is_empty() {
-            if self.sessions.next_accept().is_some() {
-                self.sessions.hold_accepting();
-                return;
-            }
-            let Some((stream, remote, watch, listener)) = self.backlog.pop_front() else { break };
-            let key = self.accept_one(stream, remote, listener);
-            self.connections.extend(key.map(|key| (key, watch)));
-        }
-        self.sessions.clear_hold();
-    }
-
-    /// Runs ticks until no work is left.
-    pub fn settle(&mut self) {
-        loop {
-            self.tick();
-            if self.sessions.is_stopped() || !self.has_work() {
-                return;
-            }
-        }
-    }
-
-    /// Whether a poll would not sleep: sockets have something to tell, or work is left over or was
-    /// posted.
-    #[must_use]
-    pub fn has_work(&self) -> bool {
-        self.sessions.has_work()
-            || self.posted_left
-            || self.can_accept()
-            || self.shared.is_woken()
-            || self.connections.iter().any(|(_, watch)| watch.has_edges())
-    }
-
-    fn can_accept(&self) -> bool {
-        !self.backlog.is_empty() && self.sessions.accepts() && self.sessions.next_accept().is_none()
-    }
-
-    /// Runs one tick.
-    ///
-    /// # Panics
-    ///
-    /// When an account that the sessions keep differs from what is there.
-    pub fn tick(&mut self) {
-        self.accept();
-        self.sessions.set_now(self.now);
-        let is_posted = self.shared.take_wake() || self.posted_left;
-        let Self { sessions, handler, buffer, inbox, connections, .. } = self;
-        let mut input = MemoryInput { connections, inbox: is_posted.then_some(inbox), left: false };
-        Tick { sessions, handler, buffer }.run(&mut input);
-        self.posted_left = input.left;
-        self.connections.retain(|(key, _)| self.sessions.has_connection(*key));
-        self.sessions.audit();
-    }
-
-    /// Turns the clock on by `step`, stopping at each deadline on the way, as a loop would.
-    pub fn advance(&mut self, step: Duration) {
-        let end = self.now + step;
-        while let Some(due) = self.next_deadline().filter(|due| *due <= end) {
-            self.now = self.now.max(due);
-            self.settle();
-        }
-        self.now = end;
-        self.settle();
-    }
-
-    /// Turns the clock on by `step` without running in between: a loop that was itself stopped.
-    pub fn sleep_through(&mut self, step: Duration) {
-        self.now += step;
-        self.settle();
-    }
-
-    /// Sets the clock, also back, what no monotonic clock should do, and runs nothing.
-    pub fn set_clock(&mut self, now: Instant) {
-        self.now = now;
-    }
-
-    /// The time.
-    #[must_use]
-    pub fn now(&self) -> Instant {
-        self.now
-    }
-
-    /// When the next timer is due, or the next connection may be accepted.
-    #[must_use]
-    pub fn next_deadline(&self) -> Option<Instant> {
-        let waits = !self.backlog.is_empty() && self.sessions.accepts();
-        let accept = self.sessions.next_accept().filter(|_| waits);
-        self.sessions.next_deadline().into_iter().chain(accept).min()
-    }
-
-    /// The handler.
-    pub fn handler(&mut self) -> &mut H {
-        &mut self.handler
-    }
-
-    /// The sessions.
-    pub fn sessions(&mut self) -> &mut Sessions {
-        self.sessions.set_now(self.now);
-        &mut self.sessions
-    }
-
-    /// The handler and the sessions, as a host has them between turns.
-    pub fn parts(&mut self) -> (&mut H, &mut Sessions) {
-        self.sessions.set_now(self.now);
-        (&mut self.handler, &mut self.sessions)
-    }
-
-    /// How work is posted.
-    #[must_use]
-    pub fn handle(&self) -> Handle<H> {
-        self.handle.clone()
-    }
-
-    /// What the table holds inside.
-    #[must_use]
-    pub fn footprint(&self) -> Footprint {
-        self.sessions.footprint()
-    }
-
-    /// Whether stopping is done.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.sessions.is_stopped()
-    }
-
-    fn accept_one(
-        &mut self,
-        stream: Stream,
-        remote: SocketAddr,
-        listener: ListenerId,
-    ) -> Option<SessionKey> {
-        self.sessions.set_now(self.now);
-        let Self { sessions, handler, buffer, .. } = self;
-        let accepted = Tick { sessions, handler, buffer }.handle_accepted(stream, remote, listener);
-        accepted.expect("a socket in memory is watched without a system call")
-    }
-}
-
-/// What sockets in memory bring into a tick.
-struct MemoryInput<'a, H> {
-    connections: &'a [(SessionKey, Watch)],
-    /// The queue of posted work, if there may be some.
-    inbox: Option<&'a Inbox<H>>,
-    /// The batch of posted work was full.
-    left: bool,
-}
-
-impl<H: Handler> TickInput<H> for MemoryInput<'_, H> {
-    fn events(&mut self, tick: &mut Tick<'_, H>) {
-        for (key, watch) in self.connections.iter().filter(|(_, watch)| watch.has_edges()) {
-            let Edges { readable, writable, until_end } = watch.take_edges();
-            tick.handle_readiness(*key, Readiness { readable, writable, until_end });
-        }
-    }
-
-    fn accept(&mut self, _: &mut Tick<'_, H>) {
-        // The simulation accepts before the tick, and whenever a peer connects.
-    }
-
-    fn posted(&mut self, tick: &mut Tick<'_, H>) {
-        self.left = self.inbox.is_some_and(|inbox| inbox.perform(tick));
-    }
+/// What only the tests and benches of this crate use. It is no public interface, and changes
+/// without notice.
+#[doc(hidden)]
+pub mod internal {
+    pub use super::population::PopulationTraffic;
+    pub use crate::sessions::Footprint;
+    pub use crate::transport::memory::MemoryPeer;
 }

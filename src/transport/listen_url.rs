@@ -1,4 +1,4 @@
-//! The URL of a listener: what it speaks, and where.
+//! The URL of a listener: its protocol and its address.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 use crate::codec::Framing;
 use crate::error::Error;
 
-/// What a listener speaks.
+/// The protocol of a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// WebSocket over HTTP/1.1.
@@ -16,12 +16,12 @@ pub enum Protocol {
     },
     /// Raw TCP with a framing.
     Raw {
-        /// How messages are told apart.
+        /// How messages are delimited.
         framing: Framing,
     },
 }
 
-/// Where to listen, and what to speak there.
+/// The address and the protocol of a listener.
 ///
 /// Written as `ws://HOST:PORT[/PATH]` or `tcp://HOST:PORT?framing=NAME`, with the names of
 /// [`Framing::from_name`]. Port 0 lets the system choose.
@@ -51,7 +51,7 @@ impl ListenUrl {
         Self { host: host.into(), port, protocol: Protocol::WebSocket { path: None } }
     }
 
-    /// A raw TCP listener, also with a framing of the host's own.
+    /// A raw TCP listener, also with a framing of the application's own.
     #[must_use]
     pub fn raw(host: &str, port: u16, framing: Framing) -> Self {
         Self { host: host.into(), port, protocol: Protocol::Raw { framing } }
@@ -69,7 +69,7 @@ impl ListenUrl {
         self.port
     }
 
-    /// What is spoken there.
+    /// The protocol.
     #[must_use]
     pub fn protocol(&self) -> &Protocol {
         &self.protocol

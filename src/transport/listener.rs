@@ -58,11 +58,11 @@ impl Listener {
         &self.url
     }
 
-    /// Takes one connection that waits.
+    /// Accepts one connection.
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, remote) = self.socket.accept()?;
         if !INHERITS_NODELAY {
-            // A socket that the peer has reset already refuses options; reading it tells.
+            // A socket that the peer has reset already refuses options, and its first read fails.
             let _ = stream.set_nodelay(true);
         }
         Ok((stream, remote))

@@ -1,13 +1,13 @@
-//! A socket in memory: the seam for simulations, which drive the real tick without a kernel.
+//! A socket in memory, with which a test drives the real tick without a kernel.
 //!
-//! It is as exacting as an edge-triggered poll: it tells of data, of room and of the end once,
-//! when they come, and whoever leaves some of it has to come back unasked.
+//! It is as strict as an edge-triggered poll: it reports data, room and the end once, when they
+//! come. A server that leaves some of the data unread gets no second report of it.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read as _};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Read, Write};
+use super::outcome::{Read, Write};
 
 /// What both ends share.
 #[derive(Debug)]
@@ -15,34 +15,33 @@ use super::{Read, Write};
 struct Pipe {
     to_server: VecDeque<u8>,
     to_peer: Vec<u8>,
-    /// The most that one read of the server's gives, and one write takes.
-    step: usize,
+    /// The most bytes that one read of the server returns, and that one write accepts.
+    max_io: usize,
     /// How much more the server may write before its socket is full.
     window: usize,
     ended_by_peer: bool,
     ended_by_server: bool,
     dropped_by_server: bool,
     failure: Option<io::ErrorKind>,
-    /// A failure to come, after so many further reads and writes.
-    fuse: Option<(usize, io::ErrorKind)>,
+    /// A failure that comes after so many further reads and writes.
+    delayed_failure: Option<(usize, io::ErrorKind)>,
     edges: Edges,
-    /// The poll does not get to this socket.
+    /// The poll does not report this socket.
     withheld: bool,
-    /// Reads and writes stop short anywhere.
-    chop: Option<Chop>,
+    /// Draws how short each read and write is.
+    short_io: Option<ShortIo>,
     /// How many bytes the server has read, and written.
-    taken: u64,
-    written: u64,
+    bytes_read: u64,
+    bytes_written: u64,
     /// How often the server read although there was nothing.
-    vain_reads: u64,
+    empty_reads: u64,
 }
 
-/// Draws the lengths of reads and writes. Small and its own, so that nothing that ships depends on
-/// a crate for it: splitmix64.
+/// Draws the lengths of reads and writes by splitmix64, so that the library needs no crate for it.
 #[derive(Debug)]
-struct Chop(u64);
+struct ShortIo(u64);
 
-impl Chop {
+impl ShortIo {
     fn next(&mut self) -> u32 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -50,23 +49,23 @@ impl Chop {
         (mixed >> 32) as u32
     }
 
-    /// A length from 1 to `most`; short ones are as likely as long ones. None of nothing.
+    /// A length from 1 to `most`; short ones are as likely as long ones. It is 0 if `most` is.
     fn length(&mut self, most: usize) -> usize {
         let within = (most >> (self.next() % 16)).max(1);
         most.min(1 + self.next() as usize % within)
     }
 
-    fn is_heads(&mut self) -> bool {
+    fn next_bool(&mut self) -> bool {
         self.next() & 1 == 0
     }
 }
 
-/// What has come about on a socket since it was last asked.
+/// What has happened on a socket since the last [`Watch::take_edges`].
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Edges {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// Behind the data, an end or a failure waits.
+    /// An end or a failure follows the data.
     pub(crate) until_end: bool,
 }
 
@@ -74,11 +73,11 @@ pub(crate) struct Edges {
 #[derive(Debug)]
 pub(crate) struct MemoryStream(Arc<Mutex<Pipe>>);
 
-/// The peer's end, which a simulation holds.
-#[derive(Debug)]
+/// The client's end of a connection in memory. Clones are the same end.
+#[derive(Clone, Debug)]
 pub struct MemoryPeer(Arc<Mutex<Pipe>>);
 
-/// Tells of the server's end what a poll would.
+/// Reports the readiness of the server's end, as a poll does.
 #[derive(Debug)]
 pub(crate) struct Watch(Arc<Mutex<Pipe>>);
 
@@ -87,19 +86,19 @@ pub(crate) fn pair() -> (MemoryStream, MemoryPeer, Watch) {
     let pipe = Arc::new(Mutex::new(Pipe {
         to_server: VecDeque::new(),
         to_peer: Vec::new(),
-        step: usize::MAX,
+        max_io: usize::MAX,
         window: usize::MAX,
         ended_by_peer: false,
         ended_by_server: false,
         dropped_by_server: false,
         failure: None,
-        fuse: None,
+        delayed_failure: None,
         edges: Edges::default(),
         withheld: false,
-        chop: None,
-        taken: 0,
-        written: 0,
-        vain_reads: 0,
+        short_io: None,
+        bytes_read: 0,
+        bytes_written: 0,
+        empty_reads: 0,
     }));
     (MemoryStream(Arc::clone(&pipe)), MemoryPeer(Arc::clone(&pipe)), Watch(pipe))
 }
@@ -109,15 +108,16 @@ fn lock(pipe: &Mutex<Pipe>) -> MutexGuard<'_, Pipe> {
 }
 
 impl Pipe {
-    /// Counts a read or a write. Gives the failure that meets it: a reset leaves nothing to read.
-    fn burn(&mut self) -> Option<io::Error> {
-        let (left, kind) = self.fuse?;
+    /// Counts a read or a write, and returns its failure if it has one. Then nothing is left to
+    /// read, as after a reset.
+    fn count_call(&mut self) -> Option<io::Error> {
+        let (left, kind) = self.delayed_failure?;
         let Some(left) = left.checked_sub(1) else {
             self.failure = Some(kind);
             self.to_server.clear();
             return Some(kind.into());
         };
-        self.fuse = Some((left, kind));
+        self.delayed_failure = Some((left, kind));
         None
     }
 }
@@ -126,7 +126,7 @@ impl MemoryStream {
     pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
         let mut pipe = lock(&self.0);
         let pipe = &mut *pipe;
-        if let Some(error) = pipe.burn() {
+        if let Some(error) = pipe.count_call() {
             return Read::Failed(error);
         }
         if pipe.to_server.is_empty() {
@@ -134,16 +134,16 @@ impl MemoryStream {
                 Some(kind) => Read::Failed(kind.into()),
                 None if pipe.ended_by_peer => Read::EndOfStream,
                 None => {
-                    pipe.vain_reads += 1;
+                    pipe.empty_reads += 1;
                     Read::Drained
                 }
             };
         }
-        let most = buffer.len().min(pipe.step).min(pipe.to_server.len());
-        let count = pipe.chop.as_mut().map_or(most, |chop| chop.length(most));
+        let most = buffer.len().min(pipe.max_io).min(pipe.to_server.len());
+        let count = pipe.short_io.as_mut().map_or(most, |short| short.length(most));
         pipe.to_server.read_exact(&mut buffer[..count]).expect("so much is there");
-        pipe.taken += count as u64;
-        // As TCP on Unix: a short read tells that nothing is left, unless the end is.
+        pipe.bytes_read += count as u64;
+        // As TCP on Unix: a short read means that nothing is left, except perhaps the end.
         let drained = !until_end && count < buffer.len() && pipe.to_server.is_empty();
         Read::Bytes { count, drained }
     }
@@ -151,32 +151,32 @@ impl MemoryStream {
     pub(crate) fn write(&mut self, slices: &[IoSlice<'_>]) -> Write {
         let mut pipe = lock(&self.0);
         let pipe = &mut *pipe;
-        if let Some(error) = pipe.burn() {
+        if let Some(error) = pipe.count_call() {
             return Write::Failed(error);
         }
         if let Some(kind) = pipe.failure {
             return Write::Failed(kind.into());
         }
         let given = slices.iter().map(|slice| slice.len()).sum::<usize>();
-        let most = pipe.step.min(pipe.window).min(given);
-        let allowed = pipe.chop.as_mut().map_or(most, |chop| chop.length(most));
+        let most = pipe.max_io.min(pipe.window).min(given);
+        let allowed = pipe.short_io.as_mut().map_or(most, |short| short.length(most));
         let mut count = 0;
         for slice in slices {
             let taken = slice.len().min(allowed - count);
             pipe.to_peer.extend_from_slice(&slice[..taken]);
             count += taken;
         }
-        pipe.written += count as u64;
+        pipe.bytes_written += count as u64;
         if pipe.window < usize::MAX {
             pipe.window -= count;
         }
         let mut full = pipe.window == 0;
-        if let Some(chop) = &mut pipe.chop {
+        if let Some(short) = &mut pipe.short_io {
             if full && count == given {
-                // It took all of it, so that only the next write finds it full.
-                full = chop.is_heads();
-            } else if !full && count < given && chop.is_heads() {
-                // It had room for just so much, and the edge that tells of more is under way.
+                // It accepted all, and only the next write finds it full.
+                full = short.next_bool();
+            } else if !full && count < given && short.next_bool() {
+                // It had room for just so much, and the edge for more room follows.
                 full = true;
                 pipe.edges.writable = true;
             }
@@ -198,7 +198,7 @@ impl Drop for MemoryStream {
 }
 
 impl Watch {
-    /// Whether there is anything to tell.
+    /// Whether there is anything to report.
     pub(crate) fn has_edges(&self) -> bool {
         let pipe = lock(&self.0);
         let Edges { readable, writable, until_end } = pipe.edges;
@@ -218,7 +218,7 @@ impl MemoryPeer {
         pipe.edges.readable = true;
     }
 
-    /// Takes all that the server has written.
+    /// Takes all that the server has written since the last call.
     #[must_use]
     pub fn receive(&self) -> Vec<u8> {
         std::mem::take(&mut lock(&self.0).to_peer)
@@ -232,7 +232,7 @@ impl MemoryPeer {
         pipe.edges.until_end = true;
     }
 
-    /// Breaks the connection: what the server has not read yet it still reads.
+    /// Breaks the connection. The server still reads what it has not read yet.
     pub fn fail(&self, kind: io::ErrorKind) {
         let mut pipe = lock(&self.0);
         pipe.failure = Some(kind);
@@ -240,13 +240,13 @@ impl MemoryPeer {
     }
 
     /// Breaks the connection at one of the server's calls: the one after `calls` further reads and
-    /// writes fails, and all that follow it. What was not read by then is lost, and no edge tells
-    /// of it but those that come anyway.
+    /// writes fails, and all that follow it. What was not read by then is lost. The failure raises
+    /// no edge of its own.
     pub fn fail_after(&self, calls: usize, kind: io::ErrorKind) {
-        lock(&self.0).fuse = Some((calls, kind));
+        lock(&self.0).delayed_failure = Some((calls, kind));
     }
 
-    /// Whether a failure has come to pass.
+    /// Whether the connection has failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
         lock(&self.0).failure.is_some()
@@ -258,44 +258,44 @@ impl MemoryPeer {
         self.fail(kind);
     }
 
-    /// Lets the server write so many bytes more, from now on. A window of `usize::MAX` never
-    /// fills.
+    /// Lets the server write so many bytes from now on, until the socket is full. A window of
+    /// `usize::MAX` never fills.
     pub fn set_window(&self, bytes: usize) {
         let mut pipe = lock(&self.0);
         pipe.window = bytes;
         pipe.edges.writable |= bytes > 0;
     }
 
-    /// Keeps the poll from telling of this socket, as when its batch of events is full, until it
-    /// is released.
+    /// Keeps the poll from reporting this socket, as when its batch of events is full, or ends
+    /// that.
     pub fn withhold(&self, withheld: bool) {
         lock(&self.0).withheld = withheld;
     }
 
     /// Limits each read and write of the server to so many bytes.
-    pub fn set_step(&self, bytes: usize) {
-        lock(&self.0).step = bytes.max(1);
+    pub fn set_max_io(&self, bytes: usize) {
+        lock(&self.0).max_io = bytes.max(1);
     }
 
-    /// Has each read and write of the server stop short anywhere, as `seed` draws it, and some
-    /// short writes say that the socket is full until its next edge. Zero ends it.
-    pub fn chop(&self, seed: u64) {
-        lock(&self.0).chop = (seed != 0).then_some(Chop(seed));
+    /// Makes each read and write of the server as short as `seed` draws it, and has some short
+    /// writes report a full socket until its next edge. Zero ends it.
+    pub fn set_short_io(&self, seed: u64) {
+        lock(&self.0).short_io = (seed != 0).then_some(ShortIo(seed));
     }
 
-    /// Has the poll tell of this socket although nothing has happened.
-    pub fn nudge(&self, readable: bool, writable: bool, until_end: bool) {
+    /// Raises edges although nothing has happened.
+    pub fn raise_edges(&self, readable: bool, writable: bool, until_end: bool) {
         let mut pipe = lock(&self.0);
         pipe.edges.readable |= readable;
-        // A poll tells of room only where there is some.
+        // A poll reports room only where there is some.
         pipe.edges.writable |= writable && pipe.window > 0;
         pipe.edges.until_end |= until_end;
     }
 
     /// How many bytes the server has read.
     #[must_use]
-    pub fn taken(&self) -> u64 {
-        lock(&self.0).taken
+    pub fn bytes_read(&self) -> u64 {
+        lock(&self.0).bytes_read
     }
 
     /// How many bytes wait for the server to read them.
@@ -306,14 +306,14 @@ impl MemoryPeer {
 
     /// How many bytes the server has written.
     #[must_use]
-    pub fn written(&self) -> u64 {
-        lock(&self.0).written
+    pub fn bytes_written(&self) -> u64 {
+        lock(&self.0).bytes_written
     }
 
     /// How often the server has read although nothing was there.
     #[must_use]
-    pub fn vain_reads(&self) -> u64 {
-        lock(&self.0).vain_reads
+    pub fn empty_reads(&self) -> u64 {
+        lock(&self.0).empty_reads
     }
 
     /// Whether the server can write nothing more for now.

@@ -1,70 +1,70 @@
-//! Sockets of a population: in memory, but without memory of their own. For simulations of so many
-//! sessions that what their clients receive cannot all be kept.
+//! Sockets of a population: in memory, but without buffers of their own. They are for tests and
+//! benches with so many sessions that what their clients receive cannot all be kept.
 
 use std::io::IoSlice;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::{Read, Write};
+use super::outcome::{Read, Write};
 
 /// What all sockets of a population share.
 #[derive(Debug, Default)]
 pub(crate) struct Population {
-    /// What the one that is read next has to say.
-    said: Mutex<Vec<u8>>,
+    /// The input of the next socket that is read.
+    input: Mutex<Vec<u8>>,
     writes: AtomicU64,
     bytes: AtomicU64,
 }
 
-/// The server's end of one of them. It is never full, and what is written to it is counted and
-/// forgotten.
+/// The server's end of one socket. It is never full. What is written to it is counted and dropped.
 #[derive(Debug)]
 pub(crate) struct PopulationStream(Arc<Population>);
 
 impl Population {
-    /// A socket more.
+    /// Adds a socket.
     pub(crate) fn socket(self: &Arc<Self>) -> PopulationStream {
         PopulationStream(Arc::clone(self))
     }
 
-    /// Sets what the next read of any of the sockets gives. What was left of before is forgotten.
-    pub(crate) fn say(&self, bytes: &[u8]) {
-        let mut said = self.said.lock().expect("no holder of it panics");
-        said.clear();
-        said.extend_from_slice(bytes);
+    /// Sets what the next read of any of the sockets returns. What is left of earlier input is
+    /// dropped.
+    pub(crate) fn set_input(&self, bytes: &[u8]) {
+        let mut input = self.input.lock().expect("no holder of the lock panics");
+        input.clear();
+        input.extend_from_slice(bytes);
     }
 
     /// How many writes there were, and how many bytes in all.
-    pub(crate) fn heard(&self) -> (u64, u64) {
+    pub(crate) fn written(&self) -> (u64, u64) {
         (self.writes.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed))
     }
 }
 
 impl PopulationStream {
     pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
-        let mut said = self.0.said.lock().expect("no holder of it panics");
-        if said.is_empty() {
+        let mut input = self.0.input.lock().expect("no holder of the lock panics");
+        if input.is_empty() {
             return Read::Drained;
         }
-        let count = buffer.len().min(said.len());
-        buffer[..count].copy_from_slice(&said[..count]);
-        said.drain(..count);
+        let count = buffer.len().min(input.len());
+        buffer[..count].copy_from_slice(&input[..count]);
+        input.drain(..count);
         Read::Bytes { count, drained: !until_end && count < buffer.len() }
     }
 
     #[inline]
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Write {
-        self.swallow(bytes.len())
+        self.count_write(bytes.len())
     }
 
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Write {
-        self.swallow(slices.iter().map(|slice| slice.len()).sum())
+        self.count_write(slices.iter().map(|slice| slice.len()).sum())
     }
 
     #[inline]
-    fn swallow(&mut self, count: usize) -> Write {
-        // The loop alone writes, so nothing is lost between loading and storing, and a store
-        // costs a tenth of what adding in one step would.
+    fn count_write(&mut self, count: usize) -> Write {
+        // Only the loop writes, so nothing is lost between a load and a store. Together they cost a
+        // tenth of an atomic addition.
         let Population { writes, bytes, .. } = &*self.0;
         writes.store(writes.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         bytes.store(bytes.load(Ordering::Relaxed) + count as u64, Ordering::Relaxed);

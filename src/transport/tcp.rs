@@ -6,10 +6,10 @@ use std::time::Duration;
 use mio::net::TcpStream;
 use socket2::{SockRef, TcpKeepalive};
 
-use super::{Read, Write};
+use super::outcome::{Read, Write};
 
-/// A read or write that stopped short tells that the socket is drained or full: so on Unix, where
-/// the next edge is armed by it. Windows rearms only when an operation would block.
+/// Whether a read or write that stopped short means that the socket is drained or full. On Unix it
+/// does, and an edge follows. Windows rearms only when an operation would block.
 const SHORT_MEANS_DONE: bool = cfg!(unix);
 
 /// How many keepalive probes may go unanswered, over the time between interval and timeout.
@@ -84,7 +84,7 @@ fn write_with(given: usize, mut write: impl FnMut() -> io::Result<usize>) -> Wri
 }
 
 pub(super) fn adopt(stream: &TcpStream) {
-    // A socket that refuses either is broken, and its first read tells so.
+    // A socket that refuses either is broken, and its first read fails.
     let _ = SockRef::from(stream).set_nonblocking(true);
     let _ = stream.set_nodelay(true);
 }
@@ -104,7 +104,7 @@ pub(super) fn set_keepalive(stream: &TcpStream, keepalive: Keepalive) {
 /// makes the thread cancellable and not cancellable again, which are two atomic exchanges as soon
 /// as the process has a second thread.
 ///
-/// A peer that is gone raises no SIGPIPE: the host may not be one that ignores it.
+/// A peer that is gone raises no SIGPIPE, which the application may not ignore.
 #[cfg(target_os = "linux")]
 mod system {
     use std::io::{self, IoSlice};

@@ -5,7 +5,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
-use majordomo::testing::{MemoryPeer, Simulation};
+use majordomo::testing::Simulation;
+use majordomo::testing::internal::MemoryPeer;
 use majordomo::{CloseReason, Config, Decision, ListenUrl, ListenerId, SessionKey, Stats, Ticket};
 
 use super::recorder::Recorder;
@@ -47,14 +48,14 @@ impl Server {
 
     /// A client that has sent nothing yet.
     pub(crate) fn dial(&mut self) -> Client {
-        let peer = self.simulation.connect(self.websocket).expect("it connects");
+        let peer = self.simulation.connect(self.websocket);
         Client { peer, received: Vec::new() }
     }
 
     /// A client at this address that has sent nothing yet.
     pub(crate) fn dial_from(&mut self, address: &str) -> Client {
         let remote = (address.parse::<IpAddr>().expect("an address"), 1).into();
-        let peer = self.simulation.connect_from(remote, self.websocket).expect("it connects");
+        let peer = self.simulation.connect_from(remote, self.websocket);
         Client { peer, received: Vec::new() }
     }
 
@@ -77,7 +78,7 @@ impl Server {
 
     /// A session of lines.
     pub(crate) fn join_lines(&mut self) -> Client {
-        let peer = self.simulation.connect(self.lines).expect("it connects");
+        let peer = self.simulation.connect(self.lines);
         self.settle();
         Client { peer, received: Vec::new() }
     }
@@ -85,7 +86,7 @@ impl Server {
     /// A raw session of this framing, by a listener of its own.
     pub(crate) fn join_raw(&mut self, url: ListenUrl) -> Client {
         let listener = self.simulation.listen_on(url).expect("a valid URL");
-        let peer = self.simulation.connect(listener).expect("it connects");
+        let peer = self.simulation.connect(listener);
         self.settle();
         Client { peer, received: Vec::new() }
     }

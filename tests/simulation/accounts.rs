@@ -25,7 +25,7 @@ impl Application {
             client.receive();
             let session = sessions.get_session(key).expect("it is open");
             let (queued, dropped) = (session.queued_bytes(), session.dropped());
-            Gauge { number, key, queued, written: client.peer.written(), dropped }
+            Gauge { number, key, queued, written: client.peer.bytes_written(), dropped }
         };
         of.iter().map(gauge).collect()
     }
@@ -44,7 +44,8 @@ impl Application {
         let fits = wire.is_some_and(|wire| wire <= limit);
         let wire = wire.unwrap_or(usize::MAX);
         // The bytes that the socket took during the send.
-        let gone = usize::try_from(client.peer.written() - before.written).expect("it is little");
+        let gone =
+            usize::try_from(client.peer.bytes_written() - before.written).expect("it is little");
         let Some(session) = sessions.get_session(before.key) else {
             assert!(fits, "client {} ends by a message that does not fit", before.number);
             let left = before.queued - gone;

@@ -275,7 +275,7 @@ impl Application {
         let client = &mut self.clients[number];
         client.take_input();
         // Bytes behind the request were read with it.
-        client.has_deferred_input = client.peer.taken() > client.request_end;
+        client.has_deferred_input = client.peer.bytes_read() > client.request_end;
         client.meter.unsure |= client.has_deferred_input && client.meter.limits();
         sessions.decide(ticket, decision).expect("it waits");
         let decided = sessions.iter().find(|(_, session)| number_of(session) == number);

@@ -338,7 +338,7 @@ impl Handler for Application {
             }
             State::Active => {
                 assert!(heartbeat.inactive, "client {number} was active");
-                let has_sent = client.peer.taken() != client.taken_before;
+                let has_sent = client.peer.bytes_read() != client.taken_before;
                 assert!(has_sent || client.meter.unsure, "client {number} sent nothing");
                 heartbeat.inactive = false;
                 heartbeat.restart(now);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use majordomo::outbox::CONTROL_RESERVE;
-use majordomo::testing::Footprint;
+use majordomo::testing::internal::Footprint;
 use majordomo::{Session, Sessions, State};
 
 use crate::application::Application;
@@ -15,7 +15,7 @@ const MAX_CONTROL: usize = 127;
 
 /// How often one tick may read an empty socket: for an event, for work carried over, and for the
 /// last read before a timeout.
-const MAX_VAIN_READS: u64 = 3;
+const MAX_EMPTY_READS: u64 = 3;
 
 impl Application {
     /// Notes the time, and accepts connections.
@@ -56,7 +56,7 @@ impl Application {
         let client = &mut self.clients[number];
         assert_eq!(client.phase, Phase::Open, "client {number} is closed, and is found");
         assert!(client.connected, "client {number} is open, and its on_connect is due");
-        let has_read = client.peer.taken() != client.taken_before || client.meter.handled_late;
+        let has_read = client.peer.bytes_read() != client.taken_before || client.meter.handled_late;
         client.check_heartbeat(session, has_read, now, &timeouts, most);
         if !client.has_deferred_input {
             client.note_pings(true, most);
@@ -112,7 +112,7 @@ impl Application {
                 }
             }
             Phase::Handshake { .. } => {
-                let is_read = client.peer.taken() >= client.request_end;
+                let is_read = client.peer.bytes_read() >= client.request_end;
                 if is_read && !client.asked && client.format.is_websocket() {
                     // It was answered without a callback.
                     let bad = match client.due() {
@@ -323,12 +323,16 @@ impl Client {
 
     /// Notes how many bytes were read and written, and returns how many since the last call.
     fn progress(&mut self) -> u64 {
-        let (taken, written) = (self.peer.taken(), self.peer.written());
-        let vain = self.peer.vain_reads();
+        let (taken, written) = (self.peer.bytes_read(), self.peer.bytes_written());
+        let empty_reads = self.peer.empty_reads();
         let number = self.number;
-        assert!(vain - self.vain_before <= MAX_VAIN_READS, "client {number} is read in vain");
+        assert!(
+            empty_reads - self.empty_reads_before <= MAX_EMPTY_READS,
+            "client {number} is read in empty_reads"
+        );
         let progress = taken - self.taken_before + written - self.written_before;
-        (self.taken_before, self.written_before, self.vain_before) = (taken, written, vain);
+        (self.taken_before, self.written_before, self.empty_reads_before) =
+            (taken, written, empty_reads);
         progress
     }
 

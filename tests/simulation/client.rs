@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use majordomo::testing::MemoryPeer;
+use majordomo::testing::internal::MemoryPeer;
 use majordomo::{Cause, Config, Message, Traffic};
 
 use crate::format::Format;
@@ -168,7 +168,7 @@ pub(crate) struct Client {
     pub(crate) drained: u64,
     pub(crate) taken_before: u64,
     pub(crate) written_before: u64,
-    pub(crate) vain_before: u64,
+    pub(crate) empty_reads_before: u64,
     pub(crate) seen: u64,
 }
 
@@ -223,7 +223,7 @@ impl Client {
             drained: 0,
             taken_before: 0,
             written_before: 0,
-            vain_before: 0,
+            empty_reads_before: 0,
             seen: 0,
         }
     }
@@ -294,13 +294,13 @@ impl Client {
 
     /// The next input, if the server has read all of it.
     pub(crate) fn due(&self) -> Option<&Input> {
-        let taken = self.peer.taken();
+        let taken = self.peer.bytes_read();
         self.script.front().filter(|unit| unit.end <= taken).map(|unit| &unit.input)
     }
 
     /// Its close frame, if the server has read it and it is not behind a violation.
     pub(crate) fn has_sent_close(&self) -> Option<&Input> {
-        let taken = self.peer.taken();
+        let taken = self.peer.bytes_read();
         let mut read = self.script.iter().take_while(|unit| unit.end <= taken);
         read.find(|unit| !matches!(unit.input, Input::Message { .. }))
             .map(|unit| &unit.input)
@@ -309,7 +309,7 @@ impl Client {
 
     /// Its violation of the protocol, if the server has read a part of it.
     pub(crate) fn has_violated(&self) -> Option<(u16, Cause)> {
-        let taken = self.peer.taken();
+        let taken = self.peer.bytes_read();
         let mut rest = self.script.iter();
         let mut before = rest.by_ref().take_while(|unit| unit.end <= taken);
         let whole = before.find(|unit| !matches!(unit.input, Input::Message { .. }));
@@ -335,7 +335,7 @@ impl Client {
     /// Finds the pings that the server has read in this tick. `is_open`: the session is open at the
     /// end of the tick. `most` is what an outbox holds with its reserve.
     pub(crate) fn note_pings(&mut self, is_open: bool, most: usize) {
-        let taken = self.peer.taken();
+        let taken = self.peer.bytes_read();
         let (surely, is_doubtful) = self.handled_bounds();
         let handled = if is_doubtful { taken } else { surely };
         for ping in self.pings.iter_mut().filter(|ping| ping.duty == Duty::None) {
@@ -402,7 +402,7 @@ impl Client {
     }
 
     fn handle_pong(&mut self, payload: &[u8]) {
-        let taken = self.peer.taken();
+        let taken = self.peer.bytes_read();
         while let Some(ping) = self.pings.pop_front() {
             assert!(ping.end <= taken, "client {}: a pong for no ping", self.number);
             if ping.duty == Duty::None {

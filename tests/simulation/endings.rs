@@ -172,7 +172,7 @@ impl Client {
         assert!(heartbeat.paused.is_none(), "client {number} times out while it is paused");
         let was_inactive = heartbeat.inactive || timeouts.interval == 0;
         assert!(was_inactive, "client {number} was not inactive before it timed out");
-        assert_eq!(self.peer.taken(), self.taken_before, "client {number} was read just now");
+        assert_eq!(self.peer.bytes_read(), self.taken_before, "client {number} was read just now");
         let is_silent = self.peer.unread() == 0 && !self.ended && self.failed.is_none();
         assert!(is_silent, "client {number} times out, and its socket was not read");
     }
@@ -215,7 +215,7 @@ impl Client {
 
     /// Whether its stream ends at the end of an input.
     pub(crate) fn is_at_boundary(&self) -> bool {
-        self.handled_to == self.peer.taken()
+        self.handled_to == self.peer.bytes_read()
     }
 
     /// Whether the server has read a message that was not delivered.

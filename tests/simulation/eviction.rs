@@ -63,7 +63,7 @@ impl Application {
             let number = crate::application::number_of(session);
             let client = &mut self.clients[number];
             client.receive();
-            let (queued, written) = (session.queued_bytes(), client.peer.written());
+            let (queued, written) = (session.queued_bytes(), client.peer.bytes_written());
             Size { number, key, queued, written, dropped: session.dropped() }
         };
         Survey {
@@ -133,7 +133,8 @@ impl Application {
         let (number, limit) = (size.number, self.plan.limit);
         let policy = self.plan.config.slow_consumer;
         let client = &mut self.clients[number];
-        let written = usize::try_from(client.peer.written() - size.written).expect("it is little");
+        let written =
+            usize::try_from(client.peer.bytes_written() - size.written).expect("it is little");
         let left = size.queued.saturating_sub(written);
         let wire = client.format.wire_len(&payload.bytes);
         let mut outcome =

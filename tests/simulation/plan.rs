@@ -89,7 +89,7 @@ impl Plan {
             //   pause all, resume all, decide, post, stop
             acts: Weights::draw(rng, [60, 60, 24, 16, 8, 12, 6, 6, 24, 24, 4, 12, 20, 12, 1]),
             //   message, burst, fragments, ping, pong, close, violation, end, break, junk, window,
-            //   open window, chop, step, withhold, nudge
+            //   open window, short I/O, max I/O, withhold, raise edges
             client_acts: Weights::draw(
                 rng,
                 [40, 8, 12, 10, 3, 3, 2, 2, 2, 2, windows, 12, 4, 4, 8, 6],

@@ -243,17 +243,17 @@ impl Application {
                 client.peer.set_window(rng.usize(..most));
             }
             11 => client.peer.set_window(usize::MAX),
-            12 => client.peer.chop(if rng.bool() { rng.u64(1..) } else { 0 }),
+            12 => client.peer.set_short_io(if rng.bool() { rng.u64(1..) } else { 0 }),
             13 => {
                 let least = if max > 2000 { 500 } else { 1 };
                 let step = if rng.bool() { usize::MAX } else { rng.usize(least..least + 2000) };
-                client.peer.set_step(step);
+                client.peer.set_max_io(step);
             }
             14 => {
                 client.withheld = rng.bool();
                 client.peer.withhold(client.withheld);
             }
-            15 => client.peer.nudge(rng.bool(), rng.bool(), rng.u8(..4) == 0),
+            15 => client.peer.raise_edges(rng.bool(), rng.bool(), rng.u8(..4) == 0),
             _ => {}
         }
         let count = match rng.u8(..4) {

@@ -61,7 +61,7 @@ impl Application {
                     Some(false) => possible.push(number),
                     None if client.meter.touched => {
                         let is_doubtful = client.meter.is_out(self.now)
-                            || client.meter.at < client.peer.taken()
+                            || client.meter.at < client.peer.bytes_read()
                             || client.meter.had_buffered(client.taken_before);
                         if is_doubtful {
                             client.lose_track(is_paused, self.now, &self.plan.timeouts);
@@ -136,7 +136,7 @@ impl Application {
 impl Client {
     /// All bytes that were read were handled, because a session beyond its rate is closed.
     fn handle_all(&mut self, now: u64) {
-        let (number, taken) = (self.number, self.peer.taken());
+        let (number, taken) = (self.number, self.peer.bytes_read());
         if self.has_deferred_input || self.meter.unsure {
             return;
         }
@@ -147,7 +147,7 @@ impl Client {
 
     /// Whether its delay starts in this tick: surely, perhaps, or not.
     fn starts_waiting(&mut self, is_paused: bool, now: u64) -> Option<bool> {
-        let taken = self.peer.taken();
+        let taken = self.peer.bytes_read();
         let was_behind = self.meter.had_buffered(self.taken_before);
         if self.meter.touched || is_paused {
             if !self.meter.touched {
@@ -168,7 +168,7 @@ impl Client {
 
     /// A delayed session is not read.
     fn check_unread(&self) {
-        let (number, taken) = (self.number, self.peer.taken());
+        let (number, taken) = (self.number, self.peer.bytes_read());
         assert_eq!(taken, self.taken_before, "client {number} is read, and has to wait");
     }
 
@@ -193,7 +193,7 @@ impl Client {
 
     /// How far its input was surely handled, and whether more may have been.
     pub(crate) fn handled_bounds(&self) -> (u64, bool) {
-        let taken = self.peer.taken();
+        let taken = self.peer.bytes_read();
         match (self.meter.is_begun && self.meter.delays(), self.meter.unsure) {
             (false, _) => (taken, false),
             (true, false) => (self.meter.at, false),
@@ -203,7 +203,7 @@ impl Client {
 
     /// The limit that a session met which was closed for it; none if it is unknown.
     pub(crate) fn find_met(&mut self, now: u64) -> Option<Rate> {
-        let (number, taken) = (self.number, self.peer.taken());
+        let (number, taken) = (self.number, self.peer.bytes_read());
         assert!(self.meter.limits() && !self.meter.delays(), "client {number} has no rate limit");
         if self.meter.unsure || self.has_deferred_input {
             return None;

@@ -203,8 +203,8 @@ impl Application {
             Phase::Handshake { deadline } => {
                 let is_late = *deadline <= now && !is_paused;
                 *deadline = stop.deadline.min(*deadline);
-                let is_begun = client.peer.taken() > 0 && !client.asked;
-                if is_deferred || (is_begun && client.peer.taken() < client.request_end) {
+                let is_begun = client.peer.bytes_read() > 0 && !client.asked;
+                if is_deferred || (is_begun && client.peer.bytes_read() < client.request_end) {
                     // A request that is bad anyway may get either refusal.
                     if !client.is_bad() && client.answer.is_none() {
                         client.answer = Some(503);

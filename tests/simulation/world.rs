@@ -126,7 +126,6 @@ impl World {
         let (format, listener) = self.listeners[at];
         self.note_time();
         let peer = self.simulation.connect_from(self.plan.origins.address(number), listener);
-        let peer = peer.expect("a socket in memory");
         let application = self.simulation.handler();
         trace!(application, "client {number} connects: {format:?}");
         let mut client = Client::new(number, format, peer, &self.plan.config);

@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use majordomo::testing::{MemoryPeer, Simulation};
+use majordomo::testing::Simulation;
+use majordomo::testing::internal::MemoryPeer;
 use majordomo::{Cause, Config, Context, Handler, Message};
 
 use super::*;
@@ -42,7 +43,7 @@ impl SampleSessions {
     fn connect(&mut self, url: &str, inputs: &[&[u8]]) {
         let listener = self.simulation.listen(url).expect("a URL");
         for input in inputs {
-            let client = self.simulation.connect(listener).expect("it is accepted");
+            let client = self.simulation.connect(listener);
             client.send(input);
             self.clients.push(client);
         }
@@ -80,7 +81,7 @@ impl SampleSessions {
         let (raw, _) = raw.expect("it is open");
         sessions.remove_session(raw).expect("it is open");
         let listener = self.simulation.listen("ws://127.0.0.1:4").expect("a URL");
-        let client = self.simulation.connect(listener).expect("it is accepted");
+        let client = self.simulation.connect(listener);
         client.send(UPGRADE);
         self.simulation.settle();
         let sessions = self.simulation.sessions();

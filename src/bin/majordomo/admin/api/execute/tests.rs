@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use majordomo::testing::{MemoryPeer, Simulation};
+use majordomo::OwnedMessage;
+use majordomo::testing::{RawClient, Simulation, WebSocketClient};
 use serde_json::{Value, json};
 
 use super::*;
@@ -14,7 +15,7 @@ const LINES: &str = "tcp://127.0.0.1:1?framing=lines";
 /// A gateway and its clients.
 struct TestGateway {
     simulation: Simulation<Gateway>,
-    clients: Vec<MemoryPeer>,
+    clients: Vec<RawClient>,
 }
 
 impl TestGateway {
@@ -25,10 +26,16 @@ impl TestGateway {
         let mut simulation =
             Simulation::new(settings.config(), gateway, Instant::now()).expect("valid");
         let listener = simulation.listen(LINES).expect("a URL");
-        let connect = |_| simulation.connect(listener).expect("in memory");
-        let clients = (0..clients).map(connect).collect();
-        simulation.settle();
+        let clients = (0..clients).map(|_| simulation.connect_raw(listener)).collect();
         Self { simulation, clients }
+    }
+
+    /// A session over WebSocket.
+    fn connect_websocket(&mut self) -> WebSocketClient {
+        let listener = self.simulation.listen("ws://127.0.0.1:2").expect("a URL");
+        let client = self.simulation.connect_websocket(listener, "/");
+        assert_eq!(client.status(), Some(101));
+        client
     }
 
     /// Makes a request, and returns the status and the body of the response.
@@ -108,9 +115,9 @@ fn the_report_on_a_session_matches_its_schema() {
 #[test]
 fn the_counters_match_their_schema() {
     let mut gateway = TestGateway::new(&[], 3);
-    gateway.clients[0].send(b"hello\n");
+    gateway.clients[0].send("hello");
     gateway.simulation.settle();
-    gateway.clients[0].shutdown_write();
+    gateway.clients[0].disconnect();
     gateway.simulation.settle();
     let (status, counters) = gateway.ask("GET", "/api/stats", "");
     assert_eq!((status, &counters["sessions"]["raw"]), (200, &json!(2)));
@@ -137,13 +144,11 @@ fn messages_are_sent_to_one_to_some_and_to_all_except_some() {
     assert_eq!(others, (200, json!({"queued": 2, "refused": 0})));
     let some = send(&mut gateway, json!({"text": "some", "sessions": [ids[0], "unknown"]}));
     assert_eq!(some, (200, json!({"queued": 1, "refused": 1})));
-    let mut received: Vec<String> = gateway
-        .clients
-        .iter()
-        .map(|client| String::from_utf8(client.receive()).expect("lines"))
-        .collect();
-    received.sort();
-    assert_eq!(received, ["all\nothers\n", "all\nothers\n", "one\nall\nsome\n"]);
+    let mut received: Vec<_> = gateway.clients.iter().map(RawClient::receive_all).collect();
+    received.sort_by_key(Vec::len);
+    let [all, others, one, some] = ["all", "others", "one", "some"].map(OwnedMessage::from);
+    let other = vec![all.clone(), others];
+    assert_eq!(received, [other.clone(), other, vec![one, all, some]]);
 }
 
 #[test]
@@ -172,7 +177,7 @@ fn errors_of_the_library_have_their_statuses() {
     let (status, error) = gateway.ask("POST", "/api/stop", &json!({"reason": reason}).to_string());
     assert_eq!((status, &error["error"]), (400, &json!("close_reason_too_long")));
     assert_eq!(gateway.simulation.sessions().client_count(), 1, "no session was closed");
-    gateway.clients[0].set_window(0);
+    gateway.clients[0].stop_reading();
     let text = json!({"text": "x".repeat(900)}).to_string();
     let statuses: Vec<u16> = (0..4).map(|_| gateway.ask("POST", &message, &text).0).collect();
     assert!(statuses.contains(&409) && statuses[0] == 200, "{statuses:?}");
@@ -237,16 +242,11 @@ fn sessions_that_end_between_two_pages_hide_no_other() {
 #[test]
 fn sessions_are_listed_by_their_state() {
     let mut gateway = TestGateway::new(&["--heartbeat-interval=10s"], 0);
-    let listener = gateway.simulation.listen("ws://127.0.0.1:2").expect("a URL");
-    let client = gateway.simulation.connect(listener).expect("in memory");
-    client.send(
-        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
-    gateway.simulation.settle();
+    let client = gateway.connect_websocket();
     let all = gateway.ids();
     assert_eq!(gateway.page("state=active").0, all);
     assert_eq!(gateway.page("state=inactive").0.len(), 0);
+    client.stop_reading();
     gateway.simulation.advance(Duration::from_secs(21));
     assert_eq!(gateway.page("state=active").0.len(), 0);
     assert_eq!(gateway.page("state=inactive").0, all);
@@ -256,13 +256,7 @@ fn sessions_are_listed_by_their_state() {
 #[test]
 fn a_gateway_that_is_stopping_refuses_commands_for_sessions() {
     let mut gateway = TestGateway::new(&[], 0);
-    let listener = gateway.simulation.listen("ws://127.0.0.1:2").expect("a URL");
-    let client = gateway.simulation.connect(listener).expect("in memory");
-    client.send(
-        b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    );
-    gateway.simulation.settle();
+    let client = gateway.connect_websocket();
     let id = gateway.ids().remove(0);
     // While the gateway drains, open sessions are served.
     let (status, nothing) = gateway.ask("POST", "/api/stop", r#"{"drain_ms": 3600000}"#);
@@ -272,6 +266,7 @@ fn a_gateway_that_is_stopping_refuses_commands_for_sessions() {
     let message = format!("/api/sessions/{id}/messages");
     assert_eq!(gateway.ask("POST", &message, r#"{"text":"hi"}"#).0, 200);
     // Now the session is closing, and the client does not answer.
+    client.stop_reading();
     assert_eq!(gateway.ask("POST", "/api/stop", r#"{"drain_ms": 0}"#).0, 202);
     for (method, target, body) in [
         ("POST", &*message, r#"{"text":"hi"}"#),
