@@ -1,5 +1,5 @@
-//! A chat room. Everyone has a name, which is the session's id, and may have a status, which is
-//! kept in the session's metadata.
+//! A chat room. Each client has a name, which is its session's id, and may have a status, which is
+//! kept in its session's metadata.
 //!
 //! ```sh
 //! cargo run --example chat
@@ -12,10 +12,10 @@
 //! websocat 'ws://127.0.0.1:9001/?name=bob'
 //! ```
 //!
-//! What one types, the other reads. Try `/status at lunch` in one and `/who` in the other, or come
-//! as ann a second time: the name is taken.
+//! Each client receives what the other sends. Send `/status at lunch` in one and `/who` in the
+//! other, or connect as ann a second time: the name is in use.
 //!
-//! It listens wherever its argument says, and stops when its own input ends (Ctrl-D).
+//! Its argument is the URL to listen on. It stops when its standard input ends (Ctrl-D).
 
 use std::process::ExitCode;
 use std::{env, io, thread};
@@ -28,12 +28,12 @@ use majordomo::{
 struct Chat;
 
 impl Handler for Chat {
-    /// Whoever gives a name is admitted under it.
+    /// Admits a client that gives a name, under that name.
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let name = request.query_value("name").unwrap_or_default();
         match SessionId::new(name) {
             Ok(id) => Admission::new().with_id(id).into(),
-            Err(error) => refuse(&format!("come as ws://../?name=NAME: {error}\n")),
+            Err(error) => refuse(&format!("connect to ws://../?name=NAME: {error}\n")),
         }
     }
 
@@ -47,7 +47,7 @@ impl Handler for Chat {
         if text == "/who" {
             let mut here: Vec<_> = context.sessions().iter().map(|(_, s)| describe(s)).collect();
             here.sort_unstable();
-            // A session that cannot take an answer is about to be closed as a slow consumer.
+            // A session whose outbox is full is closed as a slow consumer.
             let _ = context.send(&format!("* here: {}", here.join(", ")));
         } else if let Some(status) = text.strip_prefix("/status ") {
             context.session_mut().metadata_mut().insert("status".into(), status.into());
@@ -86,7 +86,7 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let url = env::args().nth(1).unwrap_or_else(|| "ws://127.0.0.1:9001".into());
-    // A name that is taken is answered 409. `Replace` would show the older session out instead.
+    // A name that is in use is answered 409. `Replace` would close the older session instead.
     let config = Config { duplicate_id: DuplicateId::Reject, ..Config::default() };
     let mut manager = SessionManager::new(config, Chat)?;
     println!("listening on {}", manager.listen(&url)?);

@@ -1,9 +1,10 @@
-//! A host with a `mio` loop of its own, inside which the manager runs. (Unix only: elsewhere a
-//! poll cannot be watched by another.)
+//! An application with its own `mio` loop, inside which the manager runs. (Unix only: on other
+//! platforms a poll cannot be registered with another.)
 //!
-//! The host's poll watches two things: the manager's descriptor, edge-triggered, and a TCP listener
-//! of the host's own. The manager serves WebSocket; the host accepts plain TCP by itself, names its
-//! guests, and hands their sockets over with `add_session`. What one says, all others hear.
+//! The application's poll watches two sockets: the manager's descriptor, edge-triggered, and a TCP
+//! listener. The manager accepts WebSocket connections; the application accepts raw TCP itself,
+//! names the sessions, and hands their sockets over with `add_session`. Each message is broadcast
+//! to all other sessions.
 //!
 //! ```sh
 //! cargo run --example embedded
@@ -16,8 +17,8 @@
 //! nc 127.0.0.1 9002
 //! ```
 //!
-//! It listens wherever its two arguments say (a URL and an address), and stops when its own input
-//! ends (Ctrl-D).
+//! Its two arguments are the manager's URL and the address of the TCP listener. It stops when its
+//! standard input ends (Ctrl-D).
 
 use std::error::Error;
 use std::io::{self, ErrorKind};
@@ -45,28 +46,28 @@ impl Handler for Relay {
     }
 }
 
-struct Host {
+struct App {
     poll: Poll,
     listener: TcpListener,
     manager: SessionManager<Relay>,
-    guests: u64,
+    accepted: u64,
 }
 
-impl Host {
+impl App {
     fn new(manager: SessionManager<Relay>, mut listener: TcpListener) -> io::Result<Self> {
         let poll = Poll::new()?;
         let descriptor = manager.as_raw_fd();
         poll.registry().register(&mut SourceFd(&descriptor), MANAGER, Interest::READABLE)?;
         poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
-        Ok(Self { poll, listener, manager, guests: 0 })
+        Ok(Self { poll, listener, manager, accepted: 0 })
     }
 
     fn run(&mut self) -> majordomo::Result<()> {
         let mut events = Events::with_capacity(64);
         loop {
-            // Sleep no longer than the manager wants to. While work remains from its last turn, or
-            // was queued since, its deadline is now: the host looks at its own sockets in between,
-            // and calls again without sleeping.
+            // Sleep until the manager's deadline at the longest. While work remains from its last
+            // turn, or was queued since, the deadline is now: the application serves its own
+            // sockets in between, and runs the next turn without sleeping.
             let deadline = self.manager.next_deadline();
             let wait = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             match self.poll.poll(&mut events, wait) {
@@ -76,14 +77,14 @@ impl Host {
             if events.iter().any(|event| event.token() == LISTENER) {
                 self.accept();
             }
-            // Whatever woke the host: an event of the manager's, or its deadline.
+            // After an event of the manager, and after its deadline.
             if self.manager.turn(Some(Duration::ZERO))?.stopped {
                 return Ok(());
             }
         }
     }
 
-    /// Takes in all who wait: edge-triggered, no event will tell of those who are left.
+    /// Accepts until no connection waits: edge-triggered, no further event announces the rest.
     fn accept(&mut self) {
         loop {
             match self.listener.accept() {
@@ -96,15 +97,15 @@ impl Host {
     }
 
     fn hand_over(&mut self, stream: TcpStream) {
-        // The manager writes once a turn by itself. A socket that is broken already tells later.
+        // A broken socket is noticed when it is read.
         let _ = stream.set_nodelay(true);
-        self.guests += 1;
-        let id = format!("guest-{}", self.guests);
+        self.accepted += 1;
+        let id = format!("tcp-{}", self.accepted);
         let accepted = Accepted::raw(stream, Framing::Lines);
         match self.manager.sessions().add_session(&*id, accepted) {
-            Ok(_) => println!("{id} came in"),
-            // The socket came back inside, and is closed here.
-            Err(refused) => eprintln!("{id} stays outside: {refused}"),
+            Ok(_) => println!("{id} connected"),
+            // The error contains the socket, which is closed here.
+            Err(refused) => eprintln!("{id} refused: {refused}"),
         }
     }
 }
@@ -125,14 +126,14 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut manager = SessionManager::new(Config::default(), Relay)?;
     println!("listening on {}", manager.listen(&url)?);
     let listener = listen(&address).map_err(|why| format!("cannot listen on {address}: {why}"))?;
-    println!("and, by itself, on {}", listener.local_addr()?);
+    println!("accepting raw TCP on {}", listener.local_addr()?);
 
     let handle = manager.handle();
     thread::spawn(move || {
         let _ = io::copy(&mut io::stdin(), &mut io::sink());
         handle.stop(StopOptions::default())
     });
-    Ok(Host::new(manager, listener)?.run()?)
+    Ok(App::new(manager, listener)?.run()?)
 }
 
 fn listen(address: &str) -> Result<TcpListener, Box<dyn Error>> {

@@ -1,9 +1,9 @@
-//! A host that works on other threads and pushes to its sessions. Three threads reach the loop,
-//! each through a `Handle`:
+//! An application that works on other threads and sends to its sessions. Three threads reach the
+//! loop, each through a `Handle`:
 //!
 //! - a ticker broadcasts a count, once a second;
-//! - a clerk looks up who may come in, as in a database: a slow query must not hold the loop, so
-//!   the request is deferred until the clerk has decided;
+//! - an authenticator looks up tokens, as in a database: a slow query must not block the loop, so
+//!   the request is deferred until it is decided;
 //! - a console reads commands from standard input.
 //!
 //! ```sh
@@ -16,9 +16,9 @@
 //! websocat 'ws://127.0.0.1:9001/?token=apple'
 //! ```
 //!
-//! The token `apple` belongs to ann, `pear` to bob; every other is refused. In the first terminal,
-//! `who` lists who is there, `@ann TEXT` tells ann alone, any other line is told to everyone, and
-//! the end of input (Ctrl-D) stops the server.
+//! The token `apple` is ann's, `pear` is bob's; others are refused. In the first terminal, `who`
+//! lists the sessions, `@ann TEXT` sends to ann, any other line is broadcast, and the end of input
+//! (Ctrl-D) stops the server.
 
 use std::io::{self, BufRead};
 use std::process::ExitCode;
@@ -31,23 +31,23 @@ use majordomo::{
     SessionManager, Sessions, StopOptions, Ticket,
 };
 
-/// How many requests may wait for the clerk.
+/// How many requests may wait for the authenticator.
 const MAX_WAITING: usize = 100;
 
-/// A request that waits, and the token that came with it.
+/// A deferred request and its token.
 type Query = (Ticket, String);
 
-struct Host {
-    clerk: SyncSender<Query>,
+struct Push {
+    queries: SyncSender<Query>,
 }
 
-impl Handler for Host {
+impl Handler for Push {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let token = request.query_value("token").unwrap_or_default().into_owned();
-        // The loop never waits for another thread.
-        match self.clerk.try_send((request.ticket(), token)) {
+        // The loop must not wait for another thread.
+        match self.queries.try_send((request.ticket(), token)) {
             Ok(()) => Decision::Defer,
-            Err(_) => refuse(503, "too many requests wait already\n"),
+            Err(_) => refuse(503, "too many requests are waiting\n"),
         }
     }
 
@@ -56,25 +56,25 @@ impl Handler for Host {
     }
 }
 
-/// Decides about one request after the other.
-fn run_clerk(queries: &Receiver<Query>, handle: &Handle<Host>) -> Result<()> {
+/// Decides requests one by one.
+fn run_authenticator(queries: &Receiver<Query>, handle: &Handle<Push>) -> Result<()> {
     for (ticket, token) in queries {
         handle.decide(ticket, look_up(&token)?)?;
     }
     Ok(())
 }
 
-/// What a database would be asked.
+/// Stands for a database query.
 fn look_up(token: &str) -> Result<Decision> {
     let name = match token {
         "apple" => "ann",
         "pear" => "bob",
-        _ => return Ok(refuse(403, "nobody has this token\n")),
+        _ => return Ok(refuse(403, "unknown token\n")),
     };
     Ok(Admission::new().with_id(SessionId::new(name)?).into())
 }
 
-fn run_ticker(handle: &Handle<Host>) -> Result<()> {
+fn run_ticker(handle: &Handle<Push>) -> Result<()> {
     for count in 1.. {
         handle.broadcast(format!("tick {count}"))?;
         thread::sleep(Duration::from_secs(1));
@@ -82,7 +82,7 @@ fn run_ticker(handle: &Handle<Host>) -> Result<()> {
     Ok(())
 }
 
-fn run_console(handle: &Handle<Host>) -> Result<()> {
+fn run_console(handle: &Handle<Push>) -> Result<()> {
     for line in io::stdin().lock().lines() {
         let line = line?;
         if line == "who" {
@@ -94,7 +94,7 @@ fn run_console(handle: &Handle<Host>) -> Result<()> {
             println!("here: {}", names.join(", "));
         } else if let Some((name, text)) = line.strip_prefix('@').and_then(|l| l.split_once(' ')) {
             let (name, text) = (name.to_owned(), text.to_owned());
-            // `handle.send_to` would not wait, but could not tell that nobody has this name.
+            // `handle.send_to` would not wait, but does not report that the session is not found.
             let sent = handle.call(move |_, sessions| sessions.send_to(&name, &text))?;
             if let Err(error) = sent {
                 println!("not sent: {error}");
@@ -107,7 +107,7 @@ fn run_console(handle: &Handle<Host>) -> Result<()> {
 }
 
 fn refuse(status: u16, text: &str) -> Decision {
-    Decision::refuse(status, text).expect("the status is one of this file's")
+    Decision::refuse(status, text).expect("the status is valid")
 }
 
 fn main() -> ExitCode {
@@ -122,13 +122,13 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let url = env::args().nth(1).unwrap_or_else(|| "ws://127.0.0.1:9001".into());
-    let (clerk, queries) = sync_channel(MAX_WAITING);
-    let mut manager = SessionManager::new(Config::default(), Host { clerk })?;
+    let (queries, waiting) = sync_channel(MAX_WAITING);
+    let mut manager = SessionManager::new(Config::default(), Push { queries })?;
     println!("listening on {}", manager.listen(&url)?);
 
-    // Each of these ends by itself once the manager has stopped: its next call answers so.
+    // Each of these threads ends when its next call returns `Error::Stopped`.
     let handle = manager.handle();
-    thread::spawn(move || run_clerk(&queries, &handle));
+    thread::spawn(move || run_authenticator(&waiting, &handle));
     let handle = manager.handle();
     thread::spawn(move || run_ticker(&handle));
     let handle = manager.handle();

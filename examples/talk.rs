@@ -1,4 +1,4 @@
-//! A client for the terminal: sends each line that is typed, prints each message that comes.
+//! A client for the terminal: sends each line that is typed, and prints each message received.
 //!
 //! Try it against the hub. In one terminal `cargo run --release`, then in two others
 //!
@@ -6,8 +6,8 @@
 //! cargo run --release --example talk
 //! ```
 //!
-//! and type. Another server's URL may follow: `.. --example talk -- ws://127.0.0.1:9001/chat`.
-//! End of input (Ctrl-D) says good-bye.
+//! and type. Another server's URL may follow: `.. --example talk -- ws://127.0.0.1:9001/chat`. The
+//! end of input (Ctrl-D) closes the session.
 
 use std::io::{self, BufRead};
 use std::net::TcpStream;
@@ -34,7 +34,7 @@ fn talk(url: &str) -> Result<(), Box<dyn std::error::Error>> {
     let rest = url.strip_prefix("ws://").ok_or("the URL does not begin with ws://")?;
     let authority = rest.split(['/', '?']).next().unwrap_or(rest);
     let stream = TcpStream::connect(authority)?;
-    // One end of the socket for each direction, so that neither waits for the other.
+    // One handle of the socket for each direction, so that neither waits for the other.
     let mut sender = WebSocket::from_raw_socket(stream.try_clone()?, Role::Client, None);
     let (mut receiver, _) = client(url, stream)?;
     eprintln!("connected to {url}: type lines, end with Ctrl-D");

@@ -254,9 +254,9 @@ fn chat_shows_the_name_of_each_client() {
 fn the_embedding_application_adds_the_sockets_that_it_accepts() {
     let mut app = Example::start("embedded", &["ws://127.0.0.1:0", "127.0.0.1:0"]);
     let mut client = Client::connect(&app.line_after("listening on "));
-    let address = app.line_after("and, by itself, on ");
+    let address = app.line_after("accepting raw TCP on ");
     let mut raw_client = LineClient::connect(&address);
-    assert_eq!(app.line(), "guest-1 came in");
+    assert_eq!(app.line(), "tcp-1 connected");
 
     raw_client.send("hello");
     assert_eq!(client.read(), "hello");
@@ -265,7 +265,7 @@ fn the_embedding_application_adds_the_sockets_that_it_accepts() {
 
     let mut others: Vec<_> = (2..10).map(|_| LineClient::connect(&address)).collect();
     for number in 2..10 {
-        assert_eq!(app.line(), format!("guest-{number} came in"));
+        assert_eq!(app.line(), format!("tcp-{number} connected"));
     }
     for number in 0..100 {
         client.send(&format!("message {number}"));
