@@ -1,4 +1,4 @@
-//! The URL of a listener: what it speaks, and where.
+//! The URL of a listener: its protocol and its address.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,22 +6,22 @@ use std::str::FromStr;
 use crate::codec::Framing;
 use crate::error::Error;
 
-/// What a listener speaks.
+/// The protocol of a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// WebSocket over HTTP/1.1.
     WebSocket {
-        /// The one path that is served; others are answered 404. `None` serves every target.
+        /// The one path that is served; other paths are answered 404. `None` serves every path.
         path: Option<Box<str>>,
     },
     /// Raw TCP with a framing.
     Raw {
-        /// How messages are told apart.
+        /// The framing of messages.
         framing: Framing,
     },
 }
 
-/// Where to listen, and what to speak there.
+/// The protocol and the address of a listener.
 ///
 /// Written as `ws://HOST:PORT[/PATH]` or `tcp://HOST:PORT?framing=NAME`, with the names of
 /// [`Framing::from_name`]. Port 0 lets the system choose.
@@ -45,13 +45,13 @@ pub struct ListenUrl {
 }
 
 impl ListenUrl {
-    /// A WebSocket listener that serves every target.
+    /// A WebSocket listener that serves every path.
     #[must_use]
     pub fn websocket(host: &str, port: u16) -> Self {
         Self { host: host.into(), port, protocol: Protocol::WebSocket { path: None } }
     }
 
-    /// A raw TCP listener, also with a framing of the host's own.
+    /// A raw TCP listener, with a built-in framing or the application's own.
     #[must_use]
     pub fn raw(host: &str, port: u16, framing: Framing) -> Self {
         Self { host: host.into(), port, protocol: Protocol::Raw { framing } }
@@ -69,7 +69,7 @@ impl ListenUrl {
         self.port
     }
 
-    /// What is spoken there.
+    /// The protocol.
     #[must_use]
     pub fn protocol(&self) -> &Protocol {
         &self.protocol
@@ -151,7 +151,7 @@ fn parse_authority(authority: &str) -> Result<(Box<str>, u16), String> {
         Some(address) => {
             address.strip_suffix(']').ok_or("the address lacks its closing bracket")?
         }
-        None if host.contains(':') => return Err("an IPv6 address stands in brackets".into()),
+        None if host.contains(':') => return Err("an IPv6 address needs brackets".into()),
         None => host,
     };
     if host.is_empty() {

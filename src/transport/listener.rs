@@ -10,7 +10,7 @@ use super::ListenUrl;
 use crate::error::{Error, Result};
 
 /// Connections that the kernel completes before they are accepted. The kernel caps it at its own
-/// limit (`net.core.somaxconn`); a storm of reconnecting clients needs all that it allows.
+/// limit (`net.core.somaxconn`); many clients that reconnect at once need all that it allows.
 const BACKLOG: i32 = 4096;
 
 /// Whether an accepted socket inherits `TCP_NODELAY` from its listener, which saves a system call
@@ -45,7 +45,7 @@ impl Listener {
                     let address = socket.local_addr()?;
                     return Ok((socket, address));
                 }
-                // Another server has it: its other addresses are no substitute.
+                // Another server uses the port: another address of the same name is no substitute.
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
                 Err(error) => failure = error,
             }
@@ -53,16 +53,16 @@ impl Listener {
         Err(failure)
     }
 
-    /// The URL, with the port that the system chose where it was 0.
+    /// The URL, with the port that the system chose if it was 0.
     pub(crate) fn url(&self) -> &ListenUrl {
         &self.url
     }
 
-    /// Takes one connection that waits.
+    /// Accepts one waiting connection.
     pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (stream, remote) = self.socket.accept()?;
         if !INHERITS_NODELAY {
-            // A socket that the peer has reset already refuses options; reading it tells.
+            // A socket that the peer has reset refuses options; the error is found by reading it.
             let _ = stream.set_nodelay(true);
         }
         Ok((stream, remote))

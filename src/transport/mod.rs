@@ -1,5 +1,5 @@
-//! What a socket is: it reads and writes bytes, and says when it is drained. Knows no protocol and
-//! no session.
+//! A socket: reads and writes bytes, and reports when it is drained. Knows no protocol and no
+//! session.
 mod listen_url;
 mod listener;
 pub(crate) mod memory;
@@ -15,14 +15,14 @@ pub use listen_url::{ListenUrl, Protocol};
 pub(crate) use listener::Listener;
 pub(crate) use tcp::Keepalive;
 
-/// What a read brought.
+/// The result of a read.
 #[derive(Debug)]
 pub(crate) enum Read {
-    /// Bytes, and whether the socket has nothing more for now: then the next edge tells.
+    /// Bytes, and whether the socket is drained: then the next edge announces more.
     Bytes {
-        /// How many.
+        /// The number of bytes.
         count: usize,
-        /// Whether that was all.
+        /// Whether the socket is drained.
         drained: bool,
     },
     /// Nothing for now.
@@ -33,14 +33,14 @@ pub(crate) enum Read {
     Failed(io::Error),
 }
 
-/// What a write achieved.
+/// The result of a write.
 #[derive(Debug)]
 pub(crate) enum Write {
-    /// The socket took so many bytes, and whether it would take more now.
+    /// The socket accepted bytes.
     Taken {
-        /// How many.
+        /// The number of bytes.
         count: usize,
-        /// Whether it is full: then the next edge tells.
+        /// Whether it is full: then the next edge announces room.
         full: bool,
     },
     /// The socket is broken.
@@ -54,14 +54,14 @@ pub(crate) enum Stream {
     Tcp(mio::net::TcpStream),
     /// A pipe in memory, for simulations.
     Memory(Box<memory::MemoryStream>),
-    /// One of a population in memory, for simulations of very many.
+    /// A member of a population in memory, for simulations of very many.
     Population(population::PopulationStream),
 }
 
 impl Stream {
-    /// Reads once into `buffer`. `until_end` tells that an end of stream or an error is known to
-    /// be waiting behind the data, for which no further edge will come; then only the end, or a
-    /// socket that would block, counts as drained.
+    /// Reads once into `buffer`. `until_end`: an end of stream or an error is known to be pending
+    /// behind the data, which no further edge announces; then only the end, or a socket that would
+    /// block, counts as drained.
     #[inline]
     pub(crate) fn read(&mut self, buffer: &mut [u8], until_end: bool) -> Read {
         match self {
@@ -81,7 +81,7 @@ impl Stream {
         }
     }
 
-    /// Writes once from several places.
+    /// Writes several slices once.
     pub(crate) fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> Write {
         match self {
             Self::Tcp(stream) => tcp::write_vectored(stream, slices),
@@ -90,7 +90,7 @@ impl Stream {
         }
     }
 
-    /// Tells the peer that nothing more will come. A socket that is broken already needs no telling.
+    /// Shuts down the writing side. Errors are ignored: the socket is broken then.
     pub(crate) fn shutdown_write(&mut self) {
         match self {
             Self::Tcp(stream) => drop(stream.shutdown(std::net::Shutdown::Write)),
@@ -99,8 +99,7 @@ impl Stream {
         }
     }
 
-    /// Has the kernel test whether a silent peer is alive. A system that cannot is no reason to
-    /// refuse the peer, so an error is only logged.
+    /// Sets TCP keepalive. An error is only logged, because the connection works without it.
     pub(crate) fn set_keepalive(&self, keepalive: Keepalive) {
         match self {
             Self::Tcp(stream) => tcp::set_keepalive(stream, keepalive),
@@ -108,8 +107,8 @@ impl Stream {
         }
     }
 
-    /// Gives a socket that the host accepted what accepted ones have here: it never blocks the
-    /// loop, and sends small messages at once.
+    /// Gives a socket that the application accepted the options of accepted ones: non-blocking and
+    /// `TCP_NODELAY`.
     pub(crate) fn adopt(&self) {
         match self {
             Self::Tcp(stream) => tcp::adopt(stream),
@@ -117,7 +116,7 @@ impl Stream {
         }
     }
 
-    /// Has `registry` watch it for both directions.
+    /// Registers it with `registry` for both directions.
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = mio::Interest::READABLE | mio::Interest::WRITABLE;
         match self {
@@ -127,7 +126,7 @@ impl Stream {
     }
 }
 
-/// Who watches sockets for readiness: in production a `mio` registry.
+/// Watches sockets for readiness: in production a `mio` registry.
 pub(crate) trait Register: fmt::Debug + Send {
     /// Watches `transport` for both directions, once, until it is dropped.
     fn register(&self, transport: &mut Stream, token: Token) -> io::Result<()>;

@@ -1,4 +1,4 @@
-//! TCP as the operating system gives it.
+//! TCP sockets of the operating system.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::Duration;
@@ -8,14 +8,14 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::{Read, Write};
 
-/// A read or write that stopped short tells that the socket is drained or full: so on Unix, where
-/// the next edge is armed by it. Windows rearms only when an operation would block.
+/// Whether a partial read or write means that the socket is drained or full: so on Unix, where the
+/// next edge is then armed. Windows rearms only when an operation would block.
 const SHORT_MEANS_DONE: bool = cfg!(unix);
 
-/// How many keepalive probes may go unanswered, over the time between interval and timeout.
+/// How many keepalive probes may be unanswered, over the time between interval and timeout.
 const KEEPALIVE_PROBES: u32 = 3;
 
-/// When the kernel tests whether a silent peer is alive.
+/// TCP keepalive: when the kernel probes a silent peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Keepalive {
     /// The silence before the first probe.
@@ -84,7 +84,7 @@ fn write_with(given: usize, mut write: impl FnMut() -> io::Result<usize>) -> Wri
 }
 
 pub(super) fn adopt(stream: &TcpStream) {
-    // A socket that refuses either is broken, and its first read tells so.
+    // A socket that refuses either is broken, which its first read reports.
     let _ = SockRef::from(stream).set_nonblocking(true);
     let _ = stream.set_nodelay(true);
 }
@@ -96,15 +96,15 @@ pub(super) fn set_keepalive(stream: &TcpStream, keepalive: Keepalive) {
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
     let parameters = parameters.with_retries(keepalive.probes);
     if let Err(error) = SockRef::from(stream).set_tcp_keepalive(&parameters) {
-        log::debug!("the system refused a keepalive: {error}");
+        log::debug!("cannot set TCP keepalive: {error}");
     }
 }
 
-/// The calls that every message takes, straight to the kernel: around each of them the C library
-/// makes the thread cancellable and not cancellable again, which are two atomic exchanges as soon
-/// as the process has a second thread.
+/// The calls of every message, directly to the kernel: the C library makes the thread cancellable
+/// and not cancellable again around each, which costs two atomic exchanges as soon as the process
+/// has a second thread.
 ///
-/// A peer that is gone raises no SIGPIPE: the host may not be one that ignores it.
+/// Writing to a closed connection raises no SIGPIPE: the application may not ignore that signal.
 #[cfg(target_os = "linux")]
 mod system {
     use std::io::{self, IoSlice};
@@ -130,8 +130,8 @@ mod system {
     }
 }
 
-/// The same by the standard library, which sees to SIGPIPE where it writes from one place, but not
-/// where it writes from several.
+/// The same by the standard library, which suppresses SIGPIPE in plain writes, but not in vectored
+/// ones.
 #[cfg(not(target_os = "linux"))]
 mod system {
     use std::io::{self, IoSlice, Read as _, Write as _};
