@@ -40,7 +40,7 @@ const READ_MEMORY: usize = 4 * READ_BUFFER;
 ///
 /// impl Handler for Echo {
 ///     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
-/// A full outbox is handled by the slow-consumer policy.
+///         // A full outbox is handled by the slow-consumer policy.
 ///         let _ = context.send(message);
 ///     }
 /// }

@@ -126,7 +126,7 @@ impl Chunk {
 /// outbox.push(&mut pool, &[b"\x81\x02", b"hi"], 2, FrameKind::Message);
 /// assert_eq!(outbox.queued_bytes(), 4);
 ///
-/// The socket accepted three bytes, later the last one.
+/// // The socket accepted three bytes, later the last one.
 /// assert_eq!(outbox.advance(&mut pool, 3).messages, 0);
 /// assert_eq!(outbox.front(&pool), b"i");
 /// assert_eq!(outbox.advance(&mut pool, 1).messages, 1);
