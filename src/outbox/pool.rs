@@ -91,7 +91,9 @@ impl Batch {
         }
         let index = narrow(self.frames.len());
         let before = self.end_before(index);
-        parts.iter().for_each(|part| self.bytes.extend_from_slice(part));
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
         let end = FrameEnd {
             wire: narrow(self.bytes.len()),
             payload: before.payload + message.map_or(0, narrow),

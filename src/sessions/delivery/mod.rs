@@ -147,7 +147,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// Flushes one marked connection. `None` if nothing more is to be done for it: it is an open session whose outbox is empty, or its socket is full.
+    /// Flushes one marked connection. `None` if nothing more is to be done for it: it is an open
+    /// session whose outbox is empty, or its socket is full.
     #[inline]
     pub(crate) fn flush_marked(&mut self, connection: &mut Connection) -> Option<Flushed> {
         connection.flags.in_flush = false;
