@@ -1,23 +1,23 @@
-//! An echo server: every message goes back to the session that sent it.
+//! An echo server: sends every message back to its session.
 //!
 //! ```sh
 //! cargo run --example echo
 //! ```
 //!
-//! Then, in a second terminal, type a line and see it come back:
+//! Then, in a second terminal, type a line:
 //!
 //! ```sh
 //! websocat ws://127.0.0.1:9001
 //! ```
 //!
-//! It listens wherever its argument says, also for raw TCP:
+//! Its argument is the URL to listen on, also for raw TCP:
 //!
 //! ```sh
 //! cargo run --example echo 'tcp://127.0.0.1:9001?framing=lines'
 //! nc 127.0.0.1 9001
 //! ```
 //!
-//! It stops when its own input ends (Ctrl-D).
+//! It stops when its standard input ends (Ctrl-D).
 
 use std::process::ExitCode;
 use std::{env, io, thread};
@@ -29,7 +29,7 @@ struct Echo;
 impl Handler for Echo {
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         if let Err(error) = context.send(message) {
-            eprintln!("{} gets no answer: {error}", context.id());
+            eprintln!("{}: not sent: {error}", context.id());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Why and how a session ends: plain values only.
+//! Why and how a session ends. Plain values only.
 
 use std::fmt;
 
@@ -14,21 +14,21 @@ pub struct CloseCode(u16);
 impl CloseCode {
     /// 1000: the purpose of the connection is fulfilled.
     pub const NORMAL: Self = Self(1000);
-    /// 1001: an end point is going away.
+    /// 1001: an endpoint is going away.
     pub const GOING_AWAY: Self = Self(1001);
-    /// 1002: the peer broke the protocol.
+    /// 1002: the peer violated the protocol.
     pub const PROTOCOL_ERROR: Self = Self(1002);
     /// 1003: the peer sent a type of data that is not accepted.
     pub const UNSUPPORTED_DATA: Self = Self(1003);
-    /// 1005: a close frame came that carried no code. Never on the wire.
+    /// 1005: a close frame was received that carried no code. Never sent.
     pub const NO_STATUS: Self = Self(1005);
-    /// 1007: text that is not UTF-8.
+    /// 1007: the payload of a text message is not UTF-8.
     pub const INVALID_PAYLOAD: Self = Self(1007);
-    /// 1008: the peer broke a policy of this host.
+    /// 1008: the peer violated a policy of this server.
     pub const POLICY_VIOLATION: Self = Self(1008);
-    /// 1009: a message larger than the limit.
+    /// 1009: a message is larger than the limit.
     pub const MESSAGE_TOO_BIG: Self = Self(1009);
-    /// 1011: the host met a condition that it did not expect.
+    /// 1011: the server met a condition that it did not expect.
     pub const INTERNAL_ERROR: Self = Self(1011);
     /// 1012: the service restarts.
     pub const SERVICE_RESTART: Self = Self(1012);
@@ -41,7 +41,7 @@ impl CloseCode {
         self.0
     }
 
-    /// A code that may stand in a close frame: 1000 to 1003, 1007 to 1014, 3000 to 4999.
+    /// A code that may be sent in a close frame: 1000 to 1003, 1007 to 1014, 3000 to 4999.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ impl fmt::Display for CloseCode {
     }
 }
 
-/// A close code with its reason, checked: what a close frame carries.
+/// A close code with its reason, both checked: the content of a close frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CloseReason {
     code: CloseCode,
@@ -69,14 +69,15 @@ pub struct CloseReason {
 }
 
 impl CloseReason {
-    /// The longest reason, in bytes of UTF-8: a control frame holds 125, two are the code's.
+    /// The longest reason, in bytes of UTF-8: a control frame holds 125 bytes, of which the code
+    /// takes two.
     pub const MAX_LEN: usize = 123;
 
-    /// A code and a text for the peer; the text may be empty.
+    /// A code and a reason for the peer. The reason may be empty.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidCloseCode`] when the code must not stand in a close frame,
+    /// [`Error::InvalidCloseCode`] when the code must not be sent,
     /// [`Error::CloseReasonTooLong`] when the text has more than [`CloseReason::MAX_LEN`] bytes.
     pub fn new(code: u16, text: impl Into<Box<str>>) -> Result<Self, Error> {
         let (code, text) = (CloseCode::new(code)?, text.into());
@@ -92,7 +93,7 @@ impl CloseReason {
         self.code
     }
 
-    /// The text for the peer.
+    /// The reason for the peer.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
@@ -100,14 +101,14 @@ impl CloseReason {
 }
 
 impl From<CloseCode> for CloseReason {
-    /// The code without a text. [`CloseCode::NO_STATUS`] becomes a close frame without a code.
+    /// The code without a reason. [`CloseCode::NO_STATUS`] becomes a close frame without a code.
     fn from(code: CloseCode) -> Self {
         Self { code, text: Box::default() }
     }
 }
 
 impl Default for CloseReason {
-    /// 1000 without a text.
+    /// 1000 without a reason.
     fn default() -> Self {
         CloseCode::NORMAL.into()
     }
@@ -117,23 +118,23 @@ impl Default for CloseReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// The peer said good-bye: a close frame, or the end of its stream over raw TCP.
+    /// The peer closed it: by a close frame, or over raw TCP by the end of its stream.
     ClientClosed,
-    /// The connection ended without a good-bye: end of stream, reset, broken pipe, timed out.
+    /// The connection ended without a close frame: end of stream, reset, broken pipe, timed out.
     ConnectionLost,
-    /// The host removed it.
+    /// The application removed it.
     Removed,
     /// A newer session took its id.
     Replaced,
-    /// Nothing was heard for the heartbeat timeout, not even the answer to a ping.
+    /// Nothing was received for the heartbeat timeout, not even a pong.
     HeartbeatTimeout,
-    /// No message came for the idle timeout.
+    /// No message was received for the idle timeout.
     IdleTimeout,
-    /// The peer broke RFC 6455 or the framing.
+    /// The peer violated RFC 6455 or the framing.
     ProtocolError,
-    /// The peer sent a message over the limit.
+    /// The peer sent a message larger than the limit.
     MessageTooBig,
-    /// The peer sent more in a second than it may.
+    /// The peer exceeded a rate limit.
     RateLimited,
     /// The peer did not read, and its outbox was full.
     SlowConsumer,
@@ -144,7 +145,7 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// All of them, in the order in which they are declared.
+    /// All causes, in the order in which they are declared.
     pub const ALL: [Self; 12] = [
         Self::ClientClosed,
         Self::ConnectionLost,
@@ -160,7 +161,7 @@ impl Cause {
         Self::IoError,
     ];
 
-    /// The cause in `snake_case`, as logs and protocols spell it.
+    /// The cause in `snake_case`, as in logs, metrics and the backend protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -186,13 +187,13 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Who began to end a session.
+/// Which side began to end a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Initiator {
     /// The peer, by a close frame or by ending its stream.
     Client,
-    /// This side: the host, a limit, or a timeout.
+    /// This side: the application, a limit, or a timeout.
     Server,
     /// Neither: the connection broke.
     Network,
@@ -201,9 +202,9 @@ pub enum Initiator {
 /// Messages and their payload bytes in one direction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Traffic {
-    /// Whole messages. Control frames do not count.
+    /// Complete messages. Control frames do not count.
     pub messages: u64,
-    /// Bytes of those messages' payloads.
+    /// Bytes of their payloads.
     pub bytes: u64,
 }
 
@@ -212,7 +213,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_codes_that_may_stand_in_a_frame_are_taken() {
+    fn only_codes_that_a_close_frame_may_carry_are_accepted() {
         for good in [1000, 1003, 1007, 1014, 3000, 4999] {
             assert!(CloseCode::new(good).is_ok(), "{good}");
         }

@@ -1,4 +1,4 @@
-//! How a manager behaves: limits, timeouts, policies. Plain values and their checks.
+//! The settings of a manager: limits, timeouts, policies. Plain values and their checks.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -9,8 +9,9 @@ use crate::error::{Error, Result};
 
 /// The settings of a [`SessionManager`](crate::SessionManager).
 ///
-/// Every field has a default; with `serde`, absent fields keep it and unknown ones are refused.
-/// Durations are written as `"30s"`, `"1m 30s"` or `"off"`, sizes as a number of bytes.
+/// Every field has a default. With `serde`, a field that is absent keeps its default and an unknown
+/// one is an error. Durations are written as `"30s"`, `"1m 30s"` or `"off"`, sizes as a number of
+/// bytes.
 ///
 /// # Examples
 ///
@@ -28,154 +29,159 @@ use crate::error::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A WebSocket session that was silent for this long is sent a ping. Default 30 s; zero turns
-    /// pings off. For raw TCP it is the time before the kernel's first keepalive probe.
+    /// A WebSocket session that has been silent for this long is sent a ping. Default 30 s; zero
+    /// turns pings off. For raw TCP it is the time before the kernel's first keepalive probe.
     #[serde(with = "duration")]
     pub heartbeat_interval: Duration,
-    /// A session that was silent for this long, its ping unanswered, is closed. Default 90 s; must
-    /// be longer than the interval; zero turns it off.
+    /// A session that has been silent for this long, and has not answered its ping, is closed.
+    /// Default 90 s; must be longer than the interval; zero turns it off.
     #[serde(with = "duration")]
     pub heartbeat_timeout: Duration,
-    /// A session from which no *message* came for this long is closed. Default zero: off. For raw
-    /// TCP, which has no ping, this is the test for life.
+    /// A session that has sent no *message* for this long is closed. Default zero: off. Raw TCP has
+    /// no pings, so this is the only check that the peer is alive beside the kernel's keepalive
+    /// probes.
     #[serde(with = "duration")]
     pub idle_timeout: Duration,
-    /// How long a connection may take to become a session, the host's decision included. Default
-    /// 10 s; not zero.
+    /// How long a connection may take to become a session, including the application's decision.
+    /// Default 10 s; not zero.
     #[serde(with = "duration")]
     pub handshake_timeout: Duration,
-    /// How long a close handshake, or a socket that lingers after it, may take. Default 5 s; not
-    /// zero.
+    /// How long a close handshake may take, and how long a socket may linger after it. Default 5 s;
+    /// not zero.
     #[serde(with = "duration")]
     pub close_timeout: Duration,
     /// The largest message that a peer may send, in bytes of payload. Default 1 MiB; 1 to 1 GiB.
     pub max_message_size: usize,
-    /// The most that may wait in one session's outbox, in bytes on the wire. Default 1 MiB; at
-    /// most 1 GiB. It never counts as less than one message of `max_message_size`
-    /// in a built-in wire format.
+    /// The most bytes, as sent on the wire, that may wait in one session's outbox. Default 1 MiB;
+    /// at most 1 GiB. The limit is never less than one message of `max_message_size` in a built-in
+    /// wire format.
     pub max_outbox: usize,
     /// What happens to a session whose outbox is full. Default [`SlowConsumer::Close`].
     pub slow_consumer: SlowConsumer,
-    /// The most that may wait in all outboxes together, in bytes on the wire; what a broadcast
-    /// shares counts in each. A message that would exceed it first has everything written that
-    /// sockets take. If that is not enough, the fullest outboxes are treated as
-    /// [`Config::slow_consumer`] says, until an eighth of it is free: closed, or the newest or
-    /// oldest messages of the fullest dropped until those are all as full as the next. The message
-    /// itself is refused only if its session is among them or, where messages are dropped, nothing
-    /// more can be. Control frames and HTTP answers count and are never refused. Default none; at
-    /// least `max_outbox`.
+    /// The most bytes, as sent on the wire, that may wait in all outboxes together; a message that
+    /// a broadcast shares counts in each outbox. Default none; at least `max_outbox`.
     ///
-    /// It costs O(n log n) in the outboxes that are not empty each time that it is met, which an
-    /// eighth of it has to be queued for; where nothing more can be dropped, once a tick.
+    /// When a message would exceed the limit, every outbox is flushed first. If that is not enough,
+    /// [`Config::slow_consumer`] is applied to the fullest outboxes until an eighth of the limit is
+    /// free: their sessions are closed, or their newest or oldest messages are dropped until they
+    /// are no fuller than the next. The message itself is refused only if its session is among
+    /// them, or if messages are dropped and no more can be. Control frames and HTTP responses count
+    /// and are never refused.
+    ///
+    /// Each time the limit is met costs O(n log n) in the outboxes that are not empty. An eighth of
+    /// the limit has to be queued before the next time; if nothing more can be dropped, the search
+    /// runs at most once a tick.
     pub max_total_outbox: Option<usize>,
     /// The most messages that one session may send in a second; pings count as messages. Default
     /// none; 1 to [`Config::MAX_RATE`]. See [`RatePolicy`] for how it is measured.
     pub max_messages_per_second: Option<usize>,
-    /// The most bytes that one session may send in a second, on the wire: messages, control frames
-    /// and what frames them. Default none; 1 to [`Config::MAX_RATE`].
+    /// The most bytes that one session may send in a second, as received on the wire: messages,
+    /// control frames, and frame headers. Default none; 1 to [`Config::MAX_RATE`].
     pub max_bytes_per_second: Option<usize>,
-    /// What happens to a session that sends more than that. Default [`RatePolicy::Close`].
+    /// What happens to a session that exceeds either rate. Default [`RatePolicy::Close`].
     pub rate_policy: RatePolicy,
     /// The largest head of an HTTP request, in bytes. Default 16 KiB; 256 B to 1 MiB.
     pub max_head_size: usize,
-    /// The largest body of an ordinary HTTP request, in bytes. Default zero: bodies are not read;
-    /// the host is asked as soon as a head is whole, what follows is thrown away, and the
-    /// connection closed. At most 1 GiB.
+    /// The largest body of an ordinary HTTP request, in bytes. Default zero: bodies are not read,
+    /// [`Handler::on_request`](crate::Handler::on_request) is called as soon as the head is
+    /// complete, what follows the head is discarded, and the connection is closed. At most 1 GiB.
     ///
-    /// With a limit the host is asked when the body is whole, and
-    /// [`Request::body`](crate::Request::body) gives it; until then it is kept in memory that grows
-    /// with the bytes received. A longer one is answered 413 as soon as its head is whole, one
-    /// without a `Content-Length` (chunked) 411. `Expect: 100-continue` is answered, another
-    /// expectation refused with 417. Head, body and the host's decision together have
-    /// [`Config::handshake_timeout`].
+    /// With a limit, `on_request` is called when the body is complete, and
+    /// [`Request::body`](crate::Request::body) returns it. Until then it is kept in memory that
+    /// grows with the bytes received. A longer body is answered 413 as soon as its head is
+    /// complete, one without a `Content-Length` (chunked) 411. `Expect: 100-continue` is answered,
+    /// any other expectation is refused with 417. Head, body and the application's decision
+    /// together have [`Config::handshake_timeout`].
     pub max_body: usize,
-    /// How long an HTTP connection may wait for its next request, from the moment in which the last
-    /// answer has left. Default none: connections are closed after each answer; 1 ms to 365 days.
+    /// How long an HTTP connection may wait for its next request, counted from when the last
+    /// response was written. Default none: a connection is closed after each response; 1 ms to 365
+    /// days.
     ///
-    /// A connection is kept after an answer of the host's to an ordinary HTTP/1.1 request, unless
-    /// that says `Connection: close`; not after a refusal, nor while the manager stops. Requests
-    /// may be sent ahead: they are answered one by one, in order, and wait for those before them,
-    /// also for one that is deferred; no more of them is read than one read holds. An upgrade may
-    /// follow as well. [`Config::handshake_timeout`] begins anew with the first byte of each
-    /// request, and an answer has [`Config::close_timeout`] to leave.
+    /// A connection is kept after the application's response to an ordinary HTTP/1.1 request,
+    /// unless the request says `Connection: close`. It is not kept after a refusal, nor while the
+    /// manager stops. Requests may be pipelined: they are answered one by one, in order, and wait
+    /// for those before them, including deferred ones. No more than one read of them is buffered.
+    /// An upgrade may follow as well. [`Config::handshake_timeout`] starts anew with the first byte
+    /// of each request, and a response has [`Config::close_timeout`] to be written.
     #[serde(with = "optional_duration")]
     pub keep_alive: Option<Duration>,
-    /// The most sessions at a time; an upgrade beyond it is answered 503, a raw connection is
-    /// closed. Default none: as many as the system has descriptors for.
+    /// The most sessions at a time. An upgrade beyond it is answered 503, a raw connection is
+    /// closed. Default none: as many as there are file descriptors.
     pub max_sessions: Option<usize>,
     /// The most sessions at a time from one address. Default none; at least 1.
     ///
-    /// Counted are open sessions and all connections that may become some, so that opening
-    /// sockets and saying nothing is limited as well; sockets that the host hands over count, and
-    /// those that are closing or linger do not: who was shown out may come back at once. Beyond the
-    /// limit a connection is answered 429 as soon as it is accepted, a raw one is closed. Of those
-    /// that were answered, and of those that linger after their end, no more are kept than the
-    /// limit says; further ones are closed at once, so that an address holds at most about twice
-    /// as many sockets.
+    /// Open sessions count, and so do all connections that may become sessions, which limits
+    /// clients that open sockets and send nothing. Sockets that the application hands over count.
+    /// Closing sessions and lingering sockets do not: a client that was closed may reconnect at
+    /// once. A connection beyond the limit is answered 429 as soon as it is accepted; a raw one is
+    /// closed. Connections that were answered so, or that linger after their end, are kept up to
+    /// the same number. Further ones are closed at once, so an address holds at most about twice as
+    /// many sockets.
     ///
-    /// An IPv6 address counts with its /64, which is the least that one customer is given; an IPv4
-    /// address that comes in the shape of IPv6 counts as IPv4. Behind a proxy all clients have the
-    /// proxy's address: leave it to the proxy there. Leave room for one more than a client needs
-    /// where it may come back before its lost connection was noticed, also where newcomers replace.
+    /// An IPv6 address counts with its /64, the least that one customer is assigned. An IPv4-mapped
+    /// IPv6 address counts as IPv4. Behind a proxy all clients have the proxy's address: set the
+    /// limit in the proxy there. Allow one session more than a client needs if it may reconnect
+    /// before its lost connection is noticed, also with [`DuplicateId::Replace`].
     pub max_sessions_per_address: Option<usize>,
     /// The most connections that are accepted in a second, over all listeners. Default none; 1 to
     /// [`Config::MAX_ACCEPT_RATE`].
     ///
-    /// A token bucket that holds one second's worth: after a quiet time so many are accepted at
-    /// once. Beyond it connections are not refused: they wait in the system's backlog (of up to
-    /// 4096 for each listener, or what the system allows; beyond that the kernel has clients try
-    /// again), and the listeners take turns. The loop wakes when the next may be accepted.
+    /// The limit is a token bucket that holds one second's worth: after an idle second that many
+    /// are accepted at once. Connections beyond it are not refused. They wait in the listener's
+    /// backlog (up to 4096 each, or less if the system limits it; beyond that the kernel makes
+    /// clients retry), and the listeners take turns. The loop wakes when the next may be accepted.
     /// [`Stats::accept_holds`](crate::Stats::accept_holds) counts the waits.
     pub max_accept_rate: Option<NonZeroU32>,
-    /// What happens when a client asks for an id that is taken. Default [`DuplicateId::Reject`].
+    /// What happens when a client asks for an id that is in use. Default [`DuplicateId::Reject`].
     pub duplicate_id: DuplicateId,
     /// Whether sessions keep the headers of their upgrade request. Default no.
     pub keep_headers: bool,
-    /// How much work other threads may have queued for the loop, in number of items. Default
-    /// 1024; 1 to [`Config::MAX_HANDLE_QUEUE`]. Its memory is taken at the start.
+    /// How many items of work other threads may queue for the loop. Default 1024; 1 to
+    /// [`Config::MAX_HANDLE_QUEUE`]. The queue's memory is allocated at the start.
     pub handle_queue: usize,
 }
 
-/// What happens to a session that does not read, once its outbox is full.
+/// What happens to a session whose outbox is full because its peer does not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SlowConsumer {
-    /// It is closed, with cause `slow_consumer`.
+    /// The session is closed, with cause `slow_consumer`.
     #[default]
     Close,
-    /// The new message is refused; what waits stays.
+    /// The new message is refused; queued messages stay.
     DropNewest,
-    /// The oldest whole messages are dropped until the new one fits.
+    /// The oldest complete messages are dropped until the new one fits.
     DropOldest,
 }
 
-/// What happens to a session that sends more than its rates allow.
+/// What happens to a session that exceeds a rate limit.
 ///
-/// Each limit is a token bucket of the session's own: it holds one second's worth, is full when
-/// the session begins, and fills up steadily. So a session may send one second's worth at once,
-/// and in `n` seconds at most `n + 1` times its rate. Messages count when they are complete, pings
-/// as messages (they are answered), pongs not at all (they answer this side's pings). Bytes count
-/// as they come, also those of frames and of messages that are not complete, so that endless
-/// fragments meet that limit. The buckets cost 24 bytes for each session.
+/// Each limit is a token bucket of the session: it holds one second's worth, is full when the
+/// session begins, and refills steadily. So a session may send one second's worth at once, and in
+/// `n` seconds at most `n + 1` times its rate. Messages count when they are complete. Pings count
+/// as messages, because they are answered; pongs do not, because they answer this side's pings.
+/// Bytes count as they are received, including those of frame headers and of incomplete messages,
+/// so endless fragments are limited too. The buckets cost 24 bytes for each session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum RatePolicy {
-    /// What is allowed is delivered; at the first message or byte beyond it the session is closed
-    /// with 1008, cause `rate_limited`. A message larger than one second's bytes has to be sent in
-    /// pieces, over time.
+    /// What the limit allows is delivered. At the first message or byte beyond it the session is
+    /// closed with 1008, cause `rate_limited`. A message larger than one second's bytes has to be
+    /// sent in pieces, over time.
     #[default]
     Close,
-    /// The session is not read until it may send again, so that TCP slows its sender down; nothing
-    /// is lost, and its silence is not held against it. The end of its stream waits as well. Up to
-    /// 16 KiB that were read with the last message allowed are kept in memory meanwhile.
+    /// The session is not read until it has tokens again, so TCP flow control slows its sender.
+    /// Nothing is lost, and its heartbeat and idle clocks are paused. The end of its stream is
+    /// noticed only after the delay. Up to 16 KiB that were read with the last message allowed are
+    /// kept in memory meanwhile.
     Delay,
 }
 
-/// What happens when a client asks for a session id that is taken.
+/// What happens when a client asks for a session id that is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum DuplicateId {
-    /// The newcomer is refused with 409.
+    /// The new client is refused with 409.
     #[default]
     Reject,
     /// The older session is closed, with cause `replaced`.
@@ -211,10 +217,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The longest timeout: a year. Beyond that, `off` is meant.
+    /// The longest timeout: 365 days. Use zero (`"off"`) for longer ones.
     pub const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-    /// The shortest timeout that is not off: the timer wheel counts in milliseconds.
+    /// The shortest timeout that is not zero: the timer wheel counts in milliseconds.
     pub const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 
     /// The largest message and the largest outbox: 1 GiB.
@@ -333,7 +339,7 @@ fn check(
     }
 }
 
-/// Durations as people write them: `"30s"`, `"off"`.
+/// Durations as text: `"30s"`, `"off"`.
 mod duration {
     use std::time::Duration;
 
@@ -358,7 +364,7 @@ mod duration {
     }
 }
 
-/// The same where `"off"` is `None`.
+/// The same for an optional duration: `"off"` is `None`.
 mod optional_duration {
     use std::time::Duration;
 
@@ -390,12 +396,12 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_valid() {
+    fn the_default_config_is_valid() {
         Config::default().validate().expect("valid");
     }
 
     #[test]
-    fn a_refusal_names_the_field_the_value_and_what_is_allowed() {
+    fn a_validation_error_names_the_field_its_value_and_the_range() {
         let config = Config { max_message_size: 0, ..Config::default() };
         assert_eq!(refusal(&config), "max_message_size: 0 is not allowed: 1 byte to 1 GiB");
         let config = Config { handshake_timeout: Duration::ZERO, ..Config::default() };
@@ -445,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_what_it_writes() {
+    fn a_serialised_config_deserialises_to_itself() {
         let config = Config { idle_timeout: Duration::from_millis(1500), ..Config::default() };
         let text = serde_json::to_string(&config).expect("serialises");
         assert!(text.contains(r#""idle_timeout":"1s 500ms""#), "{text}");

@@ -1,4 +1,4 @@
-//! What can go wrong for a host. Peers' mistakes end their session; they are not errors here.
+//! The errors of this crate's API. Mistakes of peers end their session and are not errors here.
 
 use std::io;
 
@@ -6,16 +6,16 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A session with this id is open already.
+    /// An open session has this id already.
     #[error("session id {id:?} is taken")]
     DuplicateSession {
         /// The id.
         id: String,
     },
-    /// No open session has this id or key. It may be closing: from that moment it is not found.
+    /// No open session has this id or key. A session that is closing is not found either.
     #[error("session not found")]
     SessionNotFound,
-    /// The string cannot be a session id.
+    /// The string is not a valid session id.
     #[error(
         "session id {} is not allowed: 1 to 256 bytes of visible characters, no white space",
         shortened(.given)
@@ -24,13 +24,13 @@ pub enum Error {
         /// What was given.
         given: String,
     },
-    /// The number must not stand in a close frame (RFC 6455, section 7.4).
+    /// The number must not be sent in a close frame (RFC 6455, section 7.4).
     #[error("close code {given} is not allowed: 1000 to 1003, 1007 to 1014 or 3000 to 4999")]
     InvalidCloseCode {
         /// What was given.
         given: u16,
     },
-    /// The text does not fit into a close frame.
+    /// The reason does not fit into a close frame.
     #[error("close reason has {given} bytes, at most {max} fit")]
     CloseReasonTooLong {
         /// Its length in bytes.
@@ -38,7 +38,7 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
-    /// The message is larger than any outbox may become.
+    /// The message is larger than the limit of an outbox.
     #[error("message of {given} bytes does not fit into an outbox of {max} bytes")]
     MessageTooBig {
         /// Its length on the wire, in bytes.
@@ -52,17 +52,18 @@ pub enum Error {
         /// Why not.
         reason: &'static str,
     },
-    /// The outbox had no room for the message and the peer's socket took nothing more. What
-    /// follows for the session is the slow-consumer policy's choice.
+    /// The outbox had no room for the message, and the socket accepted no more bytes.
+    /// [`Config::slow_consumer`](crate::Config::slow_consumer) decides what happens to the session.
     #[error("the session's outbox is full")]
     OutboxFull,
-    /// As many sessions are open as the config allows.
+    /// The limit of sessions ([`Config::max_sessions`](crate::Config::max_sessions)) is reached.
     #[error("the limit of {max} sessions is reached")]
     TooManySessions {
         /// The limit.
         max: usize,
     },
-    /// The address has as many connections as the config allows.
+    /// The limit of connections of one address
+    /// ([`Config::max_sessions_per_address`](crate::Config::max_sessions_per_address)) is reached.
     #[error("the limit of {max} sessions per address is reached")]
     TooManySessionsPerAddress {
         /// The limit.
@@ -78,7 +79,7 @@ pub enum Error {
         /// What is allowed.
         allowed: &'static str,
     },
-    /// The text is no URL of a listener.
+    /// The text is not a listener's URL.
     #[error("{given:?} is no listener: {reason}")]
     InvalidUrl {
         /// What was given.
@@ -91,30 +92,30 @@ pub enum Error {
     Listen {
         /// The listener's URL.
         url: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A connection could not be accepted, most likely for want of descriptors.
+    /// A connection could not be accepted, usually because no file descriptor was left.
     #[error("cannot accept on {url}: {source}")]
     Accept {
         /// The listener's URL.
         url: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The manager is stopping or has stopped.
     #[error("the session manager has stopped")]
     Stopped,
-    /// A form that waits for the loop was called on the loop's own thread.
+    /// A method that waits for the loop was called on the loop's own thread.
     #[error("a blocking call on the loop's own thread would wait for itself")]
     OnLoopThread,
-    /// The queue to the loop is full, and the form that was called does not wait.
+    /// The queue to the loop is full, and the method that was called does not wait.
     #[error("the queue to the loop is full")]
     QueueFull,
-    /// The loop did not answer in time. What was asked for may still happen.
+    /// The loop did not answer in time. The closure may still run.
     #[error("the loop did not answer in time")]
     TimedOut,
-    /// A response that the host gave cannot be sent.
+    /// A response that the application made cannot be sent.
     #[error("{what} {given:?} is not allowed in an HTTP response")]
     InvalidResponse {
         /// The part: a status, a header's name, its value.
@@ -122,7 +123,7 @@ pub enum Error {
         /// What was given.
         given: String,
     },
-    /// The host chose a subprotocol that the client did not offer (RFC 6455, section 4.2.2).
+    /// The application chose a subprotocol that the client did not offer (RFC 6455, section 4.2.2).
     #[error("subprotocol {given:?} was not offered by the client")]
     SubprotocolNotOffered {
         /// What was given.
@@ -136,8 +137,8 @@ pub enum Error {
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What was given, escaped. It may be a client's, who can send much: no more than its beginning is
-/// repeated in an answer or a log.
+/// The value escaped and cut to 64 characters: a client may have sent it, at any length, and it is
+/// repeated in responses and logs.
 fn shortened(given: &str) -> String {
     const SHOWN: usize = 64;
     match given.char_indices().nth(SHOWN) {

@@ -1,5 +1,4 @@
-//! How other threads reach the loop: a bounded queue of work, and a wake-up of which at most one is
-//! on its way at a time.
+//! How other threads reach the loop: a bounded queue of work, and at most one pending wake-up.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,13 +14,13 @@ use crate::message::OwnedMessage;
 use crate::sessions::{Sessions, StopOptions};
 use crate::tick::Tick;
 
-/// The most work that one tick takes from other threads, in number of items ..
+/// The most items of work from other threads that one tick performs ..
 const WORK_BATCH: usize = 1024;
 
-/// .. and in bytes of payload, so that a flood from a thread does not starve the sockets.
+/// .. and the most bytes of payload, so that a flood from one thread does not starve the sockets.
 const WORK_BATCH_BYTES: usize = 1 << 20;
 
-/// A session's name that can cross to another thread.
+/// A session's id or key, owned, so that it can be sent to another thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionName {
     /// By id.
@@ -65,8 +64,8 @@ impl From<SessionKey> for SessionName {
 
 type Closure<H> = Box<dyn FnOnce(&mut H, &mut Sessions) + Send>;
 
-/// One thing for the loop to do. What is large is boxed, as a closure is: a queue's memory is taken
-/// and written to when it is made, so each place counts from the start, whether it is ever used.
+/// One item of work for the loop. Large variants are boxed: the queue allocates all its places when
+/// it is created, so the size of a place counts whether it is used or not.
 enum Work<H: ?Sized> {
     Run(Closure<H>),
     Broadcast(Box<OwnedMessage>),
@@ -75,11 +74,11 @@ enum Work<H: ?Sized> {
     Stop(Box<StopOptions>),
 }
 
-// A default queue has 1024 places: a word more in each is 8 KiB more for every manager.
+// A default queue has 1024 places: 8 bytes more in each are 8 KiB more for every manager.
 const _: () = assert!(size_of::<Work<()>>() <= 24);
 
 impl<H: ?Sized> Work<H> {
-    /// The bytes of payload that it brings into the loop.
+    /// The bytes of payload that it queues.
     fn payload(&self) -> usize {
         match self {
             Self::Broadcast(message) => message.as_message().len(),
@@ -97,30 +96,30 @@ impl<H: ?Sized> Work<H> {
             Self::SendTo(sent) => {
                 let (name, message) = *sent;
                 if let Err(error) = sessions.send_to(&name, &message) {
-                    log::debug!("a message that another thread sent is lost: {error}");
+                    log::debug!("a message posted by another thread was not sent: {error}");
                 }
             }
             Self::Decide(decided) => {
                 let (ticket, decision) = *decided;
                 if let Err(error) = sessions.decide(ticket, decision) {
-                    log::debug!("a request that was decided is gone: {error}");
+                    log::debug!("a decision posted by another thread was not carried out: {error}");
                 }
             }
-            // A loop that has stopped already is what was asked for.
+            // An error means that the loop has stopped already.
             Self::Stop(options) => drop(sessions.stop(*options)),
         }
     }
 }
 
-/// What wakes the loop. In production a `mio` waker.
+/// Wakes the loop. In production a `mio` waker.
 type Wake = Box<dyn Fn() + Send + Sync>;
 
-/// What the loop and its handles share.
+/// State that the loop and its handles share.
 pub(crate) struct Shared {
     wake: Wake,
-    /// Whether a wake-up is on its way.
+    /// Whether a wake-up is pending.
     woken: AtomicBool,
-    /// The thread that runs the loop, or ran it last; 0 before its first turn.
+    /// The thread that runs the loop, or ran it last; 0 before the first turn.
     loop_thread: AtomicU64,
 }
 
@@ -134,12 +133,12 @@ impl Shared {
         self.loop_thread.store(thread_number(), Ordering::Relaxed);
     }
 
-    /// Whether the loop was asked to wake and has not looked since.
+    /// Whether a wake-up is pending that the loop has not seen yet.
     pub(crate) fn is_woken(&self) -> bool {
         self.woken.load(Ordering::Acquire)
     }
 
-    /// Called by the loop before it looks at the queue: what comes after that wakes it again.
+    /// Called by the loop before it looks at the queue: work posted afterwards wakes it again.
     pub(crate) fn take_wake(&self) -> bool {
         self.woken.load(Ordering::Relaxed) && self.woken.swap(false, Ordering::AcqRel)
     }
@@ -161,18 +160,18 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// A number of this thread's own, from 1. `ThreadId` cannot be held in an atomic.
+/// A number that identifies this thread, from 1. An atomic cannot hold a `ThreadId`.
 fn thread_number() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     thread_local!(static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
     NUMBER.with(|number| *number)
 }
 
-/// The loop's end of the queue. Absent once the loop has stopped.
+/// The loop's end of the queue. Dropped once the loop has stopped.
 pub(crate) struct Inbox<H: ?Sized>(Receiver<Work<H>>);
 
 impl<H: Handler + ?Sized> Inbox<H> {
-    /// Does what other threads have posted. Says whether there may be more.
+    /// Performs the work that other threads have posted. Returns whether there may be more.
     pub(crate) fn perform(&self, tick: &mut Tick<'_, H>) -> bool {
         let mut bytes = 0;
         for _ in 0..WORK_BATCH {
@@ -196,23 +195,22 @@ impl<H: ?Sized> fmt::Debug for Inbox<H> {
 
 /// How other threads reach the loop.
 ///
-/// A handle is cheap to clone, and `Send` and `Sync` whatever the handler is. What is posted is
-/// queued, in [`Config::handle_queue`](crate::Config::handle_queue) places, and done in the loop's
-/// next tick.
+/// A handle is cheap to clone. It is `Send` and `Sync` for any handler. Work is queued, in
+/// [`Config::handle_queue`](crate::Config::handle_queue) places, and performed in the loop's next
+/// tick.
 ///
 /// # Ordering
 ///
-/// What one thread posts is done in the order in which it was posted.
+/// Work posted by one thread is performed in the order in which it was posted.
 ///
 /// # Backpressure
 ///
-/// Forms without `try_` wait while the queue is full. On the loop's own thread, which would wait
-/// for itself, they answer [`Error::OnLoopThread`] instead. (That thread is the one that ran the
-/// loop last.)
+/// Methods without `try_` wait while the queue is full. On the loop's own thread (the one that ran
+/// the loop last) that would be a deadlock: there they return [`Error::OnLoopThread`] instead.
 ///
 /// # Errors
 ///
-/// Every form answers [`Error::Stopped`], at once, when the loop has stopped or its manager was
+/// Every method returns [`Error::Stopped`], at once, when the loop has stopped or its manager was
 /// dropped.
 pub struct Handle<H: ?Sized> {
     queue: SyncSender<Work<H>>,
@@ -226,7 +224,7 @@ pub(crate) fn channel<H: ?Sized>(places: usize, shared: Arc<Shared>) -> (Handle<
 }
 
 impl<H: ?Sized + 'static> Handle<H> {
-    /// Queues a closure, which gets the handler and the sessions.
+    /// Queues a closure, which is given the handler and the sessions.
     ///
     /// # Errors
     ///
@@ -250,10 +248,10 @@ impl<H: ?Sized + 'static> Handle<H> {
         self.try_queue(Work::Run(Box::new(closure)))
     }
 
-    /// Runs a closure in the loop, and waits for what it returns.
+    /// Runs a closure in the loop, and waits for the value that it returns.
     ///
-    /// Until the loop's first turn nobody knows which thread is to run it: called there before,
-    /// this waits for itself.
+    /// Before the loop's first turn its thread is not known. Called then by the thread that is to
+    /// run the loop, this method waits forever.
     ///
     /// # Errors
     ///
@@ -263,17 +261,17 @@ impl<H: ?Sized + 'static> Handle<H> {
         T: Send + 'static,
         F: FnOnce(&mut H, &mut Sessions) -> T + Send + 'static,
     {
-        // A closure that is dropped unrun drops the sender as well, and that ends the wait.
+        // A closure that is dropped before it runs drops the sender as well, which ends the wait.
         self.ask(closure)?.recv().map_err(|_| Error::Stopped)
     }
 
-    /// The same, but waits for the answer no longer than `timeout`. A place in the queue is
-    /// waited for as well, and that wait is not counted.
+    /// The same, but waits for the result no longer than `timeout`. The wait for a place in the
+    /// queue is not limited.
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`]; [`Error::OnLoopThread`]; [`Error::TimedOut`], and then the closure may
-    /// still run.
+    /// [`Error::Stopped`]; [`Error::OnLoopThread`]; [`Error::TimedOut`], after which the closure
+    /// may still run.
     pub fn call_timeout<T, F>(&self, timeout: Duration, closure: F) -> Result<T>
     where
         T: Send + 'static,
@@ -285,7 +283,7 @@ impl<H: ?Sized + 'static> Handle<H> {
         })
     }
 
-    /// Queues a message for every session that is open when the loop gets to it.
+    /// Queues a message for every session that is open when the loop performs it.
     ///
     /// # Errors
     ///
@@ -303,7 +301,8 @@ impl<H: ?Sized + 'static> Handle<H> {
         self.try_queue(Work::Broadcast(Box::new(message.into())))
     }
 
-    /// Queues a message for one session. Whether it is found, only [`Handle::call`] can tell.
+    /// Queues a message for one session. To learn whether the session was found, use
+    /// [`Handle::call`].
     ///
     /// # Errors
     ///
@@ -329,7 +328,7 @@ impl<H: ?Sized + 'static> Handle<H> {
         self.try_queue(Work::SendTo(Box::new((session.into(), message.into()))))
     }
 
-    /// Decides about a request that was deferred, as [`Sessions::decide`]. If it is gone by then,
+    /// Decides about a deferred request, as [`Sessions::decide`]. If the request is gone by then,
     /// nothing happens.
     ///
     /// # Errors
@@ -339,7 +338,7 @@ impl<H: ?Sized + 'static> Handle<H> {
         self.queue(Work::Decide(Box::new((ticket, decision.into()))))
     }
 
-    /// Stops the manager, as [`Sessions::stop`], and does not wait for it.
+    /// Stops the manager, as [`Sessions::stop`], without waiting until it has stopped.
     ///
     /// # Errors
     ///
@@ -358,7 +357,7 @@ impl<H: ?Sized + 'static> Handle<H> {
         }
         let (answer, answered) = mpsc::sync_channel(1);
         self.post(move |handler, sessions| {
-            // Who asked may have given up meanwhile.
+            // The caller may have given up by now.
             let _ = answer.send(closure(handler, sessions));
         })?;
         Ok(answered)

@@ -1,4 +1,4 @@
-//! What a host does about its sessions, and what it is given to do it with.
+//! The application's callbacks, and the context that they are given.
 
 use crate::close::CloseReason;
 use crate::connection::{Decision, Disconnect, Request, Session, State};
@@ -7,53 +7,54 @@ use crate::id::SessionKey;
 use crate::message::Message;
 use crate::sessions::{Delivery, Sessions};
 
-/// The host's callbacks. Only [`Handler::on_message`] has no default.
+/// The application's callbacks. Only [`Handler::on_message`] has no default.
 ///
-/// All of them run on the loop's thread, one at a time: while one runs, no socket is served, so one
-/// that has long work to do gives it to a thread of its own, which answers through a
-/// [`Handle`](crate::Handle).
+/// All of them run on the loop's thread, one at a time. No socket is served while one runs, so move
+/// long work to another thread, which reports back through a [`Handle`](crate::Handle).
 ///
 /// # Ordering
 ///
-/// For each session: `on_connect`, then messages in the order in which they came, then
-/// `on_disconnect`, exactly once. Callbacks of different sessions run in the order in which things
-/// happened.
+/// For each session: `on_connect`, then messages in the order in which they were received, then
+/// `on_disconnect`, exactly once. Callbacks of different sessions run in the order of the events.
 ///
 /// # Panics
 ///
-/// A panic in a callback is not caught: it leaves [`SessionManager::run`](crate::SessionManager::run)
-/// or [`turn`](crate::SessionManager::turn), and the log is told, at level `error`, which callback
-/// it came from. Where nobody catches it the process, or the loop's thread, ends with it.
+/// A panic in a callback is not caught: it unwinds through
+/// [`SessionManager::run`](crate::SessionManager::run) or [`turn`](crate::SessionManager::turn),
+/// and the log names the callback at level `error`. If the application does not catch it, the
+/// process or the loop's thread ends.
 ///
-/// A host that catches it (`catch_unwind`) finds a manager that can only be dropped, and can be
-/// dropped cleanly: that runs no further callback, closes every socket and listener, drops what
-/// other threads have posted, and answers [`Error::Stopped`] to all who wait for it.
+/// After `catch_unwind` the manager can only be dropped. Dropping it is clean: no further callback
+/// runs, every socket and listener is closed, posted work is dropped, and threads that wait for it
+/// get [`Error::Stopped`].
 pub trait Handler {
-    /// A session said something.
+    /// A session sent a message.
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>);
 
-    /// A request came by a WebSocket listener, an upgrade or any other. The default admits every
-    /// upgrade with a generated id; an admitted request that asks for no upgrade is answered 426,
-    /// or 404 where its path is not served.
+    /// A WebSocket listener received a request, for an upgrade or any other. The default admits
+    /// every upgrade with a generated id. An admitted request that is not an upgrade is answered
+    /// 426, or 404 if its path is not served.
     ///
-    /// Whether the connection of an ordinary request is kept for another one after its answer,
-    /// [`Config::keep_alive`](crate::Config::keep_alive) says, and whether its body is read before
-    /// this is called, [`Config::max_body`](crate::Config::max_body).
+    /// [`Config::keep_alive`](crate::Config::keep_alive) sets whether the connection of an ordinary
+    /// request is kept after the response, [`Config::max_body`](crate::Config::max_body) whether
+    /// the body is read before this is called.
     ///
-    /// Upgrades are not asked about while the manager stops, other requests only while it drains
-    /// ([`Phase::Draining`](crate::Phase::Draining)), so that a host can answer `/ready`; nor
-    /// upgrades when [`Config::max_sessions`](crate::Config::max_sessions) is reached, unless
-    /// newcomers may replace those whose id they ask for: the answer is 503. Nor is anything asked
-    /// about that comes from an address beyond
-    /// [`Config::max_sessions_per_address`](crate::Config::max_sessions_per_address): the answer is
-    /// 429. Nor are upgrades to a path that the
-    /// listener does not serve: the answer is 404.
+    /// It is not called for:
+    ///
+    /// - any request while the manager stops, except ordinary ones while it drains
+    ///   ([`Phase::Draining`](crate::Phase::Draining)), so that the application can answer `/ready`:
+    ///   the response is 503;
+    /// - an upgrade when [`Config::max_sessions`](crate::Config::max_sessions) is reached, unless
+    ///   [`DuplicateId::Replace`](crate::DuplicateId::Replace) is set: 503;
+    /// - a connection beyond
+    ///   [`Config::max_sessions_per_address`](crate::Config::max_sessions_per_address): 429;
+    /// - an upgrade to a path that the listener does not serve: 404.
     fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
         let _ = (sessions, request);
         Decision::admit()
     }
 
-    /// A session was admitted. It can already be found, and no message came from it yet.
+    /// A session was admitted. It can be found already; none of its messages was delivered yet.
     fn on_connect(&mut self, context: &mut Context<'_>) {
         let _ = context;
     }
@@ -63,25 +64,25 @@ pub trait Handler {
         let _ = (sessions, disconnect);
     }
 
-    /// A session turned [`State::Inactive`], or [`State::Active`] again.
+    /// A session became [`State::Inactive`], or [`State::Active`] again.
     fn on_state_change(&mut self, context: &mut Context<'_>, state: State) {
         let _ = (context, state);
     }
 
-    /// A session's outbox, which had filled past half, is empty again: it can take more.
+    /// A session's outbox, which had filled past half of its limit, is empty again.
     fn on_drain(&mut self, context: &mut Context<'_>) {
         let _ = context;
     }
 
-    /// The manager begins to stop: [`Sessions::stop`] was called, here or by another thread. Told
-    /// once, before any `on_disconnect` that comes of it. With a drain window there are sessions
-    /// yet to say something to; [`Sessions::phase`] tells.
+    /// The manager begins to stop: [`Sessions::stop`] was called, here or by another thread. Called
+    /// once, before any `on_disconnect` that the stop causes. With a drain window sessions are
+    /// still open and can be sent to; see [`Sessions::phase`].
     fn on_stopping(&mut self, sessions: &mut Sessions) {
         let _ = sessions;
     }
 
-    /// A listener could not accept. The manager goes on and tries again by itself. (What keeps one
-    /// from listening at all, [`SessionManager::listen`](crate::SessionManager::listen) returns.)
+    /// A listener could not accept a connection. The manager retries by itself. (Errors of opening
+    /// a listener are returned by [`SessionManager::listen`](crate::SessionManager::listen).)
     fn on_error(&mut self, sessions: &mut Sessions, error: &Error) {
         let _ = (sessions, error);
     }
@@ -121,8 +122,8 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
     }
 }
 
-/// Runs a callback. If it panics, says in the log which one it was, while the panic goes on. Where
-/// none does it costs nothing: there is only the landing pad.
+/// Runs a callback. If it panics, logs which one it was; the panic goes on. Without a panic it
+/// costs nothing: there is only the landing pad.
 #[inline]
 pub(crate) fn guarded<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
     let guard = CallbackGuard::begin(callback);
@@ -131,8 +132,8 @@ pub(crate) fn guarded<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The same in two halves, for a callback that is run for each message: what a closure borrows
-/// would be written down for it every time.
+/// The same in two halves, for a callback that runs for each message: a closure would have to store
+/// its captures every time.
 #[must_use]
 pub(crate) struct CallbackGuard(&'static str);
 
@@ -149,14 +150,14 @@ impl CallbackGuard {
 }
 
 impl Drop for CallbackGuard {
-    /// Only a panic comes here.
+    /// Runs only when the callback panics.
     #[cold]
     fn drop(&mut self) {
-        log::error!("{} panicked: its manager can only be dropped now", self.0);
+        log::error!("{} panicked: the manager can only be dropped now", self.0);
     }
 }
 
-/// What a callback about one session is given: that session, and all the others.
+/// What a callback about one session is given: that session, and access to all others.
 #[derive(Debug)]
 pub struct Context<'a> {
     sessions: &'a mut Sessions,
@@ -164,14 +165,13 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// `key` is that of a session that stands in the table, open or closing, until the callback
-    /// has returned.
+    /// `key` is that of a session in the table, open or closing, until the callback has returned.
     #[inline]
     pub(crate) fn new(sessions: &'a mut Sessions, key: SessionKey) -> Self {
         Self { sessions, key }
     }
 
-    /// The session's key: cheap to keep, and to send to.
+    /// The session's key: cheap to keep, and the cheapest way to send to it later.
     #[must_use]
     pub fn key(&self) -> SessionKey {
         self.key
@@ -183,8 +183,7 @@ impl<'a> Context<'a> {
         self.session().id()
     }
 
-    /// The session. It is there also when it has been closed in this very callback; its
-    /// [`Session::state`] says so.
+    /// The session, also if this callback has closed it; see [`Session::state`].
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "it cannot: see `Context::new`")]
     pub fn session(&self) -> &Session {
@@ -192,7 +191,7 @@ impl<'a> Context<'a> {
         session.expect("a session leaves the table only between callbacks")
     }
 
-    /// The session, to write its metadata and data.
+    /// The session, to change its metadata and data.
     #[expect(clippy::missing_panics_doc, reason = "it cannot: see `Context::new`")]
     pub fn session_mut(&mut self) -> &mut Session {
         let session = self.sessions.any_session_mut(self.key);

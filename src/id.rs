@@ -1,4 +1,5 @@
-//! Names of sessions: the string that hosts and clients know, and the key that the table knows.
+//! Names of sessions: the id, which the application and clients know, and the key, which the table
+//! knows.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -9,13 +10,13 @@ use crate::error::Error;
 /// The name of a session: a unique string of 1 to [`SessionId::MAX_LEN`] bytes, all of them
 /// visible characters.
 ///
-/// Visible is what a log or a terminal shows as it is: letters, digits, punctuation and symbols of
-/// any script, with the marks that combine with them. White space is not, nor are control
-/// characters, what turns the direction of text or joins characters without being seen, what is
-/// assigned to nothing or to private use, blanks in the shape of letters, and U+FFFD, which stands
-/// for bytes that were no character.
+/// Visible characters are those that a log or a terminal shows as they are: letters, digits,
+/// punctuation and symbols of any script, with their combining marks. Not allowed are white space,
+/// control characters, characters that change the direction of text or join others invisibly,
+/// unassigned and private-use characters, letters that look blank, and U+FFFD, which replaces
+/// invalid bytes.
 ///
-/// The table stores it once, beside the session it names. Cloning one copies the string.
+/// The table stores it once, beside the session it names. Cloning it copies the string.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(Box<str>);
 
@@ -23,26 +24,26 @@ impl SessionId {
     /// The longest id, in bytes of UTF-8.
     pub const MAX_LEN: usize = 256;
 
-    /// Takes an id that the host or a client chose.
+    /// An id that the application or a client chose.
     ///
     /// # Errors
     ///
     /// [`Error::InvalidSessionId`] when it is empty, longer than [`SessionId::MAX_LEN`] bytes, or
-    /// has something in it that is not visible: ids end up in logs and URLs, and before the eyes of
-    /// people who tell sessions apart by them.
+    /// contains a character that is not visible. Ids appear in logs and URLs, and people compare
+    /// them by eye.
     pub fn new(id: impl Into<Box<str>>) -> Result<Self, Error> {
         let id = id.into();
         let allowed = !id.is_empty() && id.len() <= Self::MAX_LEN && is_visible(&id);
         if allowed { Ok(Self(id)) } else { Err(Error::InvalidSessionId { given: id.into() }) }
     }
 
-    /// Draws an unguessable id: 128 bits from the system's random source, as 22 characters of the
-    /// URL-safe base64 alphabet (RFC 4648, section 5).
+    /// Generates an unguessable id: 128 bits from the system's random source, as 22 characters of
+    /// the URL-safe base64 alphabet (RFC 4648, section 5).
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the system has no random bytes to give, which it has on every supported
-    /// platform once it is up.
+    /// [`Error::Io`] when the system has no random bytes, which happens on no supported platform
+    /// after boot.
     pub fn generate() -> Result<Self, Error> {
         let mut bits = [0; 16];
         getrandom::fill(&mut bits).map_err(|error| Error::Io(error.into()))?;
@@ -56,20 +57,20 @@ impl SessionId {
     }
 }
 
-/// Whether all of a text can be seen as it is.
+/// Whether all characters of a text are visible.
 fn is_visible(text: &str) -> bool {
-    // The standard library knows what can be printed: all else it escapes. A mark that combines
-    // with what stands before it, it escapes only at the beginning.
+    // The standard library knows which characters are printable: `escape_debug` escapes all others.
+    // It escapes a combining mark only at the beginning.
     let quoted = text.matches(['"', '\'', '\\']).count();
     let is_printable = text.escape_debug().count() == text.chars().count() + quoted;
     is_printable && !text.contains(|c: char| c.is_whitespace() || is_blank(c))
 }
 
-/// Whether a character counts as printable and leaves no mark, or stands for none.
+/// Whether a character counts as printable and is invisible, or replaces an invalid one.
 fn is_blank(c: char) -> bool {
     matches!(
         c,
-        // Fillers of Hangul, Khmer and Mongolian, the empty pattern of Braille, joiners.
+        // Fillers of Hangul, Khmer and Mongolian, the blank Braille pattern, joiners.
         '\u{34F}' | '\u{115F}' | '\u{1160}' | '\u{17B4}' | '\u{17B5}' | '\u{180B}'..='\u{180F}'
         | '\u{2800}' | '\u{3164}' | '\u{FFA0}'
         // Variation selectors: two ids that differ by one look the same.
@@ -110,10 +111,11 @@ impl fmt::Debug for SessionId {
     }
 }
 
-/// Where a session stands in the table: a slot, and which of the slot's tenants it is.
+/// The position of a session in the table: a slot, and a generation that tells its successive
+/// sessions apart.
 ///
-/// A key is `Copy`, costs no hash look-up, and never names a later tenant of the same slot: once
-/// its session is gone it finds nothing.
+/// A key is `Copy`, costs no hash look-up, and never refers to a later session in the same slot:
+/// once its session is removed it finds nothing.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionKey {
     slot: u32,
@@ -140,7 +142,7 @@ impl fmt::Debug for SessionKey {
     }
 }
 
-/// A session by either of its names. Whatever takes one takes a `&str`, a [`SessionId`] or a
+/// A session by its id or key. Methods that take one accept a `&str`, a [`SessionId`] or a
 /// [`SessionKey`]; a key costs no hash look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionRef<'a> {
@@ -198,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_seen_may_stand_in_an_id() {
+    fn visible_characters_of_any_script_are_allowed() {
         // All of visible ASCII, and other scripts with their marks.
         let ascii: String = (0x21..=0x7E_u8).map(char::from).collect();
         for good in [&*ascii, "gäst-1", "a\u{301}", "हिन्दी", "ไทยที่", "漢字", "\u{1F600}", "שלום"]
@@ -208,10 +210,10 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_seen_is_refused_wherever_it_stands() {
+    fn invisible_characters_are_refused_at_any_position() {
         let controls = (0..=0x20).chain(0x7F..=0xA0).filter_map(char::from_u32);
         let spaces = "\u{1680}\u{2000}\u{200A}\u{2028}\u{2029}\u{202F}\u{205F}\u{3000}".chars();
-        // Those that turn the direction of text, join without being seen, or tag.
+        // Direction marks, joiners, tags.
         let formats = "\u{AD}\u{61C}\u{200B}\u{200D}\u{200E}\u{202A}\u{202E}\u{2060}\u{2066}\u{2069}\
                        \u{FEFF}\u{E0001}\u{E007F}";
         let unassigned = "\u{378}\u{E000}\u{FFFE}\u{10FFFF}";
@@ -224,11 +226,14 @@ mod tests {
                 assert!(matches!(error, Error::InvalidSessionId { ref given } if *given == id));
             }
         }
-        assert!(SessionId::new("\u{301}a").is_err(), "it would stand above what precedes the id");
+        assert!(
+            SessionId::new("\u{301}a").is_err(),
+            "a combining mark would join what precedes the id"
+        );
     }
 
     #[test]
-    fn a_refusal_repeats_no_more_than_the_beginning_of_what_was_given() {
+    fn an_error_repeats_only_the_beginning_of_the_value() {
         let refusal = |given: &str| SessionId::new(given).expect_err("refused").to_string();
         assert_eq!(
             refusal("a\u{1b}[31m\u{202e}"),

@@ -1,9 +1,10 @@
-//! What sessions say and hear: text or bytes. Knows nothing of how either travels.
+//! Messages of sessions: text or bytes. Knows no wire format.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// A message, borrowed: from the read buffer when it arrives, from the host when it is sent.
+/// A borrowed message: from the read buffer when it is received, from the application when it is
+/// sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Message<'a> {
     /// UTF-8 text: a WebSocket text message, or a line that is valid UTF-8.
@@ -37,7 +38,7 @@ impl<'a> Message<'a> {
         self.as_bytes().len()
     }
 
-    /// Whether the payload has no bytes. An empty message is a message all the same.
+    /// Whether the payload has no bytes. An empty message is sent and delivered like any other.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.as_bytes().is_empty()
@@ -49,7 +50,7 @@ impl<'a> Message<'a> {
         matches!(self, Self::Text(_))
     }
 
-    /// Copies the payload, so that the message can outlive the callback or cross to a thread.
+    /// Copies the payload, so that the message can outlive the callback or be sent to a thread.
     #[must_use]
     pub fn to_owned(self) -> OwnedMessage {
         match self {
@@ -58,11 +59,11 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Reads the payload as JSON, whether it came as text or as bytes.
+    /// Parses the payload as JSON, whether it is text or binary.
     ///
     /// # Errors
     ///
-    /// What `serde_json` says: not JSON, or not of type `T`.
+    /// `serde_json`'s error: not JSON, or not of type `T`.
     pub fn parse_json<T: DeserializeOwned>(self) -> serde_json::Result<T> {
         serde_json::from_slice(self.as_bytes())
     }
@@ -114,11 +115,11 @@ pub enum OwnedMessage {
 }
 
 impl OwnedMessage {
-    /// A text message that holds `value` as JSON.
+    /// A text message with `value` as JSON.
     ///
     /// # Errors
     ///
-    /// What `serde_json` says: a map with keys that are no strings, or a failing `Serialize`.
+    /// `serde_json`'s error: a map with keys that are not strings, or a failing `Serialize`.
     ///
     /// # Examples
     ///

@@ -1,5 +1,5 @@
-//! One turn of the loop: readiness and the time go in, callbacks and writes come out. Knows no poll
-//! and no clock: the manager and the simulation give it both, and use nothing else.
+//! One iteration of the loop: from readiness and the time to callbacks and writes. Knows no poll
+//! and no clock: the manager and the simulation provide both.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,9 +13,9 @@ use crate::message::Message;
 use crate::sessions::{Decoded, Expired, HeadOutcome, Notice, Readiness, Sessions};
 use crate::transport::Stream;
 
-/// What goes into a tick, beside the time that [`Sessions::set_now`] was given.
+/// The input of a tick, beside the time that [`Sessions::set_now`] was given.
 pub(crate) trait TickInput<H: Handler + ?Sized> {
-    /// Calls [`Tick::handle_readiness`] for what the system said of connections.
+    /// Calls [`Tick::handle_readiness`] with the readiness of connections.
     fn events(&mut self, tick: &mut Tick<'_, H>);
 
     /// Calls [`Tick::handle_accepted`] for connections that wait to be accepted, a bounded batch.
@@ -26,7 +26,7 @@ pub(crate) trait TickInput<H: Handler + ?Sized> {
     fn posted(&mut self, tick: &mut Tick<'_, H>);
 }
 
-/// A turn of the loop in progress.
+/// A tick in progress.
 #[derive(Debug)]
 pub(crate) struct Tick<'a, H: ?Sized> {
     pub(crate) sessions: &'a mut Sessions,
@@ -35,9 +35,9 @@ pub(crate) struct Tick<'a, H: ?Sized> {
 }
 
 impl<H: Handler + ?Sized> Tick<'_, H> {
-    /// Runs the tick. Everything in it goes by one time. In this order:
+    /// Runs the tick. The time does not change during it. In this order:
     ///
-    /// 1. What the last tick has put off: its drained outboxes are reported, and the connections
+    /// 1. What the last tick has deferred: its drained outboxes are reported, and the connections
     ///    that it did not read to the end are read on.
     /// 2. Events: readable connections are read, and what they send is decoded and reported;
     ///    writable ones are marked. What answers one connection while no other has anything to send
@@ -67,12 +67,12 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             }
         }
         self.sessions.finish_stopping();
-        // The grace may have ended what was left.
+        // The end of the grace may have ended sessions.
         self.dispatch();
         self.sessions.finish_stopping();
     }
 
-    /// Handles what the system said of one connection, which may be gone.
+    /// Handles the readiness of one connection, which may be gone.
     #[inline]
     pub(crate) fn handle_readiness(&mut self, key: SessionKey, readiness: Readiness) {
         let received = self.sessions.handle_readiness(key, readiness, self.buffer);
@@ -82,7 +82,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Takes a connection that a listener accepted, unless it is dropped at once.
+    /// Handles a connection that a listener accepted, unless it is dropped at once.
     pub(crate) fn handle_accepted(
         &mut self,
         stream: Stream,
@@ -92,7 +92,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         self.sessions.accept(stream, remote, listener)
     }
 
-    /// Reports to the handler what has happened, in order. Says whether anything had.
+    /// Dispatches queued notices to the handler, in order. Returns whether there were any.
     #[inline]
     pub(crate) fn dispatch(&mut self) -> bool {
         let mut any = false;
@@ -142,11 +142,11 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Does what is due by the clock.
+    /// Handles the deadlines that have passed.
     fn handle_deadlines(&mut self) {
         while let Some(expired) = self.sessions.expire_next() {
             if let Expired::ReadFirst(key) = expired {
-                // The loop itself may have been stopped: what came meanwhile counts.
+                // The loop itself may have been suspended: input received meanwhile counts.
                 self.sessions.set_readable(key, false);
                 let received = self.sessions.begin_receiving(key, self.buffer);
                 self.read(key, received);
@@ -157,8 +157,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Processes what was received from a connection, and reads on until it is drained or its
-    /// budget is spent.
+    /// Processes what was received from a connection, and continues to read until it is drained or
+    /// its budget is spent.
     #[inline]
     fn read(&mut self, key: SessionKey, mut received: Received) {
         let mut budget = READ_BUDGET;
@@ -203,8 +203,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Processes `count` bytes at the front of the buffer. `process` says how much of their end has
-    /// to wait.
+    /// Processes `count` bytes at the front of the buffer. `process` returns how many bytes at
+    /// their end have to wait.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "two callers, and one of them for each message")]
     fn process(
@@ -213,7 +213,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         key: SessionKey,
         process: impl FnOnce(&mut Self, &mut [u8]) -> usize,
     ) {
-        // The buffer is lent out while callbacks run, and nothing reads meanwhile.
+        // The buffer is taken while callbacks run; nothing reads meanwhile.
         let buffer = std::mem::take(&mut self.buffer);
         let left = process(self, &mut buffer[..count]);
         if left > 0 {
@@ -229,15 +229,15 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         let left = match self.sessions.input(key) {
             Input::Session => self.decode_read(key, &mut unread),
             Input::Http => self.serve(key, &mut unread),
-            // It closes meanwhile: nothing comes of them.
+            // It is closing: they are discarded.
             Input::Discard | Input::Unread => 0,
         };
         unread.drain(..unread.len() - left);
         self.sessions.keep_unread(key, unread);
     }
 
-    /// Processes the requests that a connection sent, one after the other, and what follows an
-    /// upgrade. Says how much of the end has to wait.
+    /// Processes the requests that a connection sent, one by one, and what follows an upgrade.
+    /// Returns how many bytes at the end have to wait.
     #[inline(never)]
     fn serve(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
         let mut taken = 0;
@@ -258,7 +258,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Reads a request's head, and says how much of the input was processed.
+    /// Reads a request's head. Returns how much of the input was processed.
     fn read_head(&mut self, key: SessionKey, mut reader: HeadReader, input: &[u8]) -> usize {
         match reader.take(input) {
             Ok(HeadProgress::Partial) => {
@@ -275,7 +275,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Reads on in a request's body, and says how much of the input was processed.
+    /// Continues to read a request's body. Returns how much of the input was processed.
     fn read_body(&mut self, key: SessionKey, mut pending: PendingBody, input: &[u8]) -> usize {
         let taken = pending.body.take(input);
         if !pending.body.is_whole() {
@@ -294,7 +294,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         taken
     }
 
-    /// Handles a whole head, and says how much of what follows it belongs to its request.
+    /// Handles a complete head. Returns how much of what follows it belongs to its request.
     fn handle_head(&mut self, key: SessionKey, head: &[u8], rest: &[u8]) -> usize {
         let mut slots = HeaderSlots::new();
         let request = match RequestHead::parse(head, &mut slots) {
@@ -317,7 +317,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         length
     }
 
-    /// Asks the application about a request, and says whether it has yet to decide.
+    /// Asks the application about a request. Returns whether it has deferred its decision.
     fn ask(&mut self, key: SessionKey, head: &RequestHead<'_>, body: &[u8]) -> bool {
         let request = self.sessions.request(key, head, body);
         match guarded("on_request", || self.handler.on_request(self.sessions, &request)) {
@@ -335,7 +335,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         self.decode(key, input)
     }
 
-    /// Decodes what a session sent, and says how much of its end has to wait.
+    /// Decodes what a session sent. Returns how many bytes at its end have to wait.
     #[inline]
     fn decode(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
         if self.sessions.is_metered(key) {
@@ -359,14 +359,14 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             return 0;
         }
         if !self.sessions.is_metered(key) {
-            // It closes meanwhile, and the peer's close frame may be in there.
+            // It is closing, and the rest may contain the peer's close frame.
             return self.decode_all::<false>(key, later);
         }
         if self.sessions.exceed_bytes(key) { later.len() } else { 0 }
     }
 
-    /// Decodes what a session sent, as far as it may be decoded now, and says how much of its end
-    /// has to wait. What limits the rate of a session costs the others nothing for each message.
+    /// Decodes what a session sent, as far as it may be decoded now. Returns how many bytes at its
+    /// end have to wait. Without a rate limit the checks cost nothing for each message.
     #[inline]
     fn decode_all<const METERED: bool>(&mut self, key: SessionKey, mut input: &mut [u8]) -> usize {
         loop {
@@ -376,7 +376,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return input.len();
             }
             match self.sessions.decode::<METERED>(key, &mut input) {
-                // Apart, so that of each it is known what it is.
+                // Separate arms, so that the kind is a constant in each.
                 Some(Decoded::Text(text)) => self.deliver(key, Message::Text(text)),
                 Some(Decoded::Binary(bytes)) => self.deliver(key, Message::Binary(bytes)),
                 Some(Decoded::Other { event, is_open }) => {
@@ -389,7 +389,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Handles what is no message in one piece, and says whether the session may send more.
+    /// Handles any event but a message in one piece. Returns whether the session may send more.
     #[inline(never)]
     fn handle_event(
         &mut self,
@@ -421,7 +421,10 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 
     /// Hands a message to the application.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a message is handed on in memory, not in registers")]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would pass the message in memory, not in registers"
+    )]
     fn deliver(&mut self, key: SessionKey, message: Message<'_>) {
         let guard = CallbackGuard::begin("on_message");
         self.handler.on_message(&mut Context::new(self.sessions, key), message);

@@ -128,8 +128,8 @@ fn converse(seed: u64) {
         assert!(received.starts_with(&script.answers), "seed {seed}: client {number}");
         let rest = &received[script.answers.len()..];
         assert_eq!(rest.starts_with(b"HTTP/1.1 101 "), script.messages.is_some(), "seed {seed}");
-        let said = notes.iter().filter(|note| note.starts_with(&format!("{number} says")));
-        assert_eq!(said.count(), script.messages.unwrap_or_default(), "seed {seed}");
+        let received = notes.iter().filter(|note| note.starts_with(&format!("{number} says")));
+        assert_eq!(received.count(), script.messages.unwrap_or_default(), "seed {seed}");
         assert_eq!(script.client.is_dropped(), script.ends_its_side, "seed {seed}");
     }
     let here = scripts.iter().filter(|script| !script.ends_its_side).count();

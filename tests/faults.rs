@@ -73,10 +73,10 @@ fn break_at(
         let goes_on = steps(&mut server, &mut victim, step);
         server.settle();
         // Another session sends in between, and receives every message.
-        let said = format!("step {step}");
-        server.receive(&bystander, &wire::text(&said));
+        let sent = format!("step {step}");
+        server.receive(&bystander, &wire::text(&sent));
         let frames = bystander.frames();
-        assert_eq!(frames.last(), Some(&format!("text {said}")), "{place}");
+        assert_eq!(frames.last(), Some(&format!("text {sent}")), "{place}");
         if !goes_on {
             break;
         }

@@ -36,12 +36,12 @@ fn a_connection_is_kept_where_both_sides_want_it() {
         let mut server = answering(config);
         let mut client = server.dial();
         server.receive(&client, &[request.clone(), get("/b")].concat());
-        let said = request.escape_ascii();
+        let shown = request.escape_ascii();
         if is_kept {
-            assert_eq!(client.answers(), ["200 keep-alive /a", "200 keep-alive /b"], "{said}");
+            assert_eq!(client.answers(), ["200 keep-alive /a", "200 keep-alive /b"], "{shown}");
             assert!(!client.is_ended());
         } else {
-            assert_eq!(client.answers(), ["200 close /a"], "{said}");
+            assert_eq!(client.answers(), ["200 close /a"], "{shown}");
             assert!(client.is_ended());
         }
         assert_eq!(failures(&mut server), 0);

@@ -122,7 +122,7 @@ fn all_sessions_may_be_removed_in_any_callback() {
         client.send(&wire::text("x"));
     }
     server.settle();
-    assert_eq!(server.notes(), ["a says x"], "the others said it too late");
+    assert_eq!(server.notes(), ["a says x"], "the others were too late");
     for client in &clients {
         client.send(&wire::close(1000, ""));
     }

@@ -50,9 +50,9 @@ fn data_and_the_end_of_the_stream_in_one_event_are_both_handled() {
             client.shutdown_write();
         });
         let notes = wait_for(&received_ends);
-        let said =
+        let message =
             if length > 40 { format!("raw text of {length}") } else { "raw says x".to_string() };
-        assert_eq!(notes, ["raw connects", &said, "raw ends client_closed -"]);
+        assert_eq!(notes, ["raw connects", &message, "raw ends client_closed -"]);
         assert!(client.rest().is_empty());
     }
 }
@@ -313,9 +313,9 @@ fn a_session_is_read_on_in_the_next_turn_when_its_budget_is_spent() {
     while received < expected {
         manager.turn(Some(Duration::from_secs(60))).expect("it runs");
         let notes = manager.handler().take_notes();
-        let said = notes.iter().filter(|note| note.contains("sixteen")).count();
-        assert!(said * 18 <= (256 << 10) + 64, "no more than the budget: {said}");
-        received += said;
+        let count = notes.iter().filter(|note| note.contains("sixteen")).count();
+        assert!(count * 18 <= (256 << 10) + 64, "no more than the budget: {count}");
+        received += count;
     }
     writing.join().expect("it wrote all");
 }

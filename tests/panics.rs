@@ -137,7 +137,7 @@ fn panic_at(at: &'static str) {
     TcpListener::bind((url.host(), url.port())).expect("the port is free again");
 
     let mut log = LOG.0.lock().expect("no thread panics while it holds the lock");
-    let expected = format!("{at} panicked: its manager can only be dropped now");
+    let expected = format!("{at} panicked: the manager can only be dropped now");
     let named: Vec<String> = log.drain(..).filter(|line| line.contains("panicked")).collect();
     assert_eq!(named, [expected]);
 }

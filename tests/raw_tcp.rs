@@ -50,7 +50,7 @@ fn every_framing_decodes_the_same_in_any_reads() {
             let client = server.join_raw(url(name));
             server.notes();
             in_pieces(&mut server, &client, bytes, length);
-            let expected = expected.map(|said| format!("raw {said}"));
+            let expected = expected.map(|sent| format!("raw {sent}"));
             assert_eq!(server.notes(), expected, "{name} in pieces of {length}");
             client.shutdown_write();
             server.settle();

@@ -335,8 +335,8 @@ fn invalid_requests_are_answered_without_a_callback() {
         let mut client = server.dial();
         server.receive(&client, &bytes);
         let head = client.head();
-        let said = bytes[..bytes.len().min(80)].escape_ascii();
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{said}: {head}");
+        let shown = bytes[..bytes.len().min(80)].escape_ascii();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{shown}: {head}");
         if status == 426 {
             assert!(head.to_lowercase().contains("\r\nsec-websocket-version: 13\r\n"), "{head}");
         }

@@ -60,12 +60,12 @@ fn an_answer_is_written_at_once_unless_several_sessions_have_messages() {
         sent.retain(|note| note.starts_with('['));
         (sent.join(" "), clients.each_mut().map(|client| client.frames().len()))
     };
-    let said = say(["to me", "to me", "to me"]);
-    assert_eq!(said, ("[0, 0, 0] [1, 0, 0] [1, 1, 0]".to_owned(), [1, 1, 1]));
-    let said = say(["to all", "to me", "to me"]);
-    assert_eq!(said, ("[1, 1, 1] [1, 1, 1] [1, 1, 1]".to_owned(), [1, 2, 2]));
-    let said = say(["to me", "to all", "to me"]);
-    assert_eq!(said, ("[2, 3, 3] [3, 3, 3] [3, 3, 3]".to_owned(), [2, 1, 2]));
+    let outcome = say(["to me", "to me", "to me"]);
+    assert_eq!(outcome, ("[0, 0, 0] [1, 0, 0] [1, 1, 0]".to_owned(), [1, 1, 1]));
+    let outcome = say(["to all", "to me", "to me"]);
+    assert_eq!(outcome, ("[1, 1, 1] [1, 1, 1] [1, 1, 1]".to_owned(), [1, 2, 2]));
+    let outcome = say(["to me", "to all", "to me"]);
+    assert_eq!(outcome, ("[2, 3, 3] [3, 3, 3] [3, 3, 3]".to_owned(), [2, 1, 2]));
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn every_mix_of_calls_leaves_in_the_order_in_which_it_was_made() {
             let sessions = server.sessions();
             // From a few bytes, which are copied, to some that are shared.
             let word = format!("{round} {}", "x".repeat(round * 31 % 1500));
-            let said = format!("text {word}");
+            let frame = format!("text {word}");
             match round % 5 {
                 0 => sessions.send_to("a", &word).expect("open"),
                 1 => assert_eq!(sessions.broadcast(&word), delivery(2, 0)),
@@ -127,9 +127,9 @@ fn every_mix_of_calls_leaves_in_the_order_in_which_it_was_made() {
                 3 => assert_eq!(sessions.broadcast_others("b", &word), delivery(1, 0)),
                 _ => assert_eq!(sessions.broadcast_where(&word, |_| true), delivery(2, 0)),
             }
-            to_a.push(said.clone());
+            to_a.push(frame.clone());
             if matches!(round % 5, 1 | 2 | 4) {
-                to_b.push(said);
+                to_b.push(frame);
             }
             if round % 17 == 0 {
                 server.settle();

@@ -1,4 +1,4 @@
-//! One message, encoded at most once for each wire format in use.
+//! A message encoded at most once for each wire format in use.
 
 use bytes::Bytes;
 
@@ -8,10 +8,11 @@ use super::{Codec, websocket};
 use crate::error::Error;
 use crate::message::Message;
 
-/// A message on its way to many sessions, encoded at most once for each wire format among them.
+/// A message for many sessions, encoded at most once for each wire format among them.
 ///
-/// A format is encoded when the first session needs it, and a refusal is remembered as well. The
-/// WebSocket form costs no search; a raw one a scan over the framings in use, which are few.
+/// A format is encoded when the first session needs it; a refusal is stored as well. Looking up the
+/// WebSocket frame costs nothing, looking up a raw one a scan over the framings in use, which are
+/// few.
 #[derive(Debug)]
 pub struct Encoded<'m> {
     message: Message<'m>,
@@ -32,7 +33,7 @@ impl<'m> Encoded<'m> {
         self.message
     }
 
-    /// The message as sessions with this codec receive it.
+    /// The message as a frame for sessions with this codec.
     ///
     /// # Errors
     ///
@@ -46,22 +47,22 @@ impl<'m> Encoded<'m> {
                     .websocket
                     .get_or_insert_with(|| SharedFrame::from(&websocket::encode(message))))
             }
-            Codec::Raw(framed) => self.raw_frame(framed.framing()),
+            Codec::Raw(decoder) => self.raw_frame(decoder.framing()),
         }
     }
 
     fn raw_frame(&mut self, framing: &Framing) -> Result<&SharedFrame, Error> {
         let known = self.raw.iter().position(|(known, _)| known == framing);
         let at = known.unwrap_or_else(|| {
-            let wire = framing.encode(self.message).map(|frame| SharedFrame::from(&frame));
-            self.raw.push((framing.clone(), wire));
+            let encoded = framing.encode(self.message).map(|frame| SharedFrame::from(&frame));
+            self.raw.push((framing.clone(), encoded));
             self.raw.len() - 1
         });
         self.raw[at].1.as_ref().map_err(|&reason| Error::Unframeable { reason })
     }
 }
 
-/// A message in one wire format, shared by every session that sends it.
+/// A message in one wire format, shared by the sessions that it is sent to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedFrame {
     bytes: Bytes,
@@ -76,7 +77,7 @@ impl SharedFrame {
         &self.bytes
     }
 
-    /// How many bytes the message itself has.
+    /// The length of the message's payload, in bytes.
     #[inline]
     #[must_use]
     pub fn payload_len(&self) -> usize {
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_remembered() {
+    fn a_refusal_is_stored() {
         let refusing = Arc::new(Refusing::default());
         let codec = Codec::raw(Framing::Custom(refusing.clone()), 10);
         let mut encoded = Encoded::new("hello");

@@ -1,31 +1,31 @@
-//! What a codec makes of a peer's bytes: events and errors.
+//! What a codec decodes from a peer's bytes: events and errors.
 
 use ascii::AsciiStr;
 
 use crate::close::{Cause, CloseCode};
 use crate::message::{Message, OwnedMessage};
 
-/// What a peer said.
+/// An event decoded from a peer's bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event<'a> {
     /// A message that arrived in one piece, borrowed from the input.
     Message(Message<'a>),
-    /// A message put together from fragments or from several reads.
+    /// A message assembled from fragments or from several reads.
     Assembled(OwnedMessage),
     /// A ping, to be answered by a pong with the same payload.
     Ping(ControlPayload),
-    /// A pong. Its payload says nothing that a session needs.
+    /// A pong. Its payload is not needed.
     Pong,
-    /// A close frame. Nothing that follows it counts.
+    /// A close frame. What follows it is ignored.
     Close {
         /// The code, if the frame carried one.
         code: Option<CloseCode>,
-        /// The peer's text, at most [`CloseReason::MAX_LEN`](crate::CloseReason::MAX_LEN) bytes.
+        /// The peer's reason, at most [`CloseReason::MAX_LEN`](crate::CloseReason::MAX_LEN) bytes.
         reason: Box<str>,
     },
 }
 
-// It is handed on by several functions, for each message.
+// Several functions pass it on, for each message.
 const _: () = assert!(size_of::<Event<'_>>() <= 40);
 
 /// Whether a payload is text or any bytes.
@@ -56,13 +56,13 @@ impl PayloadKind {
     }
 }
 
-/// Up to this size, in bytes, text is looked at first for whether it is ASCII.
+/// Text of up to this size, in bytes, is first checked for being ASCII.
 const SHORT: usize = 256;
 
 /// Checks text.
 ///
-/// A short one was mostly written just now, by unmasking it: reading that back in wider pieces
-/// than it was written in makes a processor wait, as the vectors of `simdutf8` would.
+/// Short text was usually just written, by unmasking it. Reading it back in wider pieces than it
+/// was written in, as the vectors of `simdutf8` would, stalls the processor.
 #[inline]
 fn text(payload: &[u8]) -> Result<&str, CodecError> {
     if payload.len() <= SHORT
@@ -79,10 +79,10 @@ fn text(payload: &[u8]) -> Result<&str, CodecError> {
 pub struct ControlPayload(Vec<u8>);
 
 impl ControlPayload {
-    /// What a control frame can carry (RFC 6455, section 5.5).
+    /// The most that a control frame can carry, in bytes (RFC 6455, section 5.5).
     pub const MAX_LEN: usize = 125;
 
-    /// A payload, unless it is longer than [`ControlPayload::MAX_LEN`].
+    /// A payload; `None` if it is longer than [`ControlPayload::MAX_LEN`].
     #[must_use]
     pub fn new(payload: &[u8]) -> Option<Self> {
         let mut new = Self::default();
@@ -95,7 +95,7 @@ impl ControlPayload {
         &self.0
     }
 
-    /// Appends `more`; false, and nothing is appended, if there is no room for it.
+    /// Appends `more`. Returns false, and appends nothing, if it does not fit.
     pub(super) fn push(&mut self, more: &[u8]) -> bool {
         let fits = self.0.len() + more.len() <= Self::MAX_LEN;
         if fits {
@@ -111,17 +111,17 @@ impl std::fmt::Debug for ControlPayload {
     }
 }
 
-/// What a peer did wrong. Its session ends; nothing else is touched.
+/// What a peer did wrong. Only its own session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CodecError {
-    /// It broke RFC 6455 or the framing.
+    /// It violated RFC 6455 or the framing.
     #[error("{0}")]
     Protocol(&'static str),
-    /// It called something text that is not UTF-8.
+    /// It sent text that is not UTF-8.
     #[error("text that is not UTF-8")]
     InvalidUtf8,
-    /// It sent or announced a message over the limit.
+    /// It sent or announced a message larger than the limit.
     #[error("a message of more than {max} bytes")]
     MessageTooBig {
         /// The limit.
@@ -130,7 +130,7 @@ pub enum CodecError {
 }
 
 impl CodecError {
-    /// The code that tells the peer (RFC 6455, section 7.4.1).
+    /// The code of the close frame that answers it (RFC 6455, section 7.4.1).
     #[must_use]
     pub fn close_code(self) -> CloseCode {
         match self {
@@ -140,7 +140,7 @@ impl CodecError {
         }
     }
 
-    /// The cause that the host is told.
+    /// The cause that `on_disconnect` reports.
     #[must_use]
     pub fn cause(self) -> Cause {
         match self {
@@ -162,10 +162,10 @@ mod tests {
     }
 
     #[test]
-    fn an_error_says_what_the_peer_and_the_host_are_told() {
-        let told = |error: CodecError| (error.close_code().get(), error.cause());
-        assert_eq!(told(CodecError::Protocol("x")), (1002, Cause::ProtocolError));
-        assert_eq!(told(CodecError::InvalidUtf8), (1007, Cause::ProtocolError));
-        assert_eq!(told(CodecError::MessageTooBig { max: 1 }), (1009, Cause::MessageTooBig));
+    fn an_error_has_a_close_code_and_a_cause() {
+        let outcome = |error: CodecError| (error.close_code().get(), error.cause());
+        assert_eq!(outcome(CodecError::Protocol("x")), (1002, Cause::ProtocolError));
+        assert_eq!(outcome(CodecError::InvalidUtf8), (1007, Cause::ProtocolError));
+        assert_eq!(outcome(CodecError::MessageTooBig { max: 1 }), (1009, Cause::MessageTooBig));
     }
 }

@@ -1,17 +1,16 @@
-//! A message ready for the wire, its payload still where the host put it.
+//! An encoded message, its payload still where the application put it.
 
 use std::borrow::Cow;
 
-/// The longest head that a built-in wire format puts before a payload: a server's WebSocket frame
-/// of 64 KiB or more.
+/// The longest head of a built-in wire format: a server's WebSocket frame of 64 KiB or more.
 const MAX_HEAD: usize = 10;
 
-/// One message for one receiver: head, payload, tail.
+/// One message as a frame: head, payload, tail.
 #[derive(Clone, Debug)]
 pub struct Frame<'m> {
     head: FrameHead,
     tail: Option<u8>,
-    // A framing of the host's own puts its whole frame here.
+    // A custom framing puts its whole frame here.
     body: Cow<'m, [u8]>,
     payload_len: usize,
 }
@@ -27,15 +26,15 @@ impl<'m> Frame<'m> {
         Self { head: FrameHead::default(), tail: None, body: Cow::Owned(frame), payload_len }
     }
 
-    /// What goes onto the wire, in this order; parts may be empty.
+    /// The parts of the frame in order; parts may be empty.
     #[inline]
     #[must_use]
     pub fn parts(&self) -> [&[u8]; 3] {
         [self.head.as_slice(), &self.body, self.tail.as_slice()]
     }
 
-    /// Appends what goes onto the wire, which is faster than to copy the parts one by one: of the
-    /// head, which is short, the whole array is copied first.
+    /// Appends the whole frame, faster than copying the parts one by one: of the head, which is
+    /// short, the whole array is copied first.
     #[inline]
     pub(crate) fn append_to(&self, bytes: &mut Vec<u8>) {
         let end = bytes.len() + usize::from(self.head.len);
@@ -45,7 +44,7 @@ impl<'m> Frame<'m> {
         bytes.extend(self.tail);
     }
 
-    /// How many bytes go onto the wire.
+    /// The length of the frame, in bytes.
     #[inline]
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no frame is empty")]
@@ -53,7 +52,7 @@ impl<'m> Frame<'m> {
         usize::from(self.head.len) + self.body.len() + usize::from(self.tail.is_some())
     }
 
-    /// How many bytes the message itself has.
+    /// The length of the message's payload, in bytes.
     #[inline]
     #[must_use]
     pub fn payload_len(&self) -> usize {
@@ -61,7 +60,7 @@ impl<'m> Frame<'m> {
     }
 }
 
-/// What stands before a payload.
+/// The bytes before a payload.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FrameHead {
     len: u8,

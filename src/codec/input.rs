@@ -1,4 +1,4 @@
-//! The bytes that were read, as they are used up from the front.
+//! The unread input, consumed from the front.
 
 /// Takes up to `at_most` bytes off the front of `input`.
 #[inline]

@@ -1,4 +1,4 @@
-//! How a session ends: it begins to close, waits for what it still needs, and has ended.
+//! How a session ends: it begins to close, waits for what is outstanding, and has ended.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ pub struct Disconnect {
     pub duration: Duration,
 }
 
-/// The steps by which a session ends. Those that begin its end do nothing to a session that is
+/// The steps by which a session ends. Those that begin its end have no effect on a session that is
 /// closing already.
 impl Connection {
     /// Closes the session with a close frame; over raw TCP its stream is ended. With a deadline,
@@ -69,7 +69,7 @@ impl Connection {
         self.close(error.cause(), &error.close_code().into(), None, context)
     }
 
-    /// The peer's close frame came.
+    /// The peer's close frame was received.
     pub(crate) fn on_close_frame(
         &mut self,
         code: Option<CloseCode>,
@@ -99,7 +99,7 @@ impl Connection {
             Stage::Lingering(_) => return self.on_end_while_lingering(),
         };
         match session.ending().map(|ending| ending.awaits) {
-            // Nothing more will come. Over raw TCP, what is queued may still leave.
+            // Nothing more will be received. Over raw TCP, what is queued can still be sent.
             Some(Awaits::Flush(_)) => Effects::NONE,
             Some(_) => self.finish(SocketFate::Drop),
             None => {
@@ -145,8 +145,8 @@ impl Connection {
         self.end(Ending::new(cause, Initiator::Network), None, context)
     }
 
-    /// The peer does not read, and its outbox is full. What waits is lost, and there is no room for
-    /// a close frame: the socket was just found to take nothing.
+    /// The peer does not read, and its outbox is full. Queued messages are lost, and there is no
+    /// room for a close frame: the socket has just accepted nothing.
     pub(crate) fn on_slow_consumer(&mut self, context: &mut StepContext<'_>) -> Effects {
         if self.expect_session().is_open() {
             return self.end(Ending::new(Cause::SlowConsumer, Initiator::Server), None, context);
@@ -154,7 +154,7 @@ impl Connection {
         self.finish(SocketFate::Drop)
     }
 
-    /// The heartbeat timeout is over.
+    /// The heartbeat timeout has passed.
     pub(crate) fn on_heartbeat_timeout(&mut self, context: &mut StepContext<'_>) -> Effects {
         self.end(Ending::new(Cause::HeartbeatTimeout, Initiator::Server), None, context)
     }
@@ -177,15 +177,15 @@ impl Connection {
         }
     }
 
-    /// Begins to close an open session. This is the one place where a session stops being open: it
-    /// is not found, not counted, and gets no message from here on.
+    /// Begins to close an open session. This is the only place where a session stops being open:
+    /// from here on it is not found, not counted, and gets no message.
     pub(crate) fn end(
         &mut self,
         ending: Ending,
         frame: Option<&ControlFrame>,
         context: &mut StepContext<'_>,
     ) -> Effects {
-        // What was left in the socket, for a pause or a budget, may hold the peer's close frame.
+        // Input left in the socket by a pause or a budget may contain the peer's close frame.
         let readable = self.flags.readable;
         let session = self.expect_session();
         if !session.is_open() {
@@ -201,13 +201,13 @@ impl Connection {
             flush: true,
             ended: has_ended,
             reschedule: !has_ended,
-            // A session that was paused is read again, and what was read of it before is decoded.
+            // A session that was paused is read again, and its input read before is decoded.
             read_on: readable || (!has_ended && session.has_unread()),
             ..Effects::NONE
         }
     }
 
-    /// A closing session has what it waited for, or waits no longer.
+    /// A closing session has what it waited for, or no longer waits.
     pub(crate) fn finish(&mut self, socket: SocketFate) -> Effects {
         let ending = self.expect_session().ending_mut();
         let ending = ending.expect("only a session that is closing has something to wait for");
@@ -215,7 +215,7 @@ impl Connection {
             return Effects::NONE;
         }
         if matches!(ending.awaits, Awaits::PeerClose(_)) && !ending.answered {
-            // The close frame that was awaited never came.
+            // The awaited close frame was not received.
             ending.code = None;
             ending.reason = Box::default();
         }
@@ -224,7 +224,7 @@ impl Connection {
         Effects { ended: true, ..Effects::NONE }
     }
 
-    /// What a stop does to a session that is closing already: it waits no longer than until then.
+    /// What a stop does to a session that is closing already: it waits until then at the longest.
     pub(crate) fn shorten_close(&mut self, until: Instant) -> Effects {
         let ending = self.expect_session().ending_mut();
         let ending = ending.expect("the caller has seen that it is closing");
@@ -239,9 +239,9 @@ impl Connection {
 }
 
 impl Session {
-    /// What the handler is given of a session that has ended.
+    /// The report of a session that has ended, for the handler.
     pub(crate) fn into_disconnect(mut self, now: Instant) -> Disconnect {
-        // The ending stays with the session, whose state it is.
+        // The ending stays with the session: it is the session's state.
         let ending = self.ending.as_mut().expect("a session is removed once it has ended");
         let (cause, code, initiator) = (ending.cause, ending.code, ending.initiator);
         let reason = std::mem::take(&mut ending.reason);

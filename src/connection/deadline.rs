@@ -1,11 +1,11 @@
-//! What a connection waits for, and until when.
+//! The deadlines of a connection.
 
 use std::time::Instant;
 
 use super::{Awaits, Connection, RequestStep, Stage};
 use crate::config::Config;
 
-/// What is due for a connection at a moment.
+/// What is due for a connection at a given time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
     /// This deadline has passed.
@@ -52,7 +52,7 @@ impl Due {
 }
 
 impl Connection {
-    /// Which deadline comes next. This is the one place that says so.
+    /// Returns which deadline comes next. This is the only place that decides it.
     ///
     /// `paused` is [`Connection::is_paused`]: the clocks of a paused connection stand still, except
     /// for the drain schedule and the end of a rate delay. `drain_at` is when the drain schedule
@@ -69,7 +69,7 @@ impl Connection {
                 let drain = drain_at.map(|at| (at, Deadline::Drain));
                 let delay = self.flags.delayed.then(|| session.delayed_until()).flatten();
                 let delay = delay.map(|at| (at, Deadline::RateDelay));
-                // The drain comes first where both are due at one moment.
+                // The drain comes first if both are due at the same time.
                 match drain.into_iter().chain(delay).min_by_key(|(at, _)| *at) {
                     Some((at, deadline)) => Due::of(deadline, at, now),
                     None => Due::Never,

@@ -1,4 +1,4 @@
-//! What the application decides about a request.
+//! The application's decisions about requests.
 
 use std::any::Any;
 use std::fmt;
@@ -9,28 +9,27 @@ use crate::codec::http::{self, HeaderName, HeaderValue, Response};
 use crate::error::Result;
 use crate::id::SessionId;
 
-/// What becomes of a request.
+/// The application's decision about a request.
 #[derive(Debug)]
 pub enum Decision {
-    /// The upgrade is granted. For a request that asks for none, this is answered 426.
+    /// The upgrade is granted. A request for anything else is answered 426.
     Admit(Admission),
-    /// It is answered as plain HTTP: a refusal, or whatever the host serves beside its sessions.
+    /// The request is answered with an HTTP response: a refusal, or an ordinary resource.
     Respond(Response),
-    /// It is parked, within the handshake timeout, and requests that follow it by the same
-    /// connection wait behind it, until
-    /// [`Handle::decide`](crate::Handle::decide) or
-    /// [`Sessions::decide`](crate::Sessions::decide) is called with its ticket.
+    /// The request is kept, within the handshake timeout, until
+    /// [`Handle::decide`](crate::Handle::decide) or [`Sessions::decide`](crate::Sessions::decide)
+    /// is called with its ticket. Later requests of the same connection wait for it.
     Defer,
 }
 
 impl Decision {
-    /// Admits with a generated id and nothing else.
+    /// Admits with a generated id and no further settings.
     #[must_use]
     pub fn admit() -> Self {
         Self::Admit(Admission::default())
     }
 
-    /// Refuses with a status from 200 to 599 and a plain text.
+    /// Refuses with a status from 200 to 599 and a plain text body.
     ///
     /// # Errors
     ///
@@ -52,7 +51,7 @@ impl From<Response> for Decision {
     }
 }
 
-/// How a session is admitted.
+/// The settings of an admitted session.
 #[derive(Default)]
 pub struct Admission {
     pub(crate) id: Option<SessionId>,
@@ -69,8 +68,8 @@ impl Admission {
         Self::default()
     }
 
-    /// Names the session. An id that is taken is dealt with as
-    /// [`Config::duplicate_id`](crate::Config::duplicate_id) says.
+    /// Sets the session's id. [`Config::duplicate_id`](crate::Config::duplicate_id) applies if it
+    /// is in use.
     #[must_use]
     pub fn with_id(mut self, id: SessionId) -> Self {
         self.id = Some(id);
@@ -84,15 +83,15 @@ impl Admission {
         self
     }
 
-    /// Attaches data of the host's own.
+    /// Attaches typed data of the application.
     #[must_use]
     pub fn with_data<T: Any + Send>(mut self, data: T) -> Self {
         self.data = Some(Box::new(data));
         self
     }
 
-    /// Chooses a subprotocol. It must be one that the client offered; the upgrade is answered 500
-    /// otherwise, because a client would have to fail the connection (RFC 6455, section 4.1).
+    /// Sets the subprotocol. The client must have offered it: otherwise the upgrade is answered
+    /// 500, because a client would have to fail the connection (RFC 6455, section 4.1).
     #[must_use]
     pub fn with_subprotocol(mut self, subprotocol: impl Into<Box<str>>) -> Self {
         self.subprotocol = Some(subprotocol.into());
@@ -103,8 +102,8 @@ impl Admission {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidResponse`](crate::Error::InvalidResponse) when the name or the value cannot
-    /// stand in a response, or the header is the handshake's own.
+    /// [`Error::InvalidResponse`](crate::Error::InvalidResponse) when the name or the value is not
+    /// allowed in a response, or the header belongs to the handshake.
     pub fn with_header(mut self, name: &str, value: &str) -> Result<Self> {
         self.headers.push(http::upgrade_header(name, value)?);
         Ok(self)

@@ -9,7 +9,7 @@ use crate::close::{Cause, CloseCode, Initiator};
 pub(crate) enum Awaits {
     /// The peer's close frame, up to the deadline.
     PeerClose(Instant),
-    /// Its outbox to empty, up to the deadline. Then the socket is dealt with as the ending says.
+    /// Its outbox to empty, up to the deadline. Then the socket is handled as the ending says.
     Flush(Instant),
     /// Nothing: it has ended, and `on_disconnect` is due.
     Nothing,
@@ -18,7 +18,7 @@ pub(crate) enum Awaits {
 /// What happens to the socket of a session that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SocketFate {
-    /// It is dropped at once: it is broken, or nothing on it matters any more.
+    /// It is dropped at once: it is broken, or nothing is left to send or receive.
     Drop,
     /// It lingers until what is queued is written and the peer has ended its side.
     Linger,
@@ -33,7 +33,7 @@ pub(crate) struct Ending {
     pub(crate) initiator: Initiator,
     pub(crate) awaits: Awaits,
     pub(crate) socket: SocketFate,
-    /// The peer's close frame came, be it the first one or the answer.
+    /// The peer's close frame was received, as the first one or as the answer.
     pub(crate) answered: bool,
 }
 
@@ -58,7 +58,7 @@ impl Ending {
         self
     }
 
-    /// The same once something has happened.
+    /// The same, once something has happened.
     pub(super) fn awaiting(mut self, awaits: Awaits) -> Self {
         self.awaits = awaits;
         self

@@ -5,19 +5,19 @@ use crate::codec::http::{RequestError, Response};
 /// Why a connection never became a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HandshakeFailure {
-    /// The request was refused by HTTP's or WebSocket's rules.
+    /// The request violated HTTP's or WebSocket's rules.
     Request(RequestError),
     /// The listener does not serve the path: 404.
     NotFound,
-    /// The id that was asked for is taken: 409.
+    /// The id that it asked for is in use: 409.
     DuplicateId,
     /// The application refused it, with a status of its own.
     RefusedByApplication,
-    /// The application decided what cannot be carried out: 500.
+    /// The application's decision cannot be carried out: 500.
     ApplicationError,
-    /// As many sessions are open as the config allows: 503.
+    /// The limit of sessions is reached: 503.
     TooManySessions,
-    /// Its address has as many connections as the config allows: 429.
+    /// The limit of connections of its address is reached: 429.
     TooManySessionsPerAddress,
     /// The manager is stopping: 503.
     Stopping,
@@ -25,7 +25,7 @@ pub enum HandshakeFailure {
     ApplicationTimedOut,
     /// The request was not complete within the handshake timeout.
     TimedOut,
-    /// The connection ended first.
+    /// The connection ended before its request was answered.
     ConnectionLost,
 }
 
@@ -49,7 +49,7 @@ impl HandshakeFailure {
         RequestError::ALL.into_iter().map(Self::Request).chain(OTHERS)
     }
 
-    /// The failure in `snake_case`, as logs and protocols spell it.
+    /// The failure in `snake_case`, as in metrics, logs and the backend protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -85,12 +85,12 @@ impl From<RequestError> for HandshakeFailure {
 }
 
 impl HandshakeFailure {
-    /// How many there are.
+    /// The number of failures.
     pub(crate) const COUNT: usize = RequestError::ALL.len() + OTHERS.len();
 }
 
 impl HandshakeFailure {
-    /// The answer; none if the connection is gone.
+    /// The response; `None` if the connection is gone.
     pub(crate) fn response(self) -> Option<Response> {
         let (status, text) = match self {
             Self::Request(refusal) => return Some(refusal.into()),

@@ -1,5 +1,5 @@
-//! When a session is sent a ping, and when its silence is too long. Pure arithmetic on times that
-//! are given to it.
+//! When a session is sent a ping, and when it has been silent for too long. Pure arithmetic: times
+//! are arguments.
 
 use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
@@ -10,13 +10,14 @@ use crate::config::Config;
 
 impl Session {
     /// What is due for an open session. The caller does it, records it with the functions below,
-    /// and asks again until nothing is. `drain_at` is when the drain schedule closes it.
+    /// and asks again until nothing is due. `drain_at` is when the drain schedule closes the
+    /// session.
     pub(crate) fn due(&self, now: Instant, config: &Config, drain_at: Option<Instant>) -> Due {
         self.due_after(self.since_connected(now), config, drain_at)
     }
 
-    /// The same at a time in nanoseconds after it connected: two of those are compared in one
-    /// step, and two `Instant`s in several.
+    /// The same, in nanoseconds after it connected: comparing two of them is one step, comparing
+    /// two `Instant`s several.
     #[inline]
     pub(crate) fn due_after(&self, now: u64, config: &Config, drain_at: Option<Instant>) -> Due {
         let mut next = u64::MAX;
@@ -24,7 +25,8 @@ impl Session {
             next = next.min(at);
             now >= at
         };
-        // First, so that a session whose heartbeat fails in the same moment gets its close frame.
+        // Checked first, so that a session whose heartbeat fails at the same time gets its close
+        // frame.
         if let Some(drain_at) = drain_at
             && wait_for(self.since_connected(drain_at))
         {
@@ -34,7 +36,7 @@ impl Session {
         if idle_timeout > 0 && wait_for(self.last_message.saturating_add(idle_timeout)) {
             return Due::Now(Deadline::Idle);
         }
-        // Raw TCP has no ping: the kernel's keepalive probes do this work.
+        // Raw TCP has no ping: the kernel's keepalive probes replace it.
         if self.is_websocket() {
             let interval = nanos(config.heartbeat_interval);
             if let Some(at) = self.timeout_at(interval, nanos(config.heartbeat_timeout))
@@ -63,8 +65,8 @@ impl Session {
     }
 
     /// When its silence becomes too long. While a ping is outstanding, it has had at least
-    /// `timeout - interval` to answer, counted from when the ping was really sent: a loop that
-    /// was itself stopped meanwhile must not blame the peer.
+    /// `timeout - interval` to answer, counted from when the ping was really sent: a loop that was
+    /// itself suspended meanwhile must not count that as the peer's silence.
     fn timeout_at(&self, interval: u64, timeout: u64) -> Option<u64> {
         if timeout == 0 {
             return None;
@@ -92,7 +94,7 @@ impl Session {
         self.inactive = true;
     }
 
-    /// Records that bytes came: any byte is activity. Says whether it was inactive.
+    /// Records that bytes were received: any byte is activity. Returns whether it was inactive.
     #[inline]
     pub(crate) fn record_activity(&mut self, now: Instant) -> bool {
         self.last_active = self.since_connected(now);

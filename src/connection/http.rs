@@ -8,13 +8,13 @@ use crate::codec::http::{BodyReader, CONTINUE, Expectation, HeadReader, RequestH
 use crate::config::Config;
 use crate::outbox::{FrameKind, Outbox};
 
-/// The most requests that one connection has answered in a tick. A request may cost the
-/// application far more than a message, and a read holds thousands of them. What is left is
-/// processed in the next tick, which does not sleep.
+/// The most requests of one connection that are answered in a tick. A request may cost the
+/// application far more than a message, and one read can contain thousands. The rest is processed
+/// in the next tick, which does not sleep.
 const REQUEST_BUDGET: u8 = 16;
 
-/// While this many bytes of answers wait for the socket, no further request is read: a peer that
-/// sends requests and does not read the answers fills its own window, not this side's memory.
+/// While this many bytes of responses wait for the socket, no further request is read: a peer that
+/// sends requests and does not read the responses fills its own TCP window, not this side's memory.
 const MAX_UNSENT_ANSWERS: usize = 64 * 1024;
 
 /// A connection that speaks HTTP.
@@ -23,14 +23,14 @@ pub(crate) struct HttpConnection {
     pub(crate) remote: SocketAddr,
     pub(crate) listener: ListenerId,
     pub(crate) step: RequestStep,
-    /// Answers on their way, for which the connection is kept.
+    /// Queued responses, for which the connection is kept.
     pub(crate) outbox: Outbox,
-    /// What was read behind a request that is not answered yet: others, or the first frames. At
-    /// most one read, for nothing more is read meanwhile.
+    /// Input behind a request that is not answered yet: further requests, or the first frames. At
+    /// most one read, because nothing more is read meanwhile.
     unread: Vec<u8>,
     /// How many requests were answered.
     answered: u64,
-    /// How many more it may begin in this tick.
+    /// How many more requests it may begin in this tick.
     budget: u8,
     /// When it is closed, or refused.
     pub(crate) deadline: Instant,
@@ -38,28 +38,28 @@ pub(crate) struct HttpConnection {
     pub(crate) since: Instant,
 }
 
-/// How far a request has come.
+/// The state of a request.
 #[derive(Debug)]
 pub(crate) enum RequestStep {
-    /// It is read.
+    /// It is being read.
     Reading(UnfinishedRequest),
-    /// The application is asked.
+    /// The application's callback runs.
     Asked,
-    /// The application has deferred its decision. It has seen the body; the answer depends on the
+    /// The application has deferred its decision. It has seen the body; the response depends on the
     /// head, which is kept.
     Deferred(Vec<u8>),
 }
 
-/// A request that is not whole.
+/// An incomplete request.
 #[derive(Debug)]
 pub(crate) enum UnfinishedRequest {
-    /// Its head is read.
+    /// Its head is being read.
     Head(HeadReader),
-    /// Its head is whole, and its body is awaited.
+    /// Its head is complete, and its body is being read.
     Body(PendingBody),
 }
 
-/// A request whose body is not whole.
+/// A request whose body is incomplete.
 #[derive(Debug)]
 pub(crate) struct PendingBody {
     pub(crate) head: Vec<u8>,
@@ -67,7 +67,7 @@ pub(crate) struct PendingBody {
 }
 
 impl HttpConnection {
-    /// A connection that is given up at `deadline`.
+    /// A connection that is dropped at `deadline`.
     pub(crate) fn new(
         remote: SocketAddr,
         listener: ListenerId,
@@ -80,23 +80,23 @@ impl HttpConnection {
         Self { remote, listener, step, outbox, unread, answered, budget, deadline, since }
     }
 
-    /// The number of the request that is under way, or comes next.
+    /// The number of the current request, or of the next one.
     pub(crate) fn request_number(&self) -> u64 {
         self.answered
     }
 
-    /// Whether nothing of the next request was processed.
+    /// Whether no byte of the next request was processed.
     pub(crate) fn is_at_start(&self) -> bool {
         matches!(&self.step, RequestStep::Reading(UnfinishedRequest::Head(head)) if head.buffered() == 0)
     }
 
-    /// Whether its last request was answered, and nothing of the next one was processed: no
-    /// handshake fails if it ends here.
+    /// Whether its last request was answered, and no byte of the next one was processed: ending it
+    /// here is not a failed handshake.
     pub(crate) fn is_between_requests(&self) -> bool {
         self.answered > 0 && self.is_at_start()
     }
 
-    /// Whether it waits for nothing but the peer.
+    /// Whether it waits only for the peer.
     pub(crate) fn is_idle(&self) -> bool {
         self.is_at_start() && self.outbox.is_empty() && self.unread.is_empty()
     }
@@ -112,7 +112,7 @@ impl HttpConnection {
         }
     }
 
-    /// Begins a tick. Gives the bytes that were read before, if they may be processed now.
+    /// Begins a tick. Returns the bytes that were read before, if they may be processed now.
     pub(crate) fn begin_reading(&mut self) -> Option<Vec<u8>> {
         self.budget = REQUEST_BUDGET;
         (self.may_go_on() && !self.unread.is_empty()).then(|| std::mem::take(&mut self.unread))
@@ -127,13 +127,13 @@ impl HttpConnection {
         self.unread = if bytes.is_empty() { Vec::new() } else { bytes };
     }
 
-    /// What the session that it becomes takes over: its outbox, and bytes that were read.
+    /// What the session that it becomes takes over: its outbox, and unprocessed input.
     pub(crate) fn take_remains(&mut self) -> (Outbox, Vec<u8>) {
         (std::mem::take(&mut self.outbox), std::mem::take(&mut self.unread))
     }
 
-    /// Takes what the next bytes belong to, and says whether a request begins with them. The caller
-    /// goes on from there.
+    /// Takes the incomplete request that the next bytes belong to, and whether a request begins
+    /// with them. The caller continues it.
     fn take_next(&mut self) -> Option<(UnfinishedRequest, bool)> {
         if !self.may_go_on() {
             return None;
@@ -151,7 +151,7 @@ impl HttpConnection {
         }
     }
 
-    /// Its request is answered, and the next one may come.
+    /// Its request is answered, and the next one may follow.
     pub(crate) fn expect_next(&mut self, head: HeadReader) {
         self.answered += 1;
         self.step = RequestStep::Reading(UnfinishedRequest::Head(head));
@@ -168,7 +168,7 @@ impl HttpConnection {
         }
     }
 
-    /// Whether the request under way is one for a head alone.
+    /// Whether the current request is a HEAD request.
     pub(crate) fn is_head_request(&self) -> bool {
         match &self.step {
             RequestStep::Reading(UnfinishedRequest::Body(PendingBody { head, .. }))
@@ -180,7 +180,8 @@ impl HttpConnection {
 
 /// The steps of a connection that speaks HTTP.
 impl Connection {
-    /// Takes what the next bytes belong to. `None` if none of them may be processed for now.
+    /// Takes the incomplete request that the next bytes belong to. `None` if no byte may be
+    /// processed now.
     pub(crate) fn take_unfinished(
         &mut self,
         context: &StepContext<'_>,
@@ -191,12 +192,12 @@ impl Connection {
         if begins && http.request_number() > 0 {
             effects = http.give_time(context.config.handshake_timeout, context);
         }
-        // What follows the last one that a tick allows is processed in the next tick.
+        // Bytes beyond the last request that a tick allows are processed in the next tick.
         effects.read_on = begins && http.budget == 0;
         Some((unfinished, effects))
     }
 
-    /// Waits for the body of a request, of which the bytes `begun` came with its head.
+    /// Waits for the body of a request, of which the bytes `begun` were received with its head.
     pub(crate) fn await_body(
         &mut self,
         (request, head): (&RequestHead<'_>, &[u8]),
@@ -219,7 +220,7 @@ impl Connection {
     }
 
     /// Answers an ordinary request. The connection is kept for the next one if `keep` allows it and
-    /// nothing speaks against it.
+    /// nothing else forbids it.
     pub(crate) fn respond(
         &mut self,
         response: &Response,
@@ -227,7 +228,7 @@ impl Connection {
         keep: bool,
         context: &mut StepContext<'_>,
     ) -> Effects {
-        // A body that was not read would be taken for the next request.
+        // A body that was not read would be parsed as the next request.
         let body_is_read = context.config.max_body > 0 || !request.has_body();
         let is_kept = keep
             && body_is_read
@@ -242,7 +243,8 @@ impl Connection {
         let http = self.expect_http();
         http.outbox.push(context.pool, &[&bytes], 0, FrameKind::Control);
         http.expect_next(HeadReader::new(context.config.max_head_size));
-        // As long as a last answer has that lingers. The wait for the next request begins after it.
+        // The same time as a last, lingering response has. The wait for the next request begins
+        // after it.
         let effects = http.give_time(context.config.close_timeout, context);
         Effects { flush: true, ..effects }
     }
@@ -259,7 +261,7 @@ impl Connection {
         self.linger_after_http(&bytes, context)
     }
 
-    /// All answers were written: the next request is read, or waited for.
+    /// All responses were written: the next request is read, or awaited.
     pub(crate) fn on_answers_flushed(&mut self, context: &StepContext<'_>) -> Effects {
         let readable = self.flags.readable;
         let http = self.expect_http();
@@ -273,7 +275,7 @@ impl Connection {
         Effects { read_on: readable || http.has_unread(), ..effects }
     }
 
-    /// The peer has ended its side. It may still read the answers to its earlier requests.
+    /// The peer has ended its side. It may still read the responses to its earlier requests.
     pub(crate) fn on_end_of_requests(&mut self, context: &mut StepContext<'_>) -> Effects {
         let http = self.expect_http();
         if http.outbox.is_empty() {
@@ -285,16 +287,16 @@ impl Connection {
         Effects { failure, remove: ended.remove, ..lingering }
     }
 
-    /// Drops a connection that is no session. A handshake has failed by that, unless each of its
-    /// requests was answered.
+    /// Drops a connection that is not a session. It counts as a failed handshake, unless each of
+    /// its requests was answered.
     pub(crate) fn abandon(&mut self, failure: HandshakeFailure) -> Effects {
         let between = self.http().is_some_and(HttpConnection::is_between_requests);
         let is_http = self.http().is_some();
         Effects { failure: (is_http && !between).then_some(failure), ..Effects::REMOVE }
     }
 
-    /// What a stop does to a connection that speaks HTTP. `None`: its request is under way and is
-    /// to be refused. Where none is, it is read once more, because one may stand in the socket.
+    /// What a stop does to a connection that speaks HTTP. `None`: its current request is to be
+    /// refused. Without one it is read once more, because a request may wait in the socket.
     pub(crate) fn stop_http(
         &mut self,
         deadline: Instant,
@@ -302,21 +304,21 @@ impl Connection {
     ) -> Option<Effects> {
         let http = self.expect_http();
         match &http.step {
-            // The application stops the manager in the callback that is to answer this request.
+            // The application stops the manager in the callback that answers this request.
             RequestStep::Asked => return Some(Effects::NONE),
             RequestStep::Reading(_) if http.is_at_start() => {}
             RequestStep::Reading(_) | RequestStep::Deferred(_) => return None,
         }
         if !http.outbox.is_empty() && !http.has_unread() {
-            // It has all its answers once they are written.
+            // It ends when all its responses are written.
             return Some(self.linger_after_http(&[], context));
         }
         http.deadline = http.deadline.min(deadline);
         if http.is_idle() && http.is_between_requests() {
             http.deadline = http.deadline.min(context.now + Config::MIN_TIMEOUT);
         }
-        // The stop waits for it as long as this says that there may be something to read: at least
-        // until what was read before is answered.
+        // The stop waits for it as long as this says that there may be input: at least until the
+        // input read before is answered.
         self.flags.readable = true;
         Some(Effects { reschedule: true, ..Effects::READ_ON })
     }

@@ -1,6 +1,6 @@
-//! A socket whose session or last request is over: it delivers what is queued, discards input, and
+//! A socket whose session or last request is over: it sends what is queued, discards input, and
 //! waits for the peer to end its side. Closing a socket with unread input sends a reset, which can
-//! destroy the very answer that was sent.
+//! make the peer lose the response.
 
 use std::net::IpAddr;
 use std::time::Instant;
@@ -9,8 +9,8 @@ use super::{Connection, Effects, Session, Stage, StepContext};
 use crate::outbox::{FrameKind, Outbox};
 
 /// How much input a lingering socket still reads and discards. A peer that sends more than this
-/// after the end does not get to see the answer. As much as the rest of a large message: many
-/// clients read nothing, and so do not learn that it was too big, until all of it is sent.
+/// after the end may not receive the response. It is as much as the rest of a large message: many
+/// clients do not read that a message is too big until they have sent all of it.
 const LINGER_BUDGET: usize = 16 << 20;
 
 /// A lingering socket.
@@ -42,7 +42,7 @@ impl Lingering {
         Self { address, outbox, budget: LINGER_BUDGET, peer, deadline }
     }
 
-    /// Whether a stop need not wait for it: its peer has all that was for it.
+    /// Whether a stop need not wait for it: its peer has received everything.
     pub(crate) fn is_done(&self) -> bool {
         self.outbox.is_empty() && self.peer != PeerEnd::Open
     }
@@ -74,7 +74,7 @@ impl Connection {
     ) -> Effects {
         let deadline = context.deadline_in(context.config.close_timeout);
         let address = self.address();
-        // Answers to earlier requests may still be on their way.
+        // Responses to earlier requests may still be queued.
         let mut outbox = std::mem::take(&mut self.expect_http().outbox);
         if !response.is_empty() {
             outbox.push(context.pool, &[response], 0, FrameKind::Control);
@@ -101,7 +101,7 @@ impl Connection {
         Effects::NONE
     }
 
-    /// The peer of a lingering socket has ended its side. It may still read the answer: a client
+    /// The peer of a lingering socket has ended its side. It may still read the response: a client
     /// that sends a request and shuts down writing waits for one.
     pub(crate) fn on_end_while_lingering(&mut self) -> Effects {
         let lingering = self.expect_lingering();
@@ -121,7 +121,7 @@ impl Connection {
         }
     }
 
-    /// What a stop does to a lingering socket: it waits no longer than until then.
+    /// What a stop does to a lingering socket: it waits until then at the longest.
     pub(crate) fn shorten_linger(&mut self, until: Instant) -> Effects {
         let lingering = self.expect_lingering();
         if until < lingering.deadline {

@@ -1,4 +1,4 @@
-//! One connection: its socket and what is spoken on it, from accept to the last byte.
+//! One connection: its socket and its protocol state, from accept to the last byte.
 //!
 //! Knows no table, no other connection and no handler, and reads no clock. A step that changes a
 //! connection returns its [`Effects`]: what is to be written, reported, timed or dropped. The
@@ -37,7 +37,7 @@ pub(crate) use http::{HttpConnection, PendingBody, RequestStep, UnfinishedReques
 pub(crate) use linger::Lingering;
 pub(crate) use receive::{Input, PauseOfAll, Received};
 
-/// What is known of a socket's readiness, and the lists that the connection stands in.
+/// The readiness of a socket, and the lists that contain its connection.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent flags, one for each list or edge")]
 pub(crate) struct ConnectionFlags {
@@ -59,8 +59,8 @@ pub(crate) struct ConnectionFlags {
     pub(crate) delayed: bool,
 }
 
-/// One socket and what is spoken on it. In this order, what a flush needs shares cache lines with
-/// the front of the session.
+/// One socket and its protocol state. The order of the fields lets what a flush needs share cache
+/// lines with the front of the session.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Connection {
@@ -71,7 +71,7 @@ pub(crate) struct Connection {
     pub(crate) stage: Stage,
 }
 
-/// What a connection is at present.
+/// The kind of a connection at present.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all connections are sessions")]
 pub(crate) enum Stage {
@@ -83,7 +83,7 @@ pub(crate) enum Stage {
     Lingering(Box<Lingering>),
 }
 
-/// What counts a connection: for the totals of a manager, and for the limit of its address.
+/// What a connection counts as: for the totals of a manager, and for the limit of its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// An open session.
@@ -101,7 +101,7 @@ pub(crate) enum Kind {
     Lingering,
 }
 
-/// What a step leaves to be done about its connection.
+/// What is left to do for a connection after a step.
 #[derive(Clone, Copy, Debug, Default)]
 #[must_use]
 #[expect(clippy::struct_excessive_bools, reason = "independent effects of one step")]
@@ -118,7 +118,7 @@ pub(crate) struct Effects {
     pub(crate) state: Option<State>,
     /// Its session has ended, and the handler is to be notified.
     pub(crate) ended: bool,
-    /// It never became a session, for this reason.
+    /// It will not become a session, for this reason.
     pub(crate) failure: Option<HandshakeFailure>,
     /// Drop it.
     pub(crate) remove: bool,
@@ -165,9 +165,9 @@ impl StepContext<'_> {
 }
 
 impl Connection {
-    /// `generation` and `timer` are the table's and the wheel's names for it.
+    /// `generation` and `timer` are its names in the table and in the timer wheel.
     pub(crate) fn new(stream: Stream, generation: u32, timer: TimerId, stage: Stage) -> Self {
-        // A fresh socket can be written to; whether it can be read, its first edge says.
+        // A new socket is writable; its first edge tells whether it is readable.
         let flags = ConnectionFlags { writable: true, ..ConnectionFlags::default() };
         Self { flags, generation, timer, stream, stage }
     }

@@ -31,7 +31,7 @@ impl Connection {
         Effects::RESCHEDULE
     }
 
-    /// A rate delay is over. The session stays paused while the application wants that.
+    /// A rate delay has ended. The session stays paused if the application has paused it.
     pub(crate) fn end_delay(&mut self, all_paused: bool, now: Instant) -> Effects {
         self.flags.delayed = false;
         if all_paused || self.flags.paused {
@@ -40,7 +40,7 @@ impl Connection {
         self.end_pause(None, now)
     }
 
-    /// A pause of all reads, since then, is over. A session that is paused itself stays so.
+    /// A pause of all reads, since then, has ended. A session that is paused itself stays so.
     pub(crate) fn resume_from_all(&mut self, since: Instant, now: Instant) -> Effects {
         if self.flags.paused || self.flags.delayed {
             self.expect_session().record_pause(since);
@@ -49,8 +49,8 @@ impl Connection {
         self.end_pause(Some(since), now)
     }
 
-    /// Excludes the pause that ends now from a session's clocks, and reads what has waited. `all`
-    /// is since when all reads were paused.
+    /// Excludes the pause that ends now from a session's clocks, and reads the input that has
+    /// waited. `all` is since when all reads were paused.
     fn end_pause(&mut self, all: Option<Instant>, now: Instant) -> Effects {
         let session = self.expect_session();
         if let Some(since) = session.take_pause().into_iter().chain(all).min() {

@@ -1,4 +1,4 @@
-//! Reading a connection: whether it is to be read, what its input is for, and what a read brings.
+//! Reading a connection: whether it is to be read, where its input goes, and the result of a read.
 
 use std::io;
 use std::time::Instant;
@@ -6,20 +6,20 @@ use std::time::Instant;
 use super::{Connection, Stage};
 use crate::transport::Read;
 
-/// What a connection's input is for.
+/// Where a connection's input goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Input {
     /// The codec of its session.
     Session,
     /// A request.
     Http,
-    /// Nothing: it is read and discarded.
+    /// Nowhere: it is read and discarded.
     Discard,
-    /// Nothing, and it stays in the socket.
+    /// Nowhere: it stays in the socket.
     Unread,
 }
 
-/// What reading a connection brought.
+/// The result of reading a connection.
 #[derive(Debug)]
 pub(crate) enum Received {
     /// Bytes for its session's codec. `was_inactive`: it was inactive until now.
@@ -43,26 +43,26 @@ pub(crate) enum Received {
 pub(crate) struct PauseOfAll {
     /// All reads are paused.
     pub(crate) paused: bool,
-    /// The manager stops, and so requests are read to be refused.
+    /// The manager stops, so requests are read to be refused.
     pub(crate) stopping: bool,
 }
 
 impl Connection {
-    /// What its input is for.
+    /// Where its input goes.
     #[inline]
     pub(crate) fn input(&self) -> Input {
         match &self.stage {
             Stage::Session(session) if session.is_read() => Input::Session,
             Stage::Http(http) if http.may_go_on() => Input::Http,
-            // What follows a request that waits for its answer stays in the socket.
+            // Input behind a request that waits for its answer stays in the socket.
             Stage::Session(_) | Stage::Http(_) => Input::Unread,
             Stage::Lingering(_) => Input::Discard,
         }
     }
 
-    /// Whether a pause applies to it: of all reads, of its own, or a rate delay. A session that is
-    /// closing and a lingering socket are read all the same, because no message comes of it; an
-    /// HTTP connection is, while the manager stops, so that it can be refused.
+    /// Whether a pause applies to it: of all reads, of its own, or a rate delay. It does not apply
+    /// to a closing session and a lingering socket, because they deliver no message, nor to an HTTP
+    /// connection while the manager stops, so that it can be refused.
     #[inline]
     pub(crate) fn is_paused(&self, all: PauseOfAll) -> bool {
         if !all.paused && !self.flags.paused && !self.flags.delayed {
@@ -81,7 +81,7 @@ impl Connection {
         self.flags.readable && self.input() != Input::Unread && !self.is_paused(all)
     }
 
-    /// Begins to read it in a tick: gives the bytes that were read before, or reads once.
+    /// Begins to read it in a tick: returns the bytes that were read before, or reads once.
     #[inline]
     pub(crate) fn begin_receiving(
         &mut self,
@@ -95,7 +95,7 @@ impl Connection {
         }
     }
 
-    /// Begins a tick. Gives the bytes that were read before, if they are due now.
+    /// Begins a tick. Returns the bytes that were read before, if they are due now.
     #[inline]
     pub(crate) fn begin_tick(&mut self, all: PauseOfAll) -> Option<Vec<u8>> {
         if self.is_paused(all) {

@@ -1,4 +1,4 @@
-//! A request as the application is asked about it.
+//! A request, as given to the application.
 
 use std::net::SocketAddr;
 use std::ops::Deref;
@@ -7,15 +7,15 @@ use super::ListenerId;
 use crate::codec::http::RequestHead;
 use crate::id::SessionKey;
 
-/// Names a request that was deferred. No other request has the same ticket, not even a later one
-/// of the same connection.
+/// Identifies a deferred request. No other request has the same ticket, not even a later one of the
+/// same connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Ticket {
     pub(crate) key: SessionKey,
     pub(crate) number: u64,
 }
 
-/// A request, as [`Handler::on_request`](crate::Handler::on_request) is given it: its head, to which
+/// The argument of [`Handler::on_request`](crate::Handler::on_request): a request's head, to which
 /// it dereferences, its body, and where it came from.
 #[derive(Debug)]
 pub struct Request<'a> {
@@ -27,10 +27,8 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// The whole body; empty if there is none, and if [`Config::max_body`] is zero, because then
-    /// bodies are not read.
-    ///
-    /// [`Config::max_body`]: crate::Config::max_body
+    /// The complete body; empty if there is none, or if
+    /// [`Config::max_body`](crate::Config::max_body) is zero, because then bodies are not read.
     #[must_use]
     pub fn body(&self) -> &'a [u8] {
         self.body
@@ -42,13 +40,13 @@ impl<'a> Request<'a> {
         self.remote
     }
 
-    /// The listener it came by.
+    /// The listener that accepted it.
     #[must_use]
     pub fn listener(&self) -> ListenerId {
         self.listener
     }
 
-    /// What a deferred decision is given with.
+    /// The ticket with which a deferred decision is made.
     #[must_use]
     pub fn ticket(&self) -> Ticket {
         self.ticket

@@ -14,20 +14,20 @@ use crate::codec::Codec;
 use crate::id::SessionId;
 use crate::outbox::Outbox;
 
-/// What kind of life a session leads.
+/// The state of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Something was heard from it lately.
+    /// It is open, and bytes were received recently.
     Active,
-    /// It was sent a ping and has said nothing for a heartbeat interval since.
+    /// It is open, was sent a ping, and has been silent for a heartbeat interval since.
     Inactive,
     /// It is closing or has ended; it can no longer be found.
     Closed,
 }
 
 impl State {
-    /// The state in `snake_case`, as logs and protocols spell it.
+    /// The state in `snake_case`, as in logs and the backend protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,19 +38,19 @@ impl State {
     }
 }
 
-/// Which listener a session came by: an index into
+/// Which listener accepted a session: an index into
 /// [`Sessions::listeners`](crate::Sessions::listeners).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ListenerId(pub(crate) u16);
 
-/// One connected peer, from the moment it is admitted until `on_disconnect`.
+/// One connected peer, from its admission until `on_disconnect`.
 ///
 /// A session costs about 300 bytes; an idle one owns no buffer. Metadata, typed data, headers and
 /// the subprotocol share one further allocation, made when the first of them is used.
 ///
-/// The fields stand in this order, and behind those of the table that go with them, because a
-/// broadcast to very many sessions waits for nothing but memory: what it needs stands in front and
-/// shares cache lines, then comes what a heartbeat needs, then the rest.
+/// The order of the fields matters, and that of the table's fields around them: a broadcast to very
+/// many sessions is bound by memory accesses. What a broadcast needs is in front and shares cache
+/// lines, then comes what a heartbeat needs, then the rest.
 #[derive(Debug)]
 #[repr(C)]
 pub struct Session {
@@ -69,12 +69,12 @@ pub struct Session {
     dropped: u64,
     extras: Option<Box<Extras>>,
     id: SessionId,
-    /// Absent for `/`, for raw TCP, and for what the host accepted itself.
+    /// Absent for `/`, for raw TCP, and for sockets that the application accepted.
     target: Option<Box<str>>,
     remote: SocketAddr,
 }
 
-/// What few sessions have.
+/// State that few sessions have.
 #[derive(Debug, Default)]
 struct Extras {
     metadata: Map<String, Value>,
@@ -85,7 +85,7 @@ struct Extras {
     paused: Option<Instant>,
     /// When its rate delay ends.
     delayed_until: Option<Instant>,
-    /// What was read and is not decoded yet.
+    /// Input that was read and is not decoded yet.
     unread: Vec<u8>,
 }
 
@@ -117,7 +117,7 @@ impl Session {
         }
     }
 
-    /// Its name.
+    /// Its id.
     #[must_use]
     pub fn id(&self) -> &SessionId {
         &self.id
@@ -129,19 +129,19 @@ impl Session {
         self.remote
     }
 
-    /// The listener it came by; none if the host accepted its socket itself.
+    /// The listener that accepted it; `None` if the application did.
     #[must_use]
     pub fn listener(&self) -> Option<ListenerId> {
         self.listener
     }
 
-    /// Whether it speaks WebSocket; otherwise raw TCP.
+    /// Whether it is a WebSocket session; otherwise it is raw TCP.
     #[must_use]
     pub fn is_websocket(&self) -> bool {
         self.codec.is_websocket()
     }
 
-    /// The target of its upgrade request, path and query together; none over raw TCP.
+    /// The target of its upgrade request, path and query together; `None` over raw TCP.
     #[must_use]
     pub fn target(&self) -> Option<&str> {
         match &self.target {
@@ -170,7 +170,7 @@ impl Session {
         headers.map(|(name, value)| (&**name, &**value))
     }
 
-    /// The subprotocol that was agreed on.
+    /// The negotiated subprotocol.
     #[must_use]
     pub fn subprotocol(&self) -> Option<&str> {
         self.extras.as_ref()?.subprotocol.as_deref()
@@ -182,19 +182,19 @@ impl Session {
         self.connected
     }
 
-    /// When the last byte came from it, or the moment it was admitted.
+    /// When its last byte was received; at first, when it was admitted.
     #[must_use]
     pub fn last_active(&self) -> Instant {
         self.connected + Duration::from_nanos(self.last_active)
     }
 
-    /// When the last message came from it, or the moment it was admitted.
+    /// When its last message was received; at first, when it was admitted.
     #[must_use]
     pub fn last_message(&self) -> Instant {
         self.connected + Duration::from_nanos(self.last_message)
     }
 
-    /// What kind of life it leads.
+    /// Its state.
     #[must_use]
     pub fn state(&self) -> State {
         match (&self.ending, self.inactive) {
@@ -204,34 +204,34 @@ impl Session {
         }
     }
 
-    /// The host's JSON object about it; none until it is first written to.
+    /// Its metadata: a JSON object of the application; `None` until it is first written to.
     #[must_use]
     pub fn metadata(&self) -> Option<&Map<String, Value>> {
         self.extras.as_ref().map(|extras| &extras.metadata).filter(|map| !map.is_empty())
     }
 
-    /// The host's JSON object about it, to write to.
+    /// Its metadata, to write to.
     pub fn metadata_mut(&mut self) -> &mut Map<String, Value> {
         &mut self.extras.get_or_insert_default().metadata
     }
 
-    /// The host's own data about it, if it is a `T`.
+    /// The data attached by [`Session::set_data`], if it is a `T`.
     #[must_use]
     pub fn data<T: Any>(&self) -> Option<&T> {
         self.extras.as_ref()?.data.as_ref()?.downcast_ref()
     }
 
-    /// The host's own data about it, if it is a `T`, to write to.
+    /// The same, to write to.
     pub fn data_mut<T: Any>(&mut self) -> Option<&mut T> {
         self.extras.as_mut()?.data.as_mut()?.downcast_mut()
     }
 
-    /// Attaches data of the host's own, of any type, and drops what was attached before.
+    /// Attaches data of any type, and drops what was attached before.
     pub fn set_data<T: Any + Send>(&mut self, data: T) {
         self.extras.get_or_insert_default().data = Some(Box::new(data));
     }
 
-    /// Bytes on the wire that wait in its outbox.
+    /// Bytes that wait in its outbox, as sent on the wire.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.outbox.queued_bytes()
@@ -243,21 +243,21 @@ impl Session {
         self.received
     }
 
-    /// Messages wholly handed to the kernel, and the bytes of their payloads.
+    /// Messages completely written to the socket, and the bytes of their payloads.
     #[must_use]
     pub fn sent(&self) -> Traffic {
         self.sent
     }
 
-    /// Messages that were accepted and then lost: dropped by the slow-consumer policy, or still
-    /// waiting when the session ended.
+    /// Messages that were queued and then lost: dropped by the slow-consumer policy, or still
+    /// queued when the session ended.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped
     }
 }
 
-/// For the modules around it.
+/// For the other modules of the crate.
 impl Session {
     pub(crate) fn is_open(&self) -> bool {
         self.ending.is_none()
@@ -290,7 +290,7 @@ impl Session {
         }
     }
 
-    /// Attaches what the application gave when it admitted the session.
+    /// Attaches what the application set when it admitted the session.
     pub(crate) fn set_application_data(
         &mut self,
         metadata: Option<Map<String, Value>>,
@@ -303,21 +303,21 @@ impl Session {
         }
     }
 
-    /// Keeps bytes that were read and are to be decoded later.
+    /// Keeps input that was read and is to be decoded later.
     pub(crate) fn set_unread(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.extras.get_or_insert_default().unread = bytes;
         }
     }
 
-    /// Takes those bytes.
+    /// Takes that input.
     #[inline]
     pub(crate) fn take_unread(&mut self) -> Option<Vec<u8>> {
         let unread = &mut self.extras.as_mut()?.unread;
         (!unread.is_empty()).then(|| std::mem::take(unread))
     }
 
-    /// Records since when its reads are paused. An earlier record stands.
+    /// Records since when its reads are paused. An earlier record is kept.
     pub(crate) fn record_pause(&mut self, since: Instant) {
         let paused = &mut self.extras.get_or_insert_default().paused;
         *paused = Some(paused.map_or(since, |earlier| earlier.min(since)));
@@ -339,7 +339,7 @@ impl Session {
         self.extras.as_ref()?.delayed_until
     }
 
-    /// Whether bytes of it were read and are not decoded yet.
+    /// Whether it has input that is not decoded yet.
     pub(crate) fn has_unread(&self) -> bool {
         self.extras.as_ref().is_some_and(|extras| !extras.unread.is_empty())
     }
@@ -353,7 +353,7 @@ impl Session {
         }
     }
 
-    /// Counts a message. It came with the bytes that [`Session::record_activity`] was called for.
+    /// Counts a message, whose bytes [`Session::record_activity`] was called for.
     #[inline]
     pub(crate) fn record_message(&mut self, payload: usize) {
         self.received.messages += 1;

@@ -1,4 +1,4 @@
-//! Accepting connections, in batches, also through times without free descriptors.
+//! Accepting connections in batches, and retrying when no file descriptors are left.
 
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
@@ -10,19 +10,19 @@ use crate::sessions::Sessions;
 use crate::tick::Tick;
 use crate::transport::{Listener, Stream};
 
-/// The most connections that a tick accepts, over all listeners: a storm of newcomers must not
-/// keep those who are already there waiting.
+/// The most connections that a tick accepts, over all listeners, so that many new clients do not
+/// delay the sessions.
 const ACCEPT_BUDGET: usize = 256;
 
-/// How long accepting rests after the system had no descriptors or memory for it, unless one of
-/// this manager's connections ends before.
+/// How long accepting pauses after the system had no descriptors or memory, unless one of this
+/// manager's connections ends before.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The listeners, and which of them have connections waiting.
 #[derive(Debug, Default)]
 pub(super) struct Accepting {
     listeners: Vec<Waiting>,
-    /// Whose turn it is: where not all can be served, one busy listener must not starve the others.
+    /// The listener to begin with: if not all can be served, a busy one must not starve the others.
     turn: usize,
     exhausted: Option<Exhausted>,
 }
@@ -30,7 +30,7 @@ pub(super) struct Accepting {
 #[derive(Debug)]
 struct Waiting {
     listener: Listener,
-    /// An edge came, and accepting has not met the end of the backlog since.
+    /// An edge was reported, and the backlog has not been found empty since.
     waiting: bool,
 }
 
@@ -38,7 +38,7 @@ struct Waiting {
 #[derive(Clone, Copy, Debug)]
 struct Exhausted {
     retry_at: Instant,
-    /// How many connections there were: fewer, and one may be accepted.
+    /// How many connections there were. When there are fewer, a descriptor is free.
     connections: usize,
 }
 
@@ -58,14 +58,14 @@ impl Accepting {
         *self = Self::default();
     }
 
-    /// Notes that connections wait at a listener.
+    /// Records that a listener has connections waiting.
     pub(super) fn mark(&mut self, number: usize) {
         if let Some(listener) = self.listeners.get_mut(number) {
             listener.waiting = true;
         }
     }
 
-    /// When accepting is to be tried again without an event.
+    /// When accepting is to be retried without an event.
     pub(super) fn retry_at(&self, sessions: &Sessions) -> Option<Instant> {
         // Nothing is accepted while reads are paused, so there is nothing to wake for.
         if !sessions.accepts() {
@@ -73,8 +73,8 @@ impl Accepting {
         }
         match self.exhausted {
             Some(exhausted) if !exhausted.is_over(sessions) => Some(exhausted.retry_at),
-            // The edge that told of those who wait is past.
-            _ if self.is_waited_at() => sessions.next_accept(),
+            // No further edge announces the connections that wait.
+            _ if self.has_waiting() => sessions.next_accept(),
             _ => None,
         }
     }
@@ -83,15 +83,15 @@ impl Accepting {
     pub(super) fn has_work(&self, sessions: &Sessions) -> bool {
         self.exhausted.is_none_or(|exhausted| exhausted.is_over(sessions))
             && sessions.accepts()
-            && self.is_waited_at()
+            && self.has_waiting()
             && sessions.next_accept().is_none()
     }
 
-    fn is_waited_at(&self) -> bool {
+    fn has_waiting(&self) -> bool {
         self.listeners.iter().any(|listener| listener.waiting)
     }
 
-    /// Accepts what waits, within the budget.
+    /// Accepts waiting connections, within the budget.
     pub(super) fn accept<H: Handler>(&mut self, tick: &mut Tick<'_, H>) {
         if !tick.sessions.accepts() {
             tick.sessions.clear_hold();
@@ -129,7 +129,7 @@ impl Accepting {
         }
     }
 
-    /// The next listener at which connections wait, each in its turn.
+    /// The next listener that has connections waiting, round robin.
     fn next_listener(&self) -> Option<usize> {
         let count = self.listeners.len();
         (self.turn..self.turn + count)
@@ -137,7 +137,7 @@ impl Accepting {
             .find(|number| self.listeners[*number].waiting)
     }
 
-    /// Accepts one connection, or notes that none waits.
+    /// Accepts one connection, or records that none waits.
     fn accept_one<H: Handler>(&mut self, number: usize, tick: &mut Tick<'_, H>) -> io::Result<()> {
         let waiting = &mut self.listeners[number];
         match waiting.listener.accept() {
@@ -150,7 +150,7 @@ impl Accepting {
                     waiting.waiting = false;
                     Ok(())
                 }
-                // The peer was gone before it was accepted.
+                // The peer closed before it was accepted.
                 ErrorKind::ConnectionAborted
                 | ErrorKind::ConnectionReset
                 | ErrorKind::Interrupted => Ok(()),
@@ -162,7 +162,7 @@ impl Accepting {
     fn report<H: Handler>(&self, number: usize, source: io::Error, tick: &mut Tick<'_, H>) {
         let url = self.listeners[number].listener.url().to_string();
         let error = Error::Accept { url, source };
-        log::error!("{error}; those who are connected are served on");
+        log::error!("{error}; open connections are not affected");
         tick.dispatch();
         guarded("on_error", || tick.handler.on_error(tick.sessions, &error));
     }
@@ -181,7 +181,7 @@ mod tests {
         (accepting, Sessions::new(Config::default(), registry, Instant::now()))
     }
 
-    /// Notes nothing: it is never called.
+    /// A handler whose callbacks are never called.
     struct Silent;
 
     impl Handler for Silent {
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Real listeners, and a clock that the test turns.
+    /// Real listeners, and a clock that the test sets.
     struct Fixture {
         accepting: Accepting,
         sessions: Sessions,
@@ -219,15 +219,15 @@ mod tests {
             fixture
         }
 
-        /// So many clients come to a listener. The poll tells of it once.
-        fn come(&mut self, number: usize, count: usize) {
+        /// Connects `count` clients to a listener. The poll reports them once.
+        fn connect(&mut self, number: usize, count: usize) {
             let port = self.accepting.listeners[number].listener.url().port();
             let connect = |_| std::net::TcpStream::connect(("127.0.0.1", port)).expect("backlog");
             self.clients.extend((0..count).map(connect));
             self.accepting.mark(number);
         }
 
-        /// How many are accepted in a tick so much later.
+        /// How many connections are accepted in a tick that is `wait` later.
         fn accept_after(&mut self, wait: Duration) -> usize {
             let before = self.sessions.connection_count();
             self.sessions.set_now(self.sessions.now() + wait);
@@ -250,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn beyond_the_rate_connections_wait_and_the_loop_wakes_for_the_next_without_an_event() {
+    fn beyond_the_rate_connections_wait_and_a_timer_wakes_the_loop_for_the_next() {
         let (mut fixture, tenth) = (Fixture::new(10, 1), Duration::from_millis(100));
-        fixture.come(0, 13);
+        fixture.connect(0, 13);
         assert!(fixture.accepting.has_work(&fixture.sessions));
         assert_eq!(fixture.accept_after(Duration::ZERO), 10, "one second's worth at once");
-        // Nothing to do now, and no event will tell of those who wait.
-        assert!(!fixture.accepting.has_work(&fixture.sessions), "or the loop would be busy");
+        // Nothing to do now, and no event will announce the connections that wait.
+        assert!(!fixture.accepting.has_work(&fixture.sessions), "the loop must not spin");
         assert_eq!(fixture.retry_in(), Some(tenth));
         assert_eq!(fixture.accept_after(tenth / 2), 0);
         assert_eq!(fixture.retry_in(), Some(tenth / 2));
@@ -264,23 +264,24 @@ mod tests {
         assert_eq!(fixture.holds(), (1, tenth));
         assert_eq!(fixture.accept_after(tenth * 5), 2);
         assert_eq!(fixture.holds(), (2, tenth * 6));
-        // All are in: nothing is left to wake for, and who finds nobody waiting has held up nobody.
+        // The backlog is empty: there is nothing to wake for, and an accept that finds it empty
+        // counts no wait.
         assert_eq!(
             (fixture.retry_in(), fixture.accepting.has_work(&fixture.sessions)),
             (None, false)
         );
         assert_eq!(fixture.accept_after(Duration::from_secs(1)), 0);
-        fixture.come(0, 1);
+        fixture.connect(0, 1);
         assert_eq!(fixture.accept_after(Duration::ZERO), 1);
         assert_eq!(fixture.holds(), (2, tenth * 6));
     }
 
     #[test]
-    fn a_last_token_leads_to_one_look_later_and_then_to_sleep() {
+    fn after_the_last_token_the_backlog_is_checked_once_more() {
         let mut fixture = Fixture::new(1, 1);
-        fixture.come(0, 1);
+        fixture.connect(0, 1);
         assert_eq!(fixture.accept_after(Duration::ZERO), 1);
-        // Whether another waits, nobody has seen.
+        // Whether another connection waits is not known yet.
         assert_eq!(fixture.retry_in(), Some(Duration::from_secs(1)));
         assert_eq!(fixture.accept_after(Duration::from_secs(1)), 0);
         assert_eq!(fixture.retry_in(), None);
@@ -288,23 +289,23 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_at_one_listener_does_not_keep_the_others_out() {
+    fn a_flood_at_one_listener_does_not_starve_the_others() {
         let mut fixture = Fixture::new(4, 3);
-        fixture.come(0, 40);
-        fixture.come(2, 3);
+        fixture.connect(0, 40);
+        fixture.connect(2, 3);
         assert_eq!(fixture.accept_after(Duration::ZERO), 4);
         assert_eq!(fixture.accept_after(Duration::from_millis(500)), 2);
         assert!(fixture.accepting.listeners[0].waiting);
-        // Three of six were of the other listener, and it is seen that no more wait there.
+        // Three of the six are from the other listener. The next accept finds its backlog empty.
         assert_eq!(fixture.accept_after(Duration::from_millis(250)), 1);
         assert_eq!(fixture.accept_after(Duration::from_millis(250)), 1);
         assert!(!fixture.accepting.listeners[2].waiting);
     }
 
     #[test]
-    fn a_pause_of_reads_is_no_wait_for_the_rate() {
+    fn a_pause_of_all_reads_is_not_counted_as_a_wait() {
         let mut fixture = Fixture::new(1, 1);
-        fixture.come(0, 2);
+        fixture.connect(0, 2);
         assert_eq!(fixture.accept_after(Duration::ZERO), 1);
         fixture.sessions.pause_all_reads();
         assert_eq!(fixture.accept_after(Duration::from_secs(9)), 0);

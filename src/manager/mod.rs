@@ -18,13 +18,13 @@ use crate::transport::{ListenUrl, Listener};
 
 use accepting::Accepting;
 
-/// The most events that one poll harvests. More sessions than that are served in several ticks.
+/// The most events that one poll returns. More ready sockets than that are served in several ticks.
 const EVENT_BATCH: usize = 1024;
 
-/// The memory that is asked for as read buffer, of which [`READ_BUFFER`] bytes are used. So large a
-/// block an allocator takes from the system, as pages that are zero already and become resident
-/// only when something is read into them. A block of the buffer's size it has in stock, and fills
-/// with zeros: then all pages are resident, also in a loop that never reads that much at once.
+/// The memory that is allocated as read buffer, of which [`READ_BUFFER`] bytes are used. An
+/// allocator maps a block of this size from the system, as zero pages that become resident only
+/// when they are written to. A block of the buffer's size it reuses and fills with zeros, which
+/// makes all pages resident even in a loop that never reads that much at once.
 const READ_MEMORY: usize = 4 * READ_BUFFER;
 
 /// Owns the sockets and runs the loop.
@@ -40,7 +40,7 @@ const READ_MEMORY: usize = 4 * READ_BUFFER;
 ///
 /// impl Handler for Echo {
 ///     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
-///         // A session that does not read is the slow-consumer policy's to deal with.
+///         // A full outbox is handled by the slow-consumer policy.
 ///         let _ = context.send(message);
 ///     }
 /// }
@@ -65,11 +65,11 @@ pub struct SessionManager<H> {
     handle: Handle<H>,
     inbox: Option<Inbox<H>>,
     shared: Arc<Shared>,
-    /// What the last turn left for the next one, which then must not sleep.
+    /// Work left by the last turn; the next one must not sleep.
     left: Left,
 }
 
-/// Work that a turn knows to be left.
+/// Work that is known to be left after a turn.
 #[derive(Clone, Copy, Debug, Default)]
 struct Left {
     /// The batch of events came back full: there may be more.
@@ -78,12 +78,12 @@ struct Left {
     posted: bool,
 }
 
-/// What a turn says of the work that remains.
+/// The result of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// When it began to act, after it had slept: the time that all of it went by.
+    /// When the turn began, after its sleep: the time that all of it used.
     pub started: Instant,
-    /// Whether work remains that no event will tell of: turn again without sleeping.
+    /// Whether work remains that no event announces: turn again without sleeping.
     pub work_remains: bool,
     /// Whether the manager has stopped: there will be no further turn.
     pub stopped: bool,
@@ -120,9 +120,9 @@ impl<H: Handler + 'static> SessionManager<H> {
         })
     }
 
-    /// Listens on a URL, such as `ws://127.0.0.1:9001` or `tcp://[::]:7000?framing=lines`, and
-    /// gives the actual one: port 0 lets the system choose. May be called often. A host name is
-    /// resolved here, which may block.
+    /// Listens on a URL, such as `ws://127.0.0.1:9001` or `tcp://[::]:7000?framing=lines`. Returns
+    /// the URL with the actual port: with port 0 the system chooses one. May be called more than
+    /// once. A host name is resolved here, which may block.
     ///
     /// # Errors
     ///
@@ -132,7 +132,8 @@ impl<H: Handler + 'static> SessionManager<H> {
         self.listen_on(url.parse()?)
     }
 
-    /// The same for a URL that was made in code, for instance with a framing of the host's own.
+    /// The same for a URL that was built in code, for instance with a
+    /// [`CustomFraming`](crate::CustomFraming).
     ///
     /// # Errors
     ///
@@ -159,18 +160,18 @@ impl<H: Handler + 'static> SessionManager<H> {
         &mut self.handler
     }
 
-    /// The sessions, for use between turns. What is sent leaves in the next one.
+    /// The sessions, for use between turns. Messages are sent in the next turn.
     pub fn sessions(&mut self) -> &mut Sessions {
         self.sessions.set_now(Instant::now());
         &mut self.sessions
     }
 
-    /// Runs the loop on this thread until it is stopped. An idle loop wakes for nothing.
+    /// Runs the loop on this thread until it is stopped. An idle loop does not wake.
     ///
     /// # Errors
     ///
     /// [`Error::Stopped`] when it has stopped before; [`Error::Io`] when the system's poll fails,
-    /// which it does only for a bug.
+    /// which only a bug causes.
     pub fn run(&mut self) -> Result<()> {
         while !self.turn(None)?.stopped {}
         Ok(())
@@ -195,7 +196,7 @@ impl<H: Handler + 'static> SessionManager<H> {
         self.sessions.set_now(started);
         self.tick();
         if self.sessions.is_stopped() {
-            // Whoever waits at the other end of the queue is told by its end.
+            // Dropping the queue's end wakes threads that wait for a result.
             self.inbox = None;
             self.accepting.close();
         }
@@ -203,8 +204,8 @@ impl<H: Handler + 'static> SessionManager<H> {
         Ok(Turn { started, work_remains: self.work_remains(), stopped })
     }
 
-    /// When the next turn is due at the latest, if no event comes before: now when work is left
-    /// over, was posted, or was queued from outside a turn. `None` when nothing is due.
+    /// When the next turn is due at the latest, if no event occurs before: now when work is left
+    /// over, was posted, or was queued outside a turn. `None` when nothing is due.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.work_remains() {
@@ -247,7 +248,7 @@ impl<H: Handler + 'static> SessionManager<H> {
     }
 }
 
-/// What a poll brings into a tick.
+/// The input of a tick from one poll.
 struct PollInput<'a, H> {
     events: &'a Events,
     accepting: &'a mut Accepting,
@@ -259,9 +260,9 @@ struct PollInput<'a, H> {
 impl<H: Handler> TickInput<H> for PollInput<'_, H> {
     #[inline]
     fn events(&mut self, tick: &mut Tick<'_, H>) {
-        let mut harvested = 0;
+        let mut count = 0;
         for event in self.events {
-            harvested += 1;
+            count += 1;
             match EventSource::of(event.token()) {
                 EventSource::Connection(key) => {
                     let readiness = Readiness {
@@ -274,11 +275,11 @@ impl<H: Handler> TickInput<H> for PollInput<'_, H> {
                     tick.handle_readiness(key, readiness);
                 }
                 EventSource::Listener(number) => self.accepting.mark(number),
-                // The queue is looked at in any case.
+                // The queue is checked in any case.
                 EventSource::Waker => {}
             }
         }
-        self.left.events = harvested >= EVENT_BATCH;
+        self.left.events = count >= EVENT_BATCH;
     }
 
     fn accept(&mut self, tick: &mut Tick<'_, H>) {
@@ -296,17 +297,17 @@ impl<H: Handler> TickInput<H> for PollInput<'_, H> {
 
 #[cfg(unix)]
 impl<H> std::os::fd::AsRawFd for SessionManager<H> {
-    /// The descriptor of the poll, itself pollable: readable when a turn has events to harvest.
+    /// The descriptor of the poll, itself pollable: readable when a turn has events to process.
     ///
-    /// It may be watched edge-triggered: of what a turn leaves behind, no further edge tells, but
-    /// [`Turn::work_remains`] and [`SessionManager::next_deadline`] do. It is
-    /// closed with the manager.
+    /// It may be watched edge-triggered: no further edge announces work that a turn leaves over,
+    /// but [`Turn::work_remains`] and [`SessionManager::next_deadline`] do. It is closed with the
+    /// manager.
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         self.poll.as_raw_fd()
     }
 }
 
-/// `SessionManager<H>` can be moved to the thread that is to run it.
+/// `SessionManager<H>` can be sent to the thread that runs it.
 const _: () = {
     const fn assert_send<T: Send>() {}
     const fn assert_shared<T: Send + Sync>() {}

@@ -1,8 +1,8 @@
-//! Frames copied one behind another.
+//! Contiguous frames of one outbox.
 
 use super::{Departed, FrameKind};
 
-/// One frame's sizes.
+/// The sizes of one frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrameSize {
     pub(super) wire: u32,
@@ -10,7 +10,7 @@ pub(super) struct FrameSize {
     pub(super) kind: FrameKind,
 }
 
-/// Frame sizes are kept in 32 bits; the largest outbox that a config allows is 1 GiB.
+/// Frame sizes are stored in 32 bits; the largest outbox that a config allows is 1 GiB.
 pub(super) fn narrow(size: usize) -> u32 {
     u32::try_from(size).expect("no frame is larger than 4 GiB")
 }
@@ -23,20 +23,20 @@ pub(super) struct Buffer {
     written: usize,
     /// All frames since the buffer was empty.
     frames: Vec<FrameSize>,
-    /// The first of them that is not wholly written.
+    /// The first frame that is not completely written.
     next: usize,
-    /// How much of that one has been written.
+    /// How much of that frame has been written.
     begun: usize,
-    /// What the frames from `next` on come to.
+    /// The messages among the frames from `next` on.
     waiting: Departed,
 }
 
 impl Buffer {
-    /// Takes in one frame of `wire` bytes, and gives what they are to be appended to.
+    /// Adds a frame of `wire` bytes. Returns the buffer, to which the caller appends them.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what the caller knows of its frame counts")]
     pub(super) fn append(&mut self, wire: usize, payload: usize, kind: FrameKind) -> &mut Vec<u8> {
-        // Made here of numbers: to read a struct back that was just written, a processor waits.
+        // Built from its fields: reading back a struct that was just written stalls the processor.
         let frame = FrameSize { wire: narrow(wire), payload: narrow(payload), kind };
         self.frames.push(frame);
         self.waiting.add(frame);
@@ -48,7 +48,7 @@ impl Buffer {
         self.bytes.len()
     }
 
-    /// The memory it holds, in bytes.
+    /// The memory it uses, in bytes.
     #[inline]
     pub(super) fn capacity(&self) -> usize {
         self.bytes.capacity() + self.frames.capacity() * size_of::<FrameSize>()
@@ -99,8 +99,8 @@ impl Buffer {
         }
     }
 
-    /// Drops messages, the oldest first, until `excess` bytes are gone or none is left that has
-    /// not begun. Costs O(n) in the buffer's size, which is bounded.
+    /// Drops messages, the oldest first, until `excess` bytes are freed or only a partly written
+    /// frame and control frames are left. Costs O(n) in the buffer's size, which is bounded.
     pub(super) fn drop_oldest(&mut self, excess: usize, dropped: &mut Departed) -> usize {
         let mut freed = 0;
         self.drop_where(dropped, |_, frame| {
@@ -125,8 +125,8 @@ impl Buffer {
         self.drop_where(dropped, |position, _| position >= first)
     }
 
-    /// Drops those messages that have not begun and are to go, by their position among what waits,
-    /// and says how many bytes are gone.
+    /// Drops those messages, not partly written, for which `goes` holds, given their position among
+    /// the waiting frames. Returns how many bytes were freed.
     fn drop_where(
         &mut self,
         dropped: &mut Departed,

@@ -1,10 +1,10 @@
 //! A session's bounded write queue. Knows whole frames and their sizes; knows no socket, no
-//! protocol, and not whose it is.
+//! protocol and no session.
 //!
-//! Small frames are copied one behind another into a contiguous buffer, so that many of them leave
-//! in one write; large ones are shared by reference. Small frames that go to many outboxes stand
-//! once in a batch that all of them point into. An empty outbox owns no memory: buffers and the batch
-//! belong to a [`Pool`] that all outboxes of a loop share.
+//! Small frames are copied into one contiguous buffer, so that many of them are sent by one write;
+//! large ones are shared by reference. Small frames that go to many outboxes are stored once, in a
+//! batch that all of them point into. An empty outbox owns no memory: buffers and the batch belong
+//! to a [`Pool`] that all outboxes of a loop share.
 
 mod buffer;
 mod pool;
@@ -21,23 +21,23 @@ use pool::Batch;
 
 pub use pool::{BatchFrame, Pool};
 
-/// A frame up to this size is copied behind its neighbours rather than shared: below it, copying
-/// costs less than a reference count and a slice of its own in the vectored write.
+/// A frame up to this size is copied rather than shared: below it, copying costs less than a
+/// reference count and a separate slice in the vectored write.
 const COPY_LIMIT: usize = 1024;
 
-/// A buffer takes no further frame that would make it larger than this. It bounds what dropping a
-/// frame from its middle has to move.
+/// A buffer accepts no further frame that would make it larger than this. It bounds how much has to
+/// be moved when a frame is dropped from its middle.
 const BUFFER_TARGET: usize = 16 * 1024;
 
-/// How far control frames may exceed an outbox's limit, in bytes: room for a close frame and some
+/// How far control frames may exceed an outbox's limit, in bytes: room for a close frame and about
 /// thirty pongs of full size.
 pub const CONTROL_RESERVE: usize = 4096;
 
-/// Whether a frame carries a message, which counts and may be dropped by policy, or is the
-/// protocol's own, which does neither.
+/// Whether a frame is a message, which is counted and may be dropped by policy, or a control frame,
+/// which is neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameKind {
-    /// One whole message.
+    /// One complete message.
     Message,
     /// A ping, pong or close frame, or an HTTP response.
     Control,
@@ -46,7 +46,7 @@ pub enum FrameKind {
 /// Messages and their payload bytes that left an outbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Departed {
-    /// Whole messages.
+    /// Complete messages.
     pub messages: u64,
     /// Bytes of their payloads.
     pub payload: u64,
@@ -84,8 +84,8 @@ enum Chunk {
     Shared { bytes: Bytes, written: u32, payload: u32 },
     /// Any number of frames of this outbox alone.
     Copied(Box<Buffer>),
-    /// Frames of the pool's batch, none of them begun: from byte `start` up to `end`, from frame
-    /// `first` up to `last`.
+    /// Frames of the pool's batch, none of them partly written: from byte `start` to `end`, from
+    /// frame `first` to `last`.
     Batch { start: u32, end: u32, first: u32, last: u32 },
 }
 
@@ -109,12 +109,12 @@ impl Chunk {
     }
 }
 
-/// A bounded queue of frames on their way to a socket.
+/// A bounded queue of frames waiting for a socket.
 ///
 /// # Backpressure
 ///
-/// The caller asks [`Outbox::has_room`] before it pushes; the outbox itself takes what it is given,
-/// so that an HTTP response or a close frame can pass a limit that is meant for messages.
+/// The caller asks [`Outbox::has_room`] before it pushes. The outbox itself refuses nothing, so
+/// that an HTTP response or a close frame can exceed a limit that is meant for messages.
 ///
 /// # Examples
 ///
@@ -126,7 +126,7 @@ impl Chunk {
 /// outbox.push(&mut pool, &[b"\x81\x02", b"hi"], 2, FrameKind::Message);
 /// assert_eq!(outbox.queued_bytes(), 4);
 ///
-/// // A socket took three bytes, later the last one.
+/// // The socket accepted three bytes, later the last one.
 /// assert_eq!(outbox.advance(&mut pool, 3).messages, 0);
 /// assert_eq!(outbox.front(&pool), b"i");
 /// assert_eq!(outbox.advance(&mut pool, 1).messages, 1);
@@ -135,18 +135,15 @@ impl Chunk {
 #[derive(Debug, Default)]
 pub struct Outbox {
     head: Option<Chunk>,
-    /// What does not fit into the head; absent when there is none, so that an idle outbox owns
-    /// nothing.
-    #[expect(
-        clippy::box_collection,
-        reason = "most outboxes have no tail, and 8 bytes do for that"
-    )]
+    /// The chunks behind the head; absent when there are none, so that an idle outbox owns no
+    /// memory.
+    #[expect(clippy::box_collection, reason = "most outboxes have no tail, which costs 8 bytes")]
     tail: Option<Box<VecDeque<Chunk>>>,
     queued: usize,
 }
 
 impl Outbox {
-    /// Bytes on the wire that wait here.
+    /// Bytes that wait here, as sent on the wire.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
         self.queued
@@ -158,13 +155,13 @@ impl Outbox {
         self.queued == 0
     }
 
-    /// Whether a frame of `wire` bytes may join: it fits under `limit`, or nothing else waits.
+    /// Whether a frame of `wire` bytes may be added: it fits under `limit`, or nothing else waits.
     #[must_use]
     pub fn has_room(&self, wire: usize, limit: usize) -> bool {
         self.queued == 0 || self.queued + wire <= limit
     }
 
-    /// Queues one frame, given in parts, by copying it. `payload` is the size of its message.
+    /// Copies one frame, given in parts, into the queue. `payload` is the size of its message.
     pub fn push(&mut self, pool: &mut Pool, parts: &[&[u8]], payload: usize, kind: FrameKind) {
         let wire = parts.iter().map(|part| part.len()).sum();
         let bytes = self.append(pool, wire, payload, kind);
@@ -174,10 +171,10 @@ impl Outbox {
         }
     }
 
-    /// Queues one frame of `wire` bytes, and gives what the caller appends these bytes to: at
-    /// once, and no more nor less. `payload` is the size of its message.
+    /// Queues one frame of `wire` bytes. Returns the buffer, to which the caller appends exactly
+    /// these bytes, at once. `payload` is the size of its message.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what the caller knows of its frame counts")]
+    #[expect(clippy::inline_always, reason = "the caller's constants must be visible here")]
     pub(crate) fn append(
         &mut self,
         pool: &mut Pool,
@@ -199,7 +196,7 @@ impl Outbox {
         buffer.append(wire, payload, kind)
     }
 
-    /// Queues one message, encoded already, that other outboxes share.
+    /// Queues one encoded message that other outboxes share.
     pub fn push_shared(&mut self, pool: &mut Pool, bytes: &Bytes, payload: usize) {
         if bytes.len() <= COPY_LIMIT {
             return self.push(pool, &[bytes], payload, FrameKind::Message);
@@ -209,10 +206,13 @@ impl Outbox {
         self.push_chunk(|| Chunk::Shared { bytes, written: 0, payload });
     }
 
-    /// Queues one frame that stands in the pool's batch. Costs a few additions when it follows the
-    /// one that was queued before.
+    /// Queues one frame of the pool's batch. Costs a few additions when it follows the frame that
+    /// was queued before.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a frame is handed on in memory, not in registers")]
+    #[expect(
+        clippy::inline_always,
+        reason = "a call would pass the frame in memory, not in registers"
+    )]
     pub fn push_batched(&mut self, frame: BatchFrame) {
         self.queued += frame.len();
         if let Some(Chunk::Batch { end, last, .. }) = self.last_mut()
@@ -244,7 +244,7 @@ impl Outbox {
         self.tail.is_none()
     }
 
-    /// Fills `slices` with what to write next, in order, and says how many it filled.
+    /// Fills `slices` with what to write next, in order. Returns how many it filled.
     pub fn slices<'a>(&'a self, pool: &'a Pool, slices: &mut [IoSlice<'a>]) -> usize {
         let mut filled = 0;
         for (slice, chunk) in slices.iter_mut().zip(self.chunks()) {
@@ -254,7 +254,8 @@ impl Outbox {
         filled
     }
 
-    /// Takes off what a socket has taken, and says which messages are wholly handed over by that.
+    /// Removes `count` bytes that a socket accepted. Returns the messages that are completely
+    /// written by that.
     ///
     /// # Panics
     ///
@@ -265,7 +266,7 @@ impl Outbox {
             && self.tail.is_none()
             && let Some(chunk) = &self.head
         {
-            // Nearly always: all there was is written, whatever it began with.
+            // The usual case: everything was written.
             let departed = chunk.waiting(&pool.batch);
             self.queued = 0;
             if let Chunk::Batch { .. } = chunk {
@@ -276,9 +277,10 @@ impl Outbox {
             return departed;
         }
         let mut departed = Departed::default();
-        self.queued = self.queued.checked_sub(count).expect("a socket takes only what it is given");
+        self.queued =
+            self.queued.checked_sub(count).expect("a socket accepts at most what it is given");
         while count > 0 {
-            let head = self.head.as_mut().expect("queued bytes stand in a chunk");
+            let head = self.head.as_mut().expect("queued bytes are in a chunk");
             let left = head.remaining(&pool.batch).len();
             let taken = left.min(count);
             count -= taken;
@@ -297,7 +299,8 @@ impl Outbox {
         departed
     }
 
-    /// Copies what stands in the pool's batch, because the batch ends before this can be written.
+    /// Copies the frames that point into the pool's batch, because the batch is cleared before they
+    /// can be written.
     pub fn copy_out_of_batch(&mut self, pool: &mut Pool) {
         let tail = self.tail.iter_mut().flat_map(|tail| tail.iter_mut());
         for chunk in self.head.iter_mut().chain(tail) {
@@ -308,8 +311,8 @@ impl Outbox {
     }
 
     /// Drops messages, the oldest first, until a frame of `wire` bytes has room under `limit`.
-    /// What has begun to be written stays, and so do control frames; so there may still be no room
-    /// afterwards. Costs O(n) in what is queued.
+    /// Partly written messages and control frames stay, so there may still be no room afterwards.
+    /// Costs O(n) in what is queued.
     pub fn drop_oldest(&mut self, pool: &mut Pool, wire: usize, limit: usize) -> Departed {
         self.drop_excess(
             pool,
@@ -319,8 +322,8 @@ impl Outbox {
         )
     }
 
-    /// Drops messages, the newest first, until no more than `limit` bytes wait. What has begun to
-    /// be written stays, and so do control frames. Costs O(n) in what is queued.
+    /// Drops messages, the newest first, until no more than `limit` bytes wait. Partly written
+    /// messages and control frames stay. Costs O(n) in what is queued.
     pub fn drop_newest(&mut self, pool: &mut Pool, limit: usize) -> Departed {
         self.drop_excess(pool, self.queued.saturating_sub(limit), Buffer::drop_newest, true)
     }
@@ -374,7 +377,7 @@ impl Outbox {
         }
     }
 
-    /// Empties it, and says which messages are lost by that, the one that has begun included.
+    /// Empties it. Returns the messages that are lost by that, including a partly written one.
     pub fn clear(&mut self, pool: &mut Pool) -> Departed {
         let lost = self.waiting(pool);
         self.queued = 0;
@@ -384,7 +387,7 @@ impl Outbox {
         lost
     }
 
-    /// The messages that wait here, the one that has begun included. Costs O(n) in its chunks.
+    /// The messages that wait here, including a partly written one. Costs O(n) in its chunks.
     #[must_use]
     pub fn waiting(&self, pool: &Pool) -> Departed {
         let mut waiting = Departed::default();
@@ -407,7 +410,7 @@ impl Outbox {
     #[inline]
     fn push_chunk(&mut self, chunk: impl FnOnce() -> Chunk) {
         if self.head.is_none() {
-            // Built in place: to move what was just written in parts, a processor has to wait.
+            // Built in place: moving a value that was just written in parts stalls the processor.
             self.head = Some(chunk());
         } else {
             self.tail.get_or_insert_default().push_back(chunk());
@@ -428,7 +431,7 @@ impl Outbox {
     }
 }
 
-/// Turns frames of the batch into a copy.
+/// Copies frames of the batch.
 #[cold]
 fn copy_run(chunk: &mut Chunk, pool: &mut Pool) {
     let Chunk::Batch { first, last, .. } = *chunk else { return };

@@ -1,5 +1,5 @@
-//! What all outboxes of a loop share: buffers that none of them needs at the moment, and the batch
-//! of small frames that many of them are about to send.
+//! What all outboxes of a loop share: unused buffers, and the batch of small frames that go to many
+//! outboxes.
 
 use super::buffer::{Buffer, narrow};
 use super::{Departed, FrameKind};
@@ -10,14 +10,15 @@ const POOLED_CAPACITY: usize = 64 * 1024;
 /// The most memory that a pool keeps, in bytes of capacity.
 const POOL_BYTES: usize = 1 << 20;
 
-/// The most buffers that a pool keeps, whatever their size.
+/// The most buffers that a pool keeps, of any size.
 const POOL_BUFFERS: usize = 2048;
 
-/// The most bytes of frames in a batch. Beyond it broadcasts of the same tick are shared one by one.
+/// The most bytes of frames in a batch. Beyond it broadcasts of the same tick are shared one by
+/// one.
 const RUN_LIMIT: usize = 64 * 1024;
 
-/// Frames that many outboxes are about to send, one behind another. An outbox that sends several
-/// of them in a row remembers only where they begin and end.
+/// Contiguous frames that many outboxes are about to send. An outbox that sends several of them in
+/// a row stores only where they begin and end.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     pub(super) bytes: Vec<u8>,
@@ -26,7 +27,7 @@ pub(super) struct Batch {
     control: Option<BatchFrame>,
 }
 
-/// Where a frame of a batch ends, and what messages there are up to there.
+/// Where a frame of a batch ends, and the messages up to there.
 #[derive(Clone, Copy, Debug, Default)]
 struct FrameEnd {
     wire: u32,
@@ -53,7 +54,7 @@ impl BatchFrame {
 }
 
 impl Batch {
-    /// What the frames from `first` up to `last` come to.
+    /// The messages among the frames from `first` to `last`.
     pub(super) fn departed(&self, first: u32, last: u32) -> Departed {
         let (before, end) = (self.end_before(first), self.end_before(last));
         Departed {
@@ -62,8 +63,7 @@ impl Batch {
         }
     }
 
-    /// The frames from `first` up to `last`: the bytes of each, the size of its message, and what
-    /// kind it is.
+    /// The frames from `first` to `last`: the bytes of each, the size of its message, and its kind.
     pub(super) fn frames(
         &self,
         first: u32,
@@ -120,24 +120,24 @@ impl Pool {
         Self::default()
     }
 
-    /// The memory of the buffers that it keeps, in bytes of capacity.
+    /// The memory of its unused buffers, in bytes of capacity.
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The bytes that stand in the batch.
+    /// The bytes in the batch.
     pub(crate) fn batch_bytes(&self) -> usize {
         self.batch.bytes.len()
     }
 
-    /// Puts a message's frame into the batch, for any number of outboxes to take by
-    /// [`Outbox::push_batched`](super::Outbox::push_batched). `None` when it has no room there.
+    /// Adds a message's frame to the batch, from which any number of outboxes queue it by
+    /// [`Outbox::push_batched`](super::Outbox::push_batched). `None` when the batch has no room.
     pub fn add_to_batch(&mut self, parts: &[&[u8]], payload: usize) -> Option<BatchFrame> {
         self.batch.add(parts, Some(payload))
     }
 
-    /// The same for a control frame. One that is equal to the last stands there once.
+    /// The same for a control frame. A frame equal to the last control frame is not added again.
     #[inline]
     pub fn share_control(&mut self, frame: &[u8]) -> Option<BatchFrame> {
         let batch = &mut self.batch;
@@ -152,7 +152,7 @@ impl Pool {
         Some(added)
     }
 
-    /// Empties the batch. No outbox may point into it any more: each was written out, or given a
+    /// Empties the batch. No outbox may point into it any more: each was flushed, or was given a
     /// copy by [`Outbox::copy_out_of_batch`](super::Outbox::copy_out_of_batch).
     pub fn clear_batch(&mut self) {
         self.batch.bytes.clear();

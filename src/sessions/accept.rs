@@ -1,4 +1,4 @@
-//! How connections come: accepted by a listener, or handed over by the application.
+//! New connections: accepted by a listener, or handed over by the application.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,14 +19,14 @@ use crate::transport::{ListenUrl, Protocol, Stream};
 /// Taking over sockets.
 impl Sessions {
     /// Takes over a socket that the application accepted and, for WebSocket, upgraded itself. Its
-    /// `on_connect` runs within the tick, or in the next one, before any message of it.
+    /// `on_connect` runs within the tick, or in the next one, before any of its messages.
     ///
     /// # Errors
     ///
-    /// A [`Refused`] that gives everything back unchanged: [`Error::DuplicateSession`],
+    /// A [`Refused`] that returns everything unchanged: [`Error::DuplicateSession`],
     /// [`Error::InvalidSessionId`], [`Error::TooManySessions`],
     /// [`Error::TooManySessionsPerAddress`], [`Error::Stopped`], or [`Error::Io`] when the socket
-    /// is not connected or cannot be watched.
+    /// is not connected or cannot be registered with the poll.
     pub fn add_session(
         &mut self,
         id: impl Into<Box<str>>,
@@ -71,7 +71,7 @@ impl Sessions {
         }
         stream.adopt();
         self.free_id(&id);
-        // It is an HTTP connection until the session is made, a moment later.
+        // It is an HTTP connection until the session is made below.
         let http =
             HttpConnection::new(remote, ListenerId(0), RequestStep::Asked, self.now, self.now);
         let key = self.insert(stream, http);
@@ -86,7 +86,7 @@ impl Sessions {
             session.set_unread(buffered);
             session
         });
-        // No event announces what the application has read.
+        // No event announces the input that the application has read.
         self.carry(key);
         Ok(key)
     }
@@ -94,7 +94,7 @@ impl Sessions {
 
 /// Accepting connections.
 impl Sessions {
-    /// Takes a connection that a listener accepted, unless it is dropped at once.
+    /// Handles a connection that a listener accepted, unless it is dropped at once.
     pub(crate) fn accept(
         &mut self,
         mut stream: Stream,
@@ -122,7 +122,7 @@ impl Sessions {
         let key =
             self.insert(stream, HttpConnection::new(remote, listener, step, self.now, deadline));
         if room == AddressRoom::Full {
-            // Answered before it has asked: to wait for its request would be to give it a place.
+            // Answered before it sends its request: waiting for the request would exceed the limit.
             self.refuse(key, HandshakeFailure::TooManySessionsPerAddress);
         } else if let Some(framing) = raw {
             self.admit_raw(key, remote, listener, framing);

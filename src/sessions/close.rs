@@ -1,4 +1,4 @@
-//! Closing sessions, and taking those that have ended out of the table.
+//! Closing sessions, and removing those that have ended from the table.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::id::{SessionId, SessionKey, SessionRef};
 impl Sessions {
     /// Closes a session with 1000, cause [`Cause::Removed`]. Over raw TCP its stream is ended.
     ///
-    /// What is queued for it still leaves. From now on the session is not found; the peer's close
+    /// What is queued for it is still sent. From now on the session is not found. The peer's close
     /// frame is awaited up to [`Config::close_timeout`](crate::Config::close_timeout), then
     /// `on_disconnect` runs.
     ///
@@ -54,14 +54,14 @@ impl Sessions {
         self.step(key, |connection, context| connection.close(cause, reason, answer_by, context));
     }
 
-    /// Closes a session for the stop that is under way.
+    /// Closes a session for the current stop.
     pub(super) fn close_for_stop(&mut self, key: SessionKey) {
         let reason = self.shutdown.reason().expect("a stop is under way").clone();
         self.close(key, Cause::Stopped, &reason, self.shutdown.answer_by(self.now));
     }
 
-    /// Frees the id of a session that is closing: its `on_disconnect` runs before anything of the
-    /// session that takes the id.
+    /// Frees the id of a session that is closing: its `on_disconnect` runs before any callback of
+    /// the session that gets the id.
     pub(super) fn free_id(&mut self, id: &SessionId) {
         if let Some(older) = self.table.find(id) {
             self.step(older, |connection, _| {
@@ -73,15 +73,15 @@ impl Sessions {
         }
     }
 
-    /// Takes a session that has ended out of the table. Its socket lingers on in the same slot, or
-    /// is dropped. `None` if the session is gone.
+    /// Removes a session that has ended from the table. Its socket lingers in the same slot, or is
+    /// dropped. `None` if the session is gone.
     pub(crate) fn remove_ended(&mut self, key: SessionKey) -> Option<Disconnect> {
         let connection = self.table.get_mut(key)?;
         let address = connection.address();
         let may_linger = connection.session()?.ending()?.socket == SocketFate::Linger;
         if may_linger {
-            // So that the counters that the application is given are the last ones. A socket that
-            // fails now is dropped when the next read or write finds out.
+            // Flushed first, so that the counters that the application is given are final. A socket
+            // that fails now is dropped at its next read or write.
             let _: Flushed = self.delivery.flush(connection);
         }
         self.table.remove_id(key);

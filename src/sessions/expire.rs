@@ -1,4 +1,4 @@
-//! Deadlines: what is done when a connection's time is up.
+//! What is done when a deadline of a connection has passed.
 
 use super::Sessions;
 use crate::close::{Cause, CloseCode};
@@ -12,22 +12,22 @@ use crate::id::SessionKey;
 pub(crate) enum Expired {
     /// Nothing more.
     Done,
-    /// The session is about to be closed for its silence: read from it once more, then call
+    /// The session is about to be closed because it was silent: read from it once more, then call
     /// [`Sessions::expire_after_read`].
     ReadFirst(SessionKey),
 }
 
 impl Sessions {
     /// Takes the next connection whose timer is due, and does what is due for it. `None` when no
-    /// timer is.
+    /// timer is due.
     #[inline]
     pub(crate) fn expire_next(&mut self) -> Option<Expired> {
         let key = self.liveness.pop_expired(self.now)?;
         Some(self.expire(key, false))
     }
 
-    /// The session was read once more. If nothing came, it is inactive before it is closed, also
-    /// where the timeout is shorter than two intervals.
+    /// The session was read once more. If nothing was received, it becomes inactive before it is
+    /// closed, also if the timeout is shorter than two intervals.
     pub(crate) fn confirm_silence(&mut self, key: SessionKey) {
         let Some(connection) = self.table.get(key) else { return };
         let is_silent = self.due(key, connection) == Due::Now(Deadline::Heartbeat);
@@ -41,8 +41,8 @@ impl Sessions {
         self.expire(key, true);
     }
 
-    /// Does what is due for a connection, until nothing is, and sets its timer to what comes next.
-    /// `was_read`: its socket was read just now, and what came does not save it.
+    /// Does what is due for a connection, until nothing is, and sets its timer to the next
+    /// deadline. `was_read`: its socket was read just now, so nothing received can prevent it.
     fn expire(&mut self, key: SessionKey, was_read: bool) -> Expired {
         loop {
             let Some(connection) = self.table.get(key) else { return Expired::Done };
@@ -59,8 +59,8 @@ impl Sessions {
                     return Expired::ReadFirst(key);
                 }
                 Due::Now(deadline) => {
-                    // Its timer is set by the step. What is queued is flushed before it is looked
-                    // at again.
+                    // The step sets its timer. What is queued is flushed before it is checked
+                    // again.
                     self.meet(key, deadline);
                     return Expired::Done;
                 }
@@ -68,7 +68,7 @@ impl Sessions {
         }
     }
 
-    /// Does what a deadline demands that changes the connection for good.
+    /// Handles a deadline that changes the connection for good.
     fn meet(&mut self, key: SessionKey, deadline: Deadline) {
         match deadline {
             Deadline::Ping | Deadline::Inactive => unreachable!("`expire` goes on after these"),
@@ -94,7 +94,8 @@ impl Sessions {
         }
     }
 
-    /// Records a ping, and queues it. Without room for it, the peer has enough to read already.
+    /// Records a ping, and queues it. Without room for it, the peer has not read what is queued
+    /// already.
     #[inline]
     fn send_ping(&mut self, key: SessionKey) {
         let connection = self.table.expect(key);

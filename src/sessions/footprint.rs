@@ -1,8 +1,8 @@
-//! How much the table and the lists hold, for simulations to compare with what should be there.
+//! The sizes of the table and the lists, for simulations to compare with the expected ones.
 
 use super::Sessions;
 
-/// How much there is of everything that a connection leaves behind if it is forgotten.
+/// The number of each thing that a connection leaves behind if it is not cleaned up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Footprint {
     /// Slots of the slab in use.
@@ -11,9 +11,9 @@ pub struct Footprint {
     pub ids: usize,
     /// Entries of the timer wheel, with a deadline or without.
     pub timers: usize,
-    /// Entries in the lists of what a tick has to do: to be read on, to be flushed, to be reported.
+    /// Entries in the lists of what a tick has to do: to be read, to be flushed, to be reported.
     pub listed: usize,
-    /// Bytes in the run of frames that outboxes share within a tick.
+    /// Bytes in the batch of frames that outboxes share within a tick.
     pub run: usize,
     /// Bytes that wait in outboxes, counted one by one.
     pub waiting: usize,

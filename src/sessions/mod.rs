@@ -1,9 +1,9 @@
 //! All connections of one manager, and everything that an application does to its sessions. Knows
-//! nothing of the handler: what happens is queued as notices, and the tick hands them over.
+//! no handler: events are queued as notices, which the tick dispatches.
 //!
 //! [`admission`], [`delivery`], [`liveness`] and [`shutdown`] are four parts with private state;
 //! none knows another. A change of a connection is a step ([`Sessions::step`]), which keeps the
-//! parts' accounts and carries out what the step leaves to be done.
+//! parts' accounts and carries out the step's effects.
 
 mod accept;
 mod admission;
@@ -55,21 +55,20 @@ use table::Table;
 
 /// All sessions of one manager.
 ///
-/// A callback may call anything here, also remove its own session or all of them: sends only
-/// queue, removals only mark, and nothing re-enters the handler. What is sent leaves by the end of
+/// A callback may call any method here, and may remove its own session or all of them: sending only
+/// queues, removing only marks, and nothing re-enters the handler. Messages are sent by the end of
 /// the tick, in one write for each session; see [`Sessions::send_to`].
 ///
-/// Whatever takes a session takes its id or its [`SessionKey`].
+/// Methods that take a session accept its id or its [`SessionKey`].
 ///
 /// # Ordering
 ///
-/// Messages leave for a session in the order in which they were sent to it, whatever mix of calls
-/// sent them.
+/// Messages for a session are sent in the order of the calls, of any kind, that queued them.
 ///
 /// # Backpressure
 ///
-/// No call here waits. A message that finds an outbox full, after what the socket takes at once has
-/// left, meets [`Config::slow_consumer`].
+/// No method here blocks. If an outbox is full after a flush, [`Config::slow_consumer`] applies to
+/// the message.
 #[derive(Debug)]
 pub struct Sessions {
     config: Config,
@@ -86,7 +85,7 @@ pub struct Sessions {
     carried: Vec<SessionKey>,
 }
 
-/// Finding sessions, and figures about them.
+/// Finding sessions, and statistics.
 impl Sessions {
     /// The open session of this id or key. O(1).
     #[must_use]
@@ -126,7 +125,7 @@ impl Sessions {
         self.table.iter().filter_map(|(key, connection)| Some((key, connection.open_session()?)))
     }
 
-    /// Figures as of now. O(1).
+    /// Statistics as of now. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::collect(self)
@@ -155,8 +154,8 @@ impl Sessions {
         self.shutdown.is_stopping()
     }
 
-    /// How far the manager is on its way to its end. An application that answers `/ready` does so
-    /// by this: it is to get no more clients unless this is [`Phase::Running`].
+    /// How far the manager has stopped. An application answers `/ready` by this: it is ready only
+    /// while this is [`Phase::Running`].
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.shutdown.phase()
@@ -169,7 +168,7 @@ impl Sessions {
     }
 }
 
-/// What the tick and the manager call.
+/// For the tick and the manager.
 impl Sessions {
     pub(crate) fn new(config: Config, registry: Box<dyn Register>, now: Instant) -> Self {
         Self {
@@ -211,7 +210,7 @@ impl Sessions {
         self.table.get(key).is_some()
     }
 
-    /// How many connections there are, sessions or not.
+    /// The number of connections, sessions or not.
     pub(crate) fn connection_count(&self) -> usize {
         self.table.len()
     }
@@ -238,7 +237,7 @@ impl Sessions {
         carried
     }
 
-    /// Whether a poll must not sleep: something waits that no event announces.
+    /// Whether a poll must not sleep: there is work that no event announces.
     pub(crate) fn has_work(&self) -> bool {
         !self.carried.is_empty()
             || self.delivery.marked_count() > 0
@@ -251,8 +250,8 @@ impl Sessions {
         [self.liveness.next_deadline(), self.shutdown.deadline()].into_iter().flatten().min()
     }
 
-    /// Whether new connections are accepted now: also where reads are paused, if it is to refuse
-    /// them.
+    /// Whether new connections are accepted now: also while reads are paused, if they are to be
+    /// refused.
     pub(crate) fn accepts(&self) -> bool {
         !self.liveness.is_all_paused() || self.is_stopping()
     }
@@ -267,17 +266,17 @@ impl Sessions {
         self.admission.hold_accepting(self.now);
     }
 
-    /// Records that none waits, or that another reason keeps them waiting.
+    /// Records that none waits, or that they wait for another reason.
     pub(crate) fn clear_hold(&mut self) {
         self.admission.clear_hold();
     }
 
-    /// How much the table and the lists hold.
+    /// The sizes of the table and the lists.
     pub(crate) fn footprint(&self) -> Footprint {
         Footprint::of(self)
     }
 
-    /// Compares the accounts that are kept with what is there, counted one by one.
+    /// Compares the accounts that are kept with the actual values, counted one by one.
     ///
     /// # Panics
     ///
@@ -288,7 +287,7 @@ impl Sessions {
             (connection.address(), kind)
         }));
         if !self.shutdown.is_draining() {
-            // No session waits for its moment, and a million need not be gone through to see that.
+            // No session waits for its drain time, which is known without iterating over the table.
             return;
         }
         for (key, connection) in self.table.iter() {
@@ -306,8 +305,8 @@ impl Sessions {
 
 /// Steps.
 impl Sessions {
-    /// Takes one step on a connection, keeps the accounts, and carries out what the step leaves to
-    /// be done. Nothing happens if the connection is gone.
+    /// Takes one step on a connection, keeps the accounts, and carries out the step's effects. Does
+    /// nothing if the connection is gone.
     fn step(
         &mut self,
         key: SessionKey,
@@ -316,7 +315,7 @@ impl Sessions {
         self.step_with(key, |connection, context| ((), act(connection, context)));
     }
 
-    /// The same for a step that gives something. `None` if the connection is gone.
+    /// The same for a step that returns a value. `None` if the connection is gone.
     fn step_with<T>(
         &mut self,
         key: SessionKey,
@@ -336,7 +335,7 @@ impl Sessions {
         self.counters.change(Some(kind), Some(after));
         self.admission.change(address, Some(kind), Some(after));
         if (kind, after) == (Kind::Http, Kind::Lingering) && !self.admission.may_linger(address) {
-            // Too many sockets of its address linger. What its socket does not take at once is
+            // Too many sockets of its address linger. What its socket does not accept at once is
             // lost.
             let _: Flushed = self.delivery.flush(connection);
             self.carry_out(key, Effects { failure: effects.failure, ..Effects::REMOVE });
@@ -376,14 +375,14 @@ impl Sessions {
         }
     }
 
-    /// Removes a connection that is no session, and drops its socket.
+    /// Removes a connection that is not a session, and drops its socket.
     fn remove(&mut self, key: SessionKey) {
         if let Some(mut connection) = self.take_out(key) {
             self.delivery.discard(&mut connection);
         }
     }
 
-    /// Takes a connection out of the table, and off all that counts or times it.
+    /// Removes a connection from the table, and from all lists, accounts and timers.
     fn take_out(&mut self, key: SessionKey) -> Option<Connection> {
         let connection = self.table.remove(key)?;
         self.liveness.remove(connection.timer());
@@ -392,7 +391,7 @@ impl Sessions {
         Some(connection)
     }
 
-    /// Has a connection read in the next tick, although no event asks for it.
+    /// Marks a connection to be read in the next tick, although no event announces input.
     fn carry(&mut self, key: SessionKey) {
         let connection = self.table.expect(key);
         if !connection.flags.carried {
@@ -430,7 +429,7 @@ impl Sessions {
         self.table.find_open(session).ok_or_else(|| self.not_found())
     }
 
-    /// What to answer where there is no such session.
+    /// The error for a session that is not found.
     #[cold]
     fn not_found(&self) -> Error {
         if self.is_stopped() { Error::Stopped } else { Error::SessionNotFound }

@@ -1,12 +1,12 @@
-//! What has happened to sessions and the handler has not been notified of: one queue, in the order
-//! in which it happened.
+//! Events of sessions that the handler has not been notified of: one queue, in the order of the
+//! events.
 
 use std::collections::VecDeque;
 
 use crate::connection::State;
 use crate::id::SessionKey;
 
-/// One thing that happened.
+/// One event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Notice {
     /// The manager begins to stop.
@@ -25,8 +25,8 @@ pub(crate) enum Notice {
 #[derive(Debug, Default)]
 pub(crate) struct Notices {
     queue: VecDeque<Notice>,
-    /// The sessions whose outbox emptied in this tick. They are notified in the next one, so that
-    /// an application that refills an outbox whenever it drains cannot hold the tick for ever.
+    /// The sessions whose outbox emptied in this tick. Dispatched in the next one, so that an
+    /// application that refills an outbox whenever it drains cannot extend the tick for ever.
     drained: Vec<SessionKey>,
 }
 
@@ -41,7 +41,7 @@ impl Notices {
         self.queue.pop_front()
     }
 
-    /// Whether nothing waits to be notified in this tick.
+    /// Whether nothing is to be dispatched in this tick.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
@@ -51,17 +51,17 @@ impl Notices {
         self.drained.push(key);
     }
 
-    /// Queues what drained in the last tick.
+    /// Queues the drain notices of the last tick.
     pub(crate) fn release_drained(&mut self) {
         self.queue.extend(self.drained.drain(..).map(Notice::Drain));
     }
 
-    /// Whether the next tick has something to notify.
+    /// Whether the next tick has notices to dispatch.
     pub(crate) fn has_work(&self) -> bool {
         !self.queue.is_empty() || !self.drained.is_empty()
     }
 
-    /// How many wait, those of the next tick included.
+    /// The number of notices, including those of the next tick.
     pub(crate) fn len(&self) -> usize {
         self.queue.len() + self.drained.len()
     }

@@ -1,5 +1,5 @@
 //! Pausing reads. A paused session sends as before; nothing is read from it, the end of its stream
-//! waits as well, and its clocks stand still.
+//! is not noticed, and its clocks stand still.
 
 use super::Sessions;
 use crate::connection::{Effects, Stage};
@@ -9,7 +9,7 @@ use crate::id::SessionRef;
 /// Pausing reads.
 impl Sessions {
     /// Stops reading from one session, until [`Sessions::resume_reads`]. Messages that were read
-    /// already still arrive. Its heartbeat and idle clocks stand still meanwhile.
+    /// already are still delivered. Its heartbeat and idle clocks stand still meanwhile.
     ///
     /// # Errors
     ///
@@ -36,8 +36,8 @@ impl Sessions {
 
     /// Stops accepting, and reading from every session and HTTP connection, until
     /// [`Sessions::resume_all_reads`]. Their clocks stand still meanwhile. O(1). While the manager
-    /// stops, new connections are read all the same, to be refused. Once no session waits to be
-    /// closed it cannot be paused: it has to read the close frames that it waits for.
+    /// stops, new connections are still read, to be refused. Once every session is closing, reads
+    /// cannot be paused any more, because the close frames have to be read.
     pub fn pause_all_reads(&mut self) {
         if !self.is_stopping() || self.is_draining() {
             self.liveness.pause_all(self.now);

@@ -10,29 +10,29 @@ use crate::connection::{Connection, Effects, HandshakeFailure, Input, Received, 
 use crate::id::SessionKey;
 use crate::message::Message;
 
-/// What the system said of a socket.
+/// The readiness of a socket.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Readiness {
     pub(crate) readable: bool,
     pub(crate) writable: bool,
-    /// The end of the stream, an error or urgent data is there, for which no further edge comes.
+    /// The end of the stream, an error or urgent data is pending. No further edge announces it.
     pub(crate) until_end: bool,
 }
 
-/// What a session sent.
+/// A decoded event of a session.
 pub(crate) enum Decoded<'a> {
-    /// A text message in one piece, of an open session, and counted.
+    /// A text message in one piece, of an open session, already counted.
     Text(&'a str),
-    /// The same in bytes.
+    /// The same for a binary message.
     Binary(&'a [u8]),
     /// Anything else. A message of an open session was counted.
     Other { event: Result<Event<'a>, CodecError>, is_open: bool },
 }
 
 impl Sessions {
-    /// Records what the system said of a connection, and begins to read it if it is readable.
-    /// Nothing is read if it is gone, or in the list of those to be read in the next tick. If it can
-    /// be written again, it is marked for the flush.
+    /// Records the readiness of a connection, and begins to read it if it is readable. Nothing is
+    /// read if it is gone, or in the list of those to be read in the next tick. If it became
+    /// writable, it is marked for the flush.
     #[inline]
     pub(crate) fn handle_readiness(
         &mut self,
@@ -102,7 +102,7 @@ impl Sessions {
         received
     }
 
-    /// Has a connection read to its end, although no edge says so: its deadline is about to end it,
+    /// Marks a connection to be read to its end without an edge: its deadline is about to end it,
     /// or an end of stream was found that nothing could be done with.
     pub(crate) fn set_readable(&mut self, key: SessionKey, until_end: bool) {
         if let Some(connection) = self.table.get_mut(key) {
@@ -116,7 +116,7 @@ impl Sessions {
         self.step(key, |connection, _| connection.discard(count));
     }
 
-    /// What a connection's input is for.
+    /// Where a connection's input goes.
     #[inline]
     pub(crate) fn input(&self, key: SessionKey) -> Input {
         self.table.get(key).map_or(Input::Unread, Connection::input)
@@ -128,14 +128,14 @@ impl Sessions {
             && self.table.get(key).is_some_and(|connection| self.liveness.is_metered(connection))
     }
 
-    /// Records that bytes came from a session, which were read before.
+    /// Records that a session sent bytes, which were read before.
     pub(crate) fn record_activity(&mut self, key: SessionKey) {
         if self.table.expect(key).expect_session().record_activity(self.now) {
             self.end_inactivity(key);
         }
     }
 
-    /// Has a connection read in the next tick, because its budget for this one is used up.
+    /// Marks a connection to be read in the next tick, because its budget for this one is used up.
     pub(crate) fn carry_rest(&mut self, key: SessionKey) {
         let all = self.pause_of_all();
         if self.table.get(key).is_some_and(|connection| connection.may_read(all)) {
@@ -143,21 +143,21 @@ impl Sessions {
         }
     }
 
-    /// Keeps bytes that were read, and that are to be processed later. Those of a connection that
-    /// is gone are lost with it.
+    /// Keeps input that is to be processed later. The input of a connection that is gone is
+    /// dropped.
     pub(crate) fn keep_unread(&mut self, key: SessionKey, bytes: Vec<u8>) {
         if let Some(connection) = self.table.get_mut(key) {
             connection.keep_unread(bytes);
         }
     }
 
-    /// Decodes what a session sent next from the front of its input. `None` when the input is used
-    /// up, or the session is not read any more.
+    /// Decodes the next event of a session from the front of its input. `None` when the input is
+    /// consumed, or the session is no longer read.
     ///
-    /// Only where the session is `METERED`, messages are counted against their limit.
+    /// Messages are counted against their limit only if the session is `METERED`.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "for each message it is one of few calls")]
-    #[expect(clippy::mut_mut, reason = "the input is used up from the front")]
+    #[expect(clippy::inline_always, reason = "one of the few calls for each message")]
+    #[expect(clippy::mut_mut, reason = "the input is consumed from the front")]
     pub(crate) fn decode<'a, const METERED: bool>(
         &mut self,
         key: SessionKey,
@@ -204,14 +204,14 @@ impl Sessions {
         self.exceed_rate(key, Rate::Messages);
     }
 
-    /// More bytes came than a session may send now. Says whether they have to wait; otherwise it is
-    /// closed for them.
+    /// More bytes were received than a session may send now. Returns whether they have to wait;
+    /// otherwise the session is closed.
     pub(crate) fn exceed_bytes(&mut self, key: SessionKey) -> bool {
         self.exceed_rate(key, Rate::Bytes)
     }
 
-    /// A session exceeded a limit: it is not read until it has tokens again, or it is closed. Says
-    /// whether it is delayed. Its silence does not count against it meanwhile.
+    /// A session exceeded a limit: its reads are delayed until it has tokens again, or it is
+    /// closed. Returns whether it is delayed; its clocks stand still meanwhile.
     fn exceed_rate(&mut self, key: SessionKey, rate: Rate) -> bool {
         if let Some(until) = self.liveness.exceed(key, rate, self.now) {
             self.step(key, |connection, context| connection.delay(until, context.now));
@@ -224,7 +224,7 @@ impl Sessions {
         false
     }
 
-    /// A session that was inactive has sent something.
+    /// An inactive session has sent something.
     #[cold]
     fn end_inactivity(&mut self, key: SessionKey) {
         self.counters.end_inactivity();
@@ -233,7 +233,7 @@ impl Sessions {
         self.carry_out(key, Effects { reschedule: true, state, ..Effects::NONE });
     }
 
-    /// The peer's close frame came.
+    /// The peer's close frame was received.
     pub(crate) fn end_by_peer(
         &mut self,
         key: SessionKey,
@@ -243,14 +243,14 @@ impl Sessions {
         self.step(key, |connection, context| connection.on_close_frame(code, reason, context));
     }
 
-    /// What the peer sent breaks the protocol or a limit. One that is closing already is not read
-    /// any more.
+    /// The peer violated the protocol or a limit. A session that is closing already is no longer
+    /// read.
     pub(crate) fn end_by_codec(&mut self, key: SessionKey, error: &CodecError) {
         self.step(key, |connection, context| connection.on_codec_error(error, context));
     }
 
-    /// The peer ended its stream. If a callback has just ended the reading of it, the end is left
-    /// for its lingering socket to find again: no event announces it twice.
+    /// The peer ended its stream. If a callback has just closed the session, the end is left for
+    /// its lingering socket to find: no event announces it twice.
     pub(crate) fn end_of_stream(&mut self, key: SessionKey) {
         match self.input(key) {
             Input::Unread => self.set_readable(key, true),

@@ -1,4 +1,4 @@
-//! Requests: what the application is asked about them, and how they are answered.
+//! Requests: calling the application, and answering.
 
 use super::Sessions;
 use crate::close::{Cause, CloseCode};
@@ -16,30 +16,30 @@ use crate::id::{SessionId, SessionKey};
 use crate::outbox::FrameKind;
 use crate::transport::Keepalive;
 
-/// What is to be done about a whole head.
+/// What to do about a complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadOutcome {
-    /// The application is to decide, once so many bytes of a body are there.
+    /// The application is to decide, once the body is received.
     Ask {
-        /// How many.
+        /// The length of the body, in bytes.
         body: usize,
     },
     /// It was answered.
     Answered,
 }
 
-/// Deciding about requests that were deferred.
+/// Deciding about deferred requests.
 impl Sessions {
     /// Decides about a request that [`Decision::Defer`] has deferred.
     ///
     /// # Errors
     ///
     /// [`Error::SessionNotFound`](crate::Error::SessionNotFound) when no request is deferred under
-    /// this ticket: it was decided already, or the handshake timeout was faster.
+    /// this ticket: it was decided already, or the handshake timeout has passed.
     /// [`Error::Stopped`](crate::Error::Stopped).
     ///
-    /// A peer that has gone meanwhile is not noticed while its request is deferred: if it is
-    /// admitted, its session ends at once.
+    /// A peer that disconnects while its request is deferred is not noticed: if it is admitted, its
+    /// session ends at once.
     pub fn decide(&mut self, ticket: Ticket, decision: Decision) -> Result<()> {
         let Ticket { key, number } = ticket;
         let http = self.table.get_mut(key).and_then(|connection| connection.http_mut());
@@ -64,10 +64,10 @@ impl Sessions {
     }
 }
 
-/// What the tick does about requests.
+/// For the tick.
 impl Sessions {
-    /// Takes what the next bytes of a connection belong to out of the table. `None` if none of them
-    /// may be processed for now.
+    /// Takes the incomplete request that the next bytes of a connection belong to. `None` if no
+    /// byte may be processed now.
     pub(crate) fn take_unfinished(&mut self, key: SessionKey) -> Option<UnfinishedRequest> {
         self.step_with(key, |connection, context| match connection.take_unfinished(context) {
             Some((unfinished, effects)) => (Some(unfinished), effects),
@@ -80,7 +80,7 @@ impl Sessions {
         self.table.expect(key).expect_http().step = RequestStep::Reading(unfinished);
     }
 
-    /// Waits for the body of a request, of which the bytes `begun` came with its head.
+    /// Waits for the body of a request, of which the bytes `begun` were received with its head.
     pub(crate) fn await_body(
         &mut self,
         key: SessionKey,
@@ -93,20 +93,20 @@ impl Sessions {
         });
     }
 
-    /// Looks at the head of a request, and answers it if the application need not be asked.
+    /// Checks the head of a request, and answers it if the application need not be asked.
     pub(crate) fn examine(&mut self, key: SessionKey, request: &RequestHead<'_>) -> HeadOutcome {
         let listener = self.table.expect(key).expect_http().listener;
         let body = match request.kind() {
             Err(error) => Err(error.into()),
-            // The application may answer a client that asks whether it is ready.
+            // The application may answer readiness probes while it drains.
             Ok(RequestKind::Plain) if self.is_draining() => self.check_body(request),
             Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
             Ok(RequestKind::Plain) => self.check_body(request),
             Ok(RequestKind::Upgrade(_)) if !self.admission.serves(listener, request.path()) => {
                 Err(HandshakeFailure::NotFound)
             }
-            // Where a newcomer replaces the session of its id, there may be room at the limit for
-            // it: that is known once its id is.
+            // A client that replaces the session of its id does not need room at the limit. That is
+            // known when its id is.
             Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => {
                 Ok(0)
             }
@@ -134,7 +134,8 @@ impl Sessions {
         Request { head, body, ticket, remote, listener }
     }
 
-    /// Does what the application decided about a request. The callback that decided may have ended
+    /// Carries out the application's decision about a request. The callback may have closed the
+    /// connection.
     /// the connection.
     pub(crate) fn settle_request(
         &mut self,
@@ -175,7 +176,7 @@ impl Sessions {
     }
 
     /// Keeps a request until the application has decided. The callback that deferred it may have
-    /// ended the connection.
+    /// closed the connection.
     pub(crate) fn defer(&mut self, key: SessionKey, head: Vec<u8>) {
         let connection = self.table.get_mut(key);
         let Some(http) = connection.and_then(|connection| connection.http_mut()) else { return };
@@ -185,7 +186,7 @@ impl Sessions {
         }
     }
 
-    /// Answers a request that is not admitted, for a reason of this side's.
+    /// Answers a request that is not admitted, for a reason of this side.
     pub(crate) fn refuse(&mut self, key: SessionKey, failure: HandshakeFailure) {
         let http = self.table.get(key).and_then(Connection::http);
         if let Some(head_only) = http.map(HttpConnection::is_head_request) {
@@ -237,7 +238,7 @@ impl Sessions {
             && let Some(seconds) = self.shutdown.retry_after(key, self.now)
         {
             let with_header = response.with_header("Retry-After", &seconds.to_string());
-            response = with_header.expect("a number can stand in a header");
+            response = with_header.expect("a number is a valid header value");
         }
         self.step(key, |connection, context| {
             connection.respond_last(&response, head_only, context)
@@ -257,7 +258,7 @@ impl Sessions {
         }
         let Admission { id, metadata, data, subprotocol, headers } = admission;
         let invalid = |error: Error| {
-            log::error!("the application's admission cannot be carried out: {error}");
+            log::error!("the application's decision cannot be carried out: {error}");
             HandshakeFailure::ApplicationError
         };
         let mut answer = Vec::new();
@@ -292,7 +293,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// How many bytes of an ordinary request's body are to be awaited.
+    /// The length of an ordinary request's body that is to be awaited.
     fn check_body(
         &self,
         request: &RequestHead<'_>,

@@ -1,4 +1,4 @@
-//! Sending: to one, to many, to all.
+//! Sending to one, several, or all sessions.
 
 use super::Sessions;
 use super::delivery::{Delivery, Flushed, SendOutcome};
@@ -11,16 +11,16 @@ use crate::message::Message;
 
 /// Sending messages.
 impl Sessions {
-    /// Sends a message to one session. It leaves at the end of the tick, together with what else
-    /// goes to that session. Two kinds leave before: an answer to a session while no other has
-    /// anything to send, as soon as all that was read from it was processed; and a message of
-    /// 8 KiB or more for which nothing has to wait, at once, which saves copying it.
+    /// Sends a message to one session, at the end of the tick, together with the session's other
+    /// messages. Two kinds are sent earlier: an answer to a session, as soon as all that was read
+    /// from it was processed, if no other session has anything to send; and a message of 8 KiB or
+    /// more for which nothing has to wait, at once, which saves a copy.
     ///
     /// # Errors
     ///
     /// [`Error::SessionNotFound`]; [`Error::Stopped`]; [`Error::OutboxFull`], after which the
     /// slow-consumer policy may close the session; [`Error::MessageTooBig`] and
-    /// [`Error::Unframeable`], after which it goes on.
+    /// [`Error::Unframeable`], after which the session stays open.
     #[inline]
     pub fn send_to<'a, 'm>(
         &mut self,
@@ -31,8 +31,9 @@ impl Sessions {
             SessionRef::Key(key) => key,
             SessionRef::Id(id) => self.table.find(id).ok_or_else(|| self.not_found())?,
         };
-        // From here on in two kinds, which are handed on in registers. A message is handed on in
-        // memory, and a processor waits when it reads back whole what was just written in pieces.
+        // Split by kind here, because the parts of a message are passed in registers. A whole
+        // message would be passed in memory, and reading back a value that was just written in
+        // parts stalls the processor.
         match message.into() {
             Message::Text(text) => self.send_text(key, text),
             Message::Binary(bytes) => self.send_binary(key, bytes),
@@ -59,9 +60,8 @@ impl Sessions {
         }
     }
 
-    /// Sends a message to every open session. It is encoded once for each wire format in use,
-    /// whatever the number of sessions; one that is slow or fails neither delays nor fails the
-    /// others. Costs O(n).
+    /// Sends a message to every open session. It is encoded once for each wire format in use. A
+    /// session that is slow or fails does not affect the others. Costs O(n).
     pub fn broadcast<'m>(&mut self, message: impl Into<Message<'m>>) -> Delivery {
         self.deliver(message.into(), |_, _| true)
     }
@@ -85,8 +85,8 @@ impl Sessions {
         self.deliver(message.into(), |key, _| Some(key) != except)
     }
 
-    /// Sends a message to each of these sessions; to one that is named twice, twice. Those that
-    /// are not found count as refused. Costs O(m) in the number named.
+    /// Sends a message to each of these sessions, twice to one that is named twice. Sessions that
+    /// are not found count as refused. Costs O(m) in the number of names.
     pub fn send_to_many<'a, 'm, R: Into<SessionRef<'a>>>(
         &mut self,
         sessions: impl IntoIterator<Item = R>,
@@ -111,7 +111,7 @@ impl Sessions {
         let done = self.delivery.broadcast(&mut self.table, &mut encoded, wanted);
         let mut delivery = done.delivery;
         for (key, outcome) in done.failed {
-            // The session is closed for it; the delivery has counted that.
+            // The session is to be closed; delivery has counted the refusal.
             let _ = self.settle(key, outcome);
         }
         for key in done.without_room {
@@ -128,7 +128,7 @@ impl Sessions {
         let outcome = match encoded.frame(&connection.expect_session().codec) {
             Ok(frame) => match self.delivery.send_shared(key, connection, frame) {
                 SendOutcome::TotalFull => {
-                    // Once more, after all outboxes together have given up something.
+                    // Once more, after all outboxes together were reduced.
                     let may_send = self.make_total_room(key, frame.bytes().len());
                     let open = self.table.get_mut(key).filter(|c| c.open_session().is_some());
                     let sent = open
@@ -148,7 +148,7 @@ impl Sessions {
         self.settle(key, outcome)
     }
 
-    /// Settles what became of a message for one session that was not queued.
+    /// Handles a message for one session that was not queued.
     #[cold]
     fn settle_failure(
         &mut self,
@@ -187,20 +187,20 @@ impl Sessions {
 
 /// Flushing outboxes, and making room in all of them together.
 impl Sessions {
-    /// Writes what every marked connection has to send, once each.
+    /// Flushes every marked connection, once each.
     pub(crate) fn flush(&mut self) {
         let mut place = 0;
-        // A session that ends by this may be marked again: the list grows behind this place.
+        // A session that ends by this may be marked again, at the end of the list.
         while let Some((key, flushed)) = self.delivery.flush_from(&mut place, &mut self.table) {
             self.settle_flush(key, &flushed);
         }
         self.delivery.end_flush();
     }
 
-    /// Writes what one connection has to send, if no other has anything and nothing is left to
-    /// notify, by which it might be sent more. What answers are made of is still in the cache then.
-    /// Where others have something to send as well, more may come for it in this tick, and all of
-    /// it leaves at the end in one write.
+    /// Flushes one connection, if no other is marked and no notice is queued, which might cause
+    /// more to be sent. Its answer is still in the processor's cache then. If other connections are
+    /// marked, more may be queued for this one in the same tick, and all of it is sent at the end
+    /// in one write.
     #[inline]
     pub(crate) fn flush_alone(&mut self, key: SessionKey) {
         if self.notices.is_empty()
@@ -212,7 +212,7 @@ impl Sessions {
         }
     }
 
-    /// Does what is left to be done about a connection that was flushed.
+    /// Does what is left to be done for a connection that was flushed.
     #[cold]
     fn settle_flush(&mut self, key: SessionKey, flushed: &Flushed) {
         match flushed {
@@ -224,12 +224,12 @@ impl Sessions {
         }
     }
 
-    /// Writes what sockets take. If that is not enough, the fullest outboxes are reduced, or their
-    /// sessions closed, as the slow-consumer policy says. Says whether the session of this key may
-    /// be sent `wire` bytes more.
+    /// Flushes all outboxes. If that is not enough, reduces the fullest outboxes or closes their
+    /// sessions, as the slow-consumer policy says. Returns whether the session of this key may be
+    /// sent `wire` bytes more.
     #[cold]
     fn make_total_room(&mut self, key: SessionKey, wire: usize) -> bool {
-        // An earlier message of the same round may have found that nothing more can be dropped.
+        // An earlier message of the same call may have found that nothing more can be dropped.
         if self.delivery.is_exhausted() {
             return false;
         }
@@ -255,7 +255,7 @@ impl Sessions {
             if let Stage::Session(_) = connection.stage {
                 self.delivery.reduce(*fullest, connection, level);
             } else {
-                // What it had to send was counted as lost when its session ended.
+                // What it had queued was counted as dropped when its session ended.
                 self.remove(*fullest);
             }
         }
@@ -264,7 +264,7 @@ impl Sessions {
         !is_refused && self.delivery.has_total_room(wire)
     }
 
-    /// Ends a connection for what waits in its outbox, and frees that at once.
+    /// Ends a connection because of the size of its outbox, which is freed at once.
     fn evict(&mut self, key: SessionKey) {
         if self.table.expect(key).session().is_none() {
             self.remove(key);

@@ -1,4 +1,4 @@
-//! What is counted, and how it is shown.
+//! The counters of a manager, and their snapshot.
 
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
@@ -8,49 +8,50 @@ use super::liveness::RateLimited;
 use crate::close::{Cause, Traffic};
 use crate::connection::Kind;
 
-/// Figures of a manager, as of one moment. Counts go up from its start.
+/// The statistics of a manager at one time. Counters never decrease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct Stats {
-    /// How many sessions there are.
+    /// The current number of sessions.
     pub sessions: SessionCounts,
     /// Sockets that are not sessions: before their upgrade, or lingering after their end.
     pub other_connections: usize,
     /// Connections accepted.
     pub accepted: u64,
-    /// How often, and for how long in all, connections had to wait in the system's backlog because
-    /// of [`Config::max_accept_rate`](crate::Config::max_accept_rate). A wait is counted when it is
+    /// How often, and for how long in all, connections waited in the system's backlog because of
+    /// [`Config::max_accept_rate`](crate::Config::max_accept_rate). A wait is counted when it is
     /// over.
     pub accept_holds: Holds,
-    /// Connections that ended before they became sessions, by reason: at most one each. Neither an
-    /// ordinary request that the host answered is counted here, nor the end of a connection that
+    /// Connections that ended before they became sessions, by reason: at most one each. An ordinary
+    /// request that the application answered is not counted, nor is the end of a connection that
     /// was kept after one.
     pub failed_handshakes: HandshakeFailures,
     /// Sessions ended, by cause.
     pub disconnects: Disconnects,
     /// Messages received, and the bytes of their payloads.
     pub received: Traffic,
-    /// Messages wholly handed to the kernel, and the bytes of their payloads.
+    /// Messages completely written to sockets, and the bytes of their payloads.
     pub sent: Traffic,
-    /// Messages that were accepted and then lost: by policy, or with their session.
+    /// Messages that were queued and then lost: by policy, or with their session.
     pub dropped: u64,
-    /// Messages that a session did not take: its outbox was full, or its framing cannot carry them.
+    /// Messages that were not queued for a session: its outbox was full, or its framing cannot
+    /// carry them.
     pub refused: u64,
-    /// Bytes that wait in all outboxes together, also for sessions that are closing and sockets
-    /// that linger: what [`Config::max_total_outbox`](crate::Config::max_total_outbox) limits.
+    /// Bytes that wait in all outboxes together, including those of closing sessions and lingering
+    /// sockets: what [`Config::max_total_outbox`](crate::Config::max_total_outbox) limits.
     pub queued_bytes: usize,
-    /// How often all outboxes together held as much as they may, and the fullest gave way:
-    /// [`Config::max_total_outbox`](crate::Config::max_total_outbox).
+    /// How often all outboxes together reached
+    /// [`Config::max_total_outbox`](crate::Config::max_total_outbox), and the fullest were reduced.
     pub total_outbox_full: u64,
-    /// How often a session met a limit on its rate: it was closed for that, or read later.
+    /// How often a session exceeded a rate limit: it was closed, or its reads were delayed.
     pub rate_limited: RateLimited,
 }
 
-/// How many sessions there are, by state and by kind.
+/// The number of sessions, by state and by kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct SessionCounts {
-    /// Open, and heard from lately.
+    /// Open, and received from recently.
     pub active: usize,
     /// Open, and silent since their last ping.
     pub inactive: usize,
@@ -121,7 +122,7 @@ impl Stats {
     }
 }
 
-/// What is counted of all connections: how many there are now, and what there was.
+/// The counters of all connections: how many there are now, and totals.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     websocket: usize,
@@ -133,7 +134,7 @@ pub(super) struct Counters {
 }
 
 impl Counters {
-    /// Counts that a connection changes from one kind to another, comes or goes.
+    /// Counts that a connection changes from one kind to another, begins or ends.
     pub(super) fn change(&mut self, before: Option<Kind>, after: Option<Kind>) {
         if before == after {
             return;
@@ -163,7 +164,7 @@ impl Counters {
         self.disconnects[cause as usize] += 1;
     }
 
-    /// A session that was inactive is active again.
+    /// An inactive session is active again.
     pub(super) fn end_inactivity(&mut self) {
         self.inactive -= 1;
     }

@@ -1,4 +1,4 @@
-//! Stopping: every session is closed, those that answer are waited for, and then nothing is left.
+//! Stopping: closes every session and waits for the close handshakes.
 
 use super::Sessions;
 use super::notices::Notice;
@@ -13,26 +13,26 @@ impl Sessions {
     /// are awaited up to the grace, the rest are dropped, `on_disconnect` runs for each, and then
     /// [`SessionManager::run`](crate::SessionManager::run) returns. Costs O(n).
     ///
-    /// Clients that are all closed at one instant all reconnect at one instant. With a
-    /// [`drain_window`](StopOptions::drain_window) each session is closed at its own moment, drawn
-    /// at random; until then it exchanges messages as ever, is found and counted, and its
-    /// heartbeats go on. A session that is paused is closed at its moment as well. The grace counts
-    /// from each session's own moment, so the whole stop takes at most window and grace together,
-    /// and less where the sessions are gone before.
+    /// Clients that are closed at one instant reconnect at one instant. With a
+    /// [`drain_window`](StopOptions::drain_window) each session is closed at its own random time.
+    /// Until then it exchanges messages as before, is found and counted, and its heartbeats go on.
+    /// A session that is paused is closed at its time as well. The grace counts from each session's
+    /// own close, so the whole stop takes at most window and grace together, and less if the
+    /// sessions end before.
     ///
-    /// From the start of it, with or without a window, [`Sessions::phase`] says so,
+    /// From its start, with or without a window, [`Sessions::phase`] reports it,
     /// [`Handler::on_stopping`](crate::Handler::on_stopping) is called, and new connections are
     /// counted as [`HandshakeFailure::Stopping`]: raw ones are dropped, [`Sessions::add_session`]
-    /// refuses, and upgrades, also those that are deferred or under way, are answered 503 with a
+    /// refuses, and upgrades, including deferred and incomplete ones, are answered 503 with a
     /// `Retry-After`. That is at least one second, and at least the rest of the window; with code
-    /// 1012 the rest of the stop, for only then another server can be there. A random part of a
-    /// window's length is added, so that those who are refused do not return together either. An
-    /// HTTP connection that was kept after an answer is closed at once if it waits for its next
-    /// request, and otherwise with its next answer.
+    /// 1012 the rest of the stop, because only then another server can listen. A random part of a
+    /// window's length is added, so that refused clients do not return together either. An HTTP
+    /// connection that was kept after a response is closed at once if it waits for its next
+    /// request, and otherwise with its next response.
     ///
-    /// Called again while it stops, it can only shorten what is left of window and grace: sessions
-    /// that wait for their moment keep their order and stand closer together, or are closed at
-    /// once. Code and reason stay those of the first call.
+    /// A further call while it stops can only shorten what is left of window and grace: sessions
+    /// that wait keep their order and are closed sooner. Code and reason stay those of the first
+    /// call.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl Sessions {
         }
         self.end_drain_without_sessions();
         if !self.is_draining() {
-            // Stopping must be able to read the close frames that it waits for.
+            // The close frames that the stop waits for have to be read.
             self.resume_all_reads();
         }
         let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
@@ -53,8 +53,8 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends what the grace, or the last session's end, leaves nothing to wait for. When nothing is
-    /// left at all, the manager has stopped.
+    /// Ends connections that the grace, or the end of the last session, leaves nothing to wait for.
+    /// When no connection is left, the manager has stopped.
     pub(crate) fn finish_stopping(&mut self) {
         self.end_drain_without_sessions();
         let Some(deadline) = self.shutdown.deadline() else { return };
@@ -72,7 +72,7 @@ impl Sessions {
         }
     }
 
-    /// The last session that waited for its moment has gone, perhaps before the window's end.
+    /// The last session that waited for its drain time has ended, perhaps before the window's end.
     fn end_drain_without_sessions(&mut self) {
         if self.counters.open() == 0 && self.shutdown.end_drain(self.now) {
             self.resume_all_reads();
@@ -80,8 +80,8 @@ impl Sessions {
     }
 
     /// Whether no session is left, and no peer that was sent something and might send more:
-    /// dropping its socket could destroy what it was sent. A connection that has sent nothing, or
-    /// not finished a request, holds up no stop.
+    /// dropping its socket could destroy what it was sent. A connection that has sent no complete
+    /// request does not delay the stop.
     fn has_nothing_to_wait_for(&self) -> bool {
         self.counters.sessions() == 0
             && self.table.iter().all(|(_, connection)| match &connection.stage {
@@ -91,7 +91,7 @@ impl Sessions {
             })
     }
 
-    /// What stopping does to one connection.
+    /// What a stop does to one connection.
     fn stop_connection(&mut self, key: SessionKey) {
         let deadline = self.shutdown.deadline().expect("a stop is under way");
         let answer_by = self.shutdown.answer_by(self.now).expect("a stop is under way");

@@ -1,5 +1,5 @@
-//! The table: connections by slot, sessions by id. The only place that knows how a token, a slot
-//! and an id belong together.
+//! The table: connections by slot, sessions by id. The only place that maps tokens, slots and ids
+//! to each other.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -15,14 +15,14 @@ use crate::transport::Stream;
 /// How many bits of a token are the slot; the others are the generation.
 const SLOT_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
 
-/// The slot that no connection has: tokens with it name listeners and the waker.
+/// The slot that no connection has: tokens with it are those of listeners and the waker.
 const RESERVED_SLOT: u32 = u32::MAX >> (32 - SLOT_BITS);
 
 /// The generations that fit beside a slot.
 #[expect(clippy::cast_possible_truncation, reason = "the shift leaves at most 32 bits")]
 const GENERATION_MASK: u32 = (usize::MAX >> SLOT_BITS) as u32;
 
-/// What a slot of the slab costs: kept small, because there are many. In a build with debug
+/// The size of a slot of the slab: kept small, because there are many. In a build with debug
 /// assertions `mio` adds 8 bytes to a socket; those do not count.
 #[cfg(unix)]
 const _: () = {
@@ -41,7 +41,7 @@ pub(crate) struct Table {
     connections: Slab<Connection>,
     /// Slots of sessions, by the hash of their id. The id itself is stored once, in the session.
     index: HashTable<u32>,
-    /// Ids may come from clients, so the hash is a keyed one.
+    /// Ids may be chosen by clients, so the hash is a keyed one.
     hasher: RandomState,
     generations: u32,
 }
@@ -97,7 +97,7 @@ impl Table {
         self.iter().map(|(_, connection)| connection.outbox().queued_bytes()).sum()
     }
 
-    /// How many ids the index knows.
+    /// The number of ids in the index.
     pub(crate) fn id_count(&self) -> usize {
         self.index.len()
     }
@@ -161,18 +161,18 @@ fn key_of(slot: usize, connection: &Connection) -> SessionKey {
     SessionKey::new(u32::try_from(slot).unwrap_or(RESERVED_SLOT), connection.generation())
 }
 
-/// What an event is about.
+/// The source of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventSource {
     /// A connection, which may be gone.
     Connection(SessionKey),
     /// The listener of this number.
     Listener(usize),
-    /// Another thread.
+    /// The waker: another thread posted work.
     Waker,
 }
 
-/// The generation that the waker has in the reserved slot.
+/// The generation of the waker in the reserved slot.
 const WAKER: u32 = GENERATION_MASK;
 
 impl EventSource {
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_says_what_it_is_about() {
+    fn a_token_identifies_its_event_source() {
         for source in [
             EventSource::Waker,
             EventSource::Listener(0),

@@ -1,11 +1,10 @@
-//! Queues of entries, in blocks that all queues share. To go through a queue, a processor need not
-//! read one of its members to learn the next, and a queue that is emptied leaves its memory to the
-//! others.
+//! Queues of entries, in blocks that all queues share. Walking a queue does not load one member to
+//! find the next, and an emptied queue leaves its blocks to the others.
 
 /// The members of a block: with its two links it fills two cache lines.
 const MEMBERS: u8 = 30;
 
-/// A member's position: its block, and its place in there by the lowest bits.
+/// A member's position: its block, and in the lowest bits its place in the block.
 const OFFSET_BITS: u32 = 5;
 
 /// No block.
@@ -14,7 +13,7 @@ const NIL: u32 = u32::MAX;
 const _: () = assert!((MEMBERS as usize) < 1 << OFFSET_BITS && size_of::<Block>() == 128);
 
 /// The blocks of all queues. There are never more than were in use at once: one for each 30
-/// members, and for each queue up to two that are not full.
+/// members, and up to two partly filled ones for each queue.
 #[derive(Debug)]
 pub(super) struct Blocks {
     blocks: Vec<Block>,
@@ -25,13 +24,14 @@ pub(super) struct Blocks {
 #[derive(Clone, Debug)]
 struct Block {
     members: [u32; MEMBERS as usize],
-    /// Means nothing in the first block of a queue.
+    /// Unspecified in the first block of a queue.
     previous: u32,
-    /// Means nothing in the last one; links those that are free.
+    /// Unspecified in the last block of a queue; links the unused blocks.
     next: u32,
 }
 
-/// Numbers in the order in which they came, but for those that took the place of one removed.
+/// Numbers in the order in which they were added, except that the last one fills the place of a
+/// removed one.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Queue {
     head: u32,
@@ -70,8 +70,8 @@ impl Blocks {
         Self { blocks: Vec::new(), free: NIL }
     }
 
-    /// Adds a member behind all others, and says where it stands now. It stays there until it
-    /// leaves, or [`Blocks::remove`] says that it has moved.
+    /// Adds a member at the end. Returns its position, which is valid until the member is removed
+    /// or [`Blocks::remove`] returns it as moved.
     ///
     /// # Panics
     ///
@@ -87,7 +87,7 @@ impl Blocks {
         position
     }
 
-    /// Takes out the first member.
+    /// Removes the first member.
     #[inline]
     pub(super) fn pop_front(&mut self, queue: &mut Queue) -> Option<u32> {
         if queue.is_empty() {
@@ -99,8 +99,8 @@ impl Blocks {
         Some(member)
     }
 
-    /// Takes out the member at a position of this queue. If another one stands there now, says
-    /// which.
+    /// Removes the member at a position of this queue. Returns the member that was moved to this
+    /// position, if one was.
     pub(super) fn remove(&mut self, queue: &mut Queue, position: u32) -> Option<u32> {
         queue.end -= 1;
         let last = queue.tail << OFFSET_BITS | u32::from(queue.end);
@@ -114,7 +114,7 @@ impl Blocks {
         moved
     }
 
-    /// Takes out the members of the first block.
+    /// Removes the members of the first block.
     pub(super) fn pop_batch(&mut self, queue: &mut Queue) -> Option<MemberBatch> {
         if queue.is_empty() {
             return None;
@@ -127,7 +127,7 @@ impl Blocks {
         Some(batch)
     }
 
-    /// Gives the queue a block more.
+    /// Adds a block to the queue.
     #[inline(never)]
     fn grow(&mut self, queue: &mut Queue) {
         let fresh = match self.free {
@@ -152,7 +152,7 @@ impl Blocks {
         number
     }
 
-    /// Takes back the block at either end of the queue that has become empty.
+    /// Frees the block at either end of the queue that has become empty.
     #[inline]
     fn shrink(&mut self, queue: &mut Queue) {
         if queue.head == queue.tail {
@@ -223,7 +223,7 @@ mod tests {
         ]
     }
 
-    /// A queue beside a list of what is to be in it.
+    /// A queue, and a list of its expected members.
     struct Pair {
         queue: Queue,
         members: Vec<u32>,
@@ -272,7 +272,7 @@ mod tests {
         }
     }
 
-    /// What is known of the members of all queues.
+    /// The expected members of all queues.
     #[derive(Default)]
     struct All {
         next: u32,
@@ -291,7 +291,7 @@ mod tests {
                 pairs[*which].perform(step, &mut blocks, &mut all);
                 let need = |pair: &Pair| match pair.members.len() {
                     0 => 0,
-                    // A first and a last one, neither of which is full.
+                    // A first and a last one, both partly filled.
                     count => (count - 1).div_ceil(usize::from(MEMBERS)) + 1,
                 };
                 most = most.max(pairs.iter().map(need).sum());

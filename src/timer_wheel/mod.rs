@@ -1,4 +1,4 @@
-//! Deadlines by key. Knows nothing about sessions and reads no clock: its owner brings the time.
+//! Deadlines by key. Knows no session and reads no clock: the time is an argument.
 
 mod blocks;
 mod slots;
@@ -13,23 +13,23 @@ use slab::Slab;
 use blocks::MemberBatch;
 use slots::{SlotId, Slots};
 
-/// The most entries. Their positions, of 32 bits, are counted in blocks that need not be full.
+/// The most entries. Their positions, of 32 bits, count in blocks that may be partly filled.
 const MOST_ENTRIES: usize = 4_000_000_000;
 
-// One entry a session: with a million of them, a word more is eight megabytes more. A place among
-// the others of its slot costs four bytes more.
+// One entry a session: 8 bytes more in each are 8 MB more for a million sessions. The position in a
+// slot costs four bytes more.
 const _: () = assert!(size_of::<Entry<u64>>() <= 24 && size_of::<Option<TimerId>>() == 4);
 
 /// Deadlines by key, in a hierarchy of wheels.
 ///
 /// Each key has one entry, from [`insert`](Self::insert) to [`remove`](Self::remove), with a
-/// deadline or without. What [`pop_expired`](Self::pop_expired) returned keeps its entry, without
-/// a deadline, until the owner gives it the next one or removes it.
+/// deadline or without. A key that [`pop_expired`](Self::pop_expired) returned keeps its entry,
+/// without a deadline, until the owner schedules or removes it.
 ///
 /// # Resolution
 ///
-/// One millisecond, counted from the origin. Deadlines are rounded up and the time is rounded
-/// down, so nothing fires early, and nothing is seen a whole millisecond late.
+/// One millisecond, counted from the origin. Deadlines are rounded up and the time is rounded down,
+/// so a timer never fires early, and less than a millisecond late.
 ///
 /// # Ordering
 ///
@@ -39,22 +39,21 @@ const _: () = assert!(size_of::<Entry<u64>>() <= 24 && size_of::<Option<TimerId>
 /// # Wake-ups
 ///
 /// [`next_deadline`](Self::next_deadline) is the earliest deadline itself, not the boundary of a
-/// slot: a loop that sleeps until then never wakes only to move entries between levels. The one
-/// exception: taking away the earliest deadline of a slot that holds others too leaves the slot's
-/// minimum as it was, which may cause one wake-up at which nothing has expired.
+/// slot, so a loop that sleeps until then never wakes only to move entries between levels. One
+/// exception: removing the earliest deadline of a slot that holds others leaves the slot's minimum
+/// as it was, which may cause one wake-up at which nothing has expired.
 ///
 /// # Cost
 ///
 /// Every operation is O(1) amortised: an entry moves at most once a level, and only when the time
 /// has reached its slot. One call may have to move a whole slot: of entries whose deadlines are
-/// set equally far ahead, about an eighth at most, if they are spread evenly. Scheduling
-/// before the last time that the wheel was asked about is O(log n) in the number of such
-/// latecomers.
+/// equally far ahead and evenly spread, at most about an eighth. Scheduling before the last time
+/// that was passed to the wheel is O(log n) in the number of such entries.
 ///
 /// # Panics
 ///
-/// Methods that take a [`TimerId`] panic if its entry was removed, unless a newer entry has taken
-/// its place: then they act on that one. Whoever removes an entry drops the id.
+/// Methods that take a [`TimerId`] panic if its entry was removed, unless a newer entry has the
+/// same id: then they act on that one. Drop the id when you remove the entry.
 ///
 /// # Examples
 ///
@@ -73,17 +72,17 @@ const _: () = assert!(size_of::<Entry<u64>>() <= 24 && size_of::<Option<TimerId>
 /// ```
 pub struct TimerWheel<K> {
     origin: Instant,
-    /// The time that it was last asked about, and how many milliseconds after the origin that is:
-    /// it is asked again and again, until nothing more is due.
+    /// The last time that was passed in, and its milliseconds after the origin: a tick passes the
+    /// same time repeatedly, until nothing more is due.
     asked: (Instant, u64),
-    /// Milliseconds since the origin. Never passes the minimum of a slot: nothing in the slots lies
-    /// before it.
+    /// Milliseconds since the origin. Never passes the minimum of a slot: no deadline in the slots
+    /// is before it.
     elapsed: u64,
     entries: Slab<Entry<K>>,
     scheduled: usize,
     slots: Slots,
-    /// Deadlines before `elapsed`, with their entries. No slot can hold them, they have an order
-    /// all the same, and there are hardly ever any.
+    /// Deadlines before `elapsed`, with their entries, in order. No slot can hold them, and they
+    /// are rare.
     late: BTreeSet<(u64, u32)>,
 }
 
@@ -106,7 +105,7 @@ impl<K: Copy> TimerWheel<K> {
         }
     }
 
-    /// Adds an entry with a deadline. One that has passed already expires at the next
+    /// Adds an entry with a deadline. A deadline that has passed expires at the next
     /// [`pop_expired`](Self::pop_expired).
     ///
     /// # Panics
@@ -137,38 +136,38 @@ impl<K: Copy> TimerWheel<K> {
         self.link(id.index(), deadline);
     }
 
-    /// Takes the entry's deadline away, if it has one; the entry stays.
+    /// Removes the entry's deadline, if it has one; the entry stays.
     pub fn unschedule(&mut self, id: TimerId) {
         self.unlink(id.index());
     }
 
-    /// Removes the entry. Its id may be given to a new one.
+    /// Removes the entry. A new entry may get the same id.
     pub fn remove(&mut self, id: TimerId) -> K {
         self.unlink(id.index());
         self.entries.remove(id.slab_key()).key
     }
 
-    /// The entry's deadline as the wheel keeps it: in whole milliseconds, rounded up. None if it
-    /// has none, or one that no [`Instant`] can name any more.
+    /// The entry's deadline as the wheel keeps it: in whole milliseconds, rounded up. `None` if it
+    /// has none, or one that no [`Instant`] can represent.
     #[must_use]
     pub fn deadline(&self, id: TimerId) -> Option<Instant> {
         let entry = &self.entries[id.slab_key()];
         if let Place::Idle = entry.place { None } else { self.instant(entry.deadline) }
     }
 
-    /// The earliest deadline: how long a loop may sleep. After entries were moved or removed it
-    /// may be earlier than that (see [Wake-ups](Self#wake-ups)), but never later. Once
-    /// [`pop_expired`](Self::pop_expired) returned none for a time, it lies after that time, until
+    /// The earliest deadline: how long a loop may sleep. After entries were rescheduled or removed
+    /// it may be earlier than that (see [Wake-ups](Self#wake-ups)), but never later. Once
+    /// [`pop_expired`](Self::pop_expired) returned `None` for a time, it is after that time, until
     /// something earlier is scheduled.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.earliest().and_then(|(deadline, _)| self.instant(deadline))
     }
 
-    /// Takes the earliest deadline away if it is not after `now`, and returns its key.
+    /// Removes the earliest deadline if it is not after `now`, and returns its key.
     ///
-    /// Call it until it returns none. A key that is rescheduled meanwhile to a time not after
-    /// `now` is returned again: whoever always does that never comes to the end.
+    /// Call it until it returns `None`. A key that is rescheduled meanwhile to a time not after
+    /// `now` is returned again, so rescheduling every key in this way never ends.
     pub fn pop_expired(&mut self, now: Instant) -> Option<K> {
         if now != self.asked.0 {
             let since = now.saturating_duration_since(self.origin);
@@ -196,25 +195,25 @@ impl<K: Copy> TimerWheel<K> {
         }
     }
 
-    /// How many entries there are, with a deadline or without.
+    /// The number of entries, with a deadline or without.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there are no entries at all.
+    /// Whether there are no entries.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// How many entries have a deadline.
+    /// The number of entries that have a deadline.
     #[must_use]
     pub fn scheduled(&self) -> usize {
         self.scheduled
     }
 
-    /// Where the earliest deadline is, and when: for a slot, its minimum.
+    /// The place and time of the earliest deadline: for a slot, its minimum.
     #[inline]
     fn earliest(&self) -> Option<(u64, Earliest)> {
         if let Some(&(deadline, index)) = self.late.first() {
@@ -226,7 +225,7 @@ impl<K: Copy> TimerWheel<K> {
         self.slots.earliest(self.elapsed).map(|(min, slot)| (min, Earliest::Slot(slot)))
     }
 
-    /// Takes the next of the entries in a slot of the lowest level, which are due.
+    /// Removes the next entry of a slot of the lowest level, all of whose entries are due.
     fn pop(&mut self, slot: SlotId) -> Option<K> {
         let entry = &mut self.entries[self.slots.pop(slot)? as usize];
         entry.place = Place::Idle;
@@ -234,9 +233,9 @@ impl<K: Copy> TimerWheel<K> {
         Some(entry.key)
     }
 
-    /// Moves the time on to the slot's minimum and its entries to where they belong from there, on
-    /// lower levels. Should the minimum be that of an entry long gone, none is due, and all come to
-    /// slots whose minimum is exact.
+    /// Advances the time to the slot's minimum and moves its entries to the slots where they belong
+    /// from there, on lower levels. If the minimum is that of an entry that was removed, none is
+    /// due, and all move to slots whose minimum is exact.
     fn cascade(&mut self, slot: SlotId, min: u64) {
         let mut taken = self.slots.take(slot);
         self.elapsed = min;
@@ -245,8 +244,8 @@ impl<K: Copy> TimerWheel<K> {
                 self.move_to_slot(index, self.entries[index as usize].deadline);
                 continue;
             }
-            // All are looked up before any of them is moved: they are anywhere in memory, and
-            // a processor waits for many at once if nothing stands between.
+            // All are read before any of them is moved: they are scattered in memory, and without
+            // writes in between a processor loads many at once.
             let mut deadlines = [0; MemberBatch::MOST];
             for (deadline, index) in deadlines.iter_mut().zip(batch.members()) {
                 *deadline = self.entries[*index as usize].deadline;
@@ -257,7 +256,7 @@ impl<K: Copy> TimerWheel<K> {
         }
     }
 
-    /// Puts an entry that has left its slot into the one where its deadline belongs now.
+    /// Moves an entry that was taken out of its slot into the slot where its deadline belongs now.
     #[inline]
     fn move_to_slot(&mut self, index: u32, deadline: u64) {
         let slot = SlotId::of(deadline, self.elapsed);
@@ -266,7 +265,7 @@ impl<K: Copy> TimerWheel<K> {
         (entry.position, entry.place) = (position, Place::Slot(slot));
     }
 
-    /// Puts an entry that is nowhere to where its deadline belongs.
+    /// Links an idle entry where its deadline belongs.
     #[inline]
     fn link(&mut self, index: u32, deadline: u64) {
         self.scheduled += 1;
@@ -286,7 +285,7 @@ impl<K: Copy> TimerWheel<K> {
         (entry.deadline, entry.place) = (deadline, Place::Late);
     }
 
-    /// Takes an entry out of wherever it is, and leaves it without a deadline.
+    /// Unlinks an entry, and leaves it without a deadline.
     #[inline]
     fn unlink(&mut self, index: u32) {
         let entry = &mut self.entries[index as usize];
@@ -354,19 +353,19 @@ impl fmt::Debug for TimerId {
     }
 }
 
-/// What comes next.
+/// What is earliest.
 enum Earliest {
-    /// An entry that was scheduled for a time that had passed.
+    /// An entry that was scheduled for a time before `elapsed`.
     Late(u32),
-    /// A slot, which has to be taken apart first, unless it is one of the lowest level.
+    /// A slot. Its entries have to be moved to lower levels first, unless it is on the lowest.
     Slot(SlotId),
 }
 
 struct Entry<K> {
     key: K,
-    /// Milliseconds since the origin. Means nothing while the entry is idle.
+    /// Milliseconds since the origin. Unspecified while the entry is idle.
     deadline: u64,
-    /// Where in its slot it stands.
+    /// Its position in its slot.
     position: u32,
     place: Place,
 }

@@ -1,13 +1,14 @@
-//! The slots of all levels: which deadline belongs to which, and which of them is the first.
+//! The slots of all levels: which deadline belongs to which slot, and which slot is the first.
 
 use super::blocks::{Blocks, MemberBatch, Queue};
 
-/// 64 slots a level, so that one `u64` says which of them are occupied.
+/// 64 slots a level, so that one `u64` marks the occupied ones.
 const SLOT_BITS: u32 = 6;
 const SLOTS: usize = 1 << SLOT_BITS;
-/// A slot is as long as eight of the level below, so a level takes over where the one below ends:
-/// at its own eighth slot. A slot, which has to be moved all at once, is thus never longer than an
-/// eighth of the way to its deadlines; if it were as long as 64, it could be as long as the way.
+/// A slot is as long as eight of the level below, so a level begins where the one below ends: at
+/// its own eighth slot. A slot, which has to be moved all at once, is therefore never longer than
+/// an eighth of the distance to its deadlines. With a factor of 64 it could be as long as the
+/// distance.
 const LEVEL_BITS: u32 = 3;
 /// Enough levels for every `u64` of milliseconds: no deadline is out of range.
 const LEVELS: u32 = (u64::BITS - SLOT_BITS).div_ceil(LEVEL_BITS) + 1;
@@ -15,7 +16,7 @@ const LEVELS: u32 = (u64::BITS - SLOT_BITS).div_ceil(LEVEL_BITS) + 1;
 // Every deadline has a level, and every level a bit.
 const _: () = assert!(LEVEL_BITS * (LEVELS - 1) + SLOT_BITS > u64::BITS && LEVELS <= u32::BITS);
 
-/// Names a slot.
+/// Identifies a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SlotId {
     level: u8,
@@ -27,7 +28,7 @@ pub(super) struct SlotId {
 pub(super) struct Slots {
     /// Which levels are occupied.
     occupied: u32,
-    /// Those that were ever reached: a level costs a kibibyte and a half.
+    /// Levels are allocated when they are first used: each costs 1.5 KiB.
     levels: Vec<Level>,
     blocks: Blocks,
 }
@@ -46,19 +47,19 @@ struct Slot {
     min: u64,
 }
 
-/// The entries of a slot on their way to others.
+/// The entries that were taken out of a slot.
 pub(super) struct Taken(Queue);
 
 impl SlotId {
-    /// The slot of a deadline that does not lie before `elapsed`: on the lowest level where it is
-    /// less than one turn ahead. So a slot never holds deadlines of two turns, and since the level
-    /// depends on the distance alone, no instant comes at which all entries change theirs together.
+    /// The slot of a deadline that is not before `elapsed`: on the lowest level where it is less
+    /// than one turn ahead. So a slot never holds deadlines of two turns. Because the level depends
+    /// on the distance alone, there is no instant at which all entries change level together.
     #[inline]
     pub(super) fn of(deadline: u64, elapsed: u64) -> Self {
         let slots = |time: u64, level| time >> (level * LEVEL_BITS);
         let is_near = |level| slots(deadline, level) - slots(elapsed, level) < SLOTS as u64;
-        // On any lower level the distance by itself is a whole turn. On this one it is less, but
-        // may touch a slot more than it is long.
+        // On any lower level the distance by itself is a whole turn. On this one it is less, but it
+        // may span one slot more than its length.
         let bits = u64::BITS - (deadline - elapsed).leading_zeros();
         let level = bits.saturating_sub(SLOT_BITS).div_ceil(LEVEL_BITS);
         Self::at(deadline, level + u32::from(!is_near(level)))
@@ -71,14 +72,14 @@ impl SlotId {
         Self { level: level as u8, index: position(time, level) }
     }
 
-    /// Whether all its deadlines are one and the same: slots of the lowest level are as long as
-    /// the resolution.
+    /// Whether all its deadlines are equal: a slot of the lowest level is as long as the
+    /// resolution.
     pub(super) fn is_instant(self) -> bool {
         self.level == 0
     }
 }
 
-/// Which slot of a level a time falls into, counted from the first.
+/// The index of the slot of a level that a time falls into.
 #[inline]
 fn position(time: u64, level: u32) -> u8 {
     ((time >> (level * LEVEL_BITS)) % (1 << SLOT_BITS)) as u8
@@ -89,8 +90,8 @@ impl Slots {
         Self { occupied: 0, levels: Vec::new(), blocks: Blocks::new() }
     }
 
-    /// Adds an entry, and says where in its slot it stands until it leaves, or
-    /// [`Slots::remove`] says that it has moved.
+    /// Adds an entry. Returns its position in its slot, which is valid until the entry is removed
+    /// or [`Slots::remove`] returns it as moved.
     #[inline]
     pub(super) fn push(&mut self, id: SlotId, deadline: u64, entry: u32) -> u32 {
         let number = usize::from(id.level);
@@ -112,7 +113,8 @@ impl Slots {
         self.levels.resize(number + 1, Level::EMPTY);
     }
 
-    /// Takes out the entry at a position of a slot. If another one stands there now, says which.
+    /// Removes the entry at a position of a slot. Returns the entry that was moved to this
+    /// position, if one was.
     pub(super) fn remove(&mut self, id: SlotId, position: u32) -> Option<u32> {
         let queue = &mut self.levels[usize::from(id.level)].slots[usize::from(id.index)].queue;
         let moved = self.blocks.remove(queue, position);
@@ -122,7 +124,7 @@ impl Slots {
         moved
     }
 
-    /// Takes out the entry that was added first to a slot.
+    /// Removes the entry that was added first to a slot.
     #[inline]
     pub(super) fn pop(&mut self, id: SlotId) -> Option<u32> {
         let queue = &mut self.levels[usize::from(id.level)].slots[usize::from(id.index)].queue;
@@ -133,14 +135,14 @@ impl Slots {
         entry
     }
 
-    /// Takes all entries out of a slot, for [`Slots::next_batch`].
+    /// Removes all entries from a slot, for [`Slots::next_batch`].
     pub(super) fn take(&mut self, id: SlotId) -> Taken {
         let queue = self.levels[usize::from(id.level)].slots[usize::from(id.index)].queue;
         self.vacate(id);
         Taken(queue)
     }
 
-    /// Takes on some of the entries that were taken out of a slot.
+    /// The next entries of those that were taken out of a slot.
     pub(super) fn next_batch(&mut self, taken: &mut Taken) -> Option<MemberBatch> {
         self.blocks.pop_batch(&mut taken.0)
     }
@@ -152,7 +154,7 @@ impl Slots {
         (self.levels.first()?.occupied & 1 << id.index != 0).then_some(id)
     }
 
-    /// The slot with the earliest deadline, or minimum, and what that is.
+    /// The slot with the earliest minimum, and that minimum.
     #[inline]
     pub(super) fn earliest(&self, elapsed: u64) -> Option<(u64, SlotId)> {
         let mut earliest = None;
@@ -165,9 +167,9 @@ impl Slots {
         earliest
     }
 
-    /// The first occupied slot of a level that has one, counted from where the time stands, and
-    /// its minimum. The slots after it hold only later deadlines, but a lower level may hold later
-    /// ones as well.
+    /// The first occupied slot of a level that has one, counted from the current time, and its
+    /// minimum. The slots after it hold only later deadlines; a lower level may hold later ones
+    /// too.
     #[inline]
     fn first_slot(&self, number: u32, elapsed: u64) -> (u64, SlotId) {
         let level = &self.levels[number as usize];

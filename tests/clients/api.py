@@ -1,9 +1,9 @@
-"""The HTTP API against its own description, by a tool that this project did not write.
+"""The HTTP API against its own description, by a tool of another project.
 
 usage: tests/clients/api.py PROGRAM
 
-Needs the `schemathesis` and `websockets` packages. PROGRAM is the gateway. Takes about a minute, and
-exits with 0 when all of it holds.
+Needs the `schemathesis` and `websockets` packages. PROGRAM is the gateway. Takes about a minute.
+Exits with 0 if every check passes.
 """
 import asyncio
 import contextlib
@@ -22,31 +22,31 @@ from gateway import Gateway
 
 TOKEN = "a-token-of-some-length"
 
-# Every client here comes back as soon as it is closed, so that what was deleted is there again.
-COMES_BACK = "use_after_free"
+# The clients here reconnect as soon as they are closed, so a deleted session exists again.
+USE_AFTER_FREE = "use_after_free"
 
 
-# What it makes up without any luck is more than this, for each of the scenarios.
+# The fewest requests that a scenario must generate.
 LEAST = 25
 
 
 class Admin(Gateway):
-    """A gateway with an admin plane that has a token, and clients that choose their ids."""
+    """A gateway with an admin server that needs a token, and clients that choose their ids."""
 
     def __init__(self, program):
         flags = ["--listen=ws://127.0.0.1:0", "--session-id=query:id"]
         super().__init__(program, *flags, "--admin=http://127.0.0.1:0", f"--admin-token={TOKEN}")
 
     def ask(self, path, body=None):
-        """A request, with a body or without; gives what it is answered."""
+        """Sends a request, with a body or without; returns the answer."""
         headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
         request = urllib.request.Request(self.admin + path, headers=headers, data=body)
         with urllib.request.urlopen(request) as answer:
             return answer.status, json.load(answer)
 
     async def check(self, *options, parameters=()):
-        """Lets schemathesis make up requests, and hold the answers to the description. Gives their
-        number."""
+        """Lets schemathesis generate requests, and check the answers against the description. Returns
+        the number of requests."""
         with tempfile.TemporaryDirectory() as place:
             config = pathlib.Path(place) / "schemathesis.toml"
             lines = [f"{json.dumps(name)} = {json.dumps(value)}" for name, value in parameters]
@@ -61,12 +61,12 @@ class Admin(Gateway):
         if process.returncode:
             sys.exit(f"{output.decode()}\nschemathesis ended with {process.returncode}")
         count = int(re.search(rb"(\d+) generated|$", output)[1] or 0)
-        same(count >= LEAST, True, f"{count} requests are enough, of those that were made up")
+        same(count >= LEAST, True, f"{count} generated requests are enough")
         return count
 
 
 async def stays(url):
-    """A client that connects again whenever it is closed, and reads what it is told."""
+    """A client that connects again whenever it is closed, and reads its messages."""
     while True:
         with contextlib.suppress(OSError, websockets.WebSocketException):
             async with websockets.connect(url, max_size=None) as client:
@@ -74,8 +74,8 @@ async def stays(url):
                     pass
 
 
-async def of_anybody(program):
-    """The API does as its description says, whatever is asked of it."""
+async def any_request(program):
+    """The API answers any request as its description says."""
     options = ["--exclude-path=/api/stop", "--max-examples=40", "--seed=1"]
     with Admin(program) as gateway:
         count = await gateway.check(*options)
@@ -83,23 +83,23 @@ async def of_anybody(program):
     return count
 
 
-async def of_somebody(program):
-    """So it does for a session that is there, and that comes back when it is closed."""
+async def of_one_session(program):
+    """It does so for a session that exists, and whose client reconnects when it is closed."""
     with Admin(program) as gateway:
         client = asyncio.create_task(stays(gateway.urls[0] + "/?id=a"))
         options = ["--include-path-regex=/api/sessions/.id.", "--max-examples=40", "--seed=2"]
-        options += [f"--exclude-checks={COMES_BACK}"]
+        options += [f"--exclude-checks={USE_AFTER_FREE}"]
         count = await gateway.check(*options, parameters=[("path.id", "a")])
         stats = gateway.ask("api/stats")[1]
         client.cancel()
-        # That is, the requests reached it.
+        # The requests reached the session.
         for reached in (stats["sent"]["messages"], stats["disconnects"]["removed"]):
-            same(reached > 10, True, f"it was spoken to, and closed, often: {stats}")
+            same(reached > 10, True, f"it was sent to, and closed, often: {stats}")
     return count
 
 
-async def of_the_stop(program):
-    """A stop refuses what it should, and stops with what it should not."""
+async def of_stop(program):
+    """An invalid stop is refused, and a valid one stops the gateway."""
     options = ["--include-path=/api/stop", "--max-examples=40", "--seed=3"]
     options += ["--mode=negative", "--phases=coverage,fuzzing"]
     with Admin(program) as gateway:
@@ -121,7 +121,7 @@ def same(found, wanted, what):
 
 
 async def main(program):
-    for scenario in (of_anybody, of_somebody, of_the_stop):
+    for scenario in (any_request, of_one_session, of_stop):
         count = await scenario(program)
         print(f"ok: {scenario.__doc__} ({count} requests)", flush=True)
 

@@ -31,7 +31,7 @@ class Backend:
         self.process = subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
         )
-        self.said = Lines(self.process.stdout)
+        self.output = Lines(self.process.stdout)
 
     def connected(self):
         """The epoch of its gateway, and the sessions that it found."""
@@ -39,7 +39,7 @@ class Backend:
         return epoch, json.loads(self.expect(" found "))
 
     def expect(self, what):
-        line = self.said.next()
+        line = self.output.next()
         assert line and what in line, f"{line!r}, where {what!r} should come"
         return line.split(what)[1].strip()
 
@@ -50,10 +50,10 @@ class Backend:
 
 async def ask(client, name, number, there):
     """Sends a message to a backend, and checks its answer."""
-    said = f"{name} {number}"
-    await client.send(said)
+    sent = f"{name} {number}"
+    await client.send(sent)
     answer = await asyncio.wait_for(client.recv(), 60)
-    assert answer == f"{name} received '{said}', and knows {there} sessions", answer
+    assert answer == f"{name} received '{sent}', and knows {there} sessions", answer
 
 
 async def scenario(gateway, start):

@@ -7,7 +7,7 @@ from peers import Mute, RawLengths, RawLines, Refused
 
 MIB = 1 << 20
 
-# Whatever can go wrong with a message: its kind, its length, its letters.
+# Messages of both kinds, of different lengths and characters.
 MESSAGES = [
     "hello",
     b"hello",
@@ -15,13 +15,13 @@ MESSAGES = [
     b"",
     "\ufeffgrüezi, Ελλάδα, 日本, \U0001f3a9, \0, \u2028",
     bytes(range(256)),
-    b"no UTF-8: \xff\xfe",
-    "its end is no part of the line's\r",
+    b"not UTF-8: \xff\xfe",
+    "its end is not the line's\r",
     "\U0001f3a9" * (MIB // 4),
     random.Random(1).randbytes(MIB),
 ]
 
-# A message and where it is cut: within a letter, and twice at one place.
+# A message and where it is split: within a character, and twice at one position.
 FRAGMENTS = [
     ("grüezi \U0001f3a9", [3, 3, 9]),
     (bytes(range(256)), [1, 128, 128]),
@@ -62,19 +62,19 @@ class Hub:
 
     def spread(self, sender, message, send):
         """Sends a message from a client, and checks that all clients and the backend receive it."""
-        said = sender.says(message)
-        if said is None:
+        sent = sender.as_sent(message)
+        if sent is None:
             return
-        listening = {client: heard for client in self.clients if (heard := client.hears(said))}
+        listening = {client: expected for client in self.clients if (expected := client.as_received(sent))}
         send()
         for client in listening:
             client.begin_receive()
-        for client, heard in listening.items():
-            same(client.received(), heard, f"{client} hears {sender}")
+        for client, expected in listening.items():
+            same(client.received(), expected, f"what {client} receives from {sender}")
         event = self.gateway.event("message")
         same(event["session"], self.ids[sender], f"the event for {sender}")
-        told = {key: event[key] for key in ("text", "binary") if key in event}
-        same({"message": told}, self.webs[0].hears(said), f"the event for {sender}")
+        received = {key: event[key] for key in ("text", "binary") if key in event}
+        same({"message": received}, self.webs[0].as_received(sent), f"the event for {sender}")
 
     def gone(self, client, **how):
         """Checks the disconnect event of a client."""
@@ -92,7 +92,7 @@ def messages(program, webs):
 
 
 def fragments(program, webs):
-    """Fragments, cut within a letter and empty ones among them, from each that can to all."""
+    """Fragments, split within a character and some of them empty, from each client that supports them to all."""
     with Hub(program, webs) as hub:
         for sender in hub.clients:
             for message, cuts in FRAGMENTS if "fragments" in sender.can else ():
@@ -100,7 +100,7 @@ def fragments(program, webs):
 
 
 def pings(program, webs):
-    """A ping from each that can is answered with its payload, an empty one as well."""
+    """A ping from each client that supports it is answered with its payload, an empty one as well."""
     with Hub(program, webs) as hub:
         for client in hub.clients:
             for text in ("are you there? grüezi", "") if "ping" in client.can else ():
@@ -108,20 +108,20 @@ def pings(program, webs):
 
 
 def heartbeats(program, webs):
-    """Clients that are silent are pinged and stay; one that answers no ping goes."""
+    """Clients that are silent are pinged and stay; one that answers no ping is disconnected."""
     times = ("--heartbeat-interval=1s", "--heartbeat-timeout=6s")
     with Hub(program, webs, *times) as hub:
         for web in webs:
             web.begin_receive()
         mute = Mute()
         hub.connect(mute)
-        # All others were silent for longer: without pongs they would go before it.
+        # All others were silent for longer: without pongs they would be disconnected before it.
         hub.gone(mute, cause="heartbeat_timeout")
         mute.leave()
         hub.raws[0].send("are you still there?")
         for client in hub.clients:
-            heard = client.hears("are you still there?")
-            same(client.received(), heard, f"{client} after the silence")
+            expected = client.as_received("are you still there?")
+            same(client.received(), expected, f"{client} after the silence")
 
 
 def closing(program, webs):
@@ -143,7 +143,7 @@ def closing(program, webs):
             hub.gone(client, cause="removed", code=None if client.framing else 4002)
         for client in hub.webs:
             hub.connect(client)
-            # Some send an empty close frame then, others 1000, and they tell it in three ways.
+            # Some send an empty close frame then, others 1000, and they report it in three ways.
             code = client.close(None, "")
             same(code in (1000, 1005, None), True, f"{code} for {client} that closes without a word")
             hub.gone(client, cause="client_closed", reason="")
@@ -154,7 +154,7 @@ def too_big(program, webs):
     for size in (MIB + 1, 4 * MIB):
         with Hub(program, webs) as hub:
             for client in hub.webs:
-                with contextlib.suppress(Refused):  # It may notice before all was sent.
+                with contextlib.suppress(Refused):  # It may be closed before all was sent.
                     client.send(bytes(size))
                 client.begin_receive()
                 closed = client.received().get("closed", [])
@@ -197,7 +197,7 @@ def origins(program, webs):
 
 
 def scenarios(webs):
-    """All that mean something with these clients."""
+    """The scenarios for these clients."""
     of_browsers = [origins] if any(web.origin for web in webs) else []
     return [messages, fragments, pings, heartbeats, closing, too_big, stop, *of_browsers]
 

@@ -1,4 +1,4 @@
-"""Gets other people's clients, each from its registry, and says how each is started."""
+"""Installs the clients of other projects, each from its registry, and returns their commands."""
 import os
 import pathlib
 import shutil
@@ -10,7 +10,7 @@ from gateway import TARGET, build
 HERE = pathlib.Path(__file__).resolve().parent
 PLACE = TARGET / "clients"
 
-# The interpreter that has the clients of PyPI.
+# The interpreter of the virtual environment with the clients from PyPI.
 PYTHON = PLACE / "python" / "bin" / "python"
 
 # Where the packages of npm are.
@@ -21,7 +21,7 @@ BROWSER_PACKAGES = ("chromium", "chromium-driver")
 
 
 class Unavailable(Exception):
-    """A client that cannot be had here, and why."""
+    """A client that cannot be installed here, and why."""
 
 
 def pypi():
@@ -90,7 +90,7 @@ PYPI = "websockets, aiohttp and schemathesis, from PyPI"
 NPM = "ws, from npm"
 CHROMIUM = "Chromium"
 
-# How to get the clients. Each gives the commands that start them.
+# The installers of the clients. Each returns the commands that start them.
 CLIENTS = {
     PYPI: pypi,
     NPM: npm,
@@ -115,7 +115,7 @@ def install_chromium():
 
 
 def run(*command):
-    """Runs a command, whose output is of interest only if it fails."""
+    """Runs a command, and shows its output only if it fails."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:

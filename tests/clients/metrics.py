@@ -1,4 +1,4 @@
-"""Whether Prometheus' own checker likes the metrics."""
+"""Checks the metrics with Prometheus' own checker."""
 import subprocess
 import urllib.request
 
@@ -7,7 +7,7 @@ from peers import RawLines
 
 LISTEN = ("--listen=ws://127.0.0.1:0", "--listen=tcp://127.0.0.1:0?framing=lines")
 
-# What the checker has to notice, or else it has not looked.
+# Metrics that the checker must reject, to show that it checks.
 FAULTS = [
     ("majordomo_connects_total", "majordomo_connects"),
     ("majordomo_connects_total 1", "majordomo_connects_total one"),
@@ -16,13 +16,13 @@ FAULTS = [
 
 
 def check(program, promtool):
-    """promtool finds no fault with the metrics, before anybody came, meanwhile, and afterwards."""
+    """promtool accepts the metrics, before a client connects, meanwhile, and afterwards."""
     with Gateway(program, *LISTEN, "--admin=http://127.0.0.1:0", stdio=True) as gateway:
         gateway.event("ready")
         for scraped in scrapes(gateway):
-            code, said = lint(promtool, scraped)
-            if code or said:
-                raise AssertionError(f"promtool ended with {code}: {said}")
+            code, output = lint(promtool, scraped)
+            if code or output:
+                raise AssertionError(f"promtool ended with {code}: {output}")
         for good, bad in FAULTS:
             if good not in scraped:
                 raise AssertionError(f"no {good} in the metrics:\n{scraped}")
@@ -31,7 +31,7 @@ def check(program, promtool):
 
 
 def scrapes(gateway):
-    """The metrics, while a client comes, speaks and goes."""
+    """The metrics, while a client connects, sends and disconnects."""
     yield scrape(gateway)
     client = RawLines()
     client.connect(gateway.urls[1])
@@ -53,7 +53,7 @@ def scrape(gateway):
 
 
 def lint(promtool, text):
-    """Its exit code, and what it says."""
+    """Its exit code and its output."""
     done = subprocess.run(
         [promtool, "check", "metrics"],
         input=text,

@@ -1,4 +1,4 @@
-"""The clients that meet in a hub: other people's for WebSocket, and raw TCP beside them."""
+"""The clients of a hub: those of other projects for WebSocket, and raw TCP ones."""
 import contextlib
 import json
 import os
@@ -13,13 +13,13 @@ from gateway import PATIENCE, Lines
 
 
 class Web:
-    """A client of other people's making, in a process that does what it is told: see `answering`."""
+    """A client of another project, in a process that is controlled as `answering` describes."""
 
     framing = None
 
     def __init__(self, command):
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "encoding": "utf-8"}
-        # Some start others, which are to go with them.
+        # Some start child processes, which are to be ended with them.
         self.process = subprocess.Popen(command, start_new_session=True, **pipes)
         self.answers = Lines(self.process.stdout)
         greeting = self.answer()
@@ -39,30 +39,30 @@ class Web:
         return self.ask(do="ping", text=text)["pong"]
 
     def begin_receive(self):
-        """Begins to wait for a message, whose coming `received` tells."""
-        self.tell(do="receive")
+        """Begins to wait for a message, which `received` returns."""
+        self.request(do="receive")
 
     def received(self):
         return self.answer()
 
     def close(self, code, reason):
-        """Closes, without a code where that is none, and gives the code that the server answers."""
+        """Closes, without a code if that is None, and returns the server's code."""
         return self.ask(do="close", code=code, reason=reason)["closed"][0]
 
-    def hears(self, message):
-        """What it is to receive when somebody says that."""
+    def as_received(self, message):
+        """The message as this client receives it."""
         return {"message": pack(message)}
 
-    def says(self, message):
-        """What others are to make of that, None where it cannot be said."""
+    def as_sent(self, message):
+        """The message as others receive it; None if this client cannot send it."""
         return message
 
-    def ask(self, **request):
-        self.tell(**request)
+    def ask(self, **fields):
+        self.request(**fields)
         return self.answer()
 
-    def tell(self, **request):
-        print(json.dumps(request), file=self.process.stdin, flush=True)
+    def request(self, **fields):
+        print(json.dumps(fields), file=self.process.stdin, flush=True)
 
     def answer(self):
         line = self.answers.next()
@@ -86,11 +86,11 @@ class Web:
 
 
 class Refused(Exception):
-    """A client that could not do what it was told."""
+    """A client that could not carry out a request."""
 
 
 class Mute:
-    """Asks for an upgrade, and never says a word after that."""
+    """Asks for an upgrade, and sends nothing after that."""
 
     def connect(self, url):
         self.socket = dial(url)
@@ -132,7 +132,7 @@ class Raw:
 
 
 class RawLines(Raw):
-    """Each message is a line: text where it is UTF-8, else binary."""
+    """Each message is a line: text if it is UTF-8, else binary."""
 
     name = "raw TCP, lines"
     framing = "lines"
@@ -144,10 +144,10 @@ class RawLines(Raw):
         line = self.stream.readline()
         return {"line": line[:-1]} if line.endswith(b"\n") else {"end": line}
 
-    def hears(self, message):
+    def as_received(self, message):
         return {"line": as_bytes(message)} if is_line(message) else None
 
-    def says(self, message):
+    def as_sent(self, message):
         if not is_line(message):
             return None
         try:
@@ -157,7 +157,7 @@ class RawLines(Raw):
 
 
 class RawLengths(Raw):
-    """Each message stands behind its length, and is binary."""
+    """Each message follows its length, and is binary."""
 
     name = "raw TCP, lengths"
     framing = "u32"
@@ -172,10 +172,10 @@ class RawLengths(Raw):
             return {"end": head}
         return {"payload": self.stream.read(*struct.unpack("!I", head))}
 
-    def hears(self, message):
+    def as_received(self, message):
         return {"payload": as_bytes(message)}
 
-    def says(self, message):
+    def as_sent(self, message):
         return as_bytes(message)
 
 
@@ -189,6 +189,6 @@ def as_bytes(message):
 
 
 def is_line(message):
-    """Whether lines can carry it: the gateway refuses what a receiver would take for another."""
+    """Whether lines can carry it: the gateway refuses a message that a receiver would misread."""
     payload = as_bytes(message)
     return b"\n" not in payload and not payload.endswith(b"\r")

@@ -1,6 +1,6 @@
-"""Backends over stdio, with a client that this project did not write.
+"""Backends over stdio, with a client of another project.
 
-Needs the `websockets` package and a release build of the gateway. Exits with 0 when all of it holds.
+Needs the `websockets` package and a release build of the gateway. Exits with 0 if every check passes.
 """
 import asyncio
 import json

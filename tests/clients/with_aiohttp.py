@@ -1,4 +1,4 @@
-"""The client of `aiohttp`, from PyPI. What it is told: see `answering`."""
+"""The client of `aiohttp`, from PyPI. For the protocol see `answering`."""
 import asyncio
 
 import aiohttp
@@ -18,7 +18,7 @@ class Client:
     async def answer(self, request):
         match request:
             case {"do": "connect", "url": url}:
-                # Compression is offered; pings and pongs are ours to see.
+                # Compression is offered; pings and pongs are returned by `receive`.
                 self.socket = await self.http.ws_connect(url, compress=15, autoping=False)
                 return DONE
             case {"do": "send", "message": message}:
@@ -33,22 +33,22 @@ class Client:
                 return await self.receive()
             case {"do": "close", "code": code, "reason": reason}:
                 await self.socket.close(code=code or 1000, message=reason.encode())
-                return {"closed": [self.socket.close_code, None]}  # It keeps no reason.
+                return {"closed": [self.socket.close_code, None]}  # It stores no reason.
 
     async def receive(self):
         while True:
-            came = await self.socket.receive()
-            match came.type:
+            received = await self.socket.receive()
+            match received.type:
                 case WSMsgType.TEXT | WSMsgType.BINARY:
-                    return {"message": pack(came.data)}
+                    return {"message": pack(received.data)}
                 case WSMsgType.PING:
-                    await self.socket.pong(came.data)
+                    await self.socket.pong(received.data)
                 case WSMsgType.PONG:
-                    return {"pong": came.data.decode()}
+                    return {"pong": received.data.decode()}
                 case WSMsgType.CLOSE:
-                    return {"closed": [came.data, came.extra]}
+                    return {"closed": [received.data, received.extra]}
                 case _:
-                    return {"failed": repr(came)}
+                    return {"failed": repr(received)}
 
 
 async def main():

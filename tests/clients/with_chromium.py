@@ -1,5 +1,5 @@
-"""Chromium's own WebSocket, in a page of ours, driven over WebDriver. What it is told: see
-`answering`. Its greeting tells the page's origin as well.
+"""Chromium's own WebSocket, in a page of this project, driven over WebDriver. For the protocol see
+`answering`. Its first line also has the page's origin.
 
 usage: with_chromium.py CHROMIUM CHROMEDRIVER
 """
@@ -10,13 +10,13 @@ import pathlib
 import sys
 import threading
 
-from answering import tell
+from answering import reply
 from browser import browser
 
 HERE = pathlib.Path(__file__).resolve().parent
 PAGE = "with_chromium.html"
 
-# Lets the page do what it is told, and gives its answer.
+# Passes a request to the page, and returns its answer.
 ANSWER = """
     const [request, done] = arguments;
     answer(request).then(done, (error) => done({ failed: String(error) }));
@@ -35,9 +35,9 @@ def main(program, driver):
     origin = f"http://127.0.0.1:{pages.server_port}"
     with browser(program, driver) as chromium:
         chromium.open(f"{origin}/{PAGE}")
-        tell({"client": f"Chromium {chromium.version}", "can": [], "origin": origin})
+        reply({"client": f"Chromium {chromium.version}", "can": [], "origin": origin})
         for line in sys.stdin:
-            tell(chromium.wait_for(ANSWER, json.loads(line)))
+            reply(chromium.wait_for(ANSWER, json.loads(line)))
 
 
 main(*sys.argv[1:])

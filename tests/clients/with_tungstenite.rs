@@ -1,4 +1,4 @@
-//! The client of `tungstenite`. What it is told: see `answering.py` beside this.
+//! The client of `tungstenite`. For the protocol see `answering.py`.
 
 use std::error::Error;
 use std::io::{self, BufRead, Write};
@@ -86,7 +86,7 @@ impl Client {
         Ok(self.socket()?.send(Message::Frame(frame))?)
     }
 
-    /// The next that comes and is no ping.
+    /// The next message that is not a ping.
     fn receive(&mut self) -> Result<Value> {
         loop {
             match self.socket()?.read()? {

@@ -1,4 +1,4 @@
-"""The client of `websockets`, from PyPI. What it is told: see `answering`."""
+"""The client of `websockets`, from PyPI. For the protocol see `answering`."""
 import asyncio
 
 import websockets

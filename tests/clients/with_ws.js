@@ -1,4 +1,4 @@
-// The client of `ws`, from npm. What it is told: see `answering.py`.
+// The client of `ws`, from npm. For the protocol see `answering.py`.
 "use strict";
 
 const readline = require("node:readline");
@@ -9,21 +9,21 @@ const { version } = require("ws/package.json");
 const DONE = { done: true };
 
 let socket;
-let came; // What came and was not asked for yet.
-let waiting; // Who waits for the next that comes.
+let received; // Messages that no request has asked for yet.
+let waiting; // Resolves the request that waits for the next message.
 
-function tell(line) {
+function reply(line) {
   process.stdout.write(JSON.stringify(line) + "\n");
 }
 
 function arrived(what) {
   if (waiting) waiting(what);
-  else came.push(what);
+  else received.push(what);
   waiting = undefined;
 }
 
 function receive() {
-  return came.length ? came.shift() : new Promise((resolve) => (waiting = resolve));
+  return received.length ? received.shift() : new Promise((resolve) => (waiting = resolve));
 }
 
 function pack(data, isBinary) {
@@ -41,7 +41,7 @@ function send(data, options) {
 }
 
 async function connect(url) {
-  came = [];
+  received = [];
   socket = new WebSocket(url); // It offers compression.
   socket.on("message", (data, isBinary) => arrived({ message: pack(data, isBinary) }));
   socket.on("pong", (data) => arrived({ pong: data.toString() }));
@@ -81,12 +81,12 @@ async function answer(request) {
 }
 
 async function main() {
-  tell({ client: `ws ${version}`, can: ["fragments", "ping"] });
+  reply({ client: `ws ${version}`, can: ["fragments", "ping"] });
   for await (const line of readline.createInterface({ input: process.stdin })) {
     try {
-      tell(await answer(JSON.parse(line)));
+      reply(await answer(JSON.parse(line)));
     } catch (error) {
-      tell({ failed: String(error) });
+      reply({ failed: String(error) });
     }
   }
   process.exit();

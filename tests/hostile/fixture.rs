@@ -262,20 +262,20 @@ struct RegularClient {
 
 impl RegularClient {
     fn websocket(mut client: Client) -> Self {
-        Self::new(move |said| match said {
-            Some(said) => {
-                client.send(said);
-                assert_eq!(client.text(), said, "in order, and nothing between");
+        Self::new(move |sent| match sent {
+            Some(sent) => {
+                client.send(sent);
+                assert_eq!(client.text(), sent, "in order, and nothing between");
             }
             None => client.leave(1000, ""),
         })
     }
 
     fn raw(mut client: RawClient) -> Self {
-        Self::new(move |said| {
-            if let Some(said) = said {
-                client.send(format!("{said}\n").as_bytes());
-                assert_eq!(client.line(), said, "in order, and nothing between");
+        Self::new(move |sent| {
+            if let Some(sent) = sent {
+                client.send(format!("{sent}\n").as_bytes());
+                assert_eq!(client.line(), sent, "in order, and nothing between");
             }
         })
     }

@@ -22,7 +22,7 @@ fn a_byte_at_a_time_buys_no_more_time_than_the_handshake_has() {
         let mut attackers = fixture.attackers(ATTACKERS);
         let patience = Instant::now() + LONG;
         let mut head = BEGUN.iter().copied().chain(std::iter::repeat(b'x'));
-        // Each is cut off, however lately it has said something.
+        // Each is cut off, however recently it has sent something.
         while !attackers.is_empty() {
             let byte = [head.next().expect("it does not end")];
             attackers.retain_mut(|attacker| attacker.send(&byte) && !attacker.is_cut_off());

@@ -1,4 +1,4 @@
-//! A framing of the host's own, which is asked and not believed.
+//! The receiving state of a custom framing, whose answers are checked.
 
 use std::mem;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use crate::codec::event::{CodecError, Event};
 use crate::codec::framing::{CustomFraming, FrameProgress};
 use crate::codec::input::take_front;
 
-/// A frame that is not complete.
+/// An incomplete frame.
 #[derive(Debug)]
 pub(super) struct CustomDecoder {
     framing: Arc<dyn CustomFraming>,
@@ -38,8 +38,8 @@ impl CustomDecoder {
             return Ok(None);
         }
         let max_frame = self.max.saturating_add(self.framing.max_overhead());
-        // The byte over it is what makes a frame too big. Were more of them shown, it would depend
-        // on the reads what the framing finds there.
+        // One byte more makes a frame too big. With more of them the framing's answer would depend
+        // on how the stream is cut into reads.
         let shown = max_frame.saturating_add(1);
         let too_big = Err(CodecError::MessageTooBig { max: self.max });
 
@@ -60,7 +60,7 @@ impl CustomDecoder {
                 return Ok(None);
             }
             FrameProgress::Frame(frame) if !frame.is_within(arrived.len()) => {
-                return Err(CodecError::Protocol("the framing answered what makes no sense"));
+                return Err(CodecError::Protocol("the framing returned an invalid frame"));
             }
             FrameProgress::Frame(frame) if frame.consumed > max_frame => return too_big,
             FrameProgress::Frame(frame) => frame,
@@ -72,8 +72,8 @@ impl CustomDecoder {
             return frame.kind.message(payload).map(|message| Some(Event::Message(message)));
         }
         let mut payload = mem::take(&mut self.bytes);
-        // A framing may need to see the next frame begin before it knows where this one ended:
-        // then what follows it is held as well, and is looked at anew.
+        // A framing may need the beginning of the next frame to find the end of this one. Then what
+        // follows the frame is held as well, and is decoded again.
         if let Some(follows) = payload.get(frame.consumed..held) {
             self.bytes.extend_from_slice(follows);
         }
@@ -93,7 +93,7 @@ mod tests {
     use crate::message::Message;
     use CodecError::{InvalidUtf8, MessageTooBig, Protocol};
 
-    /// Answers always the same, however little it makes sense.
+    /// Always gives the same answer.
     #[derive(Debug)]
     struct Stubborn(FrameProgress);
 
@@ -116,15 +116,15 @@ mod tests {
     }
 
     #[test]
-    fn what_a_framing_of_the_hosts_own_answers_is_not_believed() {
+    fn invalid_answers_of_a_custom_framing_end_the_session() {
         let kind = PayloadKind::Binary;
-        #[expect(clippy::reversed_empty_ranges, reason = "nonsense is what it is about")]
+        #[expect(clippy::reversed_empty_ranges, reason = "an invalid answer is tested")]
         for (payload, consumed) in
             [(0..0, 0), (0..2, 1), (2..1, 3), (0..4, 4), (0..1, usize::MAX), (usize::MAX..0, 1)]
         {
             let frame = FrameSpan { payload, kind, consumed };
             let result = read(&mut stubborn(FrameProgress::Frame(frame), 9), &[b"abc"]).1;
-            assert_eq!(result, Err(Protocol("the framing answered what makes no sense")));
+            assert_eq!(result, Err(Protocol("the framing returned an invalid frame")));
         }
         let frame = FrameSpan { payload: 0..1, kind: PayloadKind::Text, consumed: 1 };
         assert_eq!(
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_framing_of_the_hosts_own_is_under_the_limit() {
+    fn a_custom_framing_obeys_the_message_limit() {
         let too_big = Err(MessageTooBig { max: 3 });
         assert_eq!(read(&mut stubborn(FrameProgress::Incomplete, 3), &[b"abc", b"de"]).1, Ok(()));
         assert_eq!(read(&mut stubborn(FrameProgress::Incomplete, 3), &[b"abc", b"def"]).1, too_big);
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// Finds a wrong byte however late it stands, and never a frame.
+    /// Finds a wrong byte at any position, and never a frame.
     #[derive(Debug)]
     struct Picky;
 
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_beyond_the_limit_is_not_shown_however_it_came() {
+    fn bytes_beyond_the_limit_are_not_passed_to_the_framing() {
         for (bytes, error) in [
             (&b"abcd!"[..], Protocol("an exclamation mark")),
             (b"abcde!", Protocol("an exclamation mark")),
@@ -175,14 +175,14 @@ mod tests {
             (b"abcdefghijklmnopqrstuvwxyz!", MessageTooBig { max: 3 }),
         ] {
             for chunk_len in 1..=bytes.len() {
-                let mut framed = FramingDecoder::new(Framing::Custom(Arc::new(Picky)), 3);
+                let mut decoder = FramingDecoder::new(Framing::Custom(Arc::new(Picky)), 3);
                 let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
-                assert_eq!(read(&mut framed, &chunks), (vec![], Err(error)), "{chunk_len}");
+                assert_eq!(read(&mut decoder, &chunks), (vec![], Err(error)), "{chunk_len}");
             }
         }
     }
 
-    /// Frames begin with `>>`, and nothing else says where they end.
+    /// Frames begin with `>>`, and end where the next one begins.
     #[derive(Debug)]
     struct UpToTheNext;
 
@@ -207,12 +207,12 @@ mod tests {
     }
 
     #[test]
-    fn a_framing_of_the_hosts_own_may_look_ahead() {
+    fn a_custom_framing_may_look_ahead() {
         let bytes = b">>ab>>>>c>>defgh>>";
         for chunk_len in 1..=bytes.len() {
-            let mut framed = FramingDecoder::new(Framing::Custom(Arc::new(UpToTheNext)), 9);
+            let mut decoder = FramingDecoder::new(Framing::Custom(Arc::new(UpToTheNext)), 9);
             let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
-            let (messages, result) = read(&mut framed, &chunks);
+            let (messages, result) = read(&mut decoder, &chunks);
             assert_eq!((result, &messages[..]), (Ok(()), &["ab", "", "c", "defgh"].map(text)[..]));
         }
     }

@@ -1,4 +1,4 @@
-//! How messages are told apart on a raw TCP stream, and how they are put onto it.
+//! The framings of raw TCP: how a stream is cut into messages, and how messages are encoded.
 
 use std::fmt;
 use std::ops::Range;
@@ -13,17 +13,17 @@ use PrefixWidth::{U8, U16, U32, U64};
 /// A framing of raw TCP.
 #[derive(Clone, Debug)]
 pub enum Framing {
-    /// A line for each message, ended by a line feed. A carriage return before it is removed.
-    /// A line of UTF-8 is text, any other binary.
+    /// One line for each message, ended by a line feed. A carriage return before it is removed. A
+    /// line that is valid UTF-8 is text, any other is binary.
     ///
-    /// A message with a line feed in it is refused; so is one that ends in a carriage return,
-    /// which the receiver would take for a part of the line's end.
+    /// A message that contains a line feed is refused, and so is one that ends in a carriage
+    /// return, which the receiver would remove.
     Lines,
     /// A length before each message, which is binary.
     LengthPrefix {
-        /// The length's own size.
+        /// The size of the length.
         width: PrefixWidth,
-        /// The order of the length's bytes.
+        /// The byte order of the length.
         order: ByteOrder,
     },
     /// A fixed header of four bytes before each message, which is binary: a start byte, a 16-bit
@@ -34,11 +34,11 @@ pub enum Framing {
         /// The header's last byte.
         end: u8,
     },
-    /// A framing of the host's own. It equals only its own clones.
+    /// A framing that the application implements. It equals only its own clones.
     Custom(Arc<dyn CustomFraming>),
 }
 
-/// How many bytes a length prefix has.
+/// The size of a length prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PrefixWidth {
     /// One: messages of up to 255 bytes.
@@ -64,33 +64,33 @@ impl PrefixWidth {
     }
 }
 
-/// In which order the bytes of a length stand.
+/// The byte order of a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteOrder {
-    /// The most significant first: network byte order.
+    /// Most significant byte first: network byte order.
     Big,
-    /// The least significant first.
+    /// Least significant byte first.
     Little,
 }
 
-/// A framing of the host's own.
+/// A framing that the application implements.
 ///
-/// It keeps no state between calls: [`decode`](Self::decode) is a function of the bytes that have
-/// arrived since the last frame ended, so one value serves all sessions.
+/// It keeps no state between calls: [`decode`](Self::decode) is a function of the bytes received
+/// since the last frame ended, so one value serves all sessions.
 pub trait CustomFraming: fmt::Debug + Send + Sync {
     /// Looks for one frame at the front of `input`.
     ///
-    /// `seen` bytes of the input were there in an earlier call, which found it incomplete: a
-    /// search for a delimiter need not begin before them. The input is never longer than the limit
-    /// for messages and [`max_overhead`](Self::max_overhead) together and one byte: with that, a
-    /// frame that is still incomplete is too big. Answers that make no sense (a payload
-    /// out of the range of what is consumed, nothing consumed, more consumed than there is) end
-    /// the session as [`CodecError::Protocol`].
+    /// The first `seen` bytes of the input were passed to an earlier call, which found them
+    /// incomplete: a search for a delimiter need not repeat them. The input is never longer than
+    /// the message limit plus [`max_overhead`](Self::max_overhead) plus one byte; a frame that is
+    /// still incomplete then is too big. Invalid answers (a payload range outside of the consumed
+    /// bytes, nothing consumed, more consumed than the input) end the session as
+    /// [`CodecError::Protocol`].
     ///
     /// # Errors
     ///
-    /// What is wrong with the bytes, as soon as it can be known. The limit for messages is
-    /// checked by the caller.
+    /// What is wrong with the bytes, as early as it can be detected. The caller checks the message
+    /// limit.
     fn decode(&self, input: &[u8], seen: usize) -> Result<FrameProgress, CodecError>;
 
     /// Appends `message` as a frame to `frame`, which is empty. A frame has at least one byte.
@@ -100,14 +100,14 @@ pub trait CustomFraming: fmt::Debug + Send + Sync {
     /// Why this framing cannot carry the message.
     fn encode(&self, message: Message<'_>, frame: &mut Vec<u8>) -> Result<(), &'static str>;
 
-    /// The most bytes, 1024 by default, that a frame has beside its payload. What is incomplete
-    /// and larger than this and the limit for messages together is too big.
+    /// The most bytes that a frame has beside its payload; default 1024. An incomplete frame larger
+    /// than this and the message limit together is too big.
     fn max_overhead(&self) -> usize {
         1024
     }
 }
 
-/// How far a [`CustomFraming`] came.
+/// The result of [`CustomFraming::decode`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameProgress {
     /// The frame does not end within the input.
@@ -119,7 +119,7 @@ pub enum FrameProgress {
 /// A frame at the front of the bytes that a [`CustomFraming`] looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameSpan {
-    /// Where its payload stands.
+    /// The range of its payload.
     pub payload: Range<usize>,
     /// Whether it is text, which must then be UTF-8.
     pub kind: PayloadKind,
@@ -128,14 +128,14 @@ pub struct FrameSpan {
 }
 
 impl FrameSpan {
-    /// Whether this can be a frame at the front of so many bytes.
+    /// Whether this is a valid frame at the front of `len` bytes.
     pub(super) fn is_within(&self, len: usize) -> bool {
         let Range { start, end } = self.payload;
         self.consumed > 0 && start <= end && end <= self.consumed && self.consumed <= len
     }
 }
 
-/// What `header` stands for: `$ len len #`.
+/// The format of the framing named `header`: `$ len len #`.
 const NAMED_HEADER: Framing = Framing::Header { start: b'$', end: b'#' };
 
 /// The framings that a URL can name.
@@ -152,12 +152,12 @@ const NAMED: [(&str, Framing); 9] = [
 ];
 
 impl Framing {
-    /// The names that [`Framing::from_name`] knows.
+    /// The names that [`Framing::from_name`] accepts.
     pub fn names() -> impl Iterator<Item = &'static str> {
         NAMED.into_iter().map(|(name, _)| name)
     }
 
-    /// The framing that a name stands for.
+    /// The framing of this name.
     ///
     /// `lines`; `u8`, `u16`, `u32`, `u64` for length prefixes in network byte order; `u16le`,
     /// `u32le`, `u64le` for little-endian ones; `header` for a fixed header of `$`, 16-bit length, `#`.
@@ -166,13 +166,13 @@ impl Framing {
         NAMED.into_iter().find(|(known, _)| *known == name).map(|(_, framing)| framing)
     }
 
-    /// The name for [`Framing::from_name`]; none for a framing that it cannot name.
+    /// The name for [`Framing::from_name`]; `None` for a framing that has none.
     #[must_use]
     pub fn name(&self) -> Option<&'static str> {
         NAMED.iter().find(|(_, framing)| framing == self).map(|(name, _)| *name)
     }
 
-    /// Wraps a message.
+    /// Encodes a message.
     ///
     /// # Errors
     ///
@@ -216,7 +216,7 @@ impl Framing {
 
 const TOO_LONG: &str = "the message is longer than the length before it can say";
 
-/// A length as a prefix, unless it does not fit.
+/// A length as a prefix, if it fits.
 fn prefix(width: PrefixWidth, order: ByteOrder, len: usize) -> Option<FrameHead> {
     macro_rules! bytes {
         ($Int:ty) => {{
@@ -275,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn each_framing_wraps_as_it_says() {
-        let framed: [(_, &[u8]); 9] = [
+    fn each_framing_encodes_in_its_format() {
+        let frames: [(_, &[u8]); 9] = [
             ("lines", b"hi\n"),
             ("u8", b"\x02hi"),
             ("u16", b"\0\x02hi"),
@@ -287,13 +287,13 @@ mod tests {
             ("u64le", b"\x02\0\0\0\0\0\0\0hi"),
             ("header", b"$\0\x02#hi"),
         ];
-        for (name, frame) in framed {
+        for (name, frame) in frames {
             assert_eq!(encode(name, b"hi").as_deref(), Ok(frame), "{name}");
         }
     }
 
     #[test]
-    fn what_a_framing_cannot_carry_is_refused() {
+    fn a_message_that_a_framing_cannot_carry_is_refused() {
         assert!(encode("lines", b"a\nb").is_err());
         assert!(encode("lines", b"\n").is_err());
         assert!(encode("lines", b"a\r").is_err());

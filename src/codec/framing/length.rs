@@ -1,4 +1,4 @@
-//! A length and as many bytes, with or without a byte before the length and one behind it.
+//! The receiving state of length prefixes, with or without a byte before and after the length.
 
 use std::mem;
 
@@ -10,16 +10,16 @@ use crate::message::{Message, OwnedMessage};
 /// The longest head: an 8-byte length.
 const MAX_HEAD: usize = 8;
 
-/// A frame that is not complete.
+/// An incomplete frame.
 #[derive(Debug)]
 pub(super) struct LengthDecoder {
     layout: Layout,
     /// The limit of a message, in bytes.
     max: usize,
-    /// How much of the head is here.
+    /// How many bytes of the head were received.
     head_len: usize,
     head: [u8; MAX_HEAD],
-    /// The payload so far. It grows as bytes arrive, whatever the head announces.
+    /// The payload so far. It grows with the bytes received, not with the length announced.
     payload: Vec<u8>,
 }
 
@@ -73,7 +73,7 @@ impl LengthDecoder {
     }
 }
 
-/// What stands before a payload: start byte, length, end byte.
+/// The layout of a head: start byte, length, end byte.
 #[derive(Clone, Copy, Debug)]
 struct Layout {
     start: Option<u8>,
@@ -107,7 +107,7 @@ impl Layout {
         }
     }
 
-    /// What a complete head announces.
+    /// The length that a complete head announces.
     fn payload_len(self, head: &[u8], max: usize) -> Result<usize, CodecError> {
         self.check_start(head)?;
         self.check_end(head)?;
@@ -126,12 +126,12 @@ mod tests {
     use super::*;
     use crate::codec::framing::DecoderState;
     use crate::codec::framing::FramingDecoder;
-    use crate::codec::framing::testing::{binary, framed, read};
+    use crate::codec::framing::testing::{binary, decoder, read};
     use CodecError::{MessageTooBig, Protocol};
 
-    fn memory(framed: &FramingDecoder) -> usize {
-        match &framed.state {
-            DecoderState::Length(counted) => counted.payload.capacity(),
+    fn memory(decoder: &FramingDecoder) -> usize {
+        match &decoder.state {
+            DecoderState::Length(length) => length.payload.capacity(),
             other => panic!("{other:?}"),
         }
     }
@@ -141,33 +141,36 @@ mod tests {
         let bytes = b"\x02\0\0\0hi\0\0\0\0\x01\0\0\0!";
         for chunk_len in 1..=bytes.len() {
             let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
-            let (messages, result) = read(&mut framed("u32le", 2), &chunks);
+            let (messages, result) = read(&mut decoder("u32le", 2), &chunks);
             assert_eq!(
                 (result, &messages[..]),
                 (Ok(()), &[binary(b"hi"), binary(b""), binary(b"!")][..])
             );
         }
-        let mut framed = framed("u32le", 2);
-        assert_eq!(read(&mut framed, &[b"\0"]).1, Ok(()));
-        assert!(!framed.is_at_boundary());
+        let mut decoder = decoder("u32le", 2);
+        assert_eq!(read(&mut decoder, &[b"\0"]).1, Ok(()));
+        assert!(!decoder.is_at_boundary());
     }
 
     #[test]
     fn a_hostile_length_is_too_big_and_takes_no_memory() {
         for max in [10, usize::MAX >> 1] {
             for len in [u64::MAX, 1 << 63, (1 << 63) + 1] {
-                let mut framed = framed("u64", max);
-                let result = read(&mut framed, &[&len.to_be_bytes(), b"payload"]).1;
+                let mut decoder = decoder("u64", max);
+                let result = read(&mut decoder, &[&len.to_be_bytes(), b"payload"]).1;
                 assert_eq!(result, Err(MessageTooBig { max }));
-                assert_eq!(memory(&framed), 0);
+                assert_eq!(memory(&decoder), 0);
             }
         }
-        let mut framed = framed("u64", usize::MAX);
-        assert_eq!(read(&mut framed, &[&[0xFF; 8], b"payload"]).1, Ok(()));
-        assert!(memory(&framed) < 64, "as bytes arrive, not as they are announced");
-        assert_eq!(read(&mut self::framed("u64", usize::MAX), &[&[0xFF; 20]]).1, Ok(()));
+        let mut decoder = decoder("u64", usize::MAX);
+        assert_eq!(read(&mut decoder, &[&[0xFF; 8], b"payload"]).1, Ok(()));
+        assert!(
+            memory(&decoder) < 64,
+            "it grows with the bytes received, not with those announced"
+        );
+        assert_eq!(read(&mut self::decoder("u64", usize::MAX), &[&[0xFF; 20]]).1, Ok(()));
         assert_eq!(
-            read(&mut self::framed("u8", 4), &[b"\x04abcd\x05"]).1,
+            read(&mut self::decoder("u8", 4), &[b"\x04abcd\x05"]).1,
             Err(MessageTooBig { max: 4 })
         );
     }
@@ -177,7 +180,7 @@ mod tests {
         for chunk_len in 1..12 {
             let read = |bytes: &[u8]| {
                 let chunks: Vec<_> = bytes.chunks(chunk_len).collect();
-                read(&mut framed("header", 300), &chunks)
+                read(&mut decoder("header", 300), &chunks)
             };
             assert_eq!(read(b"$\0\x02#hi$\0\0#"), (vec![binary(b"hi"), binary(b"")], Ok(())));
             assert_eq!(
@@ -194,13 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_given_back_with_the_message() {
+    fn the_buffer_is_freed_with_the_message() {
         for (name, frame) in [("u8", &b"\x02hi"[..]), ("header", b"$\0\x02#hi")] {
-            let mut framed = framed(name, 10);
+            let mut decoder = decoder(name, 10);
             let chunks: Vec<_> = frame.chunks(1).collect();
-            assert_eq!(read(&mut framed, &chunks).0.len(), 1);
-            assert!(framed.is_at_boundary());
-            assert_eq!(memory(&framed), 0);
+            assert_eq!(read(&mut decoder, &chunks).0.len(), 1);
+            assert!(decoder.is_at_boundary());
+            assert_eq!(memory(&decoder), 0);
         }
     }
 }

@@ -19,19 +19,19 @@ pub struct FramingDecoder {
     state: DecoderState,
 }
 
-/// What the framing remembers of a frame that is not complete.
+/// The state of an incomplete frame.
 #[derive(Debug)]
 enum DecoderState {
     /// Lines.
     Lines(LinesDecoder),
     /// A length, and as many bytes.
     Length(LengthDecoder),
-    /// What the host's own framing leaves.
+    /// The bytes that a custom framing has not consumed.
     Custom(CustomDecoder),
 }
 
 impl FramingDecoder {
-    /// Takes messages of up to `max_message_size` bytes.
+    /// A decoder of messages of up to `max_message_size` bytes.
     #[must_use]
     pub fn new(framing: Framing, max_message_size: usize) -> Self {
         let max = max_message_size;
@@ -63,7 +63,7 @@ impl FramingDecoder {
         &self.framing
     }
 
-    /// Takes bytes off the front of `input`: see [`Codec::decode`](super::Codec::decode).
+    /// Decodes the front of `input`: see [`Codec::decode`](super::Codec::decode).
     ///
     /// # Errors
     ///
@@ -80,7 +80,7 @@ impl FramingDecoder {
         }
     }
 
-    /// Whether no frame is unfinished.
+    /// Whether no frame is incomplete.
     #[must_use]
     pub fn is_at_boundary(&self) -> bool {
         match &self.state {
@@ -101,13 +101,13 @@ mod testing {
     use super::*;
     use crate::message::OwnedMessage;
 
-    pub(super) fn framed(name: &str, max: usize) -> FramingDecoder {
+    pub(super) fn decoder(name: &str, max: usize) -> FramingDecoder {
         FramingDecoder::new(Framing::from_name(name).unwrap(), max)
     }
 
-    /// Feeds the chunks; gives the messages up to the error, if one comes.
+    /// Decodes the chunks. Returns the messages up to the error, if one occurs.
     pub(super) fn read(
-        framed: &mut FramingDecoder,
+        decoder: &mut FramingDecoder,
         chunks: &[&[u8]],
     ) -> (Vec<OwnedMessage>, Result<(), CodecError>) {
         let mut messages = Vec::new();
@@ -115,7 +115,7 @@ mod testing {
             let mut chunk = chunk.to_vec();
             let mut input = &mut chunk[..];
             loop {
-                match framed.decode(&mut input) {
+                match decoder.decode(&mut input) {
                     Ok(Some(Event::Message(message))) => messages.push(message.to_owned()),
                     Ok(Some(Event::Assembled(message))) => messages.push(message),
                     Ok(Some(other)) => panic!("{other:?}"),

@@ -1,7 +1,7 @@
-//! The body of a request whose length is known, joined from any number of reads. Knows no limit:
-//! who makes a reader has checked the length.
+//! The body of a request with a known length, joined from any number of reads. Knows no limit: the
+//! caller has checked the length.
 
-/// Joins a body. Its memory grows with the bytes received, never with those announced.
+/// Joins a body. Its memory grows with the bytes received, not with the length announced.
 #[derive(Debug)]
 pub struct BodyReader {
     length: usize,
@@ -15,8 +15,8 @@ impl BodyReader {
         Self { length, bytes: Vec::new() }
     }
 
-    /// Takes what a read gave, up to the end of the body, and says how many bytes that were. What
-    /// follows them is the next request's.
+    /// Takes the bytes of one read, up to the end of the body. Returns how many it took: what
+    /// follows is the next request.
     pub fn take(&mut self, input: &[u8]) -> usize {
         let held = self.bytes.len();
         let taken = input.len().min(self.length - held);
@@ -29,13 +29,13 @@ impl BodyReader {
         taken
     }
 
-    /// Whether all of it is there.
+    /// Whether the body is complete.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.bytes.len() == self.length
     }
 
-    /// What is there of it.
+    /// The bytes received so far.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_body_ends_where_its_length_says_however_it_is_cut() {
+    fn a_body_ends_at_its_length_however_it_is_split() {
         let stream = b"a body and the next request";
         for length in 0..=stream.len() {
             for step in 1..=stream.len() {
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_follows_what_was_received_and_ends_at_the_length() {
+    fn memory_grows_with_the_bytes_received_up_to_the_length() {
         let mut reader = BodyReader::new(1000);
         assert_eq!(reader.bytes.capacity(), 0);
         for received in 1..=1000 {

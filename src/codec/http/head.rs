@@ -1,59 +1,59 @@
-//! The head of an HTTP/1.1 request, found in any number of reads, and every reason to refuse one.
-//! Knows no socket and no clock, nor what a head says: that is [`super::request`].
+//! The head of an HTTP/1.1 request, found in any number of reads, and the reasons to refuse one.
+//! Knows no socket and no clock, and does not interpret the head: [`super::request`] does.
 
 use memchr::memchr;
 
-/// The longest head that is taken unless the host says otherwise, in bytes. Browsers with many
-/// cookies stay below 8 KiB, and other servers' limits are between 8 and 64 KiB.
+/// The default limit of a head, in bytes. Browsers with many cookies stay below 8 KiB, and other
+/// servers' limits are between 8 and 64 KiB.
 pub const DEFAULT_MAX_HEAD: usize = 16 * 1024;
 
 /// The most header fields of one head. Browsers send about 20, a proxy adds a few.
 pub const MAX_HEADERS: usize = 100;
 
-/// Finds the end of request heads in what a connection reads.
+/// Finds the end of request heads in the bytes that a connection received.
 ///
-/// A head that lies whole in one read is handed out where it lies. Only a head that is split moves
-/// into a buffer here, which grows with the bytes received and is given back with the head's end.
-/// Each byte is looked at once, however the input is split.
+/// A head that one read contains completely is returned without a copy. Only a split head is copied
+/// into a buffer, which grows with the bytes received and is freed at the head's end. Each byte is
+/// examined once, however the input is split.
 #[derive(Debug)]
 pub struct HeadReader {
     max_head: usize,
     scan: Scan,
     refused: Option<RequestError>,
-    /// The head so far, or the whole head that the last call handed out.
+    /// The head so far, or the complete head that the last call returned.
     partial: Vec<u8>,
 }
 
-/// What [`HeadReader::take`] found.
+/// The result of [`HeadReader::take`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadProgress<'a> {
     /// The head goes on in a later read. All of the input was taken.
     Partial,
-    /// The head is whole.
+    /// The head is complete.
     Complete {
-        /// The head, its empty line included.
+        /// The head, including its empty line.
         head: &'a [u8],
-        /// How many bytes of this call's input belong to it. What follows them is not the head's:
-        /// a body, or the first frames.
+        /// How many bytes of this call's input belong to it. A body or the first frames may follow.
         consumed: usize,
     },
 }
 
 impl HeadReader {
-    /// A reader that takes heads of at most `max_head` bytes, the empty line included.
+    /// A reader of heads of at most `max_head` bytes, including the empty line.
     #[must_use]
     pub fn new(max_head: usize) -> Self {
         Self { max_head, scan: Scan::default(), refused: None, partial: Vec::new() }
     }
 
-    /// Takes what a read gave, up to the end of the head. After a whole head, the next call begins
-    /// the next one.
+    /// Takes the bytes of one read, up to the end of the head. After a complete head, the next call
+    /// begins the next one.
     ///
     /// # Errors
     ///
-    /// The reason to refuse the request, with the first byte that gives one: a line that RFC 9112
+    /// The reason to refuse the request, at the first byte that gives one: a line that RFC 9112
     /// does not allow (a bare CR or LF, a control character, a folded header), more than
-    /// [`MAX_HEADERS`] headers, or as many bytes as the limit without an end. Later calls repeat it.
+    /// [`MAX_HEADERS`] headers, or as many bytes as the limit without an end. Later calls return it
+    /// again.
     pub fn take<'a>(&'a mut self, input: &'a [u8]) -> Result<HeadProgress<'a>, RequestError> {
         if let Some(refusal) = self.refused {
             return Err(refusal);
@@ -80,7 +80,7 @@ impl HeadReader {
         }
     }
 
-    /// How many bytes of an unfinished head are held.
+    /// How many bytes of an incomplete head are buffered.
     #[must_use]
     pub fn buffered(&self) -> usize {
         if self.scan.position == Position::Start { 0 } else { self.partial.len() }
@@ -108,7 +108,8 @@ impl Default for HeadReader {
     }
 }
 
-/// How far a head was looked at. Its verdict depends on the bytes alone, not on their split.
+/// The state of the scan of a head. The result depends on the bytes alone, not on how they are
+/// split.
 #[derive(Clone, Copy, Debug, Default)]
 struct Scan {
     position: Position,
@@ -116,7 +117,7 @@ struct Scan {
     headers: usize,
 }
 
-/// What the next byte is.
+/// What the next byte is expected to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Position {
     /// The first byte of the head.
@@ -133,7 +134,7 @@ enum Position {
 }
 
 impl Scan {
-    /// Looks at the next bytes. Gives how many of them belong to the head once it ends.
+    /// Scans the next bytes. Returns how many of them belong to the head once it ends.
     fn advance(&mut self, bytes: &[u8]) -> Result<Option<usize>, RequestError> {
         let mut at = 0;
         while let Some(&byte) = bytes.get(at) {
@@ -153,8 +154,8 @@ impl Scan {
                     }
                     self.position = Position::LineFeed;
                 }
-                // A recipient may take a bare LF for a line's end and must not take a bare CR for
-                // one (RFC 9112, section 2.2). Peers that disagree are how requests are smuggled.
+                // A recipient may accept a bare LF as a line's end and must not accept a bare CR as
+                // one (RFC 9112, section 2.2). Request smuggling exploits peers that disagree.
                 Position::LineFeed | Position::LastLineFeed if byte != b'\n' => {
                     return Err(RequestError::Malformed);
                 }
@@ -182,25 +183,25 @@ impl Scan {
     }
 }
 
-/// Whether a byte other than a tab stands there that no line may hold. Looks at all of it
-/// rather than stop early, so that it compiles to vector instructions.
+/// Whether a byte is present that no line may contain. A tab is allowed. Examines all bytes rather
+/// than stop early, so that it compiles to vector instructions.
 fn has_control(line: &[u8]) -> bool {
     line.iter().fold(0, |found, &b| found | u8::from(b.is_ascii_control() && b != b'\t')) != 0
 }
 
-/// Whether the byte may stand in a token (RFC 9110, section 5.6.2): a method, a header's name, a
+/// Whether the byte is allowed in a token (RFC 9110, section 5.6.2): a method, a header's name, a
 /// subprotocol.
 pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Why a request does not become a session. Each has its answer: `Response::from(refusal)`.
+/// Why a request is refused. `Response::from(error)` is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RequestError {
-    /// The first byte cannot begin a request: TLS, most likely, or another protocol.
+    /// The first byte cannot begin a request: probably TLS, or another protocol.
     #[error("this is not HTTP/1.1")]
     NotHttp,
-    /// A line breaks the grammar of RFC 9112.
+    /// A line violates the grammar of RFC 9112.
     #[error("the request head is malformed")]
     Malformed,
     /// The head is longer than the limit.
@@ -212,19 +213,19 @@ pub enum RequestError {
     /// Neither HTTP/1.1 nor HTTP/1.0.
     #[error("the HTTP version is neither 1.1 nor 1.0")]
     UnsupportedHttpVersion,
-    /// The request target is in none of the forms that are allowed.
+    /// The request target has none of the allowed forms.
     #[error("the request target is not allowed")]
     BadTarget,
-    /// `Host` is missing, or names no host.
+    /// `Host` is missing or invalid.
     #[error("the Host field is missing or malformed")]
     BadHost,
-    /// A field that may stand once stands there twice.
+    /// A header field is repeated that may occur once.
     #[error("a header field is repeated that may stand once")]
     DuplicateHeader,
-    /// `Content-Length` and `Transfer-Encoding` do not tell one length.
+    /// `Content-Length` and `Transfer-Encoding` do not give one length.
     #[error("the length of the body is ambiguous")]
     AmbiguousLength,
-    /// The body comes in a transfer coding, so that its length is not known before it is there.
+    /// The body has a transfer coding, so its length is not known in advance.
     #[error("the body needs a Content-Length")]
     LengthRequired,
     /// The body is longer than the limit.
@@ -236,28 +237,28 @@ pub enum RequestError {
     /// An upgrade by another method than GET.
     #[error("a WebSocket upgrade needs the method GET")]
     BadMethod,
-    /// An upgrade over HTTP/1.0: a proxy before this server, most likely.
+    /// An upgrade over HTTP/1.0, probably forwarded by a proxy.
     #[error("a WebSocket upgrade needs HTTP/1.1")]
     UpgradeOverHttp10,
-    /// An upgrade without the connection option `upgrade`: a proxy before this server, most likely.
+    /// An upgrade whose `Connection` field does not list `upgrade`, probably forwarded by a proxy.
     #[error("a WebSocket upgrade needs the Connection field to list upgrade")]
     BadConnection,
     /// An upgrade that has a body, in the place of the first frames.
     #[error("a WebSocket upgrade has no body")]
     UpgradeWithBody,
-    /// Another version of the WebSocket protocol than 13, or none.
+    /// The version of the WebSocket protocol is missing or is not 13.
     #[error("the WebSocket version is not 13")]
     BadVersion,
     /// `Sec-WebSocket-Key` is missing, or is not the base64 of 16 bytes.
     #[error("the Sec-WebSocket-Key field is missing or malformed")]
     BadKey,
-    /// An ordinary request where only upgrades are served.
+    /// An ordinary request to a server of upgrades only.
     #[error("this is a WebSocket server")]
     UpgradeRequired,
 }
 
 impl RequestError {
-    /// All of them, in the order in which they are declared.
+    /// All errors, in the order in which they are declared.
     pub const ALL: [Self; 19] = [
         Self::NotHttp,
         Self::Malformed,
@@ -304,7 +305,7 @@ impl RequestError {
         }
     }
 
-    /// The reason in `snake_case`, as counters and logs spell it.
+    /// The reason in `snake_case`, as in metrics and logs.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -337,7 +338,7 @@ mod tests {
 
     const HEAD: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
-    /// What a new reader says after one read of all of it.
+    /// The result of a new reader for one read of all of it.
     fn verdict(input: &[u8]) -> Result<usize, RequestError> {
         match HeadReader::default().take(input)? {
             HeadProgress::Partial => Ok(0),
@@ -346,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_head_is_handed_out_where_it_lies() {
+    fn a_head_in_one_read_is_returned_without_a_copy() {
         let input = [HEAD, b"\x81\x80frames"].concat();
         let mut reader = HeadReader::default();
         let Ok(HeadProgress::Complete { head, consumed }) = reader.take(&input) else {
@@ -358,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_split_head_is_joined_and_given_back_with_the_next_one() {
+    fn a_split_head_is_joined_and_freed_with_the_next_one() {
         let mut reader = HeadReader::default();
         assert_eq!(reader.take(&HEAD[..5]), Ok(HeadProgress::Partial));
         assert_eq!(reader.buffered(), 5);
@@ -377,7 +378,7 @@ mod tests {
         assert_eq!(HeadReader::new(HEAD.len()).take(HEAD), Ok(whole));
         let mut reader = HeadReader::new(HEAD.len() - 1);
         assert_eq!(reader.take(HEAD), Err(RequestError::HeadTooLarge));
-        // It is known with the last byte that is allowed, before one that is not.
+        // The limit is exceeded at the last byte that is allowed, before one that is not.
         let mut reader = HeadReader::new(10);
         assert_eq!(reader.take(&HEAD[..9]), Ok(HeadProgress::Partial));
         assert_eq!(reader.take(&HEAD[9..10]), Err(RequestError::HeadTooLarge));
@@ -387,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_buffer_follows_what_was_received_and_ends_at_the_limit() {
+    fn the_buffer_grows_with_the_bytes_received_up_to_the_limit() {
         let mut reader = HeadReader::new(1000);
         for received in 1..1000 {
             assert_eq!(reader.take(b"a"), Ok(HeadProgress::Partial));
@@ -397,7 +398,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_become_a_head_is_refused_with_the_first_byte_that_says_so() {
+    fn an_invalid_head_is_refused_at_its_first_invalid_byte() {
         let refusals: [(&[u8], RequestError); 14] = [
             (b"\x16\x03\x01", RequestError::NotHttp),
             (b" GET", RequestError::NotHttp),

@@ -1,5 +1,5 @@
-//! HTTP/1.1 as far as a WebSocket server needs it (RFC 9112; RFC 6455, section 4): request heads
-//! and bodies in, responses and the answer to an upgrade out.
+//! HTTP/1.1 as far as a WebSocket server needs it (RFC 9112; RFC 6455, section 4): parses request
+//! heads and bodies, writes responses and the answer to an upgrade.
 
 mod body;
 mod head;

@@ -1,13 +1,13 @@
-//! What a request head says, as a view that borrows from it. Knows nothing of how the head came,
-//! nor what a host makes of it.
+//! A parsed request head, borrowing from its bytes. Knows neither how the head was received nor
+//! what the application does with it.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use super::head::{MAX_HEADERS, RequestError, is_token_byte};
 
-/// An HTTP/1.1 request, borrowed from its head. Everything about it was checked that every request
-/// has to obey; what only a WebSocket upgrade has to, [`RequestHead::kind`] checks.
+/// An HTTP/1.1 request, borrowed from its head. The rules for every request have been checked;
+/// [`RequestHead::kind`] checks those for WebSocket upgrades.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'a> {
     method: &'a str,
@@ -19,7 +19,7 @@ pub struct RequestHead<'a> {
     body_length: Option<u64>,
 }
 
-/// The version of HTTP that a request speaks.
+/// The version of HTTP of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HttpVersion {
     /// HTTP/1.0
@@ -28,12 +28,12 @@ pub enum HttpVersion {
     Http11,
 }
 
-/// What a request wants to hear before it sends its body.
+/// What a request expects before it sends its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Expectation {
     /// Nothing.
     None,
-    /// That the body is welcome: `100-continue` (RFC 9110, section 10.1.1).
+    /// The interim response `100-continue` (RFC 9110, section 10.1.1).
     Continue,
     /// Something that no RFC defines.
     Unknown,
@@ -44,7 +44,7 @@ pub enum Expectation {
 pub enum RequestKind<'a> {
     /// A WebSocket session, by a valid opening handshake.
     Upgrade(Upgrade<'a>),
-    /// An answer, as any HTTP request.
+    /// An ordinary HTTP response.
     Plain,
 }
 
@@ -55,13 +55,13 @@ pub struct Upgrade<'a> {
     headers: Headers<'a>,
 }
 
-/// Room for the header fields of one request, for its parser to fill. Lives on the caller's stack,
-/// so that a request costs no allocation.
+/// Storage for the header fields of one request, which its parser fills. On the caller's stack, so
+/// that a request costs no allocation.
 #[derive(Debug)]
 pub struct HeaderSlots<'a>([MaybeUninit<httparse::Header<'a>>; MAX_HEADERS]);
 
 impl HeaderSlots<'_> {
-    /// Room for [`MAX_HEADERS`] fields. Nothing is written to it yet.
+    /// Storage for [`MAX_HEADERS`] fields. It is not initialised.
     #[must_use]
     pub const fn new() -> Self {
         Self([const { MaybeUninit::uninit() }; MAX_HEADERS])
@@ -75,12 +75,12 @@ impl Default for HeaderSlots<'_> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Reads a whole head, as [`HeadReader`](super::head::HeadReader) hands it out: a bare LF
-    /// in it is the reader's to refuse.
+    /// Parses a complete head, as [`HeadReader`](super::head::HeadReader) returns it: the reader
+    /// refuses bare LFs.
     ///
     /// # Errors
     ///
-    /// The reason to refuse the request, whatever it asks for.
+    /// The reason to refuse the request, whether or not it asks for an upgrade.
     pub fn parse<'b: 'a>(
         head: &'b [u8],
         slots: &'a mut HeaderSlots<'b>,
@@ -118,7 +118,7 @@ impl<'a> RequestHead<'a> {
         self.target
     }
 
-    /// The target's path, not decoded: it begins with `/`, but for `OPTIONS *`.
+    /// The target's path, not decoded. It begins with `/`, except in `OPTIONS *`.
     #[must_use]
     pub fn path(&self) -> &'a str {
         self.path
@@ -130,11 +130,11 @@ impl<'a> RequestHead<'a> {
         self.query
     }
 
-    /// The value of the query's first parameter of this name, as forms encode them: `%` sequences
-    /// are decoded, and `+` is a space. What is no UTF-8 then becomes U+FFFD. A parameter without
-    /// a `=` has the empty value.
+    /// The value of the query's first parameter of this name, decoded as a form: `%` sequences are
+    /// decoded, and `+` is a space. Bytes that are not UTF-8 become U+FFFD. A parameter without a
+    /// `=` has the empty value.
     ///
-    /// Reads the query from its start. Allocates only what has to be decoded.
+    /// Scans the query from its start. Allocates only if something has to be decoded.
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
         let pairs = form_urlencoded::parse(self.query?.as_bytes());
@@ -153,34 +153,33 @@ impl<'a> RequestHead<'a> {
         self.headers
     }
 
-    /// The web origin of the page that sends this request. Only browsers say so.
+    /// The web origin of the page that sends this request. Only browsers send one.
     #[must_use]
     pub fn origin(&self) -> Option<&'a str> {
         self.headers.get("origin")
     }
 
     /// The subprotocols that the client offers, in the order of its preference, joined over
-    /// repeated fields. What is no token is left out: it cannot be chosen.
+    /// repeated fields. A value that is not a token is left out: it cannot be chosen.
     pub fn subprotocols(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         self.headers.subprotocols()
     }
 
-    /// Whether bytes of a body follow the head.
+    /// Whether a body follows the head.
     #[must_use]
     pub fn has_body(&self) -> bool {
         self.body_length != Some(0)
     }
 
-    /// How many bytes of a body follow the head: none are `Some(0)`. `None` where a transfer coding
-    /// hides their number.
+    /// The length of the body in bytes: `Some(0)` without a body, `None` for a body with a transfer
+    /// coding, whose length is not known in advance.
     #[must_use]
     pub fn body_length(&self) -> Option<u64> {
         self.body_length
     }
 
-    /// What the client wants to hear before it sends the body. "A server that receives a
-    /// 100-continue expectation in an HTTP/1.0 request MUST ignore that expectation" (RFC 9110,
-    /// section 10.1.1).
+    /// What the client expects before it sends the body. "A server that receives a 100-continue
+    /// expectation in an HTTP/1.0 request MUST ignore that expectation" (RFC 9110, section 10.1.1).
     #[must_use]
     pub fn expectation(&self) -> Expectation {
         let mut expected = Expectation::None;
@@ -195,9 +194,9 @@ impl<'a> RequestHead<'a> {
         expected
     }
 
-    /// Whether the client may send another request behind this one: over HTTP/1.1, unless its
+    /// Whether the client may send another request after this one: over HTTP/1.1, unless its
     /// `Connection` field lists `close` (RFC 9112, section 9.3). An HTTP/1.0 client that asks for
-    /// `keep-alive` may not: proxies that hand this on unread are a known trouble.
+    /// `keep-alive` may not, because some proxies forward that field unread.
     #[must_use]
     pub fn is_persistent(&self) -> bool {
         self.version >= HttpVersion::Http11 && !self.headers.lists("connection", "close")
@@ -213,8 +212,8 @@ impl<'a> RequestHead<'a> {
     ///
     /// # Errors
     ///
-    /// The first rule of RFC 6455, section 4.2.1, that a WebSocket upgrade breaks. A request that
-    /// does not ask for one cannot break any.
+    /// The first rule of RFC 6455, section 4.2.1, that a WebSocket upgrade violates. A request for
+    /// something else returns no error.
     pub fn kind(&self) -> Result<RequestKind<'a>, RequestError> {
         if !self.is_upgrade() {
             return Ok(RequestKind::Plain);
@@ -257,8 +256,8 @@ impl<'a> Upgrade<'a> {
     }
 }
 
-/// The header fields of a request, in the order in which they came. Names are compared without
-/// regard to case.
+/// The header fields of a request, in the order in which they were sent. Names are compared
+/// case-insensitively.
 #[derive(Clone, Copy, Debug)]
 pub struct Headers<'a>(&'a [httparse::Header<'a>]);
 
@@ -305,7 +304,7 @@ impl<'a> Headers<'a> {
             .filter_map(|each| str::from_utf8(each).ok())
     }
 
-    /// The value of a field that may stand at most once, and that is UTF-8.
+    /// The value of a field that may occur at most once and must be UTF-8.
     fn singleton(self, name: &str) -> Result<Option<&'a str>, RequestError> {
         let mut fields = self.get_all(name);
         let Some(field) = fields.next() else { return Ok(None) };
@@ -323,7 +322,7 @@ impl<'a> HeaderField<'a> {
         self.name
     }
 
-    /// The value, if it is UTF-8. Values are seldom anything but ASCII.
+    /// The value, if it is UTF-8. Most values are ASCII.
     #[must_use]
     pub fn as_str(self) -> Option<&'a str> {
         str::from_utf8(self.value).ok()
@@ -362,8 +361,8 @@ fn after_authority(target: &str) -> Option<&str> {
     (!authority.is_empty() && is_authority(authority)).then_some(path)
 }
 
-/// Whether only bytes stand here that a host and a port may hold (RFC 3986, section 3.2). User
-/// information has no place in HTTP.
+/// Whether all bytes are allowed in a host and a port (RFC 3986, section 3.2). HTTP does not allow
+/// user information.
 fn is_authority(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&b))
 }
@@ -383,8 +382,8 @@ fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), Re
     Ok(())
 }
 
-/// The length of the body; `None` for one in a transfer coding. It has to be told in one way only:
-/// readers that choose differently are how requests are smuggled (RFC 9112, section 6.3).
+/// The length of the body; `None` for one with a transfer coding. Only one of the two fields may
+/// give it: request smuggling exploits peers that choose differently (RFC 9112, section 6.3).
 fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<Option<u64>, RequestError> {
     let length = headers.singleton("content-length").map_err(|_| RequestError::AmbiguousLength)?;
     let mut codings = headers.elements("transfer-encoding").peekable();
@@ -395,14 +394,14 @@ fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<Option<u64>
         return if clear { Ok(None) } else { Err(RequestError::AmbiguousLength) };
     }
     let Some(length) = length else { return Ok(Some(0)) };
-    // `parse` alone would take a sign.
+    // `parse` alone would accept a sign.
     if !length.bytes().all(|b| b.is_ascii_digit()) {
         return Err(RequestError::AmbiguousLength);
     }
     length.parse().map(Some).map_err(|_| RequestError::AmbiguousLength)
 }
 
-/// Whether the request line has its three parts, and the last names some version of HTTP.
+/// Whether the request line has its three parts, and the last is a version of HTTP.
 fn names_some_version(head: &[u8]) -> bool {
     let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
     let mut parts = line.split(|&b| b == b' ').skip(2);
@@ -412,8 +411,8 @@ fn names_some_version(head: &[u8]) -> bool {
             if major.is_ascii_digit() && minor.is_ascii_digit())
 }
 
-/// Whether this is the base64 of 16 bytes. The four bits that the last digit has to spare are not
-/// looked at: nothing is ever decoded from a key.
+/// Whether this is the base64 of 16 bytes. The four unused bits of the last digit are not checked:
+/// a key is never decoded.
 fn is_nonce(key: &[u8]) -> bool {
     matches!(key, [digits @ .., b'=', b'='] if digits.len() == 22
         && digits.iter().all(|&b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/'))

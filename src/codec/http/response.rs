@@ -1,5 +1,5 @@
 //! Answers to a request: an ordinary response, or the one that opens a WebSocket session. Knows no
-//! socket, and no clock: a response has no `Date`.
+//! socket and no clock: a response has no `Date`.
 
 use std::io::Write;
 
@@ -10,12 +10,12 @@ pub use tungstenite::http::{HeaderName, HeaderValue};
 use super::head::RequestError;
 use crate::error::Error;
 
-/// The interim answer that has a client send its body (RFC 9110, section 15.2.1).
+/// The interim response that asks a client for its body (RFC 9110, section 15.2.1).
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// An ordinary HTTP response. The connection is closed after it, unless
 /// [`Config::keep_alive`](crate::Config::keep_alive) is set and the request allows another one
-/// behind it.
+/// after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Response {
     status: StatusCode,
@@ -28,8 +28,8 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidResponse`] for a status that is not in 200 to 599: those below are no
-    /// final answers.
+    /// [`Error::InvalidResponse`] for a status outside of 200 to 599: lower ones are not final
+    /// responses.
     pub fn new(status: u16) -> Result<Self, Error> {
         match StatusCode::from_u16(status) {
             Ok(status) if (200..600).contains(&status.as_u16()) => {
@@ -39,7 +39,7 @@ impl Response {
         }
     }
 
-    /// A response with a text in UTF-8.
+    /// A response with a UTF-8 text.
     ///
     /// # Errors
     ///
@@ -51,7 +51,7 @@ impl Response {
         Ok(response)
     }
 
-    /// Adds a header field. A name may be added more than once, and stands there as often.
+    /// Adds a header field. A name that is added more than once is sent as often.
     ///
     /// # Errors
     ///
@@ -79,8 +79,8 @@ impl Response {
         self.status.as_u16()
     }
 
-    /// Appends the response as it goes over the wire, the last of its connection. The answer to a
-    /// HEAD request is `head_only`.
+    /// Appends the response as sent on the wire, the last of its connection. `head_only` for a HEAD
+    /// request.
     pub fn write_to(&self, head_only: bool, out: &mut Vec<u8>) {
         self.write("close", head_only, out);
     }
@@ -116,7 +116,7 @@ impl Response {
 }
 
 impl From<RequestError> for Response {
-    /// The library's answer: the refusal's status, with its sentence as the body.
+    /// The library's answer: the error's status, with its text as the body.
     fn from(refusal: RequestError) -> Self {
         let mut response = Self::text(refusal.status(), format!("{refusal}\n"))
             .expect("the status of a refusal is an error's");
@@ -133,11 +133,11 @@ impl From<RequestError> for Response {
     }
 }
 
-/// The fields that say where a message ends, and whether another follows.
+/// The fields that frame the message and say whether another follows.
 pub(super) const FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
 
-/// Room for what every response has, in bytes: the longest status line with the library's own
-/// fields needs about 190.
+/// Bytes reserved for the fixed part of every response: the longest status line with the library's
+/// own fields needs about 190.
 pub(super) const FIXED_PART: usize = 192;
 
 pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
@@ -166,7 +166,7 @@ pub(super) fn put_fields(out: &mut Vec<u8>, headers: &[(HeaderName, HeaderValue)
     }
 }
 
-/// Begins a line and does not end it: the next field does, or the end of the head.
+/// Begins a header line. The next field, or the end of the head, ends it.
 pub(super) fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(name.as_bytes());
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_says_its_length_and_that_it_is_the_last() {
+    fn a_response_has_its_length_and_closes_the_connection() {
         assert_eq!(
             written(&Response::text(200, "fine").unwrap().with_header("X-A", "b").unwrap()),
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_request_is_told_the_length_and_not_the_body() {
+    fn a_head_request_is_answered_with_the_length_without_the_body() {
         let mut out = Vec::new();
         Response::new(200).unwrap().with_body("body").write_to(true, &mut out);
         assert!(out.ends_with(b"Content-Length: 4\r\n\r\n"), "{}", out.escape_ascii());
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn only_final_statuses_are_taken() {
+    fn only_final_statuses_are_accepted() {
         for bad in [0, 99, 100, 101, 199, 600, 1000] {
             let error = Response::new(bad).unwrap_err();
             assert!(matches!(error, Error::InvalidResponse { what: "status", .. }), "{bad}");

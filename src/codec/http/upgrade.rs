@@ -7,27 +7,27 @@ use super::response::{
 };
 use crate::error::Error;
 
-/// A header field for [`write_upgrade`], checked when it is made and not when it is sent.
+/// A header field for [`write_upgrade`], checked when it is made rather than when it is sent.
 ///
 /// # Errors
 ///
 /// [`Error::InvalidResponse`] for a name or a value that HTTP does not allow, and for the fields of
-/// the handshake itself: `Upgrade`, `Connection`, every `Sec-WebSocket-` field, and those that frame
-/// a message.
+/// the handshake itself: `Upgrade`, `Connection`, every `Sec-WebSocket-` field, and those that
+/// frame a message.
 pub fn upgrade_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
     let (name, value) = header(name, value)?;
     check_upgrade_name(&name)?;
     Ok((name, value))
 }
 
-/// Appends the answer that opens a session: 101, with the subprotocol that the host chose, if any,
-/// and its extra header fields.
+/// Appends the answer that opens a session: 101, with the subprotocol that the application chose,
+/// if any, and its extra header fields.
 ///
 /// # Errors
 ///
-/// These are mistakes of the host, and nothing is appended: [`Error::SubprotocolNotOffered`] for a
-/// subprotocol that is not among the client's, in the same case; [`Error::InvalidResponse`] for an
-/// extra field as in [`upgrade_header`].
+/// Mistakes of the application, after which nothing was appended: [`Error::SubprotocolNotOffered`]
+/// for a subprotocol that is not among the client's (case-sensitive); [`Error::InvalidResponse`]
+/// for an extra field as in [`upgrade_header`].
 pub fn write_upgrade(
     upgrade: &Upgrade<'_>,
     subprotocol: Option<&str>,
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subprotocol_that_was_not_offered_is_the_hosts_mistake() {
+    fn a_subprotocol_that_was_not_offered_is_an_error() {
         for chosen in ["other", "Chat", "", "chat, superchat", "chat\r\nx: y"] {
             let error = answer(Some(chosen), &[]).unwrap_err();
             assert!(

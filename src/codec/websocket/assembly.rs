@@ -1,4 +1,4 @@
-//! What has begun and is not finished: a header, a frame, a fragmented message.
+//! What is incomplete: a header, a frame, a fragmented message.
 
 use super::control;
 use super::header::{Control, Header, MAX_HEADER, Opcode};
@@ -8,23 +8,23 @@ use crate::codec::event::{CodecError, ControlPayload, Event, PayloadKind};
 use crate::codec::input::take_front;
 use crate::message::OwnedMessage;
 
-/// The unfinished part of a stream. It grows with the bytes received, never with those announced;
-/// fragments leave no trace but their bytes, so endless empty ones cost nothing.
+/// The incomplete part of a stream. It grows with the bytes received, not with the lengths
+/// announced. Fragments are joined, so endless empty ones cost no memory.
 #[derive(Debug, Default)]
 pub(super) struct Assembly {
     frame: OpenFrame,
-    /// The message under way. A data frame always has one.
+    /// The incomplete message. While a data frame is decoded, there is one.
     message: Option<AssembledPayload>,
 }
 
-/// Where in a frame the stream is.
+/// The position in a frame.
 #[derive(Debug)]
 enum OpenFrame {
-    /// Within a header, of which `len` bytes are here; or, with none, between two frames.
+    /// In a header, of which `len` bytes were received; 0 between two frames.
     Header { bytes: [u8; MAX_HEADER], len: usize },
-    /// Within the payload of a data frame. `mask` is turned to the next byte.
+    /// In the payload of a data frame. `mask` is rotated to the next byte.
     Data { is_final: bool, mask: [u8; 4], remaining: usize },
-    /// Within the payload of a control frame. `mask` is turned to the next byte.
+    /// In the payload of a control frame. `mask` is rotated to the next byte.
     Control { control: Control, mask: [u8; 4], remaining: usize, payload: ControlPayload },
 }
 
@@ -36,7 +36,7 @@ enum AssembledPayload {
 }
 
 impl Assembly {
-    /// Takes bytes off the input until an event is complete or there are no more.
+    /// Decodes the input until an event is complete or the input is consumed.
     pub(super) fn decode(
         &mut self,
         input: &mut &mut [u8],
@@ -77,12 +77,12 @@ impl Assembly {
         }
     }
 
-    /// Whether nothing is under way any more.
+    /// Whether nothing is incomplete.
     pub(super) fn is_finished(&self) -> bool {
         self.message.is_none() && matches!(self.frame, OpenFrame::Header { len: 0, .. })
     }
 
-    /// How much the message under way has allocated.
+    /// The memory that the incomplete message has allocated.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
         match &self.message {
@@ -146,7 +146,7 @@ impl AssembledPayload {
     }
 }
 
-/// Takes the rest of a header off the input, of which `len` bytes came before.
+/// Takes the rest of a header off the input; `len` bytes were received before.
 fn take_header(
     bytes: &mut [u8; MAX_HEADER],
     len: &mut usize,
@@ -165,7 +165,7 @@ fn take_header(
     Ok(parsed.map(|(header, _)| header))
 }
 
-/// Takes what is there of a payload off the input and unmasks it in place.
+/// Takes the available part of a payload off the input and unmasks it in place.
 fn take_payload<'a>(
     input: &mut &'a mut [u8],
     mask: &mut [u8; 4],

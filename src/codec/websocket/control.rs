@@ -1,10 +1,10 @@
-//! Control frames (RFC 6455, section 5.5): what a client's say, and ours.
+//! Control frames (RFC 6455, section 5.5): parsing a client's, encoding this side's.
 
 use super::header::{Control, control_head};
 use crate::close::{CloseCode, CloseReason};
 use crate::codec::event::{CodecError, ControlPayload, Event};
 
-/// A control frame ready for the wire, held inline: at most [`ControlFrame::MAX_LEN`] bytes.
+/// An encoded control frame, stored inline: at most [`ControlFrame::MAX_LEN`] bytes.
 #[derive(Clone)]
 pub struct ControlFrame {
     len: u8,
@@ -15,13 +15,13 @@ impl ControlFrame {
     /// A head of two bytes and the longest payload.
     pub const MAX_LEN: usize = 2 + ControlPayload::MAX_LEN;
 
-    /// What goes onto the wire.
+    /// The bytes to send.
     #[must_use]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// Joins the parts of a payload, which together fit into a control frame.
+    /// Joins the parts of a payload, which fit into a control frame together.
     fn new(control: Control, parts: [&[u8]; 2]) -> Self {
         let mut frame = Self { len: 2, bytes: [0; Self::MAX_LEN] };
         for part in parts {
@@ -40,7 +40,7 @@ impl std::fmt::Debug for ControlFrame {
     }
 }
 
-/// What [`ping`] gives without a payload.
+/// The result of [`ping`] without a payload.
 pub const EMPTY_PING: [u8; 2] = control_head(Control::Ping, 0);
 
 /// A ping.
@@ -66,17 +66,17 @@ pub fn close(reason: &CloseReason) -> ControlFrame {
     ControlFrame::new(Control::Close, [&code, reason.text().as_bytes()])
 }
 
-/// A close frame that says nothing: the answer to one without a code.
+/// A close frame without a payload: the answer to one without a code.
 #[must_use]
 pub fn close_empty() -> ControlFrame {
     ControlFrame::new(Control::Close, [&[], &[]])
 }
 
-/// What a client's control frame says; `payload` is unmasked and as long as its header allows.
+/// Parses a client's control frame. `payload` is unmasked and as long as its header allows.
 ///
 /// # Errors
 ///
-/// A close frame whose code must not be sent, or whose reason is not UTF-8.
+/// A close frame with a code that must not be sent, or with a reason that is not UTF-8.
 pub(super) fn event(control: Control, payload: &[u8]) -> Result<Event<'static>, CodecError> {
     match control {
         Control::Ping => {
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_frames_stand_as_the_rfc_draws_them() {
+    fn control_frames_are_encoded_as_in_the_rfc() {
         let hello = ControlPayload::new(b"Hello").unwrap();
         assert_eq!(ping(&hello).as_slice(), b"\x89\x05Hello");
         assert_eq!(pong(&hello).as_slice(), b"\x8A\x05Hello");
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_without_a_code_is_sent_as_one() {
+    fn a_close_without_a_code_is_sent_without_one() {
         assert_eq!(close(&CloseCode::NO_STATUS.into()).as_slice(), close_empty().as_slice());
     }
 
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn only_codes_that_may_be_sent_are_taken() {
+    fn only_codes_that_may_be_sent_are_accepted() {
         let close = |code: u16| event(Control::Close, &code.to_be_bytes());
         for good in [1000, 1001, 1002, 1003, 1007, 1008, 1011, 1012, 1013, 1014, 3000, 4999] {
             let code = CloseCode::new(good).ok();

@@ -1,4 +1,4 @@
-//! The frame header (RFC 6455, section 5.2): what it claims is checked before anything is done.
+//! The frame header (RFC 6455, section 5.2), checked before its frame is processed.
 
 use crate::codec::event::{CodecError, PayloadKind};
 use crate::codec::frame::FrameHead;
@@ -25,7 +25,7 @@ pub(super) struct Header {
     pub(super) payload_len: usize,
 }
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opcode {
     /// The next fragment of a message.
@@ -45,14 +45,14 @@ pub(super) enum Control {
 }
 
 impl Header {
-    /// The header at the front of `input` and its length; none while it is incomplete.
+    /// The header at the front of `input` and its length; `None` while it is incomplete.
     ///
-    /// `assembled` is how many bytes the fragmented message has that is under way, if one is.
+    /// `assembled` is how many bytes the incomplete fragmented message has, if there is one.
     ///
     /// # Errors
     ///
-    /// Everything that a header can get wrong, in the order in which its bytes arrive, so that
-    /// it does not matter how many of them are there already.
+    /// Everything that can be wrong in a header, in the order of its bytes, so that the error does
+    /// not depend on how many of them were received.
     #[inline]
     pub(super) fn parse(
         input: &[u8],
@@ -121,8 +121,8 @@ pub(super) const SHORT_HEADER: usize = 6;
 const WHOLE_TEXT: u8 = FINAL | 1;
 const WHOLE_BINARY: u8 = FINAL | 2;
 
-/// What a frame carries and how much of it, if its first two bytes are those of a whole message of
-/// at most 125 bytes, masked. None says nothing but that they are not.
+/// The kind and the length of a frame, if its first two bytes are those of a complete, masked
+/// message of at most 125 bytes. `None` means only that they are not.
 #[inline]
 pub(super) fn short_message(first: u8, second: u8) -> Option<(PayloadKind, usize)> {
     let kind = match first {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn each_header_of_the_rfc_is_read_when_it_is_complete() {
+    fn each_header_of_the_rfc_is_parsed_when_it_is_complete() {
         for (payload_len, header_len) in
             [(0, 6), (125, 6), (126, 8), (65535, 8), (65536, 14), (MAX, 14)]
         {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn control_frames_are_whole_and_short() {
+    fn control_frames_are_unfragmented_and_short() {
         for opcode in [8, 9, 10] {
             assert_broken(&[opcode], None);
             assert_broken(&[0x80 | opcode, 0xFE], None);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_takes_as_few_bytes_as_it_can_and_no_sign() {
+    fn a_length_is_minimal_and_not_negative() {
         assert_broken(b"\x82\xFE\x00\x7D", None);
         assert!(parse(b"\x82\xFE\x00\x7Emask", None).unwrap().is_some());
         assert_broken(b"\x82\xFF\x00\x00\x00\x00\x00\x00\xFF\xFF", None);
@@ -309,13 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn control_frames_are_not_under_the_limit_of_messages() {
+    fn the_message_limit_does_not_apply_to_control_frames() {
         let ping = [0x89, 0xFD, 0, 0, 0, 0];
         assert!(Header::parse(&ping, Some(3), 3).unwrap().is_some());
     }
 
     #[test]
-    fn a_head_is_what_another_implementation_reads() {
+    fn another_implementation_parses_the_heads() {
         for len in [0, 1, 125, 126, 65535, 65536, 1 << 40] {
             let head = message_head(PayloadKind::Text, len);
             let mut cursor = Cursor::new(head.as_slice());

@@ -1,9 +1,9 @@
-//! Masking: the same operation hides and shows (RFC 6455, section 5.3).
+//! Masking: the same operation masks and unmasks (RFC 6455, section 5.3).
 
-/// What the compiler makes two vector instructions of.
+/// The size that the compiler turns into two vector instructions.
 const BLOCK: usize = 32;
 
-/// Applies `mask` to `bytes`, the first of which stands at a multiple of four in its payload.
+/// Applies `mask` to `bytes`. Their offset in the payload is a multiple of four.
 #[inline]
 pub(super) fn apply_mask(bytes: &mut [u8], mask: [u8; 4]) {
     let half = u64::from(u32::from_ne_bytes(mask));
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_byte_meets_its_own_byte_of_the_mask() {
+    fn every_byte_is_masked_with_its_byte_of_the_mask() {
         let mask = [0x6d, 0xb6, 0x01, 0x80];
         for len in 0..200 {
             let plain: Vec<u8> = (0..len).collect();

@@ -1,12 +1,12 @@
-//! RFC 6455, the server's side: frames to messages, and back.
+//! RFC 6455, the server's side: decoding and encoding frames.
 //!
-//! An idle session is two words. Memory is taken only while a header, a frame or a fragmented
-//! message is incomplete, it grows with the bytes received, never with the bytes announced, and
-//! it is given back with the event that it led to.
+//! An idle session is two words. Memory is allocated only while a header, a frame or a fragmented
+//! message is incomplete. It grows with the bytes received, not with the lengths announced, and is
+//! freed with the event.
 //!
-//! The frame header is parsed here and not by `tungstenite::protocol::frame::FrameHeader`: that
-//! one wants the whole header, mask included, before it says anything, accepts lengths that the
-//! RFC forbids, and takes about as long as a small message takes here altogether.
+//! The frame header is parsed here and not by `tungstenite::protocol::frame::FrameHeader`, which
+//! needs the whole header, mask included, before it reports an error, accepts lengths that the RFC
+//! forbids, and takes about as long as a small message takes here altogether.
 
 mod assembly;
 mod control;
@@ -30,14 +30,15 @@ use crate::message::Message;
 #[derive(Debug)]
 pub struct WebSocket {
     /// The size of the smallest message that is too big, in bytes. It is never zero, which leaves
-    /// the enum around this type a value to tell its variants apart by.
+    /// the enum around this type a niche.
     too_big: NonZeroU32,
-    /// What has begun and is not finished.
+    /// The state of what is incomplete.
     assembly: Option<Box<Assembly>>,
 }
 
 impl WebSocket {
-    /// Takes messages of up to `max_message_size` bytes, and never more than 4 GiB less two bytes.
+    /// A decoder of messages of up to `max_message_size` bytes, and never more than 4 GiB less two
+    /// bytes.
     #[must_use]
     pub fn new(max_message_size: usize) -> Self {
         let too_big = u32::try_from(max_message_size).unwrap_or(u32::MAX).saturating_add(1);
@@ -51,13 +52,13 @@ impl WebSocket {
         (self.too_big.get() - 1) as usize
     }
 
-    /// Takes bytes off the front of `input`: see [`Codec::decode`](super::Codec::decode).
+    /// Decodes the front of `input`: see [`Codec::decode`](super::Codec::decode).
     ///
     /// # Errors
     ///
     /// What the peer did wrong.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "for each message it is one of few calls")]
+    #[expect(clippy::inline_always, reason = "one of the few calls for each message")]
     pub fn decode<'a>(
         &mut self,
         input: &mut &'a mut [u8],
@@ -70,7 +71,7 @@ impl WebSocket {
         if input.is_empty() { Ok(None) } else { self.decode_any(input) }
     }
 
-    /// The way of whatever is not a short message that is there as a whole.
+    /// The path for everything but a short message that is complete.
     #[inline(never)]
     fn decode_any<'a>(
         &mut self,
@@ -95,13 +96,13 @@ impl WebSocket {
         self.decode_assembled(input)
     }
 
-    /// Whether no frame and no message is unfinished.
+    /// Whether no frame and no message is incomplete.
     #[must_use]
     pub fn is_at_boundary(&self) -> bool {
         self.assembly.is_none()
     }
 
-    /// The way of what is cut: across reads, or into fragments.
+    /// The path for what is split: across reads, or into fragments.
     #[inline(never)]
     fn decode_assembled<'a>(
         &mut self,
@@ -125,10 +126,10 @@ pub fn encode(message: Message<'_>) -> Frame<'_> {
     Frame::new(header::message_head(kind, message.len()), message.as_bytes(), None)
 }
 
-/// Takes a whole message of at most 125 bytes off the input, if one stands at its front, and
-/// unmasks it in place: most messages are such, and for them [`Header::parse`] asks too much.
+/// Takes a complete message of at most 125 bytes off the input, if there is one at its front, and
+/// unmasks it in place. Most messages are of this kind, and [`Header::parse`] is slower.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "for each message it is one of few calls")]
+#[expect(clippy::inline_always, reason = "one of the few calls for each message")]
 fn take_short_message<'a>(input: &mut &'a mut [u8], max: usize) -> Option<(PayloadKind, &'a [u8])> {
     let &[first, second, a, b, c, d, ..] = &**input else { return None };
     let (kind, len) = header::short_message(first, second)?;
@@ -141,7 +142,7 @@ fn take_short_message<'a>(input: &mut &'a mut [u8], max: usize) -> Option<(Paylo
     Some((kind, payload))
 }
 
-/// Takes a frame that is there as a whole off the input and unmasks its payload in place.
+/// Takes a complete frame off the input and unmasks its payload in place.
 fn take_payload<'a>(input: &mut &'a mut [u8], header: &Header, header_len: usize) -> &'a [u8] {
     take_front(input, header_len);
     let payload = take_front(input, header.payload_len);
@@ -166,18 +167,18 @@ mod tests {
         frame
     }
 
-    /// What one read leads to: the events up to the end or the error, in words.
+    /// The events of one read, up to the end or the error, as text.
     fn read(websocket: &mut WebSocket, bytes: &[u8]) -> Vec<String> {
         let mut bytes = bytes.to_vec();
         let mut input = &mut bytes[..];
-        let mut said = Vec::new();
+        let mut events = Vec::new();
         loop {
             match websocket.decode(&mut input) {
-                Ok(Some(event)) => said.push(format!("{event:?}")),
-                Ok(None) => return said,
+                Ok(Some(event)) => events.push(format!("{event:?}")),
+                Ok(None) => return events,
                 Err(error) => {
-                    said.push(format!("{error:?}"));
-                    return said;
+                    events.push(format!("{error:?}"));
+                    return events;
                 }
             }
         }
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_that_arrives_whole_is_borrowed_from_the_input() {
+    fn a_message_in_one_read_borrows_from_the_input() {
         let mut websocket = WebSocket::new(125);
         // "A single-frame masked text message" of RFC 6455, section 5.7.
         let mut bytes = *b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58rest";
@@ -203,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_is_put_together_from_fragments_and_reads_and_leaves_nothing_behind() {
+    fn a_message_is_assembled_from_fragments_and_reads_and_frees_its_memory() {
         let mut websocket = WebSocket::new(125);
         let bytes = [
             frame(0x01, "Grüße".as_bytes()),
@@ -217,17 +218,17 @@ mod tests {
         assert_eq!(read(&mut websocket, &bytes), expected);
         assert!(websocket.is_at_boundary());
 
-        let mut said = Vec::new();
+        let mut events = Vec::new();
         for (at, byte) in bytes.iter().enumerate() {
             assert_eq!(websocket.is_at_boundary(), at == 0);
-            said.extend(read(&mut websocket, &[*byte]));
+            events.extend(read(&mut websocket, &[*byte]));
         }
-        assert_eq!(said, expected);
+        assert_eq!(events, expected);
         assert!(websocket.assembly.is_none());
     }
 
     #[test]
-    fn a_message_that_was_put_together_is_moved_out() {
+    fn an_assembled_message_is_moved_out() {
         let mut websocket = WebSocket::new(125);
         let mut bytes = [frame(0x02, b"ab"), frame(0x80, b"cd")].concat();
         let event = websocket.decode(&mut &mut bytes[..]);
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_refused_at_the_byte_that_makes_it_impossible() {
+    fn text_is_refused_at_the_first_invalid_byte() {
         let refused = [format!("{InvalidUtf8:?}")];
         let (valid, invalid, rest) = ("κόσμε".as_bytes(), &b"\xF4\x90"[..], &b"\x80\x80edited"[..]);
 
@@ -309,14 +310,14 @@ mod tests {
     }
 
     #[test]
-    fn a_close_frame_counts_within_a_fragmented_message() {
+    fn a_close_frame_is_valid_within_a_fragmented_message() {
         let frames = [frame(0x01, b"a"), frame(0x88, b"\x0F\xA0bye")].concat();
         let close = "Close { code: Some(CloseCode(4000)), reason: \"bye\" }";
         assert_eq!(read(&mut WebSocket::new(9), &frames), [close]);
     }
 
     #[test]
-    fn a_message_of_the_limit_is_taken_and_one_byte_more_is_not() {
+    fn a_message_of_the_limit_is_accepted_and_one_byte_more_is_not() {
         let too_big = [format!("{:?}", MessageTooBig { max: 4 })];
         let read = |frames: &[Vec<u8>]| read(&mut WebSocket::new(4), &frames.concat());
         assert_eq!(read(&[frame(0x81, b"abcd")]), ["Message(Text(\"abcd\"))"]);
@@ -327,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_goes_out_as_one_frame() {
+    fn a_message_is_encoded_as_one_frame() {
         let frame = encode("Hello".into());
         assert_eq!(frame.parts(), [b"\x81\x05", &b"Hello"[..], b""]);
         assert_eq!((frame.len(), frame.payload_len()), (7, 5));

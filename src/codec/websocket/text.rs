@@ -1,10 +1,10 @@
-//! UTF-8 that is checked while it arrives.
+//! UTF-8 that is validated as it is received.
 
 use crate::codec::event::CodecError;
 
-/// Text that grows by chunks, each byte of it checked when it comes and only then.
+/// Text that grows by chunks, each byte of which is validated once, when it is received.
 ///
-/// A chunk may end within a character: the one to three bytes that began it wait here.
+/// A chunk may end within a character: its first one to three bytes are kept here.
 #[derive(Debug, Default)]
 pub(super) struct GrowingText {
     checked: String,
@@ -59,7 +59,7 @@ impl GrowingText {
     }
 }
 
-/// The text, or none if it is the beginning of a character.
+/// The text; `None` if it is the beginning of a character.
 fn complete_or_begun(bytes: &[u8]) -> Result<Option<&str>, CodecError> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(Some(text)),
@@ -68,7 +68,7 @@ fn complete_or_begun(bytes: &[u8]) -> Result<Option<&str>, CodecError> {
     }
 }
 
-/// How many bytes at the end belong to a character that is not complete: 0 to 3.
+/// How many bytes at the end belong to an incomplete character: 0 to 3.
 fn begun_at_end(bytes: &[u8]) -> usize {
     for (follow, &byte) in bytes.iter().rev().take(3).enumerate() {
         let width = match byte {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_of_every_width_may_be_cut_anywhere() {
+    fn characters_of_every_width_may_be_split_anywhere() {
         let text = "aκό€\u{10FFFF}\u{D7FF}\u{E000}z";
         for first in 0..=text.len() {
             for second in first..=text.len() {
@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Each is wrong at its last byte and not before.
+    /// Each is invalid at its last byte and not before.
     const WRONG_AT_THE_LAST: [&[u8]; 14] = [
         b"\x80",                         // a continuation of nothing
         b"ab\xFF",                       // never in UTF-8
@@ -126,7 +126,7 @@ mod tests {
     ];
 
     #[test]
-    fn the_first_impossible_byte_is_refused_at_once_and_none_before() {
+    fn text_is_refused_at_the_first_invalid_byte_and_not_before() {
         for wrong in WRONG_AT_THE_LAST {
             for chunk_len in 1..=wrong.len() {
                 let mut text = GrowingText::default();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_does_not_end_within_a_character() {
+    fn a_text_that_ends_within_a_character_is_invalid() {
         for end in 1..4 {
             assert_eq!(push_all(&[&"😀".as_bytes()[..end]]), Err(CodecError::InvalidUtf8));
         }

@@ -1,18 +1,18 @@
-//! How fast connections are accepted, where that is limited: a token bucket.
+//! The limit on accepted connections per second: a token bucket.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use serde::{Serialize, Serializer};
 
-/// How often, and for how long, connections were kept waiting.
+/// How often, and for how long, connections waited because of the accept rate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Holds {
-    /// How often.
+    /// The number of waits.
     pub times: u64,
-    /// For how long in all, each time since the connection before them was accepted. As JSON in
-    /// whole milliseconds, under the name `duration_ms`.
+    /// Their total duration; each counts from the time when the connection before was accepted. As
+    /// JSON in whole milliseconds, under the name `duration_ms`.
     #[serde(rename = "duration_ms", serialize_with = "whole_milliseconds")]
     pub duration: Duration,
 }
@@ -23,8 +23,8 @@ fn whole_milliseconds<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok
 
 /// A bucket that holds one second's worth of tokens, full at the start.
 ///
-/// It is kept as the moment at which it will be full again, which each token taken puts off by the
-/// time that it takes to come back.
+/// Stored as the time at which it will be full again, which each token taken delays by the time
+/// that one token needs to refill.
 #[derive(Debug)]
 pub(super) struct AcceptRate {
     pace: Option<Pace>,
@@ -35,9 +35,9 @@ pub(super) struct AcceptRate {
 
 #[derive(Clone, Copy, Debug)]
 struct Pace {
-    /// The time in which one token comes back, in full nanoseconds: never faster than the limit.
+    /// The time in which one token refills, rounded up to nanoseconds: never faster than the limit.
     interval: Duration,
-    /// The time in which all but one come back.
+    /// The time in which all but one refill.
     slack: Duration,
     full_at: Instant,
 }
@@ -52,10 +52,10 @@ impl AcceptRate {
         Self { pace, held: None, holds: Holds::default() }
     }
 
-    /// When the next token is there; `None` if one is there now.
+    /// When the next token is available; `None` if one is available now.
     pub(super) fn next(&self, now: Instant) -> Option<Instant> {
         let pace = self.pace.as_ref()?;
-        // A clock that cannot count back as far has counted no token yet.
+        // A clock that cannot represent an earlier time has counted no token yet.
         pace.full_at.checked_sub(pace.slack).filter(|next| *next > now)
     }
 
@@ -75,7 +75,7 @@ impl AcceptRate {
         self.held.get_or_insert(now);
     }
 
-    /// Records that none waits, or that another reason keeps them waiting.
+    /// Records that none waits, or that they wait for another reason.
     pub(super) fn clear_hold(&mut self) {
         self.held = None;
     }
@@ -89,7 +89,7 @@ mod tests {
         AcceptRate::new(NonZeroU32::new(per_second), now)
     }
 
-    /// How many it gives at this moment.
+    /// How many tokens it has at this time.
     fn drain(bucket: &mut AcceptRate, now: Instant) -> u32 {
         let mut count = 0;
         while bucket.next(now).is_none() {
@@ -100,8 +100,8 @@ mod tests {
     }
 
     #[test]
-    fn it_gives_one_seconds_worth_at_once_and_then_so_many_a_second() {
-        // With 7 a second, an interval is no whole number of nanoseconds.
+    fn it_allows_one_seconds_worth_at_once_and_then_its_rate() {
+        // With 7 a second, an interval is not a whole number of nanoseconds.
         for rate in [1, 3, 7, 100, 999_999, 1_000_000] {
             let start = Instant::now();
             let mut bucket = bucket(rate, start);
@@ -113,13 +113,13 @@ mod tests {
                 given += drain(&mut bucket, now);
             }
             assert!(given <= rate && given >= rate - 1 - rate / 1000, "{rate}: {given}");
-            // However long it was idle, no more than one second's worth has gathered.
+            // However long it was idle, it holds no more than one second's worth.
             assert_eq!(drain(&mut bucket, now + Duration::from_secs(3600)), rate, "{rate}");
         }
     }
 
     #[test]
-    fn it_says_when_the_next_is_there_and_keeps_its_word() {
+    fn the_next_token_is_available_at_the_predicted_time() {
         let start = Instant::now();
         let mut bucket = bucket(3, start);
         drain(&mut bucket, start);

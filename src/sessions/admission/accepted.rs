@@ -7,8 +7,8 @@ use crate::error::Error;
 
 /// A socket that the application accepted itself, ready to become a session.
 ///
-/// It is registered with no other poll. When it becomes a session it is made non-blocking and gets
-/// `TCP_NODELAY`, as sockets have that a listener accepted, and a raw one its keepalive.
+/// The socket must not be registered with another poll. When it becomes a session it is made
+/// non-blocking and gets `TCP_NODELAY`, as accepted sockets do, and TCP keepalive if it is raw.
 #[derive(Debug)]
 pub struct Accepted {
     pub(in crate::sessions) stream: TcpStream,
@@ -31,35 +31,35 @@ impl Accepted {
         Self { stream, framing: Some(framing), buffered: Vec::new(), subprotocol: None }
     }
 
-    /// Hands over bytes that the application read beyond the head. They come before what the
-    /// socket has.
+    /// Hands over bytes that the application read beyond the head. They are processed before the
+    /// input of the socket.
     #[must_use]
     pub fn buffered(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.buffered = bytes.into();
         self
     }
 
-    /// Records the subprotocol that was agreed on.
+    /// Sets the negotiated subprotocol.
     #[must_use]
     pub fn with_subprotocol(mut self, subprotocol: impl Into<Box<str>>) -> Self {
         self.subprotocol = Some(subprotocol.into());
         self
     }
 
-    /// The socket again.
+    /// Returns the socket.
     #[must_use]
     pub fn into_stream(self) -> TcpStream {
         self.stream
     }
 }
 
-/// A socket that did not become a session, given back unchanged.
+/// A socket that did not become a session, returned unchanged.
 #[derive(Debug, thiserror::Error)]
 #[error("{error}")]
 pub struct Refused {
     /// Why not.
     #[source]
     pub error: Error,
-    /// What was handed over.
+    /// The unchanged argument.
     pub accepted: Box<Accepted>,
 }

@@ -1,30 +1,30 @@
-//! How many connections each address has, where that is limited.
+//! The number of connections of each address, for the limit on them.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 use crate::connection::Kind;
 
-/// How many addresses there may be room for, however few have connections.
+/// The capacity that is kept when few addresses have connections.
 const KEPT_CAPACITY: usize = 64;
 
 /// Connections by address: those that count against the limit, and those that are about to go.
 ///
-/// Holds only addresses that have connections, and nothing at all where there is no limit. Each
-/// call is O(1); memory is given back in step with the addresses, which amortises.
+/// Stores only addresses that have connections, and nothing without a limit. Each call is O(1)
+/// amortised; memory is freed as addresses go.
 #[derive(Debug)]
 pub(super) struct Addresses {
     max: Option<usize>,
     counts: HashMap<IpAddr, Count>,
 }
 
-/// What one address has.
+/// The connections of one address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
-    /// Open sessions, and connections that may become some.
+    /// Open sessions, and connections that may become sessions.
     present: usize,
-    /// Closing sessions and lingering sockets. They must not keep out a client that was closed and
-    /// reconnects at once.
+    /// Closing sessions and lingering sockets. They must not prevent a client that was closed from
+    /// reconnecting at once.
     leaving: usize,
 }
 
@@ -55,14 +55,15 @@ impl Count {
     }
 }
 
-/// What becomes of a new connection.
+/// Whether an address has room for a new connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AddressRoom {
-    /// It is accepted.
+    /// The connection is accepted.
     Free,
-    /// It is answered 429.
+    /// The connection is answered 429.
     Full,
-    /// It is dropped without an answer: as many as the limit were answered already, and linger.
+    /// The connection is dropped without an answer: as many as the limit were answered already, and
+    /// linger.
     Exceeded,
 }
 
@@ -71,7 +72,7 @@ impl Addresses {
         Self { max, counts: HashMap::new() }
     }
 
-    /// What becomes of one more connection from this address.
+    /// Whether there is room for one more connection of this address.
     pub(super) fn room(&self, address: IpAddr) -> AddressRoom {
         let Some(max) = self.max else { return AddressRoom::Free };
         let count = self.counts.get(&network(address)).copied().unwrap_or_default();
@@ -83,13 +84,13 @@ impl Addresses {
     }
 
     /// Whether few enough connections of this address are leaving for one more socket to linger.
-    /// The one that asks is counted already.
+    /// The socket in question is counted already.
     pub(super) fn may_linger(&self, address: IpAddr) -> bool {
         let Some(max) = self.max else { return true };
         self.counts.get(&network(address)).is_none_or(|count| count.leaving <= max)
     }
 
-    /// A connection changes: `before` and `after` are what it is counted as.
+    /// Counts a change of a connection from kind `before` to kind `after`.
     pub(super) fn change(
         &mut self,
         address: IpAddr,
@@ -107,7 +108,7 @@ impl Addresses {
         }
     }
 
-    /// Compares the counts with those of connections that were counted one by one.
+    /// Compares the counts with those of connections counted one by one.
     ///
     /// # Panics
     ///
@@ -135,8 +136,9 @@ impl Addresses {
     }
 }
 
-/// What is counted as one address. A customer with an IPv6 address has at least the 2^64 of its
-/// /64 (RFC 6177), so those are one. On a socket that takes both, an IPv4 address comes as an IPv6 one.
+/// The key under which an address is counted. A customer with an IPv6 address has at least its /64
+/// (RFC 6177), which counts as one address. On a dual-stack socket an IPv4 address is received as
+/// an IPv6 one.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),

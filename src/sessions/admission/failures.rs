@@ -1,4 +1,4 @@
-//! How many connections never became sessions, by reason.
+//! The number of connections that did not become sessions, by reason.
 
 use serde::ser::{Serialize, Serializer};
 
@@ -33,7 +33,7 @@ impl HandshakeFailures {
 }
 
 impl Serialize for HandshakeFailures {
-    /// A map of those reasons that occurred.
+    /// A map of the reasons that occurred.
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let all = HandshakeFailure::all().map(|failure| (failure.as_str(), self.get(failure)));
         to.collect_map(all.filter(|(_, count)| *count > 0))
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_failure_has_a_counter_and_a_name_of_its_own() {
+    fn every_failure_has_its_own_counter_and_name() {
         let mut failures = HandshakeFailures::default();
         for failure in HandshakeFailure::all() {
             failures.count(failure);

@@ -1,5 +1,5 @@
-//! Who may have a connection and a session: listeners, the accept rate, the limits, and what is
-//! counted of those that failed. Knows no session and no other part.
+//! Which connections and sessions are admitted: listeners, the accept rate, the limits, and the
+//! counts of failures. Knows no session and no other part.
 
 mod accept_rate;
 mod accepted;
@@ -72,7 +72,7 @@ impl AdmissionControl {
         }
     }
 
-    /// Has the poll watch a socket.
+    /// Registers a socket with the poll.
     pub(crate) fn register(&self, stream: &mut Stream, token: mio::Token) -> io::Result<()> {
         self.registry.register(stream, token)
     }
@@ -97,7 +97,7 @@ impl AdmissionControl {
         self.accept_rate.hold(now);
     }
 
-    /// Records that none waits, or that another reason keeps them waiting.
+    /// Records that none waits, or that they wait for another reason.
     pub(crate) fn clear_hold(&mut self) {
         self.accept_rate.clear_hold();
     }
@@ -106,7 +106,7 @@ impl AdmissionControl {
         self.accept_rate.holds
     }
 
-    /// What becomes of one more connection from this address.
+    /// Whether there is room for one more connection of this address.
     pub(crate) fn room(&self, address: IpAddr) -> AddressRoom {
         self.addresses.room(address)
     }
@@ -116,7 +116,7 @@ impl AdmissionControl {
         self.addresses.may_linger(address)
     }
 
-    /// Counts that a connection changes from one kind to another, comes or goes.
+    /// Counts that a connection changes from one kind to another, begins or ends.
     #[inline]
     pub(crate) fn change(&mut self, address: IpAddr, before: Option<Kind>, after: Option<Kind>) {
         self.addresses.change(address, before.map(Presence::from), after.map(Presence::from));

@@ -7,28 +7,28 @@ use crate::error::Error;
 use crate::id::SessionKey;
 use crate::sessions::table::Table;
 
-/// The part of the total limit that is free once the fullest outboxes were reduced, so that it
-/// takes some time until they are again: looking for them costs as much as there are.
+/// The part of the total limit that is freed when the fullest outboxes are reduced. It takes a
+/// while to fill it again, which spreads the cost of the search.
 const FREE_PART: usize = 8;
 
-/// Which connections give up what waits in their outboxes, so that all together have room.
+/// Which outboxes are reduced, so that all together have room.
 #[derive(Debug)]
 pub(crate) struct Eviction {
     /// The connections whose outboxes are not empty, the fullest first.
     pub(crate) fullest: Vec<(usize, SessionKey)>,
-    /// As much may wait in all outboxes afterwards.
+    /// How many bytes may remain in all outboxes.
     goal: usize,
 }
 
 impl Eviction {
-    /// How much may wait in each of the fullest outboxes, so that the goal is met.
+    /// How many bytes may remain in each of the fullest outboxes, so that the goal is met.
     pub(crate) fn level(&self) -> usize {
         fill_level(self.fullest.iter().map(|(size, _)| *size), self.goal)
     }
 }
 
 impl DeliveryQueue {
-    /// Finds room for `wire` bytes in a session's outbox, and in all outboxes together.
+    /// Makes room for `wire` bytes in a session's outbox, and in all outboxes together.
     #[cold]
     pub(super) fn find_room(&mut self, connection: &mut Connection, wire: usize) -> SendOutcome {
         match self.make_room(connection, wire) {
@@ -39,8 +39,8 @@ impl DeliveryQueue {
         }
     }
 
-    /// Flushes an outbox that would overflow, and applies the policy only to what does not leave: a
-    /// burst within one tick closes no session whose socket has room.
+    /// Flushes an outbox that would overflow, and applies the policy only to what the socket does
+    /// not accept: a burst within one tick closes no session whose socket has room.
     fn make_room(&mut self, connection: &mut Connection, wire: usize) -> SendOutcome {
         if wire > self.limit {
             return self.refuse(Error::MessageTooBig { given: wire, max: self.limit });
@@ -85,8 +85,8 @@ impl DeliveryQueue {
         self.policy
     }
 
-    /// All outboxes together have no room for `wire` bytes, although all were flushed: finds the
-    /// fullest. Costs O(n log n) in those that are not empty.
+    /// All outboxes together have no room for `wire` bytes after a flush: finds the fullest. Costs
+    /// O(n log n) in those that are not empty.
     pub(crate) fn begin_eviction(&mut self, table: &Table, wire: usize) -> Eviction {
         self.totals.total_outbox_full += 1;
         let goal = self.total_limit.saturating_sub(wire.max(self.total_limit / FREE_PART));
@@ -98,7 +98,7 @@ impl DeliveryQueue {
         Eviction { fullest, goal }
     }
 
-    /// Whether enough was given up.
+    /// Whether enough was freed.
     pub(crate) fn is_relieved(&self, eviction: &Eviction) -> bool {
         self.queued <= eviction.goal
     }
@@ -108,7 +108,7 @@ impl DeliveryQueue {
         self.exhausted = !self.is_relieved(eviction);
     }
 
-    /// Drops messages of a session until no more than `level` bytes wait, as far as that can be.
+    /// Drops messages of a session until no more than `level` bytes wait, as far as possible.
     pub(crate) fn reduce(&mut self, key: SessionKey, connection: &mut Connection, level: usize) {
         let session = connection.expect_session();
         if self.policy == SlowConsumer::DropNewest {
@@ -130,15 +130,15 @@ impl DeliveryQueue {
         self.record_dropped(session, dropped);
     }
 
-    /// Empties the outbox of a session that is closed for its size; what waited is lost.
+    /// Empties the outbox of a session that is closed for its size; what was queued is lost.
     pub(crate) fn drop_all(&mut self, session: &mut Session) {
         self.queued -= session.outbox.queued_bytes();
         let lost = session.outbox.clear(&mut self.pool);
         self.record_dropped(session, lost);
     }
 
-    /// Has an outbox flushed that was emptied by what it dropped, if something waits for that: the
-    /// notice that it has drained, or a raw session that is closing. No socket event tells of it.
+    /// Marks an outbox for the flush that dropping has emptied, if its end is awaited: by the drain
+    /// notice, or by a closing raw session. No socket event announces it.
     #[cold]
     pub(super) fn mark_if_emptied(&mut self, key: SessionKey, connection: &mut Connection) {
         if let Stage::Session(session) = &connection.stage
@@ -150,8 +150,8 @@ impl DeliveryQueue {
     }
 }
 
-/// The highest level to which the largest of these sizes are lowered so that all come to no more
-/// than `goal` together. They are given in descending order, and come to more.
+/// The highest level to which the largest of these sizes are lowered so that their sum is no more
+/// than `goal`. The sizes are in descending order, and their sum is larger.
 fn fill_level(sizes: impl Iterator<Item = usize> + Clone, goal: usize) -> usize {
     let mut rest: usize = sizes.clone().sum();
     let next = sizes.clone().skip(1).chain([0]);

@@ -1,5 +1,5 @@
-//! Messages on their way out: into an outbox ([`queue`]), and from the outbox into a socket. Knows
-//! the limits of all outboxes ([`eviction`]); knows no other part, and ends no session.
+//! Sending messages: into an outbox ([`queue`]), and from the outbox into a socket. Knows the
+//! limits of all outboxes ([`eviction`]); knows no other part, and ends no session.
 
 mod eviction;
 mod queue;
@@ -15,20 +15,20 @@ use crate::id::SessionKey;
 use crate::outbox::{Departed, Outbox, Pool};
 use crate::transport::{Stream, Write};
 
-/// The most that framing adds to a message, of any wire format that is built in.
+/// The most bytes that any built-in wire format adds to a message.
 const MAX_OVERHEAD: usize = 16;
 
-/// How many slices one vectored write takes: far more than a tick of an ordinary session fills,
-/// and few enough to stand on the stack.
+/// How many slices one vectored write has: more than a tick of an ordinary session fills, and few
+/// enough for the stack.
 const MAX_SLICES: usize = 32;
 
-/// What became of a message that was sent to several sessions.
+/// The result of sending a message to several sessions.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delivery {
-    /// The sessions that it was queued for.
+    /// How many sessions it was queued for.
     pub queued: usize,
-    /// The sessions that did not take it: not found, an outbox that is full, or a framing that
-    /// cannot carry it.
+    /// How many sessions it was not queued for: not found, a full outbox, or a framing that cannot
+    /// carry it.
     pub refused: usize,
 }
 
@@ -42,7 +42,7 @@ impl Delivery {
     }
 }
 
-/// Delivery's own state: what all sessions share on the way out.
+/// Delivery's own state: what all sessions share for sending.
 #[derive(Debug)]
 pub(crate) struct DeliveryQueue {
     pool: Pool,
@@ -51,16 +51,16 @@ pub(crate) struct DeliveryQueue {
     totals: DeliveryTotals,
     /// Bytes that wait in all outboxes, those of lingering sockets included.
     queued: usize,
-    /// The most that may wait in all; without a limit, as much as can be counted.
+    /// The most bytes that may wait in all outboxes; `usize::MAX` without a limit.
     total_limit: usize,
-    /// Nothing more can be dropped in this tick to make room in all outboxes together.
+    /// In this tick nothing more can be dropped to make room in all outboxes together.
     exhausted: bool,
-    /// The most that may wait in one outbox.
+    /// The most bytes that may wait in one outbox.
     limit: usize,
     policy: SlowConsumer,
 }
 
-/// What went out, over all sessions that ever were.
+/// Totals of what was sent, over all sessions.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct DeliveryTotals {
     pub(crate) sent: Traffic,
@@ -69,27 +69,27 @@ pub(crate) struct DeliveryTotals {
     pub(crate) total_outbox_full: u64,
 }
 
-/// What became of one message for one session.
+/// The result of queueing one message for one session.
 #[derive(Debug)]
 pub(crate) enum SendOutcome {
-    /// It waits in the outbox, or is written.
+    /// It is queued, or written.
     Queued,
-    /// It was not taken; the session goes on.
+    /// It was refused; the session stays open.
     Refused(Error),
-    /// It was not taken yet: all outboxes together have no room for it.
+    /// It was not queued yet: all outboxes together have no room for it.
     TotalFull,
-    /// It was not taken, and the session is to be closed: its outbox is full.
+    /// It was refused, and the session is to be closed: its outbox is full.
     SlowConsumer,
-    /// It was not taken, and the session is to be closed: its socket is broken.
+    /// It was refused, and the session is to be closed: its socket is broken.
     Broken(io::Error),
 }
 
-/// What became of an outbox when it was flushed.
+/// The result of flushing an outbox.
 #[derive(Debug)]
 pub(crate) enum Flushed {
     /// It is empty.
     Empty,
-    /// The socket is full; its next writable edge goes on.
+    /// The socket is full; its next writable edge continues.
     Blocked,
     /// The socket is broken.
     Broken(io::Error),
@@ -128,9 +128,9 @@ impl DeliveryQueue {
         }
     }
 
-    /// Writes what the marked connections have to send, once each, beginning at this place in their
-    /// list, which grows while it is walked. Stops at a connection about which more is to be done,
-    /// and gives it.
+    /// Flushes the marked connections, once each, beginning at this index of their list, which may
+    /// grow while it is iterated. Stops at a connection for which more is to be done, and returns
+    /// it.
     #[inline]
     pub(crate) fn flush_from(
         &mut self,
@@ -147,8 +147,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// Writes what one marked connection has to send. `None` if nothing more is to be done about
-    /// it: it is an open session whose outbox is empty, or its socket is full.
+    /// Flushes one marked connection. `None` if nothing more is to be done for it: it is an open
+    /// session whose outbox is empty, or its socket is full.
     #[inline]
     pub(crate) fn flush_marked(&mut self, connection: &mut Connection) -> Option<Flushed> {
         connection.flags.in_flush = false;
@@ -165,7 +165,7 @@ impl DeliveryQueue {
         self.marked.len()
     }
 
-    /// Takes a connection off the list of those to flush, if it is the only one there.
+    /// Takes a connection off the list of those to flush, if it is the only one in it.
     #[inline]
     pub(crate) fn take_only(&mut self, key: SessionKey) -> bool {
         let is_only = self.marked == [key];
@@ -175,14 +175,14 @@ impl DeliveryQueue {
         is_only
     }
 
-    /// Every marked connection was flushed, and so no outbox points into the batch any more.
+    /// Every marked connection was flushed, so no outbox points into the batch any more.
     pub(crate) fn end_flush(&mut self) {
         self.marked.clear();
         self.exhausted = false;
         self.pool.clear_batch();
     }
 
-    /// Writes what waits, as far as the socket takes it.
+    /// Writes what is queued, as far as the socket accepts it.
     #[inline]
     pub(crate) fn flush(&mut self, connection: &mut Connection) -> Flushed {
         let Connection { stream, flags, stage, .. } = connection;
@@ -195,13 +195,13 @@ impl DeliveryQueue {
                 self.record_sent(session, departed);
                 flushed
             }
-            // What a lingering socket still delivers was counted when its session ended.
+            // What a lingering socket still sends was counted when its session ended.
             Stage::Lingering(lingering) => self.flush_answers(stream, flags, &mut lingering.outbox),
             Stage::Http(http) => self.flush_answers(stream, flags, &mut http.outbox),
         }
     }
 
-    /// The same where no session is.
+    /// The same for a connection without a session.
     fn flush_answers(
         &mut self,
         stream: &mut Stream,
@@ -225,7 +225,7 @@ impl DeliveryQueue {
         self.queued = self.queued + after - before;
     }
 
-    /// Empties the outbox of a connection that goes.
+    /// Empties the outbox of a connection that ends.
     pub(crate) fn discard(&mut self, connection: &mut Connection) {
         let outbox = connection.outbox_mut();
         self.queued -= outbox.queued_bytes();
@@ -247,7 +247,7 @@ impl DeliveryQueue {
         self.totals
     }
 
-    /// The bytes that stand in the batch.
+    /// The bytes in the batch.
     pub(crate) fn batch_bytes(&self) -> usize {
         self.pool.batch_bytes()
     }

@@ -1,4 +1,4 @@
-//! Into the outbox: to one session, to one of many, to all.
+//! Queueing messages in outboxes: for one session, for several, for all.
 
 use std::io::{self, IoSlice};
 
@@ -12,16 +12,16 @@ use crate::outbox::{BatchFrame, CONTROL_RESERVE, Departed, FrameKind, Outbox, Po
 use crate::sessions::table::Table;
 use crate::transport::Write;
 
-/// A message from this size on, in bytes on the wire, is written straight to a socket that waits
-/// for nothing else, rather than copied first and written at the end of the tick. Below it, the
-/// system call that many small messages share costs more than their copies.
+/// A message of at least this size, in bytes on the wire, is written directly to a socket for which
+/// nothing is queued, rather than copied and written at the end of the tick. Below it, the copies
+/// cost less than the system calls.
 const WRITE_THROUGH: usize = 8 * 1024;
 
-/// What a broadcast leaves to be done.
+/// What is left to do after a broadcast.
 #[derive(Debug, Default)]
 pub(crate) struct Broadcast {
     pub(crate) delivery: Delivery,
-    /// The sessions to be closed for it.
+    /// The sessions to be closed.
     pub(crate) failed: Vec<(SessionKey, SendOutcome)>,
     /// The sessions for which all outboxes together had no room.
     pub(crate) without_room: Vec<SessionKey>,
@@ -29,7 +29,7 @@ pub(crate) struct Broadcast {
 
 impl DeliveryQueue {
     /// Queues a message for one session by copying it. A large one is written first, and only what
-    /// the socket does not take is copied.
+    /// the socket does not accept is copied.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what the caller knows of the message counts")]
     pub(crate) fn send<'m>(
@@ -39,7 +39,7 @@ impl DeliveryQueue {
         message: impl Into<Message<'m>> + Copy,
     ) -> SendOutcome {
         match connection.open_session().map(|session| &session.codec) {
-            // Nearly all messages: what is in their frames is known here.
+            // The usual case: the length of the frame's head is a constant here.
             Some(Codec::WebSocket(_)) if message.into().len() < WRITE_THROUGH => {
                 self.queue_frame(key, connection, &websocket::encode(message.into()))
             }
@@ -48,8 +48,7 @@ impl DeliveryQueue {
         }
     }
 
-    /// Queues any message. A large one is written before anything of it is queued, unless
-    /// something waits already.
+    /// Queues any message. A large one is written first, unless something is queued already.
     #[inline(never)]
     fn send_any(
         &mut self,
@@ -72,7 +71,7 @@ impl DeliveryQueue {
             match write_through(connection, &parts) {
                 Ok(0) => {}
                 Ok(taken) => {
-                    // Nothing can refuse the rest any more: the peer has its beginning.
+                    // The rest cannot be refused: the peer has received the beginning.
                     let session = connection.expect_session();
                     if taken == wire {
                         let payload = payload as u64;
@@ -108,7 +107,7 @@ impl DeliveryQueue {
         })
     }
 
-    /// Queues a message for one of many sessions, encoded already.
+    /// Queues an encoded message for one of many sessions.
     #[inline]
     pub(crate) fn send_shared(
         &mut self,
@@ -123,9 +122,9 @@ impl DeliveryQueue {
     }
 
     /// Queues a message for every open session that is `wanted`. It is encoded once for each wire
-    /// format among them; a small WebSocket frame stands once in the batch that outboxes point
-    /// into. Ending a session needs the whole table, and so does making room in all outboxes
-    /// together: the caller does both when the round is over.
+    /// format among them; a small WebSocket frame is stored once, in the batch that outboxes point
+    /// into. Closing a session needs the whole table, and so does making room in all outboxes
+    /// together: the caller does both afterwards.
     #[inline]
     pub(crate) fn broadcast(
         &mut self,
@@ -134,7 +133,7 @@ impl DeliveryQueue {
         mut wanted: impl FnMut(SessionKey, &Session) -> bool,
     ) -> Broadcast {
         let mut broadcast = Broadcast::default();
-        // Asked for at most once; `Some(None)` means that the batch has no room for this frame.
+        // Built at most once; `Some(None)` means that the batch has no room for this frame.
         let mut batched: Option<Option<BatchFrame>> = None;
         for (key, connection) in table.iter_mut() {
             let Some(session) = connection.open_session() else { continue };
@@ -170,7 +169,8 @@ impl DeliveryQueue {
         broadcast
     }
 
-    /// Queues a frame of `wire` bytes that `put` appends, if the outbox has room or gets some.
+    /// Queues a frame of `wire` bytes that `put` appends, if the outbox has room or can be given
+    /// some.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "what the caller knows of its frame counts")]
     fn queue(
@@ -181,7 +181,7 @@ impl DeliveryQueue {
         put: impl FnOnce(&mut Outbox, &mut Pool),
     ) -> SendOutcome {
         let session = connection.expect_session();
-        // Under the limit altogether, and so by itself as well.
+        // Within the limit in total, and so by itself as well.
         let has_room = session.outbox.queued_bytes() + wire <= self.limit;
         if !has_room || !self.has_total_room(wire) {
             match self.find_room(connection, wire) {
@@ -201,7 +201,7 @@ impl DeliveryQueue {
         SendOutcome::Queued
     }
 
-    /// Queues a control frame, if the outbox's reserve has room for it, and says whether it had.
+    /// Queues a control frame, if the outbox's reserve has room for it. Returns whether it had.
     pub(crate) fn queue_control(
         &mut self,
         key: SessionKey,
@@ -222,7 +222,7 @@ impl DeliveryQueue {
     pub(crate) fn queue_ping(&mut self, key: SessionKey, connection: &mut Connection) {
         let ping = &websocket::EMPTY_PING;
         let session = connection.expect_session();
-        // Behind other frames it is copied, so that all of them stand in one piece.
+        // Behind other frames it is copied, so that all of them are contiguous.
         let shared = if session.outbox.is_empty() { self.pool.share_control(ping) } else { None };
         let Some(frame) = shared else {
             self.queue_control(key, connection, ping);
@@ -234,14 +234,14 @@ impl DeliveryQueue {
     }
 }
 
-/// Writes a frame for which nothing has to wait, and says how much of it the socket took.
+/// Writes a frame while nothing else is queued. Returns how many bytes the socket accepted.
 #[inline]
 fn write_through(connection: &mut Connection, parts: &[&[u8]; 3]) -> io::Result<usize> {
     let Connection { stream, flags, .. } = connection;
     if !flags.writable {
         return Ok(0);
     }
-    // Of the three only the tail is ever missing, and usually is.
+    // Of the three parts only the tail can be empty, and usually is.
     let filled = parts.len() - usize::from(parts[2].is_empty());
     match stream.write_vectored(&parts.map(IoSlice::new)[..filled]) {
         Write::Taken { count, full } => {

@@ -1,4 +1,4 @@
-//! What each connection is to do by when, and what it may send: the timer wheel, the pause of all
+//! The deadlines of connections and how much they may send: the timer wheel, the pause of all
 //! reads, and the rate limits. Knows no session table and no other part.
 
 mod rates;
@@ -16,7 +16,7 @@ pub use rates::RateLimited;
 
 pub(crate) use rates::Rate;
 
-/// The most that is read at once from a session whose messages may have to wait: what follows the
+/// The most that is read at once from a session whose messages may be delayed: what follows the
 /// last one that is allowed is kept in the session's own memory meanwhile.
 const CAUTIOUS_READ: usize = 16 * 1024;
 
@@ -40,7 +40,7 @@ impl Liveness {
         self.wheel.insert(key, deadline)
     }
 
-    /// Removes the timer of a connection that goes.
+    /// Removes the timer of a connection that ends.
     pub(crate) fn remove(&mut self, timer: TimerId) {
         self.wheel.remove(timer);
     }
@@ -56,7 +56,7 @@ impl Liveness {
         }
     }
 
-    /// When a connection's timer is set to.
+    /// The time that a connection's timer is set to.
     pub(crate) fn scheduled(&self, timer: TimerId) -> Option<Instant> {
         self.wheel.deadline(timer)
     }
@@ -77,12 +77,12 @@ impl Liveness {
         self.wheel.len()
     }
 
-    /// Pauses all reads. An earlier pause goes on.
+    /// Pauses all reads. An earlier pause continues.
     pub(crate) fn pause_all(&mut self, now: Instant) {
         self.paused_since.get_or_insert(now);
     }
 
-    /// Ends the pause of all reads. Gives when it began.
+    /// Ends the pause of all reads. Returns when it began.
     pub(crate) fn resume_all(&mut self) -> Option<Instant> {
         self.paused_since.take()
     }
@@ -104,7 +104,7 @@ impl Liveness {
         self.rates.is_some()
     }
 
-    /// A session begins, with full buckets.
+    /// Initialises the buckets of a new session, full.
     pub(crate) fn begin_session(&mut self, key: SessionKey, now: Instant) {
         if let Some(rates) = &mut self.rates {
             rates.begin(key.slot(), now);
@@ -151,7 +151,7 @@ impl Liveness {
         self.expect_rates().give_back_bytes(key.slot(), count);
     }
 
-    /// Takes a token for a message of a metered session. Says whether there was one.
+    /// Takes a token for a message of a metered session. Returns whether there was one.
     #[inline]
     pub(crate) fn take_message(&mut self, key: SessionKey, now: Instant) -> bool {
         self.expect_rates().take_message(key.slot(), now)
@@ -163,15 +163,15 @@ impl Liveness {
         rates.policy == RatePolicy::Delay && !rates.has_message(key.slot(), now)
     }
 
-    /// A metered session exceeded a limit. Gives when it may be read on; `None` means that it is to
-    /// be closed.
+    /// A metered session exceeded a limit. Returns when it may be read again; `None` means that it
+    /// is to be closed.
     pub(crate) fn exceed(&mut self, key: SessionKey, rate: Rate, now: Instant) -> Option<Instant> {
         let rates = self.expect_rates();
         rates.count(rate);
         (rates.policy == RatePolicy::Delay).then(|| now + rates.wait(key.slot(), now))
     }
 
-    /// What a session that exceeded a limit is told.
+    /// The close reason for a session that exceeded a limit.
     pub(crate) fn exceeded_reason(&mut self, rate: Rate) -> String {
         self.expect_rates().reason(rate)
     }

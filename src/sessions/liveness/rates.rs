@@ -1,17 +1,16 @@
-//! How much each session may say: token buckets, in whole numbers. Knows slots and times; knows
-//! no session and no policy's consequence.
+//! How much each session may send: token buckets, in whole numbers. Knows slots and times; knows no
+//! session, and does not apply the policy.
 
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, RatePolicy};
 
 /// Levels count in billionths of a token, so that refilling by the nanosecond is exact: a rate is
-/// at most 2^30 a second, and a full bucket so below 2^61.
+/// at most 2^30 a second, so a full bucket is below 2^61.
 const TOKEN: u64 = 1_000_000_000;
 
-/// A session that waits for tokens is woken for as many as come in this part of a second, or for
-/// one: it costs at most so many timers a second, however high its rate and however small its
-/// messages are.
+/// A session that waits for tokens is woken when this part of a second's tokens, or one token, is
+/// available. This bounds its timers per second, for any rate and any size of messages.
 const WAKES_PER_SECOND: u64 = 20;
 
 /// Which of the two limits.
@@ -23,7 +22,7 @@ pub(crate) enum Rate {
     Bytes,
 }
 
-/// How often each limit was met.
+/// How often each limit was exceeded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct RateLimited {
@@ -33,8 +32,8 @@ pub struct RateLimited {
     pub bytes: u64,
 }
 
-/// The buckets of all sessions, by slot: they are here and not in the sessions, which cost nothing
-/// for them where no rate is limited.
+/// The buckets of all sessions, by slot. Stored here and not in the sessions, so that they cost
+/// nothing where no rate is limited.
 #[derive(Debug)]
 pub(crate) struct Rates {
     pub(crate) policy: RatePolicy,
@@ -45,16 +44,16 @@ pub(crate) struct Rates {
     start: Instant,
 }
 
-/// What one session has left.
+/// The levels of one session.
 #[derive(Clone, Copy, Debug, Default)]
 struct Buckets {
-    /// When it was last filled up, in nanoseconds from the start.
+    /// When it was last refilled, in nanoseconds from the start.
     filled: u64,
     messages: u64,
     bytes: u64,
 }
 
-/// Tokens a second, and as many at most.
+/// The tokens added per second, which is also the most that a bucket holds.
 #[derive(Clone, Copy, Debug)]
 struct Limit(u64);
 
@@ -67,12 +66,12 @@ impl Limit {
         self.0 * TOKEN
     }
 
-    /// What a level has become after `elapsed` nanoseconds.
+    /// The level after another `elapsed` nanoseconds.
     fn refill(self, level: u64, elapsed: u64) -> u64 {
         (level + elapsed.min(TOKEN) * self.0).min(self.full())
     }
 
-    /// How long it takes until a reader is woken: none if there is a token.
+    /// How long a reader waits until it is woken: zero if there is a token.
     fn wait(self, level: u64) -> Option<Duration> {
         if level >= TOKEN {
             return None;
@@ -93,7 +92,7 @@ impl Rates {
         })
     }
 
-    /// A session begins in this slot, with full buckets.
+    /// Initialises the buckets of a new session in this slot, full.
     pub(crate) fn begin(&mut self, slot: usize, now: Instant) {
         if self.buckets.len() <= slot {
             self.buckets.resize(slot + 1, Buckets::default());
@@ -126,7 +125,7 @@ impl Rates {
         self.messages.is_some()
     }
 
-    /// How many bytes there are tokens for.
+    /// The number of bytes that there are tokens for.
     pub(crate) fn bytes_left(&mut self, slot: usize, now: Instant) -> usize {
         if self.bytes.is_none() {
             return usize::MAX;
@@ -144,7 +143,7 @@ impl Rates {
         taken
     }
 
-    /// Gives back bytes that were taken at this same `now` and not looked at.
+    /// Gives back bytes that were taken at this same `now` and not decoded.
     pub(crate) fn give_back_bytes(&mut self, slot: usize, count: usize) {
         if self.bytes.is_some() {
             self.buckets[slot].bytes += count as u64 * TOKEN;
@@ -159,7 +158,7 @@ impl Rates {
         of(messages, buckets.messages).max(of(bytes, buckets.bytes)).unwrap_or_default()
     }
 
-    /// Counts that a limit was met.
+    /// Counts that a limit was exceeded.
     pub(crate) fn count(&mut self, rate: Rate) {
         match rate {
             Rate::Messages => self.met.messages += 1,
@@ -167,7 +166,7 @@ impl Rates {
         }
     }
 
-    /// What a peer is told that broke the limit.
+    /// The close reason for a peer that exceeded the limit.
     pub(crate) fn reason(&self, rate: Rate) -> String {
         let (limit, what) = match rate {
             Rate::Messages => (self.messages, "messages"),
@@ -176,7 +175,7 @@ impl Rates {
         format!("more than {} {what} a second", limit.map_or(0, |limit| limit.0))
     }
 
-    /// A session's buckets, filled up to `now`.
+    /// A session's buckets, refilled up to `now`.
     #[inline]
     fn buckets_at(&mut self, slot: usize, now: Instant) -> &mut Buckets {
         let now = self.since_start(now);
@@ -214,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_is_no_state() {
+    fn without_a_limit_there_is_no_state() {
         assert!(Rates::new(&Config::default(), Instant::now()).is_none());
     }
 
@@ -223,7 +222,7 @@ mod tests {
         let (mut rates, start) = rates(Some(3), None);
         let taken = |rates: &mut Rates, now| (0..10).filter(|_| rates.take_message(0, now)).count();
         assert_eq!(taken(&mut rates, start), 3);
-        // A third of a second is no whole number of nanoseconds.
+        // A third of a second is not a whole number of nanoseconds.
         let third = Duration::from_nanos(333_333_333);
         assert!(!rates.has_message(0, start + third));
         assert!(rates.has_message(0, start + third + Duration::from_nanos(1)));
@@ -232,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_by_looking_often() {
+    fn frequent_refills_lose_nothing() {
         let (mut rates, start) = rates(Some(7), Some(999_983));
         let (mut messages, mut bytes) = (0, 0);
         for step in 0..=300_000_u64 {
@@ -256,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_waited_as_told_has_a_token() {
+    fn after_the_wait_there_is_a_token() {
         for rate in [1, 2, 3, 7, 20, 21, 1000, 999_983, Config::MAX_SIZE] {
             let (mut rates, start) = rates(None, Some(rate));
             assert_eq!(rates.wait(0, start), Duration::ZERO);

@@ -1,5 +1,5 @@
-//! How a manager comes to its end: whether it stops, when each session is closed, and until when it
-//! waits. Knows no session and no other part.
+//! How a manager stops: whether it is stopping, when each session is closed, and how long it waits.
+//! Knows no session and no other part.
 
 mod stopping;
 
@@ -60,11 +60,11 @@ impl Shutdown {
         }
     }
 
-    /// Begins a stop, or shortens one that is under way. Says whether it begins.
+    /// Begins a stop, or shortens the current one. Returns whether it begins.
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] when it is over already.
+    /// [`Error::Stopped`] when the manager has stopped already.
     pub(crate) fn stop(&mut self, options: StopOptions, now: Instant) -> Result<bool> {
         match &mut self.state {
             ShutdownState::Running => {
@@ -79,7 +79,7 @@ impl Shutdown {
         }
     }
 
-    /// No session waits for its moment any more. Says whether a drain ends by that.
+    /// No session waits for its drain time any more. Returns whether that ends a drain.
     pub(crate) fn end_drain(&mut self, now: Instant) -> bool {
         match &mut self.state {
             ShutdownState::Stopping(stopping) => stopping.end_drain(now),
@@ -87,12 +87,12 @@ impl Shutdown {
         }
     }
 
-    /// Nothing is left.
+    /// Nothing is left: the manager has stopped.
     pub(crate) fn finish(&mut self) {
         self.state = ShutdownState::Stopped;
     }
 
-    /// When the drain schedule closes an open session, if one is under way.
+    /// When the drain schedule closes an open session, if the manager drains.
     #[inline]
     pub(crate) fn drain_at(&self, key: SessionKey) -> Option<Instant> {
         let stopping = self.stopping()?;
@@ -100,23 +100,24 @@ impl Shutdown {
         Some(window.moment(stopping.share(key)))
     }
 
-    /// When a stop that is under way ends at the latest.
+    /// When the current stop ends at the latest.
     #[inline]
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.stopping().map(Stopping::deadline)
     }
 
-    /// Until when a session that is closed now may answer, where the manager stops.
+    /// The deadline for the close handshake of a session that is closed now, while the manager
+    /// stops.
     pub(crate) fn answer_by(&self, now: Instant) -> Option<Instant> {
         self.stopping().map(|stopping| stopping.answer_by(now))
     }
 
-    /// What close frames carry, where the manager stops.
+    /// The close reason, while the manager stops.
     pub(crate) fn reason(&self) -> Option<&CloseReason> {
         self.stopping().map(Stopping::reason)
     }
 
-    /// After how many seconds a client that is refused may come back, where the manager stops.
+    /// After how many seconds a refused client may reconnect, while the manager stops.
     pub(crate) fn retry_after(&self, key: SessionKey, now: Instant) -> Option<u64> {
         self.stopping().map(|stopping| stopping.retry_after(key, now))
     }

@@ -1,5 +1,5 @@
-//! How a stop goes, from the first close frame to the last. Pure arithmetic on times that are given
-//! to it: knows no session, and reads no clock.
+//! The course of a stop, from the first close frame to the last. Pure arithmetic on times that are
+//! arguments: knows no session, and reads no clock.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -10,15 +10,15 @@ use crate::close::{CloseCode, CloseReason};
 use crate::config::Config;
 use crate::id::SessionKey;
 
-/// The timer wheel counts in milliseconds and rounds up. The last turn comes so much before the
-/// end of the window that it is not late for it.
+/// The timer wheel counts in milliseconds and rounds up. The last session is closed this much
+/// before the end of the window, so that it is not late.
 const RESOLUTION: Duration = Duration::from_millis(1);
 
 /// How a manager is stopped.
 ///
 /// # Examples
 ///
-/// A restart of a server whose clients all come back: they are told over half a minute.
+/// A restart of a server whose clients all reconnect: their sessions are closed over half a minute.
 ///
 /// ```
 /// use std::time::Duration;
@@ -31,18 +31,18 @@ const RESOLUTION: Duration = Duration::from_millis(1);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StopOptions {
-    /// How long close handshakes are awaited, at most [`Config::MAX_TIMEOUT`]. Each session's
-    /// counts from its own turn. Default 5 s. With zero nobody is waited for: a session is dropped
-    /// as soon as it was told what its socket takes at once.
+    /// How long close handshakes are awaited, at most [`Config::MAX_TIMEOUT`]. It counts from each
+    /// session's own close. Default 5 s. With zero nothing is awaited: a session is dropped as soon
+    /// as its close frame was written, if its socket accepts it at once.
     pub grace: Duration,
-    /// The time over which sessions are told, each at a moment of its own, at most
-    /// [`Config::MAX_TIMEOUT`]. Default zero: all are told at once.
+    /// The time over which sessions are closed, each at a random time, at most
+    /// [`Config::MAX_TIMEOUT`]. Default zero: all are closed at once.
     pub drain_window: Duration,
-    /// What close frames say. Default 1001; 1012 is for a restart, after which clients find the
-    /// same server again.
+    /// The close reason. Default 1001; 1012 is for a restart, after which clients find the same
+    /// server again.
     pub close: CloseReason,
-    /// What the moments are drawn from: with the same seed and the same sequence of connections
-    /// they are the same ones, which is for tests. Default none: it is drawn at random.
+    /// The seed of the random times, for tests: the same seed and the same sequence of connections
+    /// give the same times. Default none: a random seed.
     pub seed: Option<u64>,
 }
 
@@ -93,23 +93,23 @@ impl Default for StopOptions {
     }
 }
 
-/// How far a manager is on its way to its end: what a host answers a `/ready` by.
+/// How far a manager has stopped. An application answers `/ready` by this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Nobody has stopped it: newcomers are welcome.
+    /// It was not stopped, and accepts new connections.
     Running,
-    /// It was stopped with a drain window. Newcomers are refused; some sessions wait for their
-    /// turn, and are served as ever.
+    /// It was stopped with a drain window. New connections are refused; sessions that wait for
+    /// their drain time are served as before.
     Draining,
-    /// Every session was told, and close handshakes are awaited.
+    /// Every session is closing, and close handshakes are awaited.
     Closing,
-    /// Nothing is left.
+    /// It has stopped.
     Stopped,
 }
 
 impl Phase {
-    /// The phase in `snake_case`, as logs and protocols spell it.
+    /// The phase in `snake_case`, as in logs and the backend protocol.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -121,12 +121,12 @@ impl Phase {
     }
 }
 
-/// A stop that goes on.
+/// A stop in progress.
 #[derive(Clone, Debug)]
 pub(super) struct Stopping {
-    /// The window, while there are sessions that wait for their turn.
+    /// The window, while there are sessions that wait for their drain time.
     pub(super) drain: Option<DrainWindow>,
-    /// What the window was, for those who are asked to come back later.
+    /// The window's length, by which the reconnects of refused clients are spread.
     spread: Duration,
     seed: u64,
     grace: Duration,
@@ -138,16 +138,16 @@ impl Stopping {
     /// A stop that begins now.
     pub(super) fn new(options: StopOptions, now: Instant) -> Self {
         let StopOptions { grace, drain_window, close: reason, seed } = options;
-        // A host may well say `Duration::MAX`, which no clock can count up to.
+        // An application may pass `Duration::MAX`, which no clock can add.
         let [grace, spread] = [grace, drain_window].map(|time| time.min(Config::MAX_TIMEOUT));
-        // Without random bytes the turns are spread as evenly, if foreseeably.
+        // Without random bytes the times are spread as evenly, but predictably.
         let seed = seed.unwrap_or_else(|| getrandom::u64().unwrap_or_default());
         let until = now + spread;
         let drain = (!spread.is_zero()).then_some(DrainWindow { from: now, until });
         Self { drain, spread, seed, grace, reason, deadline: until + grace }
     }
 
-    /// Shortens what is left. Nothing comes later by that.
+    /// Shortens what is left. Nothing is delayed by that.
     pub(super) fn shorten_to(&mut self, options: &StopOptions, now: Instant) {
         self.grace = self.grace.min(options.grace);
         let mut rest = Duration::ZERO;
@@ -161,8 +161,8 @@ impl Stopping {
         self.deadline = self.deadline.min(now + rest + self.grace);
     }
 
-    /// No session waits for its moment any more: from here on it is a stop without a window. Says
-    /// whether it had one.
+    /// No session waits for its drain time any more: from here on it is a stop without a window.
+    /// Returns whether it had one.
     pub(super) fn end_drain(&mut self, now: Instant) -> bool {
         let had = self.drain.take().is_some();
         if had {
@@ -171,35 +171,35 @@ impl Stopping {
         had
     }
 
-    /// What close frames carry.
+    /// The close reason.
     pub(super) fn reason(&self) -> &CloseReason {
         &self.reason
     }
 
-    /// When it is over at the latest.
+    /// When it ends at the latest.
     pub(super) fn deadline(&self) -> Instant {
         self.deadline
     }
 
-    /// Until when a session that is told now may answer.
+    /// The deadline for the close handshake of a session that is closed now.
     pub(super) fn answer_by(&self, now: Instant) -> Instant {
         self.deadline.min(now + self.grace)
     }
 
-    /// After how many seconds, at least one, somebody who is refused may come back: once nobody is
-    /// told to go any more, or, where this is a restart, once this server is gone. They as well
-    /// are spread over a window, so that they do not return together.
+    /// After how many seconds, at least one, a refused client may reconnect: when the drain window
+    /// is over or, for a restart, when this server has stopped. Reconnects are spread over a
+    /// further window, so that the clients do not return together.
     pub(super) fn retry_after(&self, key: SessionKey, now: Instant) -> u64 {
         let restarts = self.reason.code() == CloseCode::SERVICE_RESTART;
-        let told = self.drain.map_or(now, |window| window.until);
-        let back = if restarts { self.deadline } else { told };
+        let closed_by = self.drain.map_or(now, |window| window.until);
+        let back = if restarts { self.deadline } else { closed_by };
         let wait = back.saturating_duration_since(now) + part(self.spread, self.share(key));
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         seconds.max(1)
     }
 
-    /// Which part of a window lies before a connection's moment, in parts of 2^64. Drawn from its
-    /// key, so that nothing has to be kept for it.
+    /// The fraction of the window before a connection is closed, in parts of 2^64. Computed from
+    /// its key, so that nothing has to be stored for it.
     pub(super) fn share(&self, key: SessionKey) -> u64 {
         let mut hasher = DefaultHasher::new();
         (self.seed, key).hash(&mut hasher);
@@ -207,7 +207,7 @@ impl Stopping {
     }
 }
 
-/// The time over which sessions are told. Its beginning moves when it is shortened.
+/// The time over which sessions are closed. Its beginning moves when it is shortened.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct DrainWindow {
     from: Instant,
@@ -223,22 +223,22 @@ impl DrainWindow {
         self.until.saturating_duration_since(now)
     }
 
-    /// Lets it end after `rest`, which is no more than the rest that it has. Those whose turn has
-    /// not come keep their order, and stand closer together: drawn again, or cut off, they would
-    /// not be spread evenly.
+    /// Shortens it to end after `rest`, which is no more than its present rest. Sessions that wait
+    /// keep their order and are spread evenly over the new rest, as new random times or cutting off
+    /// would not achieve.
     fn shorten(&mut self, now: Instant, rest: Duration) {
         let had = self.rest(now);
         let passed = now.saturating_duration_since(self.from);
         if !had.is_zero() {
             let nanos = passed.as_nanos() * rest.as_nanos() / had.as_nanos();
-            // No more than has passed, which fits.
+            // No more than has passed, so it fits.
             let passed = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
             *self = Self { from: now.checked_sub(passed).unwrap_or(now), until: now + rest };
         }
     }
 }
 
-/// A part of a time of a year at most, in parts of 2^64.
+/// A fraction of a time of at most a year, in parts of 2^64.
 fn part(time: Duration, share: u64) -> Duration {
     let nanos = (time.as_nanos() * u128::from(share)) >> u64::BITS;
     Duration::from_nanos(u64::try_from(nanos).expect("less than a year"))
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn every_turn_lies_within_the_window_and_is_not_rounded_past_its_end() {
+    fn every_drain_time_is_in_the_window_and_is_not_rounded_past_its_end() {
         let now = Instant::now();
         for window in [Duration::from_nanos(1), RESOLUTION, SECOND, Config::MAX_TIMEOUT] {
             let options = StopOptions::new().with_drain_window(window);
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shorter_window_keeps_the_order_and_delays_nobody() {
+    fn a_shorter_window_keeps_the_order_and_delays_no_session() {
         let began = Instant::now();
         let mut stopping = Stopping::new(stop(100, 5).with_seed(1), began);
         let before: Vec<_> =
@@ -291,11 +291,11 @@ mod tests {
         assert!(moved.iter().all(|(before, after)| after <= before));
         assert!(moved.iter().all(|(_, after)| (now..now + SECOND * 6).contains(after)));
         let late = moved.iter().filter(|(_, after)| **after > now + SECOND * 3).count();
-        assert!((250..350).contains(&late), "{late} of about 600 have their turn in the last half");
+        assert!((250..350).contains(&late), "{late} of about 600 are closed in the last half");
     }
 
     #[test]
-    fn shorten_toing_never_makes_anything_later() {
+    fn shortening_a_stop_delays_nothing() {
         let now = Instant::now();
         let mut stopping = Stopping::new(stop(10, 5), now);
         stopping.shorten_to(&stop(60, 60), now + SECOND);
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_are_refused_come_back_spread_over_a_window_after_its_end() {
+    fn reconnects_of_refused_clients_are_spread_over_a_window_after_its_end() {
         let now = Instant::now();
         let waits = |options: StopOptions, passed: u64| {
             let stopping = Stopping::new(options.with_seed(1), now);
