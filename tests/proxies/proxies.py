@@ -3,6 +3,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 
 from gateway import PATIENCE, Lines
 from snippets import ADMIN, GATEWAY, HOST, SEVERAL, replaced, with_section
@@ -74,8 +75,10 @@ class Proxy:
 
     def next_line(self, text):
         """The next line of the log with this text; none at its end."""
+        deadline = time.monotonic() + PATIENCE
         while (line := self.log.next()) and text not in line:
-            pass
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} has not logged {text!r}:\n{self.log.tail()}")
         return line
 
     def has_several(self):

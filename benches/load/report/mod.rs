@@ -34,7 +34,9 @@ impl Report {
     pub(crate) fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{}", self.machine.line())?;
-        writeln!(out, "{}", table::measurements(&self.measurements))?;
+        for (work, table) in table::measurements(&self.measurements) {
+            writeln!(out, "{work}\n{table}")?;
+        }
         if !self.rows.is_empty() {
             writeln!(out, "{}", table::comparison(&self.rows))?;
         }
