@@ -1,4 +1,4 @@
-//! The whole tick, with very many sessions on transports in memory.
+//! The whole tick, with many sessions on transports in memory.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use majordomo::{Config, Context, Handler, ListenerId, Message, SessionKey};
 use crate::cpu_time::{CpuTime, per_thing, time};
 use crate::{NUMBERS, scattered};
 
-/// Each heartbeat comes once in this time.
+/// Each heartbeat is due once in this time.
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// The message of the broadcasts, and its frame on the wire.
@@ -36,19 +36,19 @@ pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
             || (),
             |()| {
                 let mut joined = None;
-                let taken = time(|| joined = Some(Crowd::new(count)));
+                let taken = time(|| joined = Some(Population::new(count)));
                 drop(joined);
                 taken
             },
         );
-        let mut measure = |name, things, round: fn(&mut Crowd) -> Duration| {
+        let mut measure = |name, things, round: fn(&mut Population) -> Duration| {
             per_thing(&mut group, name, things, || crowd.get(), |crowd| round(crowd));
         };
-        measure("broadcast", count, |crowd| crowd.broadcast(1).total());
-        measure("broadcast, queued", count, |crowd| crowd.broadcast(1).queued);
-        measure("broadcast, written", count, |crowd| crowd.broadcast(1).written);
-        measure("16 broadcasts, each", 16 * count, |crowd| crowd.broadcast(16).total());
-        measure("send", count, Crowd::send_to_each);
+        measure("broadcast", count, |population| population.broadcast(1).total());
+        measure("broadcast, queued", count, |population| population.broadcast(1).queued);
+        measure("broadcast, written", count, |population| population.broadcast(1).written);
+        measure("16 broadcasts, each", 16 * count, |population| population.broadcast(16).total());
+        measure("send", count, Population::send_to_each);
         for (name, order) in [
             ("heartbeat", (|number, _| number) as fn(u32, u32) -> u32),
             ("heartbeat, scattered", scattered),
@@ -59,37 +59,37 @@ pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
                 name,
                 count,
                 || crowd.get().in_order(order),
-                |crowd| crowd.beat(order),
+                |population| population.beat(order),
             );
         }
     }
 }
 
-/// A crowd that joins when it is first asked for, and serves all benchmarks from then on.
+/// A population that connects when it is first needed, and then serves all benchmarks.
 struct Lazy {
     count: u32,
-    crowd: Option<Crowd>,
+    crowd: Option<Population>,
 }
 
 impl Lazy {
-    fn get(&mut self) -> &mut Crowd {
-        self.crowd.get_or_insert_with(|| Crowd::new(self.count))
+    fn get(&mut self) -> &mut Population {
+        self.crowd.get_or_insert_with(|| Population::new(self.count))
     }
 }
 
-/// The length of a ping, and what a client says to it.
+/// The length of a ping, and a client's answer.
 const PING: u64 = 2;
 const PONG: &[u8] = b"\x8A\x80mask";
 
-/// Does nothing with anything.
+/// Ignores all events.
 struct Quiet;
 
 impl Handler for Quiet {
     fn on_message(&mut self, _: &mut Context<'_>, _: Message<'_>) {}
 }
 
-/// WebSocket sessions, as many as wanted.
-struct Crowd {
+/// A number of WebSocket sessions.
+struct Population {
     simulation: Simulation<Quiet>,
     keys: Vec<SessionKey>,
 }
@@ -108,10 +108,10 @@ impl Broadcast {
     }
 }
 
-impl Crowd {
-    /// They join one after the other in the course of a minute.
+impl Population {
+    /// They connect one after the other within a minute.
     fn new(count: u32) -> Self {
-        // Whoever is asked for a sign of life has time enough to be measured.
+        // The timeout is much longer than a measurement.
         let config = Config {
             heartbeat_interval: MINUTE,
             heartbeat_timeout: 10 * MINUTE,
@@ -133,7 +133,7 @@ impl Crowd {
         self.keys.push(key);
     }
 
-    /// Turns the clock on by a minute, in which there are `count` acts, the last at its very end.
+    /// Advances the clock by a minute, in which there are `count` acts, the last one at its end.
     fn over_a_minute(&mut self, count: u32, mut act: impl FnMut(&mut Self, u32)) {
         let start = self.simulation.now();
         for number in 0..count {
@@ -143,7 +143,7 @@ impl Crowd {
         }
     }
 
-    /// A tick in which nothing is due, and the look at the timers behind it.
+    /// A tick in which nothing is due, and the search for the next deadline after it.
     fn idle(&mut self) {
         self.simulation.tick();
         assert!(self.simulation.next_deadline().is_some());
@@ -177,11 +177,11 @@ impl Crowd {
         taken
     }
 
-    /// A minute in which each is asked for a sign of life, once, in this order, which the last
-    /// one had as well.
+    /// A minute in which each session is sent one ping, in this order, which is also that of the
+    /// last minute.
     fn beat(&mut self, order: fn(u32, u32) -> u32) -> Duration {
-        // A minute after each was heard, each is due.
-        self.speak_over_a_minute(order);
+        // A minute after its last message, each session is due.
+        self.send_over_a_minute(order);
         let before = self.simulation.population_traffic();
         let taken = time(|| self.simulation.advance(MINUTE));
         self.check(before, PING);
@@ -192,14 +192,14 @@ impl Crowd {
         taken
     }
 
-    /// Is made to have been heard in this order.
+    /// Makes the last messages of the sessions have this order.
     fn in_order(&mut self, order: fn(u32, u32) -> u32) -> &mut Self {
-        self.speak_over_a_minute(order);
+        self.send_over_a_minute(order);
         self
     }
 
-    /// A minute in which each is heard, in this order.
-    fn speak_over_a_minute(&mut self, order: fn(u32, u32) -> u32) {
+    /// A minute in which each session sends something, in this order.
+    fn send_over_a_minute(&mut self, order: fn(u32, u32) -> u32) {
         let count = u32::try_from(self.keys.len()).expect("it was a u32");
         self.over_a_minute(count, |crowd, number| {
             let key = crowd.keys[order(number, count) as usize];
@@ -207,7 +207,7 @@ impl Crowd {
         });
     }
 
-    /// Each was sent so many bytes, in one write.
+    /// Checks that each session was sent this many bytes, in one write.
     fn check(&self, before: PopulationTraffic, bytes: u64) {
         let (now, count) = (self.simulation.population_traffic(), self.keys.len() as u64);
         assert_eq!(now.writes - before.writes, count, "one write for each");
