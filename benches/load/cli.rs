@@ -23,7 +23,7 @@ use crate::server::Kind;
 #[derive(Debug, Parser)]
 #[command(name = "load", bin_name = "cargo bench --bench load --")]
 pub(crate) struct Cli {
-    /// None where all benchmarks are run, which are not meant to load a server.
+    /// None if Cargo runs all benchmarks: then no server is loaded.
     #[command(subcommand)]
     pub(crate) scenario: Option<Scenario>,
     #[command(flatten)]
@@ -48,16 +48,16 @@ pub(crate) struct Common {
     /// Start the gateway with this argument as well (repeatable)
     #[arg(long, global = true, value_name = "ARG", allow_hyphen_values = true)]
     pub(crate) gateway_arg: Vec<String>,
-    /// Keep client and server on processors of their own
+    /// Run client and server on different processors
     #[arg(long, global = true)]
     pub(crate) pin: bool,
-    /// Write what was measured to a file
+    /// Write the measurements to a file
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Write a page with tables and plots
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Cargo gives it to every benchmark
+    /// Cargo passes it to every benchmark
     #[arg(long, global = true, hide = true)]
     bench: bool,
 }
@@ -66,19 +66,19 @@ pub(crate) struct Common {
 pub(crate) enum Scenario {
     /// Every connection keeps messages in flight
     Echo(EchoArgs),
-    /// The same through a backend on a control connection, beside a plain echo
+    /// Echo through a backend on a control connection, compared with a plain echo
     Backend(BackendArgs),
-    /// One connection speaks, all hear
+    /// One connection sends, all connections receive
     Broadcast(BroadcastArgs),
-    /// Sessions that say nothing: memory, CPU and wake-ups
+    /// Idle sessions: memory, CPU and wake-ups
     Idle(IdleArgs),
     /// Many clients connect and upgrade
     Storm(StormArgs),
-    /// Some clients never read: what that does to the others
+    /// Some clients never read: the latency of the others, and memory
     Slow(SlowArgs),
-    /// The server is asked to stop: how long it takes, and whether each session is told
+    /// The server shuts down: how long it takes, and when each session is closed
     Drain(DrainArgs),
-    /// What a message and a session cost, against the number of sessions
+    /// The cost of a message and of a session, by number of sessions
     Scale(ScaleArgs),
     /// This gateway, the floor and the peers in turn
     Compare(CompareArgs),
@@ -116,8 +116,8 @@ pub(crate) struct EchoArgs {
     /// How long to measure
     #[arg(long, default_value = "5", value_parser = seconds)]
     secs: Duration,
-    /// Messages a second over all connections, whatever the answers; latency counts from the
-    /// moment a message was due
+    /// Messages per second over all connections, sent without waiting for answers; latency counts
+    /// from the time at which a message was due
     #[arg(long, conflicts_with = "depth", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
 }
@@ -135,21 +135,21 @@ pub(crate) struct BackendArgs {
     depth: usize,
     #[command(flatten)]
     payload: PayloadArgs,
-    /// How often backend and plain echo have their turn
+    /// Rounds of backend and plain echo in turn
     #[arg(long, default_value = "5", value_parser = at_least_one)]
     rounds: usize,
     /// How long to measure each time
     #[arg(long, default_value = "1", value_parser = seconds)]
     secs: Duration,
-    /// Messages a second over all connections, whatever the answers; latency counts from the
-    /// moment a message was due
+    /// Messages per second over all connections, sent without waiting for answers; latency counts
+    /// from the time at which a message was due
     #[arg(long, conflicts_with = "depth", value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
-    /// The control connection of the gateway that runs already (with --target; its mode has to be
+    /// The control connection of the gateway that runs already (with --target, in mode
     /// backend)
     #[arg(long, value_name = "ws://HOST:PORT/control")]
     control: Option<Target>,
-    /// The token of the gateway's admin plane
+    /// The token of the gateway's admin server
     #[arg(long)]
     token: Option<String>,
 }
@@ -177,10 +177,10 @@ pub(crate) struct IdleArgs {
     /// Connections
     #[arg(long, default_value = "10000", value_parser = at_least_one)]
     conns: usize,
-    /// How long they stay silent
+    /// How long they stay idle
     #[arg(long, default_value = "5s", value_parser = humantime::parse_duration)]
     hold: Duration,
-    /// Before that, each sends a message of so many bytes and gets it back
+    /// Before that, each session sends a message of this size and receives it back
     #[arg(long, value_name = "SIZE", value_parser = size)]
     carry: Option<usize>,
 }
@@ -190,7 +190,7 @@ pub(crate) struct StormArgs {
     /// Connections
     #[arg(long, default_value = "10000", value_parser = at_least_one)]
     conns: usize,
-    /// Connections a second, whatever the answers (default: 100 at once, as fast as they open)
+    /// Connections per second (default: 100 at once, as fast as they open)
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     rate: Option<u64>,
 }
@@ -200,7 +200,7 @@ pub(crate) struct SlowArgs {
     /// Connections, the stalled ones among them
     #[arg(long, default_value = "1000", value_parser = at_least_one)]
     conns: usize,
-    /// How many of a hundred never read
+    /// Percentage of connections that never read
     #[arg(long, default_value = "10", value_name = "PERCENT", value_parser = percent)]
     stalled: usize,
     /// Bytes of a message (16KiB, 1MiB)
@@ -216,10 +216,10 @@ pub(crate) struct DrainArgs {
     /// Connections
     #[arg(long, default_value = "10000", value_parser = at_least_one)]
     conns: usize,
-    /// Seconds over which sessions are told (with --target: what the server was started with)
+    /// Drain window in seconds (with --target: the one that the server was started with)
     #[arg(long, default_value = "0", value_parser = seconds)]
     window: Duration,
-    /// The close code that each session is to get (default: 1001 of the gateway, any of others)
+    /// The expected close code (default: 1001 from the gateway, any from others)
     #[arg(long)]
     code: Option<u16>,
 }
@@ -237,7 +237,7 @@ pub(crate) struct ScaleArgs {
         default_value = "gateway,floor"
     )]
     pub(crate) servers: Vec<Kind>,
-    /// How often each server has its turn
+    /// Rounds, in each of which every server runs once
     #[arg(long, default_value = "7", value_parser = at_least_one)]
     rounds: usize,
     /// How long to measure each time
@@ -247,13 +247,13 @@ pub(crate) struct ScaleArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompareArgs {
-    /// Write the bars as a picture
+    /// Write the bar charts as a picture
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
     /// Servers to start (default: all)
     #[arg(long, value_name = "SERVER,SERVER", value_delimiter = ',')]
     pub(crate) servers: Vec<Kind>,
-    /// How often each server has its turn
+    /// Rounds, in each of which every server runs once
     #[arg(long, default_value = "25", value_parser = at_least_one)]
     rounds: usize,
     /// How long to measure each time

@@ -1,5 +1,4 @@
-//! Figures of several servers beside each other: ratios, goals, growth. Knows no socket and no
-//! scenario.
+//! Compares figures of several servers: ratios, goals, growth. Imports no socket and no scenario.
 
 use serde::Serialize;
 
@@ -25,25 +24,25 @@ impl Unit {
     }
 }
 
-/// What a server is in a contest.
+/// The role of a server in a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Role {
-    /// This crate's.
+    /// This crate's server.
     Gateway,
-    /// The least that can be.
+    /// The lower bound.
     Floor,
-    /// One to be better than.
+    /// A server of another project.
     Peer,
 }
 
-/// What this crate's gateway is to reach.
+/// The goal of this crate's gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Goal {
-    /// At most so many times the floor's figure.
+    /// At most this many times the floor's figure.
     TimesFloor(f64),
-    /// At most so much.
+    /// At most this figure.
     AtMost(f64),
 }
 
@@ -51,7 +50,7 @@ pub(crate) enum Goal {
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Row {
     pub(crate) work: String,
-    /// What is the same in rows that differ in the number of sessions only.
+    /// The same for rows that differ only in the number of sessions.
     pub(crate) family: String,
     pub(crate) sessions: usize,
     pub(crate) unit: Unit,
@@ -68,12 +67,12 @@ pub(crate) struct Figure {
     pub(crate) rounds: Vec<f64>,
     /// Their median.
     pub(crate) median: f64,
-    /// The middle half of them lies between these.
+    /// The lower and the upper quartile.
     pub(crate) quartiles: (f64, f64),
 }
 
 impl Figure {
-    /// None of no values.
+    /// `None` without values.
     pub(crate) fn new(
         server: String,
         role: Role,
@@ -85,8 +84,8 @@ impl Figure {
         Some(Self { server, role, rounds, median, quartiles })
     }
 
-    /// How many times another's figure it is: the median of what it is in each round, because a
-    /// machine that slows down for a while slows both down.
+    /// The ratio to another figure: the median of the ratios in each round, because a machine that
+    /// slows down for a while slows both servers down.
     fn times(&self, other: &Self) -> f64 {
         let pairs = self.rounds.iter().zip(&other.rounds).map(|(own, other)| own / other);
         let paired = median(pairs).filter(|_| self.rounds.len() == other.rounds.len());
@@ -103,18 +102,18 @@ impl Row {
         self.figures.iter().filter(move |figure| figure.role == role)
     }
 
-    /// How many times the floor's figure.
+    /// The ratio to the floor's figure.
     pub(crate) fn to_floor(&self, figure: &Figure) -> Option<f64> {
         Some(figure.times(self.of(Role::Floor).next()?))
     }
 
-    /// How many times the figure of the best among the peers.
+    /// The ratio to the figure of the best peer.
     pub(crate) fn to_best_peer(&self, figure: &Figure) -> Option<f64> {
         let best = self.of(Role::Peer).min_by(|a, b| a.median.total_cmp(&b.median))?;
         Some(figure.times(best))
     }
 
-    /// Whether the gateway's figure reaches the goal, where there are both.
+    /// Whether the gateway's figure reaches the goal, if there are both.
     pub(crate) fn reached(&self) -> Option<bool> {
         let figure = self.of(Role::Gateway).next()?;
         match self.goal? {

@@ -1,5 +1,4 @@
-//! By when how many of a known number of things had happened. Knows nothing of the harness but
-//! its figures.
+//! How many of a known number of events had happened by which time. Imports only `figures`.
 
 use std::time::Duration;
 
@@ -7,17 +6,16 @@ use serde::Serialize;
 
 use crate::figures::float;
 
-/// Times of things that happen once each, as shares of all of them.
+/// The times of events, as shares of all events.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct Curve {
-    /// The time over which they were to be spread, in seconds. Zero: they were not to be.
+    /// The time over which they should be spread, in seconds. Zero: not at all.
     pub(crate) window: f64,
-    /// Seconds and percent, from nothing at zero to all of them, a point for each percent that was
-    /// reached.
+    /// Seconds and percent: a point at zero, and one for each percent that was reached.
     pub(crate) points: Vec<(f64, f64)>,
-    /// How many happened in each tenth of the window, or of the time that they took.
+    /// How many happened in each tenth of the window, or of the time that they took if it is zero.
     pub(crate) tenths: [u64; 10],
-    /// How many came after the window.
+    /// How many happened after the window.
     pub(crate) late: u64,
 }
 
@@ -40,7 +38,7 @@ impl Curve {
         Self { window: window.as_secs_f64(), points, tenths, late }
     }
 
-    /// After how many seconds so many percent had happened; none if they never did.
+    /// After how many seconds this percentage had happened; `None` if it never did.
     pub(crate) fn when(&self, percent: u32) -> Option<f64> {
         let percent = f64::from(percent);
         let point = self.points.iter().find(|(_, reached)| (reached - percent).abs() < 0.5);

@@ -1,10 +1,9 @@
-//! Figures as people read and write them: percentiles, medians, sizes. Knows nothing else of the
-//! harness.
+//! Figures and their formats: percentiles, medians, sizes. Imports no other module of the harness.
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// The longest latency that is told apart from longer ones: an hour, in nanoseconds.
+/// The longest latency that can be recorded: an hour, in nanoseconds.
 const LONGEST: u64 = 3_600_000_000_000;
 
 /// Latencies in microseconds.
@@ -19,7 +18,7 @@ pub(crate) struct Latency {
     pub(crate) curve: Vec<(f64, f64)>,
 }
 
-/// A histogram of nanoseconds. Takes values longer than an hour as an hour.
+/// A histogram of nanoseconds. Longer values than an hour are recorded as an hour.
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, LONGEST, 3).expect("the bounds are constants in order")
 }
@@ -42,7 +41,7 @@ impl Latency {
     }
 }
 
-/// 10, 20 .. 90, 91 .. 99, 99.1 .. and so on, while there are values enough to tell them apart.
+/// 10, 20 .. 90, 91 .. 99, 99.1 .. and so on, while there are enough values to distinguish them.
 fn curve_percentiles(values: u64) -> impl Iterator<Item = f64> {
     let nines = values.checked_ilog10().unwrap_or(0).clamp(1, 6);
     (0..nines.cast_signed()).flat_map(|nine| {
@@ -51,7 +50,7 @@ fn curve_percentiles(values: u64) -> impl Iterator<Item = f64> {
     })
 }
 
-/// For figures that people read: exact up to 2^53, and nobody reads more digits than that.
+/// A count as a float, for display: exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "a count of 2^53 or a time of 100 days is rounded")]
 pub(crate) fn float(count: u64) -> f64 {
     count as f64
@@ -61,7 +60,7 @@ fn microseconds(nanoseconds: u64) -> f64 {
     float(nanoseconds) / 1000.0
 }
 
-/// The middle value; of two middle ones their mean. None of nothing.
+/// The middle value; of two middle ones their mean. `None` without values.
 pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -73,7 +72,8 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     }
 }
 
-/// The medians of the lower and of the upper half, the middle value left out. None of nothing.
+/// The medians of the lower and of the upper half, the middle value left out. `None`
+/// without values.
 pub(crate) fn quartiles(values: impl IntoIterator<Item = f64>) -> Option<(f64, f64)> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -82,7 +82,7 @@ pub(crate) fn quartiles(values: impl IntoIterator<Item = f64>) -> Option<(f64, f
     median(lower.iter().copied()).zip(median(upper.iter().copied()))
 }
 
-/// Three digits that say something: more would be noise.
+/// Three significant digits: more would be noise.
 pub(crate) fn figure(value: f64) -> String {
     match value.abs() {
         small if small < 10.0 => format!("{value:.3}"),
@@ -91,7 +91,7 @@ pub(crate) fn figure(value: f64) -> String {
     }
 }
 
-/// A size as people write it.
+/// A size with its unit.
 pub(crate) fn size_name(bytes: usize) -> String {
     match bytes {
         b if b >= 1 << 20 && b % (1 << 20) == 0 => format!("{} MiB", b >> 20),

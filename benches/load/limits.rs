@@ -2,10 +2,10 @@
 
 use std::io;
 
-/// What a run opens beside its connections: the poll, files of `/proc`, pipes, the reports.
+/// Files that a run opens apart from its connections: the poll, `/proc`, pipes, reports.
 const OTHERS: u64 = 64;
 
-/// Raises the limit of open files to the hard one. Gives how many connections that allows.
+/// Raises the limit of open files to the hard limit. Returns how many connections that allows.
 pub(crate) fn raise() -> io::Result<u64> {
     Ok(rlimit::increase_nofile_limit(u64::MAX)?.saturating_sub(OTHERS))
 }
@@ -17,7 +17,7 @@ pub(crate) fn require(connections: usize, allowed: u64) -> io::Result<()> {
     }
     Err(io::Error::other(format!(
         "{connections} connections need {} open files, and the hard limit is {}; \
-         raise it (ulimit -Hn) or take fewer connections",
+         raise it (ulimit -Hn) or use fewer connections",
         connections as u64 + OTHERS,
         allowed + OTHERS,
     )))

@@ -6,9 +6,9 @@
 //! cargo bench --bench load -- echo --target ws://127.0.0.1:9001 --pid 4711
 //! ```
 //!
-//! It is a client on one thread, so that on two processors the server has one of its own; only a
-//! backend has another. The modules import downwards: `figures` and `comparison` know nothing,
-//! `client` and `server` nothing of `scenario`, and that nothing of `report` and `cli`.
+//! The client runs on one thread, so that on two processors the server has the other one; only a
+//! backend has a thread of its own. Modules import downwards: `figures` imports no
+//! other, `client` and `server` do not import `scenario`, which imports neither `report` nor `cli`.
 
 mod cli;
 mod client;
@@ -48,14 +48,14 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::SUCCESS,
         Ok(true) => ExitCode::FAILURE,
         Err(error) => {
-            // Whoever closed the pipe does not read this either.
+            // Standard error may be closed as well.
             let _ = writeln!(io::stderr(), "load: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs a scenario and reports it. Gives whether anything failed.
+/// Runs a scenario and reports it. Returns whether anything failed.
 fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
     let (load_before, processors) = (machine::load(), machine::processors());
     let allowed = limits::raise()?;
@@ -117,7 +117,7 @@ fn one(measurement: Measurement) -> Contest {
     Contest { measurements: vec![measurement], ..Contest::default() }
 }
 
-/// The servers of the run, at least one of them, and notes on those that cannot be had.
+/// The servers of the run, at least one of them, and notes on those that cannot be started.
 fn places<'a>(
     scenario: &'a Scenario,
     common: &'a Common,
@@ -133,9 +133,9 @@ fn places<'a>(
         (_, None) => std::slice::from_ref(server),
         (_, Some(_)) => &[],
     };
-    let missing = server::build(kinds, |line| progress.say(line));
-    let had = |kind: &&Kind| missing.iter().all(|(missing, _)| missing != *kind);
-    let started = kinds.iter().filter(had).map(|&kind| Place::Started { kind, options });
+    let missing = server::build(kinds, |line| progress.print(line));
+    let is_built = |kind: &&Kind| missing.iter().all(|(missing, _)| missing != *kind);
+    let started = kinds.iter().filter(is_built).map(|&kind| Place::Started { kind, options });
     let places: Vec<_> = started.chain(running).collect();
     let notes = missing.iter().map(|(kind, why)| format!("SKIPPED {}: {why}", kind.name()));
     let notes: Vec<_> = notes.collect();
@@ -145,7 +145,7 @@ fn places<'a>(
     Ok((places, notes))
 }
 
-/// What makes the same run again.
+/// The command that repeats the run.
 fn command() -> String {
     let arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     let arguments: Vec<_> = arguments.collect();

@@ -1,4 +1,4 @@
-//! What a run gives: counts, times and memory. Knows no scenario.
+//! The results of a run: counts, times and memory. Imports no scenario.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -17,21 +17,21 @@ pub(crate) struct Measurement {
     pub(crate) work: String,
     pub(crate) sessions: usize,
     pub(crate) seconds: f64,
-    /// Messages that came back, or deliveries of a broadcast, or sessions of a storm.
+    /// Messages that were answered, deliveries of a broadcast, or sessions of a storm.
     pub(crate) count: u64,
     pub(crate) latency: Option<Latency>,
-    /// When each of a known number was done, for what is spread over time.
+    /// For a drain: when the close frames arrived.
     pub(crate) curve: Option<Curve>,
     /// Server time on a processor for each of `count`, user and kernel, in microseconds.
     pub(crate) cpu_us: Option<f64>,
-    /// How busy the server kept a processor, as a share of one.
+    /// How busy the server kept a processor: 1 is one whole processor.
     pub(crate) cpu_share: Option<f64>,
     pub(crate) wakeups: Option<u64>,
-    /// What each thread had of that, where they are told apart, and the harness' own beside them.
+    /// The same for each thread, the harness' own included, where a scenario measures it.
     pub(crate) threads: Vec<ThreadUse>,
     pub(crate) memory: Option<MemoryUse>,
     pub(crate) failures: BTreeMap<String, u64>,
-    /// What the figures do not say.
+    /// Further results, as text.
     pub(crate) notes: Vec<String>,
 }
 
@@ -42,9 +42,9 @@ pub(crate) struct MemoryUse {
     pub(crate) resident_at_start: u64,
     /// Resident, at the end.
     pub(crate) resident: u64,
-    /// Growth of its own memory (what is mapped from no file) for each session, at the end.
+    /// Growth of its anonymous memory for each session, at the end.
     pub(crate) per_session: f64,
-    /// The largest growth of its own memory that was seen.
+    /// The largest growth of its anonymous memory that was seen.
     pub(crate) peak_growth: u64,
 }
 
@@ -59,7 +59,7 @@ impl Measurement {
 pub(crate) struct Watch {
     process: Option<Process>,
     memory: Option<Memory>,
-    /// The most of its own memory that was seen.
+    /// The largest anonymous memory that was seen.
     peak: u64,
     began: Mark,
     total: Spent,
@@ -67,7 +67,7 @@ pub(crate) struct Watch {
     own_threads: Threads,
 }
 
-/// A moment, and what the server had used by then.
+/// A time, and what the server had used by then.
 #[derive(Clone, Copy, Debug)]
 struct Mark {
     at: Instant,
@@ -75,7 +75,7 @@ struct Mark {
     wakeups: Option<u64>,
 }
 
-/// What passed from one moment to another.
+/// What was used between two times.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
     time: Duration,
@@ -84,7 +84,7 @@ pub(crate) struct Spent {
 }
 
 impl Watch {
-    /// Call it before the first connection: its memory is what later memory is compared with.
+    /// Call it before the first connection: later memory is compared with the memory then.
     pub(crate) fn new(process: Option<Process>) -> Self {
         let memory = process.and_then(Process::memory);
         let began = Mark { at: Instant::now(), cpu: None, wakeups: None };
@@ -110,7 +110,7 @@ impl Watch {
         Spent { time, cpu: cpu.map(Duration::from_nanos), wakeups }
     }
 
-    /// Ends what [`Self::begin`] began, adds it to the total and gives it.
+    /// Ends the interval that [`Self::begin`] began, adds it to the total and returns it.
     pub(crate) fn end(&mut self) -> Spent {
         let spent = self.so_far();
         self.threads.end(&self.process.map(Process::thread_times).unwrap_or_default());
@@ -119,25 +119,25 @@ impl Watch {
         spent
     }
 
-    /// What each of the server's threads spent on each of so many, and each of the harness'.
+    /// What each thread of the server and of the harness spent on each of `count` messages.
     pub(crate) fn threads(&self, count: u64) -> (Vec<ThreadUse>, Vec<ThreadUse>) {
         let time = self.total.time;
         (self.threads.uses(count, time), self.own_threads.uses(count, time))
     }
 
-    /// The total of all that was begun and ended.
+    /// The total of all intervals that were ended.
     pub(crate) fn total(&self) -> Spent {
         self.total
     }
 
-    /// Looks at the server's memory, for its peak.
+    /// Reads the server's memory, for its peak.
     pub(crate) fn look(&mut self) {
         if let Some(memory) = self.process.and_then(Process::memory) {
             self.peak = self.peak.max(memory.anonymous);
         }
     }
 
-    /// What the server holds now for so many sessions.
+    /// The server's memory now, with `sessions` sessions.
     pub(crate) fn memory(&self, sessions: usize) -> Option<MemoryUse> {
         let (before, now) = (self.memory?, self.process?.memory()?);
         let growth = float(now.anonymous) - float(before.anonymous);
@@ -159,12 +159,12 @@ impl Spent {
         }
     }
 
-    /// Server time for each of so many, in microseconds.
+    /// Server time for each of `count` messages, in microseconds.
     pub(crate) fn cpu_us(self, count: u64) -> Option<f64> {
         Some(self.cpu?.as_secs_f64() * 1e6 / float(count)).filter(|_| count > 0)
     }
 
-    /// Puts it into a measurement whose count is set.
+    /// Writes it to a measurement whose count is set.
     pub(crate) fn put_into(self, measurement: &mut Measurement) {
         measurement.seconds = self.time.as_secs_f64();
         measurement.cpu_us = self.cpu_us(measurement.count);

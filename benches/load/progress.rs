@@ -1,4 +1,4 @@
-//! How far a run is: a bar on a terminal, plain lines elsewhere.
+//! The progress of a run: a bar on a terminal, plain lines elsewhere.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: ProgressBar,
-    /// Whether what has no bar to go to becomes a line.
+    /// Whether lines are printed because there is no bar.
     lines: bool,
 }
 
@@ -20,19 +20,19 @@ impl Progress {
         Self { bar, lines }
     }
 
-    /// For a part of a run whose whole has a progress of its own.
+    /// For a part of a run. The run has a progress of its own.
     pub(crate) fn silent() -> Self {
         Self { bar: ProgressBar::hidden(), lines: false }
     }
 
-    /// Says what comes next, and of how many steps it is.
+    /// Begins a part of a number of steps.
     pub(crate) fn begin(&self, what: &str, steps: u64) {
         self.bar.set_length(steps);
         self.name(what);
         self.bar.reset();
     }
 
-    /// Says what the present step is.
+    /// Names the current step.
     pub(crate) fn name(&self, what: &str) {
         if self.lines {
             eprintln!("{what}");
@@ -48,8 +48,8 @@ impl Progress {
         self.bar.inc(steps);
     }
 
-    /// A line that stays.
-    pub(crate) fn say(&self, line: &str) {
+    /// Prints a line that stays.
+    pub(crate) fn print(&self, line: &str) {
         self.bar.suspend(|| eprintln!("{line}"));
     }
 }
@@ -60,7 +60,7 @@ impl Drop for Progress {
     }
 }
 
-/// Milliseconds, as the steps of whatever lasts for a time.
+/// The steps of a part that lasts for a time: milliseconds.
 pub(crate) fn steps(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

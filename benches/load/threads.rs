@@ -1,4 +1,4 @@
-//! Which thread of a process spent how much. Reads nothing itself.
+//! The CPU time of each thread of a process. Reads nothing itself.
 
 use std::time::Duration;
 
@@ -27,14 +27,14 @@ pub(crate) struct ThreadUse {
     pub(crate) name: String,
     /// Time on a processor for each message, user and kernel, in microseconds.
     pub(crate) cpu_us: f64,
-    /// How busy it kept a processor, as a share of one.
+    /// How busy it kept a processor, from 0 to 1.
     pub(crate) cpu_share: f64,
-    /// How many messages a second it could do with a processor of its own, and no other thread to
-    /// wait for.
+    /// How many messages per second it could process with a processor of its own, without waiting
+    /// for other threads.
     pub(crate) alone_per_second: f64,
 }
 
-/// Below this share of a processor a thread is asleep but for a tick now and then.
+/// A thread that uses less than this share of a processor counts as asleep.
 const ASLEEP: f64 = 0.001;
 
 impl Threads {
@@ -55,7 +55,7 @@ impl Threads {
         }
     }
 
-    /// What each that was awake spent on each of so many.
+    /// What each thread that was not asleep spent on each of `count` messages.
     pub(crate) fn uses(&self, count: u64, time: Duration) -> Vec<ThreadUse> {
         let spent = |thread: &ThreadTime| {
             let seconds = Duration::from_nanos(thread.cpu).as_secs_f64();

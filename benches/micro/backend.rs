@@ -16,10 +16,10 @@ mod protocol;
 
 use protocol::{BackendEncoder, parse};
 
-/// As long as a generated one.
+/// An id as long as a generated one.
 const ID: &str = "pXb3ZQ0mJ2v8kT5yR1sNaw";
 
-/// About as much as the gateway hands over at a time.
+/// About as many bytes as the gateway hands over at a time.
 const HAND_OVER: usize = 64 * 1024;
 
 pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {

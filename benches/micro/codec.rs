@@ -12,8 +12,8 @@ use crate::cpu_time::CpuTime;
 const TEXT: u8 = 0x81;
 const BINARY: u8 = 0x82;
 
-/// What unmasks a payload in place masks it again the next time. With this mask it is good text
-/// either way: it makes other letters of letters, and other continuation bytes of those.
+/// Unmasking in place masks the payload again the next time. With this mask it is valid text either
+/// way: letters become letters, and continuation bytes become continuation bytes.
 const MASK: [u8; 4] = [1; 4];
 
 pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
@@ -76,7 +76,7 @@ fn take_in(codec: &mut Codec, frame: &mut [u8]) -> usize {
     }
 }
 
-/// Puts the frame where a socket would take it from.
+/// Puts the frame where a read of a socket would put it.
 fn put_out(codec: &Codec, message: Message<'_>, wire: &mut Vec<u8>) {
     wire.clear();
     let frame = codec.encode(message).expect("WebSocket carries it");

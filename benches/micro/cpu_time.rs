@@ -1,5 +1,5 @@
-//! The time for which this thread had a processor: what other programs take of it does not count,
-//! though what they do to the caches does.
+//! The processor time of this thread: the time of other programs does not count, though their
+//! effect on the caches does.
 
 use std::time::Duration;
 
@@ -55,8 +55,8 @@ pub(crate) fn time(work: impl FnOnce()) -> Duration {
     CpuTime.end(start)
 }
 
-/// Measures a round that does `count` things at once, and says what one of them takes. The round
-/// tells its own time, so that it may put things back in order without being measured.
+/// Measures a round of `count` items, and reports the time of one item. The round returns its own
+/// time, so that it can restore its state without being measured.
 pub(crate) fn per_thing<S>(
     group: &mut Group<'_>,
     name: &str,
@@ -64,16 +64,16 @@ pub(crate) fn per_thing<S>(
     set_up: impl FnOnce() -> S,
     mut round: impl FnMut(&mut S) -> Duration,
 ) {
-    /// About what one thing takes: rounds are as long as they are, so this need not be right.
+    /// About the time of one item. It need not be exact, because the length of a round is fixed.
     const ONE: Duration = Duration::from_nanos(100);
-    /// The fewest that the statistics allow.
+    /// The fewest samples that the statistics allow.
     const SAMPLES: u32 = 10;
     group.sampling_mode(SamplingMode::Flat).sample_size(SAMPLES as usize);
     // One round warms up, and each sample is of one round, or of as many as a millisecond holds.
     group.warm_up_time(Duration::from_nanos(1));
     group.measurement_time((ONE * count).max(Duration::from_millis(1)) * SAMPLES);
     let mut set_up = Some(set_up);
-    // Not before it is known that it runs at all.
+    // Set up when the benchmark runs: it may not be selected.
     let mut state = None;
     group.bench_function(name, |bencher| {
         let state = state.get_or_insert_with(|| set_up.take().map(|set_up| set_up()));

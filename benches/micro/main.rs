@@ -1,4 +1,4 @@
-//! What the parts cost by themselves, without a kernel.
+//! The cost of the parts by themselves, without a kernel.
 //!
 //! ```text
 //! cargo bench --bench micro
@@ -6,9 +6,9 @@
 //! cargo bench --bench micro -- --test
 //! ```
 //!
-//! Each figure is the processor time of one thing: one message, one deadline, one session of a
-//! broadcast. Whole rounds are measured, of up to a million, and divided. The last line runs each
-//! round once and measures nothing.
+//! Each figure is the processor time of one item: one message, one deadline, one session of a
+//! broadcast. Whole rounds of up to a million items are measured, and divided. The last line runs
+//! each round once and measures nothing.
 
 mod backend;
 mod codec;
@@ -23,10 +23,10 @@ use criterion::Criterion;
 
 use cpu_time::CpuTime;
 
-/// How many sessions and deadlines there are: what fits into a cache, and what does not.
+/// Numbers of sessions and deadlines: some fit into a cache, some do not.
 const NUMBERS: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
-/// Sizes of messages, in bytes, and what to call them.
+/// Sizes of messages, in bytes, and their names.
 const SIZES: [(usize, &str); 4] =
     [(16, "16 B"), (64, "64 B"), (128, "128 B"), (16 * 1024, "16 KiB")];
 
@@ -48,7 +48,7 @@ fn main() {
 
 /// Brings the numbers below `count` into an order in which no two neighbours stay together.
 fn scattered(number: u32, count: u32) -> u32 {
-    // Coprime to the counts, which are powers of ten, so each number comes up once.
+    // Coprime to the counts, which are powers of ten, so each number occurs once.
     const STRIDE: u64 = 368_737;
     let scattered = u64::from(number) * STRIDE % u64::from(count);
     u32::try_from(scattered).expect("it is less than the count")

@@ -1,4 +1,4 @@
-//! A session's write queue: in by a push, out by what a socket takes.
+//! A session's write queue: messages are pushed, and written to a socket.
 
 use std::hint::black_box;
 

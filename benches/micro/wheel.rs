@@ -9,7 +9,7 @@ use majordomo::timer_wheel::{TimerId, TimerWheel};
 use crate::cpu_time::{CpuTime, per_thing, time};
 use crate::{NUMBERS, scattered};
 
-/// Each deadline comes once in this time.
+/// Each deadline occurs once in this time.
 const INTERVAL: Duration = Duration::from_secs(60);
 
 pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
@@ -72,7 +72,7 @@ impl Filled {
         taken
     }
 
-    /// What a tick asks of it while nothing is due.
+    /// What a tick calls while nothing is due.
     fn wait(&mut self) {
         assert_eq!(self.wheel.pop_expired(black_box(self.now)), None);
         black_box(self.wheel.next_deadline());

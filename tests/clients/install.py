@@ -1,4 +1,5 @@
-"""Installs the clients of other projects, each from its registry, and returns their commands."""
+"""Installs the clients and proxies of other projects, each from its registry, and returns how each is
+started."""
 import os
 import pathlib
 import shutil
@@ -84,6 +85,49 @@ def download(package, place):
 
 def cargo():
     return (build("--example", "with_tungstenite"),)
+
+
+def programs(*names):
+    """The paths of programs that have the names of their Debian packages, and the directories of
+    the libraries that they need.
+
+    What is not installed is downloaded and unpacked under target/clients, without root. An installed
+    package would start a server.
+    """
+    place = PLACE / "-".join(names)
+    path = os.pathsep.join(map(str, ["/usr/sbin", place / "usr/sbin", place / "usr/bin"]))
+    path = os.pathsep.join([os.environ["PATH"], path])
+    found = {name: shutil.which(name, path=path) for name in names}
+    if missing := [name for name in names if not found[name]]:
+        if not shutil.which("apt-get"):
+            raise Unavailable(f"{' '.join(missing)}: not installed, and there is no apt-get")
+        unpack(missing, place)
+        found = {name: shutil.which(name, path=path) for name in names}
+    if missing := [name for name in names if not found[name]]:
+        raise Unavailable(f"the packages have no program {' '.join(missing)}")
+    return found, [directory for directory in place.glob("usr/lib/*-linux-gnu*")]
+
+
+def unpack(packages, place):
+    """Unpacks Debian packages, and the packages that they need and that are not installed."""
+    part = place.with_suffix(".part")
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "archives" / "partial").mkdir(parents=True)
+    options = ("-o", f"Dir::Cache::archives={part / 'archives'}", "-o", "Debug::NoLocking=true")
+    options = (*options, "--yes", "--quiet", "--no-install-recommends", "--download-only")
+    get = ("apt-get", "install", *options, *packages)
+    try:
+        run(*get)
+    except Unavailable:
+        if os.geteuid() != 0:
+            raise
+        run("apt-get", "update", "--quiet")
+        run(*get)
+    for archive in (part / "archives").glob("*.deb"):
+        run("dpkg-deb", "--extract", archive, part)
+    shutil.rmtree(part / "archives")
+    shutil.rmtree(place, ignore_errors=True)
+    part.rename(place)
 
 
 PYPI = "websockets, aiohttp and schemathesis, from PyPI"

@@ -9,6 +9,9 @@ mod comparison;
 mod curve;
 #[path = "../../benches/load/figures.rs"]
 mod figures;
+#[path = "../../benches/load/measure.rs"]
+#[expect(dead_code, reason = "only a run watches a server")]
+mod measure;
 #[path = "../../benches/load/server/pin.rs"]
 #[expect(dead_code, reason = "only a run pins a server")]
 mod pin;
@@ -16,6 +19,10 @@ mod pin;
 mod process;
 #[path = "../../benches/load/client/protocol.rs"]
 mod protocol;
+#[path = "../../benches/load/report/table.rs"]
+#[expect(dead_code, reason = "the page has tables of its own")]
+mod table;
+mod tables;
 #[path = "../../benches/load/client/target.rs"]
 mod target;
 #[path = "../../benches/load/threads.rs"]
@@ -24,6 +31,11 @@ mod threads;
 mod upgrade;
 #[path = "../../benches/load/client/wire.rs"]
 mod wire;
+
+/// The harness' module of this name starts servers; its figures need only these.
+mod server {
+    pub(crate) use crate::process::{Memory, Process};
+}
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -20,7 +20,7 @@ use super::target::Target;
 use super::upgrade::{Answer, Upgrade};
 use super::wire::{CLOSE, Control, PING, PONG, TEXT, frame_in, put_masked_frame};
 
-/// What one read takes at most, unless a message is longer.
+/// The most bytes of one read, unless a message is longer.
 const READ_BUFFER: usize = 256 * 1024;
 
 /// The gateway sends no longer message: its snapshots come in parts.
@@ -240,7 +240,7 @@ impl Tally {
             }
             Some(GatewayLine::Event { seq, name }) => {
                 self.follow(seq);
-                // Sessions come, go and are silent; and that is all that is to happen in a run.
+                // Sessions connect, disconnect and change their state; nothing else should occur.
                 if !matches!(name, b"ready" | b"snapshot" | b"connect" | b"disconnect" | b"state") {
                     self.surprised(&format!("event {}", String::from_utf8_lossy(name)));
                 }

@@ -17,29 +17,29 @@ use super::target::Target;
 use super::upgrade::{Answer, Upgrade};
 use super::wire::{BINARY, CLOSE, Control, Expected, PING};
 
-/// What one read takes at most: a few of the largest segments of the loopback device.
+/// The most bytes of one read: a few of the largest segments of the loopback device.
 const READ_BUFFER: usize = 256 * 1024;
 
-/// The receive buffer of a link that does not read. The kernel would hold megabytes for it.
+/// The receive buffer of a link that does not read. By default it would grow to megabytes.
 const STALLED_ROOM: usize = 4096;
 
 /// Connections from one source address. An address has 28,000 ports by default.
 const LINKS_PER_ADDRESS: usize = 10_000;
 
-/// What a scenario does with what happens. It is called between two polls, never re-entered.
+/// How a scenario handles events. Called between two polls, never re-entered.
 pub(crate) trait Traffic {
-    /// One read completed so many messages. Gives how many the link sends in return.
+    /// One read completed this many messages. Returns how many the link sends in return.
     fn on_messages(&mut self, link: usize, messages: usize, now: u64) -> usize;
 
-    /// The upgrade was accepted, so many nanoseconds after the connection was due.
+    /// The upgrade was accepted, `took` nanoseconds after the connection was due.
     fn on_open(&mut self, _link: usize, _took: u64) {}
 
-    /// A close frame came. Gives whether that was to be expected; otherwise it is a failure.
+    /// A close frame was received. Returns whether it was expected; otherwise it is a failure.
     fn on_close(&mut self, _link: usize, _code: Option<u16>, _now: u64) -> bool {
         false
     }
 
-    /// The connection is over. It is open no more, whatever it was before.
+    /// The connection has ended.
     fn on_gone(&mut self, _link: usize, _now: u64) {}
 }
 
@@ -47,7 +47,7 @@ pub(crate) trait Traffic {
 #[derive(Debug)]
 pub(crate) struct Script {
     batch: Batch,
-    /// What comes back. None when any message would be wrong.
+    /// The expected answer. `None`: no message is expected.
     expected: Option<Expected>,
 }
 
@@ -57,7 +57,7 @@ impl Script {
         Self { batch: Batch::new(opcode, payload, depth), expected }
     }
 
-    /// No message at all: one that comes is a failure.
+    /// No message: each received one is a failure.
     pub(crate) fn silence() -> Self {
         Self { batch: Batch::new(BINARY, b"", 1), expected: None }
     }
@@ -76,7 +76,7 @@ pub(crate) struct Fleet {
     open: usize,
     pending: usize,
     pings: u64,
-    /// What went wrong, and how often.
+    /// Failures, and how often each occurred.
     failures: BTreeMap<String, u64>,
     buffer: Box<[u8]>,
     controls: Vec<Control>,
@@ -114,7 +114,7 @@ impl Fleet {
         self.open
     }
 
-    /// How many connections are on the way to being open.
+    /// How many connections are pending.
     pub(crate) fn pending(&self) -> usize {
         self.pending
     }
@@ -124,7 +124,7 @@ impl Fleet {
         self.dialled
     }
 
-    /// How many connections have a number, which is below this.
+    /// How many connections have a number. Numbers are below this.
     pub(crate) fn links(&self) -> usize {
         self.links.len()
     }
@@ -148,12 +148,12 @@ impl Fleet {
         }
     }
 
-    /// The next links never read once they are open, and have little room for what is not read.
+    /// The next links never read once they are open, and have a small receive buffer.
     pub(crate) fn stall_next(&mut self, links: usize) {
         self.stalling = self.links.len()..self.links.len() + links;
     }
 
-    /// Lets a stalled link read what has come.
+    /// Lets a stalled link read.
     pub(crate) fn release(&mut self, link: usize, traffic: &mut impl Traffic) {
         self.stalling = 0..0;
         if let Err(end) = self.receive(link, true, traffic) {
@@ -196,7 +196,7 @@ impl Fleet {
         Ok(stream)
     }
 
-    /// Queues messages on a link and sends what its socket takes.
+    /// Queues messages on a link and writes what its socket takes.
     pub(crate) fn send(&mut self, link: usize, messages: usize, traffic: &mut impl Traffic) {
         if self.links[link].phase == Phase::Open {
             self.links[link].owe(messages, &self.script.batch);
@@ -206,7 +206,7 @@ impl Fleet {
         }
     }
 
-    /// Waits for what happens, at most `timeout`, and handles it.
+    /// Waits for events, at most `timeout`, and handles them.
     pub(crate) fn turn(
         &mut self,
         timeout: Option<Duration>,
@@ -255,7 +255,7 @@ impl Fleet {
     }
 
     /// Reads until a read is short, which means that the socket is drained, or to the end of the
-    /// stream: it may have come in one event with the last bytes.
+    /// stream: one event may stand for both the last bytes and the end.
     fn receive(
         &mut self,
         index: usize,
@@ -280,7 +280,7 @@ impl Fleet {
         }
     }
 
-    /// Reads the response to the upgrade. Gives where in the buffer it ends and frames begin.
+    /// Reads the response to the upgrade. Returns its end in the buffer, where frames begin.
     fn upgraded(
         &mut self,
         index: usize,
@@ -352,7 +352,7 @@ impl Fleet {
         let phase = link.phase;
         link.close(false);
         match phase {
-            // A close frame came first: that was counted, and this is its proper end.
+            // After a close frame, which was counted, the end is expected.
             Phase::Gone | Phase::Closing => {}
             Phase::Connecting | Phase::Upgrading => {
                 self.pending -= 1;

@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 
 use super::wire::{CLOSE, Control, Expected, Fault, Incoming, PING, PONG, masked_frame};
 
-/// Where a connection is in its life.
+/// The state of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The kernel has not connected it yet.
@@ -17,9 +17,9 @@ pub(crate) enum Phase {
     Upgrading,
     /// Messages go both ways.
     Open,
-    /// A close frame came and was answered; the server ends the connection (RFC 6455, 7.1.1).
+    /// A close frame was received and answered; the server ends the connection (RFC 6455, 7.1.1).
     Closing,
-    /// It is over.
+    /// It has ended.
     Gone,
 }
 
@@ -28,27 +28,27 @@ pub(crate) struct Link {
     pub(crate) phase: Phase,
     /// When it was due to connect, in nanoseconds of the fleet's clock.
     pub(crate) due: u64,
-    /// The part of a response head that came so far.
+    /// The part of a response head that was received so far.
     pub(crate) head: Vec<u8>,
-    /// None once it is over.
+    /// `None` once it has ended.
     socket: Option<TcpStream>,
     incoming: Incoming,
     writable: bool,
-    /// Bytes of messages that are to be sent, and where in the batch they go on.
+    /// Bytes of messages that wait to be sent, and the position in the batch.
     owed: usize,
     cursor: usize,
     /// Control frames to send between messages.
     control: Vec<u8>,
 }
 
-/// A message as often as it fits a batch, so that many go out in one write.
+/// The message, repeated, so that one write can send many.
 #[derive(Debug)]
 pub(crate) struct Batch {
     bytes: Vec<u8>,
     frame: usize,
 }
 
-/// What one write gives the kernel at most. Its default send buffer has about this much room.
+/// The most bytes of one write: about the kernel's default send buffer.
 const BATCH: usize = 256 * 1024;
 
 impl Batch {
@@ -59,14 +59,14 @@ impl Batch {
     }
 }
 
-/// Why a connection is over.
+/// Why a connection has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The peer ended it without a close frame.
     Lost(ErrorKind),
     /// The upgrade was refused.
     Refused(String),
-    /// The peer sent something else than it should.
+    /// The peer sent something unexpected.
     Fault(Fault),
 }
 
@@ -108,7 +108,7 @@ impl Link {
         }
     }
 
-    /// Reads once. None when there is nothing; an end of the stream is an error.
+    /// Reads once. `None` if there is nothing; the end of the stream is an error.
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, End> {
         let socket = self.socket.as_mut().ok_or(GONE)?;
         loop {
@@ -124,7 +124,7 @@ impl Link {
         }
     }
 
-    /// Checks what was read, counts the messages, and answers pings and close frames.
+    /// Checks the bytes, counts the messages, and answers pings and close frames.
     pub(crate) fn take(
         &mut self,
         bytes: &[u8],
@@ -159,7 +159,7 @@ impl Link {
         self.writable = true;
     }
 
-    /// Writes until nothing is owed or the kernel takes no more.
+    /// Writes until everything is sent or the kernel takes no more.
     pub(crate) fn flush(&mut self, batch: &Batch) -> Result<(), End> {
         while self.writable && self.owed > 0 {
             let until = batch.bytes.len().min(self.cursor + self.owed);
@@ -179,7 +179,7 @@ impl Link {
         Ok(())
     }
 
-    /// Writes once, and gives how much the kernel took.
+    /// Writes once, and returns how much the kernel took.
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<usize, End> {
         match self.socket.as_mut().ok_or(GONE)?.write(bytes) {
             Ok(sent) => {
@@ -202,7 +202,7 @@ impl Link {
         if let Some(socket) = self.socket.take()
             && abort
         {
-            // Nothing is lost if the kernel refuses: the port only stays taken for a while.
+            // If the kernel refuses, the port only stays in use for a while.
             let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
         }
         self.phase = Phase::Gone;

@@ -1,8 +1,7 @@
 //! The client: many WebSocket connections on one thread.
 //!
-//! Its frames are built before a run; while one runs, a message costs no allocation, so that what
-//! is measured is the server. Where messages take the way through a backend, that end has a thread
-//! of its own.
+//! Its frames are built before a run, and during a run a message costs no allocation, so that the
+//! server is measured and not the client. A backend has a thread of its own.
 
 pub(crate) mod backend;
 pub(crate) mod fleet;

@@ -96,7 +96,7 @@ fn blank(json: &[u8]) -> &[u8] {
     }
 }
 
-/// What follows a mark that has to come next.
+/// The rest after a character that has to be next.
 fn start(json: &[u8], mark: u8) -> Option<&[u8]> {
     match blank(json) {
         [first, rest @ ..] if *first == mark => Some(rest),
@@ -104,7 +104,7 @@ fn start(json: &[u8], mark: u8) -> Option<&[u8]> {
     }
 }
 
-/// A string with its quotes, and what follows it.
+/// A string with its quotes, and the rest.
 fn string(json: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut at = start(json, b'"').map(|_| 1)?;
     loop {
@@ -112,12 +112,12 @@ fn string(json: &[u8]) -> Option<(&[u8], &[u8])> {
         if json[at] == b'"' {
             return Some(json.split_at(at + 1));
         }
-        // What an escape escapes is not the end, whatever it is.
+        // An escaped character is not the end.
         at += 2;
     }
 }
 
-/// A value of any kind, and what follows it. What is nested is gone over, not looked into.
+/// A value of any kind, and the rest. Nested values are skipped.
 fn value(json: &[u8]) -> Option<(&[u8], &[u8])> {
     match json.first()? {
         b'"' => string(json),

@@ -1,4 +1,4 @@
-//! Where the load goes: a WebSocket URL, resolved once.
+//! The server's address: a WebSocket URL, resolved once.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::str::FromStr;
@@ -29,7 +29,7 @@ impl FromStr for Target {
     }
 }
 
-/// The first WebSocket URL in a line that a server wrote.
+/// The first WebSocket URL in a line of a server's output.
 pub(crate) fn url_in(line: &str) -> Option<&str> {
     let url = &line[line.find("ws://")?..];
     Some(url.split([' ', '"', ',', '\'']).next().expect("split gives at least one part"))

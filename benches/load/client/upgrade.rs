@@ -2,24 +2,24 @@
 
 use tungstenite::handshake::derive_accept_key;
 
-/// The key of every connection. It guards against caches that know no WebSocket, not against
-/// anyone, so that one is as good as a new one each time (RFC 6455, section 1.3: its own example).
+/// The key of every connection. It guards against caches that do not know WebSocket, so one key is
+/// enough (RFC 6455, section 1.3: its own example).
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/// The longest response head that is taken. Servers' defaults are between 8 and 64 KiB.
+/// The longest response head that is accepted. Servers' defaults are between 8 and 64 KiB.
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The request that every connection sends, and what its response has to say.
+/// The request that every connection sends, and the expected response.
 #[derive(Debug)]
 pub(crate) struct Upgrade {
     pub(crate) request: Vec<u8>,
     accept: String,
 }
 
-/// How far a response is.
+/// The state of a response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// It goes on in a later read.
+    /// Not complete.
     Partial,
     /// Upgraded. The head was this long; frames may follow it.
     Upgraded(usize),
@@ -40,14 +40,14 @@ impl Upgrade {
         Self { request: request.into_bytes(), accept: derive_accept_key(KEY.as_bytes()) }
     }
 
-    /// Shows a token as well.
+    /// Adds a token.
     pub(crate) fn with_token(mut self, token: &str) -> Self {
         self.request.truncate(self.request.len() - b"\r\n".len());
         self.request.extend(format!("Authorization: Bearer {token}\r\n\r\n").into_bytes());
         self
     }
 
-    /// Reads a response, of which `head` is all that has come.
+    /// Parses a response, of which `head` was received so far.
     pub(crate) fn answer(&self, head: &[u8]) -> Answer {
         let mut headers = [httparse::EMPTY_HEADER; 64];
         let mut response = httparse::Response::new(&mut headers);

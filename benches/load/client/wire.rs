@@ -1,4 +1,4 @@
-//! Frames: built before a run, checked as they come back. Knows no socket and no clock.
+//! Frames: built before a run, checked when they are received. Knows no socket and no clock.
 
 use std::fmt;
 
@@ -134,7 +134,7 @@ impl Expected {
     }
 }
 
-/// What was wrong with a frame.
+/// What is wrong with a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     /// The first byte (FIN, reserved bits and opcode) is not the expected one.
@@ -161,7 +161,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// A control frame that came.
+/// A received control frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Control {
     pub(crate) opcode: u8,
@@ -175,18 +175,18 @@ impl Control {
     }
 }
 
-/// What one connection receives: how far it is in a frame.
+/// The incoming stream of a connection: the position in a frame.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
-    /// Bytes of the expected frame that have come. Zero between frames.
+    /// Bytes of the expected frame that were received. Zero between frames.
     at: usize,
     messages: u64,
-    /// A control frame that came in parts. Rare, so that it costs an idle connection no memory.
+    /// The parts of a control frame that is not complete. Rare: an idle connection keeps none.
     control: Vec<u8>,
 }
 
 impl Incoming {
-    /// Checks what a read gave and counts the messages that it completed. Control frames are
+    /// Checks the bytes of a read and counts the messages that they complete. Control frames are
     /// appended to `controls`.
     pub(crate) fn take(
         &mut self,

@@ -1,4 +1,4 @@
-//! A report as one page that needs nothing else.
+//! A report as one page without other files.
 
 use super::Report;
 use super::plots::{self, Plot};
@@ -70,7 +70,7 @@ fn plot(plot: &Plot) -> String {
     )
 }
 
-/// A table whose first columns hold words, and the others numbers.
+/// A table whose first columns hold text, and the others numbers.
 fn html_table(head: &[String], rows: &[Vec<String>], words: usize) -> String {
     let line = |cells: &[String], tag: &str| {
         let cells = cells.iter().enumerate().map(|(column, text)| {

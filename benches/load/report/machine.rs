@@ -1,4 +1,4 @@
-//! Where and when a run was made: figures of one machine are not those of another.
+//! The machine and the time of a run: figures of different machines cannot be compared.
 
 use std::fs;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) processors: usize,
     pub(crate) system: String,
-    /// How many tasks wanted a processor over the last minute, when the run began.
+    /// The load average of the last minute, when the run began.
     pub(crate) load_before: Option<f64>,
 }
 
@@ -44,7 +44,7 @@ impl Machine {
     }
 }
 
-/// The load from which on a machine is no quiet one.
+/// The load from which on a machine counts as busy.
 const BUSY: f64 = 0.7;
 
 /// How many processors this thread may use.
@@ -52,7 +52,7 @@ pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, Into::into)
 }
 
-/// How many tasks wanted a processor over the last minute.
+/// The load average of the last minute.
 pub(crate) fn load() -> Option<f64> {
     fs::read_to_string("/proc/loadavg").ok()?.split(' ').next()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What a run says when it is over.
+//! The report of a run.
 
 pub(crate) mod html;
 pub(crate) mod machine;
@@ -21,10 +21,10 @@ use crate::measure::Measurement;
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) scenario: String,
-    /// The arguments that make the same run.
+    /// The command that repeats the run.
     pub(crate) command: String,
     pub(crate) machine: Machine,
-    /// What was compared. Empty in a run of one server.
+    /// The comparison. Empty in a run of one server.
     pub(crate) rows: Vec<Row>,
     pub(crate) measurements: Vec<Measurement>,
     pub(crate) notes: Vec<String>,
@@ -34,7 +34,9 @@ impl Report {
     pub(crate) fn print(&self) -> io::Result<()> {
         let mut out = io::stdout().lock();
         writeln!(out, "{}", self.machine.line())?;
-        writeln!(out, "{}", table::measurements(&self.measurements))?;
+        for (work, table) in table::measurements(&self.measurements) {
+            writeln!(out, "{work}\n{table}")?;
+        }
         if !self.rows.is_empty() {
             writeln!(out, "{}", table::comparison(&self.rows))?;
         }
@@ -50,7 +52,7 @@ impl Report {
         Ok(())
     }
 
-    /// What the tables do not say: notes, and all that failed.
+    /// Notes, and all failures.
     fn remarks(&self) -> impl Iterator<Item = String> {
         let of_runs = self.measurements.iter().flat_map(|measurement| &measurement.notes);
         self.notes.iter().chain(of_runs).cloned().chain(table::failures(&self.measurements))

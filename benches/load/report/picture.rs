@@ -1,4 +1,4 @@
-//! A report's bars as one picture that needs nothing else: for a README, which takes no page.
+//! The bar charts of a report as one picture, for documents that cannot include a page.
 
 use super::Report;
 use super::plots::{self, Plot};

@@ -1,4 +1,4 @@
-//! Which charts a report has.
+//! The charts of a report.
 
 use super::Report;
 use super::svg::{self, Axis, Bar, Series};
@@ -22,7 +22,7 @@ pub(super) struct Section {
     pub(super) plots: Vec<Plot>,
 }
 
-/// The servers of a report, in the order in which they appear: it gives them their colours.
+/// The servers of a report, in the order in which they appear, which determines their colours.
 pub(super) fn servers(report: &Report) -> Vec<&str> {
     let of_runs = report.measurements.iter().map(|measurement| measurement.server.as_str());
     let mut servers = Vec::new();
@@ -39,18 +39,18 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
     let colour = |server: &str| colours.iter().position(|&each| each == server).unwrap_or(0);
     let sections = [
         Section {
-            title: "How it scales",
+            title: "Scaling",
             explanation: "Cost and memory against the number of sessions.",
             plots: scales(report, colour),
         },
         Section {
-            title: "When sessions are told",
-            explanation: "How many sessions had got their close frame by when, counted from the \
+            title: "When sessions are closed",
+            explanation: "The sessions that have received their close frame, by time after the \
                 signal. The straight line is an even spread over the drain window.",
             plots: drains(&report.measurements, colour, colours.len()),
         },
         Section {
-            title: "How long it takes",
+            title: "Latency",
             explanation: "Latency by percentile, each nine as wide as the one before.",
             plots: latencies(&report.measurements, colour),
         },
@@ -59,13 +59,13 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
     costs(report).into_iter().chain(sections).collect()
 }
 
-/// What the works of a comparison cost.
+/// The costs in a comparison.
 pub(super) fn costs(report: &Report) -> Option<Section> {
     let colours = servers(report);
     let colour = |server: &str| colours.iter().position(|&each| each == server).unwrap_or(0);
     let plots = bars(&report.rows, colour);
     (!plots.is_empty()).then_some(Section {
-        title: "What it costs",
+        title: "Cost",
         explanation: "The server's time on a processor, user and kernel, for each message, \
             delivery or session, or its memory for each session: the median of the rounds, and its \
             ratio to the floor. The thin line spans the middle half of the rounds. Less is better.",
@@ -162,12 +162,12 @@ fn scale(
     Some(Plot { title, chart: svg::lines(&x, &y, &series) })
 }
 
-/// One chart for each run in which sessions were told to go.
+/// One chart for each run with a shutdown.
 fn drains(measurements: &[Measurement], colour: impl Fn(&str) -> usize, even: usize) -> Vec<Plot> {
     let plot = |run: &Measurement| {
         let curve = run.curve.as_ref()?;
         let mut series = Vec::new();
-        // First, so that what was measured lies over it.
+        // First, so that the measurement is drawn over it.
         if curve.window > 0.0 {
             series.push(Series {
                 name: "an even spread".to_owned(),
@@ -184,7 +184,7 @@ fn drains(measurements: &[Measurement], colour: impl Fn(&str) -> usize, even: us
         });
         let seconds = series.iter().flat_map(|line| &line.points).map(|&(seconds, _)| seconds);
         let x = Axis::linear("seconds after the signal", seconds);
-        let y = Axis::linear("% of the sessions told", std::iter::once(100.0));
+        let y = Axis::linear("% of the close frames", std::iter::once(100.0));
         Some(Plot { title: run.work.clone(), chart: svg::lines(&x, &y, &series) })
     };
     measurements.iter().filter_map(plot).collect()

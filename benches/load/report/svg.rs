@@ -1,5 +1,5 @@
-//! Charts as SVG. Colours are classes of the page, so that it can be light or dark. Knows nothing
-//! of measurements.
+//! Charts as SVG. Colours are classes of the page, so that it can be light or dark. Does not import
+//! measurements.
 
 use std::fmt::Write;
 
@@ -60,7 +60,7 @@ pub(super) struct Series {
     /// Which of the page's colours it has.
     pub(super) colour: usize,
     pub(super) points: Vec<(f64, f64)>,
-    /// Whether the points are marked, and told when the mouse is over them.
+    /// Whether the points are marked, with their values as titles.
     pub(super) marked: bool,
 }
 

@@ -1,6 +1,6 @@
-//! Measurements as tables of text.
+//! Measurements as tables of text, at most 100 columns wide.
 
-use comfy_table::{Cell, CellAlignment, LineStyle, Table, TableStyle};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 
 use crate::comparison::{Figure, Goal, Role, Row};
 use crate::curve::Curve;
@@ -24,20 +24,43 @@ const COLUMNS: [&str; 13] = [
     "B/session",
 ];
 
+/// The width of the widest table, in characters. Longer cells are wrapped.
+const WIDTH: u16 = 100;
+
 /// Lines above and below, and under the head.
 const STYLE: TableStyle = TableStyle::new()
     .top_border(LineStyle::none().fill('─').junction('─'))
     .header_separator(LineStyle::none().fill('─').junction('─'))
     .bottom_border(LineStyle::none().fill('─').junction('─'));
 
-/// Columns on the left that hold words.
+/// Columns on the left that hold text.
 pub(super) const WORDS: usize = 2;
 
-pub(crate) fn measurements(measurements: &[Measurement]) -> Table {
-    let (columns, rows) = cells(measurements);
-    let mut table = empty(columns, WORDS);
-    for row in rows {
-        table.add_row(aligned(row, WORDS));
+/// Each work with its table, which has a column for each server and a line for each figure.
+pub(crate) fn measurements(measurements: &[Measurement]) -> Vec<(String, Table)> {
+    let mut works: Vec<&str> = Vec::new();
+    for measurement in measurements {
+        if !works.contains(&measurement.work.as_str()) {
+            works.push(&measurement.work);
+        }
+    }
+    let table = |work: &str| {
+        let of_work = measurements.iter().filter(|each| each.work == work);
+        (work.to_owned(), of_one_work(&of_work.map(row).collect::<Vec<_>>()))
+    };
+    works.into_iter().map(table).collect()
+}
+
+/// The first two cells of each row are the server and the work.
+fn of_one_work(rows: &[[String; COLUMNS.len()]]) -> Table {
+    let line = |name: &str, column: usize| {
+        std::iter::once(name.to_owned()).chain(rows.iter().map(|row| row[column].clone())).collect()
+    };
+    let mut table = empty(line("", 0), 1);
+    for (column, name) in COLUMNS.iter().enumerate().skip(WORDS) {
+        if rows.iter().any(|row| !row[column].is_empty()) {
+            table.add_row(aligned(line(name, column), 1));
+        }
     }
     table
 }
@@ -71,7 +94,7 @@ fn row(measurement: &Measurement) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// By when how many sessions were told; none where nobody was to be.
+/// When the sessions got their close frames; none for scenarios without a shutdown.
 pub(crate) fn curves(measurements: &[Measurement]) -> Option<Table> {
     let (head, rows) = curve_cells(measurements);
     if rows.is_empty() {
@@ -84,7 +107,7 @@ pub(crate) fn curves(measurements: &[Measurement]) -> Option<Table> {
     Some(table)
 }
 
-/// A line for each share of the sessions, with the time that an even spread would take beside it.
+/// A line for each share of the sessions, with the time for an even spread.
 pub(super) fn curve_cells(measurements: &[Measurement]) -> (Vec<String>, Vec<Vec<String>>) {
     let line = |measurement: &Measurement, curve: &Curve, percent: u32| {
         let even = curve.window * f64::from(percent) / 100.0;
@@ -99,11 +122,11 @@ pub(super) fn curve_cells(measurements: &[Measurement]) -> (Vec<String>, Vec<Vec
     let curves = measurements.iter().filter_map(|each| Some((each, each.curve.as_ref()?)));
     let lines = curves
         .flat_map(|(each, curve)| [10, 50, 90, 100].map(|percent| line(each, curve, percent)));
-    let head = ["server", "work", "sessions told", "after s", "if even"].map(str::to_owned);
+    let head = ["server", "work", "close frames", "after s", "if even"].map(str::to_owned);
     without_empty_columns(&head, &lines.collect::<Vec<_>>())
 }
 
-/// What each thread spent; none where they were not told apart.
+/// The CPU time of each thread; none for scenarios that do not measure it.
 pub(crate) fn threads(measurements: &[Measurement]) -> Option<Table> {
     let (head, rows) = thread_cells(measurements);
     if rows.is_empty() {
@@ -133,11 +156,30 @@ pub(super) fn thread_cells(measurements: &[Measurement]) -> (Vec<String>, Vec<Ve
     (head.map(str::to_owned).to_vec(), threads.map(|(run, each)| line(run, each)).collect())
 }
 
+/// The head of [`comparison`].
+const COMPARED: [&str; 6] = ["work and server", "figure", "median", "to floor", "to peer", "goal"];
+
+/// For each work a line with its name and unit, and below it a line for each server: its median,
+/// and how many times the floor's it is. The gateway's line also has how many times the figure of
+/// the best peer it is, and the goal.
 pub(crate) fn comparison(rows: &[Row]) -> Table {
-    let (head, lines) = comparison_cells(rows);
-    let mut table = empty(head, WORDS);
-    for line in lines {
-        table.add_row(aligned(line, WORDS));
+    let mut table = empty(COMPARED.map(str::to_owned).to_vec(), WORDS);
+    for row in rows {
+        let head = [row.work.clone(), row.unit.name().to_owned()];
+        table.add_row(aligned(head.to_vec(), WORDS));
+        for each in &row.figures {
+            let is_gateway = each.role == Role::Gateway;
+            let to_best = row.to_best_peer(each).filter(|_| is_gateway);
+            let line = [
+                format!("  {}", each.server),
+                String::new(),
+                figure(each.median),
+                row.to_floor(each).map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+                to_best.map_or_else(String::new, |ratio| format!("{ratio:.2}")),
+                if is_gateway { goal(row) } else { String::new() },
+            ];
+            table.add_row(aligned(line.to_vec(), WORDS));
+        }
     }
     table
 }
@@ -171,13 +213,13 @@ pub(super) fn comparison_cells(rows: &[Row]) -> (Vec<String>, Vec<Vec<String>>) 
 }
 
 fn without_empty_columns(head: &[String], rows: &[Vec<String>]) -> (Vec<String>, Vec<Vec<String>>) {
-    let spoken = |&column: &usize| rows.iter().any(|row| !row[column].is_empty());
-    let shown: Vec<usize> = (0..head.len()).filter(spoken).collect();
+    let has_text = |&column: &usize| rows.iter().any(|row| !row[column].is_empty());
+    let shown: Vec<usize> = (0..head.len()).filter(has_text).collect();
     let pick = |row: &[String]| shown.iter().map(|&column| row[column].clone()).collect();
     (pick(head), rows.iter().map(|row| pick(row)).collect())
 }
 
-/// A figure, and in brackets how many times the floor's it is.
+/// A figure, with its ratio to the floor in brackets.
 pub(super) fn with_ratio(row: &Row, each: &Figure) -> String {
     match row.to_floor(each) {
         Some(ratio) if ratio < 10.0 => format!("{} ({ratio:.2})", figure(each.median)),
@@ -186,7 +228,7 @@ pub(super) fn with_ratio(row: &Row, each: &Figure) -> String {
     }
 }
 
-/// What the gateway is to reach, and whether it did.
+/// The gateway's goal, and whether it was reached.
 fn goal(row: &Row) -> String {
     let mark = match row.reached() {
         Some(true) => "reached",
@@ -211,7 +253,8 @@ pub(crate) fn failures(measurements: &[Measurement]) -> impl Iterator<Item = Str
 
 fn empty(head: Vec<String>, words: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(STYLE).set_header(aligned(head, words));
+    table.load_style(STYLE).set_width(WIDTH).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(aligned(head, words));
     table
 }
 

@@ -20,26 +20,26 @@ use crate::threads::ThreadUse;
 pub(crate) struct ThroughBackend {
     /// What the clients do. Its time is that of one turn.
     pub(crate) echo: Echo,
-    /// How often each of the two has its turn.
+    /// The turns of each of the two.
     pub(crate) rounds: usize,
     /// The control connection of a gateway that runs already.
     pub(crate) control: Option<Target>,
-    /// What the gateway wants to see.
+    /// The token of the gateway's admin server.
     pub(crate) token: Option<String>,
 }
 
-/// How long each goes before it is measured, after its pause.
+/// How long each runs before it is measured, after its pause.
 const WARM_UP: Duration = Duration::from_millis(200);
 
-/// What the clients' messages are to cost each of the gateway's threads at most, in microseconds:
-/// 200,000 a second on a core of its own.
+/// The goal: the most that a message may cost each thread of the gateway, in microseconds: 200,000
+/// per second on a core of its own.
 const GOAL: f64 = 5.0;
 
 /// The names under which the two are reported.
 const BACKEND: &str = "backend";
 const ECHO: &str = "plain echo";
 
-/// Runs it. Gives the contest, and what its tables do not say.
+/// Runs it. Returns the results and notes.
 pub(crate) fn run(
     plan: &ThroughBackend,
     setting: &Setting<'_>,
@@ -127,7 +127,7 @@ impl ThroughBackend {
             goal,
             figures: figures.into_iter().flatten().collect(),
         };
-        // The plain echo is the least that can be.
+        // The plain echo is the lower bound.
         let both =
             [figure(BACKEND, Role::Gateway, backend_us), figure(ECHO, Role::Floor, beside_us)];
         let all = row(self.work(), None, both);
@@ -154,7 +154,7 @@ impl Lane {
     }
 }
 
-/// The harness' own threads, by what they do, behind the server's.
+/// The server's threads, followed by the harness' own, which are named by what they do.
 fn own_last((mut threads, own): (Vec<ThreadUse>, Vec<ThreadUse>)) -> Vec<ThreadUse> {
     threads.extend(own.into_iter().map(|thread| {
         let does = if thread.name == Backend::THREAD { "backend" } else { "clients" };
@@ -163,7 +163,7 @@ fn own_last((mut threads, own): (Vec<ThreadUse>, Vec<ThreadUse>)) -> Vec<ThreadU
     threads
 }
 
-/// What the names of the harness' threads begin with.
+/// The prefix of the names of the harness' threads.
 const OWN: &str = "harness: ";
 
 fn busiest(through: &Measurement) -> Option<&ThreadUse> {
@@ -177,7 +177,7 @@ fn notes(through: &Measurement, plain: Option<&Measurement>, paced: bool) -> Vec
         notes.push("the floor that the backend is compared with is the plain echo".to_owned());
     }
     match plain {
-        // At a given rate both do the same number.
+        // At a fixed rate both process the same number.
         Some(_) if paced => {}
         Some(plain) => notes.push(format!(
             "through the backend {:.0} messages a second, {} of the plain echo's {:.0}",
@@ -189,8 +189,8 @@ fn notes(through: &Measurement, plain: Option<&Measurement>, paced: bool) -> Vec
     }
     if let Some(thread) = busiest(through) {
         notes.push(format!(
-            "the busiest thread of the gateway with a backend ({}) could do {:.0} messages a second alone \
-             on a core; the goal is {:.0}",
+            "the busiest thread of the gateway with a backend ({}) could process {:.0} messages a \
+             second alone on a core; the goal is {:.0}",
             thread.name,
             thread.alone_per_second,
             1e6 / GOAL

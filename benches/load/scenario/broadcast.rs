@@ -1,4 +1,4 @@
-//! `broadcast`: one connection speaks, all hear. A round is over when the last one has heard.
+//! `broadcast`: one connection sends, all receive. A round ends when all have received.
 
 use std::io;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(crate) fn run(plan: &Broadcast, setting: &Setting<'_>) -> io::Result<Measure
     Ok(bout.finish())
 }
 
-/// A server with the connections of this work. It can be measured again and again.
+/// A server with the connections of this work. It can be measured repeatedly.
 pub(crate) struct Bout {
     plan: Broadcast,
     rounds: Rounds,
@@ -50,7 +50,7 @@ impl Bout {
         Ok(Self { plan: *plan, rounds, watch, fleet, server })
     }
 
-    /// Measures whole rounds for the time of the plan. Gives the server's CPU time for each
+    /// Measures whole rounds for the time of the plan. Returns the server's CPU time for each
     /// delivery, in microseconds.
     pub(crate) fn play(
         &mut self,
@@ -72,7 +72,7 @@ impl Bout {
         drive(fleet, rounds, warm_up + plan.time)?;
         let spent = watch.end();
         rounds.records = false;
-        fleet.fail("message to one that had it", std::mem::take(&mut rounds.surplus));
+        fleet.fail("duplicate message", std::mem::take(&mut rounds.surplus));
         Ok(spent.cpu_us(rounds.deliveries - before))
     }
 
@@ -101,15 +101,15 @@ impl Broadcast {
     }
 }
 
-/// Rounds of messages to the first links of a fleet. What the others hear does not count.
+/// Rounds of messages to the first links of a fleet. What other links receive does not count.
 pub(super) struct Rounds {
     depth: u64,
     /// When this round's messages were sent.
     sent: u64,
-    /// What each link still has to hear in this round.
+    /// How many messages each link has not received in this round.
     due: Vec<u64>,
     outstanding: u64,
-    /// Messages to links that had heard all of their round.
+    /// Messages to links that had received all messages of the round.
     pub(super) surplus: u64,
     /// Whether deliveries are counted and recorded.
     pub(super) records: bool,
@@ -131,18 +131,18 @@ impl Rounds {
         }
     }
 
-    /// Plays one round. Gives whether another can follow.
+    /// Runs one round. Returns whether another can follow.
     pub(super) fn play(&mut self, fleet: &mut Fleet) -> io::Result<bool> {
         self.outstanding = 0;
-        let mut speaker = None;
+        let mut sender = None;
         for (link, due) in self.due.iter_mut().enumerate() {
             *due = if fleet.is_open(link) { self.depth } else { 0 };
             self.outstanding += *due;
-            speaker = speaker.or_else(|| fleet.is_open(link).then_some(link));
+            sender = sender.or_else(|| fleet.is_open(link).then_some(link));
         }
-        let Some(speaker) = speaker else { return Ok(false) };
+        let Some(sender) = sender else { return Ok(false) };
         self.sent = fleet.now();
-        fleet.send(speaker, usize::try_from(self.depth).expect("it was a usize"), self);
+        fleet.send(sender, usize::try_from(self.depth).expect("it was a usize"), self);
         let deadline = self.sent + nanoseconds(PATIENCE);
         while self.outstanding > 0 {
             fleet.turn(Some(GLANCE), self)?;
@@ -159,13 +159,13 @@ impl Traffic for Rounds {
     fn on_messages(&mut self, link: usize, messages: usize, now: u64) -> usize {
         let Some(due) = self.due.get_mut(link) else { return 0 };
         let messages = messages as u64;
-        let heard = messages.min(*due);
-        *due -= heard;
-        self.surplus += messages - heard;
-        self.outstanding -= heard;
+        let received = messages.min(*due);
+        *due -= received;
+        self.surplus += messages - received;
+        self.outstanding -= received;
         if self.records {
-            self.deliveries += heard;
-            self.recorded.saturating_record_n(now.saturating_sub(self.sent), heard);
+            self.deliveries += received;
+            self.recorded.saturating_record_n(now.saturating_sub(self.sent), received);
         }
         0
     }

@@ -1,4 +1,4 @@
-//! `compare`: the works that servers are known by, over this gateway, the floor and the peers.
+//! `compare`: the usual works, by this gateway, the floor and the peers.
 
 use std::time::Duration;
 
@@ -17,11 +17,10 @@ pub(crate) struct Compare {
     pub(crate) time: Duration,
 }
 
-/// How long sessions are idle. Longer shows nothing more: a server that wakes for nothing does so
-/// many times a second.
+/// How long sessions are idle. A server that wakes up needlessly does so many times in this time.
 const HOLD: Duration = Duration::from_millis(500);
 
-/// Works that start a server anew for each turn take longer, and vary less.
+/// Works that start a new server for each turn take longer, and vary less.
 const FRESH_ROUNDS: usize = 5;
 
 pub(crate) fn run(plan: &Compare, servers: &[Place<'_>], setting: &Setting<'_>) -> Contest {

@@ -7,19 +7,18 @@ use super::storm::{self, Storm};
 use crate::client::{Fleet, Traffic};
 use crate::progress::Progress;
 
-/// Opens connections until there are so many, a few at once. Those that fail are counted in the
-/// fleet.
+/// Opens connections, a few at once. The fleet counts those that fail.
 ///
 /// # Errors
 ///
-/// When not one is open at the end.
+/// If none is open at the end.
 pub(crate) fn open(fleet: &mut Fleet, connections: usize, progress: &Progress) -> io::Result<()> {
     progress.begin(&format!("connecting {connections}"), connections as u64);
-    storm::rage(&Storm { connections, rate: None }, fleet, &mut Silence, progress)?;
+    storm::connect_all(&Storm { connections, rate: None }, fleet, &mut Silence, progress)?;
     require_open(fleet)
 }
 
-/// Nothing is said and nothing is answered.
+/// Traffic without messages.
 pub(crate) struct Silence;
 
 impl Traffic for Silence {

@@ -1,6 +1,6 @@
-//! Several servers do the same works in turn, A B C A B C, so that what changes on the machine
-//! meanwhile changes for all of them. Where descriptors allow it, all of them stay connected, and
-//! their turns are short and many.
+//! Several servers do the same works in turn, A B C A B C, so that changes on the machine affect
+//! all of them. If the limit of open files allows it, all stay connected, and the turns are short
+//! and many.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -25,14 +25,14 @@ pub(crate) enum Work {
     Storm(Storm),
 }
 
-/// What a contest gives.
+/// The results of a contest.
 #[derive(Debug, Default)]
 pub(crate) struct Contest {
     pub(crate) rows: Vec<Row>,
-    /// For each row and server all rounds together, or the one in the middle where each was a run
-    /// of its own.
+    /// For each row and server all rounds together, or the median round if each was a run of its
+    /// own.
     pub(crate) measurements: Vec<Measurement>,
-    /// What could not be done, and why.
+    /// What was skipped, and why.
     pub(crate) skipped: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Contest {
 pub(crate) struct Event {
     pub(crate) work: Work,
     pub(crate) goal: Option<Goal>,
-    /// How often each server has its turn.
+    /// The turns of each server.
     pub(crate) rounds: usize,
 }
 
@@ -87,11 +87,11 @@ pub(crate) fn run(events: &[Event], servers: &[Place<'_>], setting: &Setting<'_>
 struct Lane<'a> {
     place: Place<'a>,
     values: Vec<f64>,
-    /// A server that stays connected between its turns.
+    /// The connected server, if it pauses between its turns.
     bout: Option<Bout>,
-    /// The runs of a server that is started anew for each turn.
+    /// The runs, if a new server is started for each turn.
     runs: Vec<Measurement>,
-    /// Why it takes part no more.
+    /// Why it has no more turns.
     failed: Option<String>,
 }
 
@@ -101,8 +101,8 @@ enum Bout {
     Broadcast(broadcast::Bout),
 }
 
-/// How long a server that was paused goes before it is measured again, and how much longer for
-/// each session: its memory has left the caches.
+/// How long a server that was paused runs before it is measured again, and how much longer for each
+/// session: its memory has left the caches.
 const WARM_UP: Duration = Duration::from_millis(50);
 const WARM_UP_SESSION: Duration = Duration::from_micros(10);
 
@@ -211,7 +211,7 @@ impl Work {
         }
     }
 
-    /// What the work is compared by.
+    /// The figure by which the work is compared.
     fn figure(&self, measurement: &Measurement) -> Option<f64> {
         match self.unit() {
             Unit::Microseconds => measurement.cpu_us,
@@ -237,7 +237,7 @@ impl Place<'_> {
     }
 }
 
-/// The round in the middle.
+/// The median round.
 fn middle(work: Work, mut rounds: Vec<Measurement>) -> Option<Measurement> {
     let mut failures: BTreeMap<String, u64> = BTreeMap::new();
     for (what, times) in rounds.iter().flat_map(|round| &round.failures) {

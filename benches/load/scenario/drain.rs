@@ -1,5 +1,5 @@
-//! `drain`: the server is asked to stop. How long that takes, when each session is told, and
-//! whether it is told what it should be.
+//! `drain`: the server gets SIGTERM. Measures how long the shutdown takes and when each session gets
+//! its close frame, and checks the code.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,15 +12,15 @@ use crate::figures::{Latency, float, histogram};
 use crate::measure::{Measurement, Watch};
 use crate::server::{Kind, Mode, Options};
 
-/// What the gateway says where it is told nothing else: going away.
+/// The gateway's default code: going away.
 const GOING_AWAY: u16 = 1001;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drain {
     pub(crate) connections: usize,
-    /// The time over which the server is to tell its sessions. Zero: at once.
+    /// The drain window. Zero: all sessions are closed at once.
     pub(crate) window: Duration,
-    /// The close code that each session is to get. None: the gateway's own, and any of others.
+    /// The expected close code. `None`: the gateway's default, and any code of others.
     pub(crate) code: Option<u16>,
 }
 
@@ -36,39 +36,39 @@ pub(crate) fn run(plan: Drain, setting: &Setting<'_>) -> io::Result<Measurement>
     setting.progress.begin(&plan.work(), sessions as u64);
     watch.begin();
     server.terminate()?;
-    let mut goodbyes = Goodbyes {
+    let mut closes = Closes {
         began: fleet.now(),
         expected: plan.expected(setting),
-        told: Vec::with_capacity(sessions),
+        times: Vec::with_capacity(sessions),
         codes: BTreeMap::new(),
         gone: 0,
     };
     let mut spent = watch.so_far();
     let mut ended = None;
     let deadline = fleet.now() + nanoseconds(plan.window + PATIENCE);
-    while fleet.now() < deadline && (goodbyes.gone < sessions || ended.is_none()) {
-        // What it used can be read until it has ended.
+    while fleet.now() < deadline && (closes.gone < sessions || ended.is_none()) {
+        // The figures of a process can be read until it has ended.
         spent = watch.so_far();
-        fleet.turn(Some(GLANCE / 10), &mut goodbyes)?;
+        fleet.turn(Some(GLANCE / 10), &mut closes)?;
         if ended.is_none() && server.ended()? {
-            ended = Some(fleet.now() - goodbyes.began);
+            ended = Some(fleet.now() - closes.began);
         }
-        setting.progress.at(goodbyes.told.len() as u64);
+        setting.progress.at(closes.times.len() as u64);
     }
     if ended.is_none() {
         fleet.fail("the server still runs", 1);
     }
-    fleet.fail("session that was left open", (sessions - goodbyes.gone) as u64);
+    fleet.fail("session that was not closed", (sessions - closes.gone) as u64);
     let mut measurement = Measurement {
         server: server.name.clone(),
         work: plan.work(),
         sessions,
-        count: goodbyes.told.len() as u64,
+        count: closes.times.len() as u64,
         failures: fleet.failures().clone(),
         ..Measurement::default()
     };
     spent.put_into(&mut measurement);
-    goodbyes.put_into(&mut measurement, plan.window, ended);
+    closes.put_into(&mut measurement, plan.window, ended);
     Ok(measurement)
 }
 
@@ -94,7 +94,7 @@ impl Drain {
         Ok(options)
     }
 
-    /// The code that a session is to get, if only one is right.
+    /// The expected code, if only one is right.
     fn expected(self, setting: &Setting<'_>) -> Option<u16> {
         match setting.place {
             Place::Started { kind: Kind::Gateway, .. } => Some(self.code.unwrap_or(GOING_AWAY)),
@@ -114,34 +114,35 @@ fn with_options<'a>(setting: &Setting<'a>, options: &'a Options) -> Setting<'a> 
 }
 
 /// When each session got its close frame, counted from the signal.
-struct Goodbyes {
+struct Closes {
     began: u64,
     expected: Option<u16>,
-    told: Vec<u64>,
+    times: Vec<u64>,
     codes: BTreeMap<String, u64>,
     gone: usize,
 }
 
-impl Goodbyes {
-    /// Puts it into a measurement whose sessions are set. The server ended after so long.
+impl Closes {
+    /// Writes it to a measurement whose sessions are set. `ended` is when the server ended.
     fn put_into(self, measurement: &mut Measurement, window: Duration, ended: Option<u64>) {
-        let mut times = histogram();
-        for &time in &self.told {
-            times.saturating_record(time);
+        let mut recorded = histogram();
+        for &time in &self.times {
+            recorded.saturating_record(time);
         }
-        measurement.latency = Latency::of(&times);
+        measurement.latency = Latency::of(&recorded);
         let codes = self.codes.iter().map(|(code, times)| format!("{code} ({times})"));
         let codes = codes.collect::<Vec<_>>().join(", ");
-        let (server, told, sessions) = (&measurement.server, self.told.len(), measurement.sessions);
+        let (server, closed, sessions) =
+            (&measurement.server, self.times.len(), measurement.sessions);
         let ended = ended.map_or(f64::NAN, |time| float(time) / 1e9);
         measurement.notes.push(format!(
-            "{server}: ended after {ended:.3} s; {told} of {sessions} sessions got a close frame: \
+            "{server}: ended after {ended:.3} s; {closed} of {sessions} sessions got a close frame: \
              {codes}"
         ));
-        let curve = Curve::new(self.told, sessions, window);
+        let curve = Curve::new(self.times, sessions, window);
         if !window.is_zero() {
             measurement.notes.push(format!(
-                "{server}: told in each tenth of the window: {:?}, after it: {}",
+                "{server}: close frames in each tenth of the window: {:?}, after it: {}",
                 curve.tenths, curve.late
             ));
         }
@@ -149,13 +150,13 @@ impl Goodbyes {
     }
 }
 
-impl Traffic for Goodbyes {
+impl Traffic for Closes {
     fn on_messages(&mut self, _link: usize, _messages: usize, _now: u64) -> usize {
         0
     }
 
     fn on_close(&mut self, _link: usize, code: Option<u16>, now: u64) -> bool {
-        self.told.push(now - self.began);
+        self.times.push(now - self.began);
         let name = code.map_or_else(|| "no code".to_owned(), |code| code.to_string());
         *self.codes.entry(name).or_default() += 1;
         self.expected.is_none() || code == self.expected

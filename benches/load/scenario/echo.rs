@@ -22,7 +22,8 @@ pub(crate) struct Echo {
     pub(crate) depth: usize,
     pub(crate) payload: Payload,
     pub(crate) time: Duration,
-    /// Messages a second over all connections, whatever the answers. None: as fast as they come.
+    /// Messages per second over all connections, without waiting for answers. `None`: each answer
+    /// is followed by the next message.
     pub(crate) rate: Option<u64>,
 }
 
@@ -33,7 +34,7 @@ pub(crate) fn run(plan: &Echo, setting: &Setting<'_>) -> io::Result<Measurement>
     Ok(bout.finish())
 }
 
-/// A server with the connections of this work. It can be measured again and again.
+/// A server with the connections of this work. It can be measured repeatedly.
 pub(crate) struct Bout {
     plan: Echo,
     exchange: Exchange,
@@ -58,8 +59,8 @@ impl Bout {
         Ok(Self { plan: *plan, exchange: Exchange::new(plan), watch, fleet, server })
     }
 
-    /// Measures for the time of the plan, and leaves nothing under way. Gives the server's CPU
-    /// time for each message, in microseconds.
+    /// Measures for the time of the plan, and waits for all answers. Returns the server's CPU time
+    /// for each message, in microseconds.
     pub(crate) fn play(
         &mut self,
         warm_up: Duration,
@@ -91,14 +92,14 @@ impl Bout {
         let spent = watch.end();
         let answers = exchange.answers - before;
         exchange.counted += answers;
-        // In a closed loop a late answer is the client's doing from here.
+        // In a closed loop the client causes the delays from here on.
         exchange.records = plan.rate.is_some();
         drain(fleet, exchange)?;
         exchange.records = false;
         Ok(spent.cpu_us(answers))
     }
 
-    /// What each of the server's threads spent on a message so far, and each of the harness'.
+    /// What each thread of the server and of the harness spent on a message so far.
     pub(super) fn threads(&self) -> (Vec<ThreadUse>, Vec<ThreadUse>) {
         self.watch.threads(self.exchange.counted)
     }
@@ -133,7 +134,7 @@ impl Echo {
     }
 }
 
-/// Waits for the answers that are under way. One that never comes is a failure.
+/// Waits for the missing answers. One that does not arrive in time is a failure.
 fn drain(fleet: &mut Fleet, exchange: &mut Exchange) -> io::Result<()> {
     exchange.replies = false;
     let deadline = fleet.now() + nanoseconds(PATIENCE);
@@ -152,17 +153,17 @@ struct Exchange {
     /// For each link, in the order of sending.
     sent: Vec<VecDeque<u64>>,
     in_flight: u64,
-    /// Messages under way on links that are gone.
+    /// Unanswered messages on links that have ended.
     lost: u64,
-    /// Answers to nothing.
+    /// Answers without a message.
     surplus: u64,
     /// Whether each answer is followed by the next message.
     replies: bool,
     /// Whether answers are recorded.
     records: bool,
-    /// How many were.
+    /// How many were recorded.
     answers: u64,
-    /// How many of them came while the server was watched.
+    /// How many of them arrived while the server was measured.
     counted: u64,
     recorded: Histogram<u64>,
 }
@@ -216,10 +217,10 @@ impl Traffic for Exchange {
     }
 }
 
-/// An open loop: when messages are due, whatever became of the ones before.
+/// An open loop: when messages are due, without regard to answers.
 #[derive(Debug)]
 struct Pace {
-    /// Messages a second.
+    /// Messages per second.
     rate: u64,
     began: u64,
     sent: u64,
@@ -230,7 +231,7 @@ impl Pace {
         self.began + self.sent * 1_000_000_000 / self.rate
     }
 
-    /// Sends what is due, in turn on all links. Gives how long nothing more is.
+    /// Sends the messages that are due, on all links in turn. Returns the time to the next one.
     fn send(&mut self, fleet: &mut Fleet, exchange: &mut Exchange) -> Duration {
         let now = fleet.now();
         while self.due() <= now && fleet.open() > 0 {
@@ -241,7 +242,7 @@ impl Pace {
             }
             self.sent += 1;
         }
-        // Polls sleep whole milliseconds and round up: the last one is spent awake.
+        // Polls sleep whole milliseconds and round up: the last millisecond is not slept.
         Duration::from_millis(self.due().saturating_sub(now) / 1_000_000).min(GLANCE)
     }
 }

@@ -1,4 +1,4 @@
-//! `idle`: what sessions cost that say nothing. Heartbeats are answered.
+//! `idle`: the cost of sessions that send nothing but answers to pings.
 
 use std::io;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use crate::measure::{Measurement, Watch};
 use crate::progress::steps;
 use crate::server::Mode;
 
-/// What a server may take to give back what it needed for handshakes and messages.
+/// How long a server may take to release the memory of handshakes and messages.
 const SETTLE: Duration = Duration::from_millis(500);
 
-/// Sessions that carry their message at the same time.
+/// Sessions that send their message at the same time.
 const AT_ONCE: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Idle {
     pub(crate) connections: usize,
     pub(crate) hold: Duration,
-    /// Before it falls silent, each session sends a message of so many bytes and gets it back.
+    /// Before it is idle, each session sends a message of this size and receives it back.
     pub(crate) carry: Option<usize>,
 }
 
@@ -86,11 +86,11 @@ fn hold(fleet: &mut Fleet, time: Duration, setting: &Setting<'_>) -> io::Result<
     }
 }
 
-/// Each session's message goes out and comes back, a few sessions at a time.
+/// Each session sends its message and receives it back, a few sessions at a time.
 fn carry(fleet: &mut Fleet, setting: &Setting<'_>) -> io::Result<()> {
     let mut answers = Answers { waiting: vec![false; fleet.links()], count: 0 };
     let (mut next, mut last) = (0, ((0, 0), fleet.now()));
-    setting.progress.begin("each session carries its message", fleet.links() as u64);
+    setting.progress.begin("each session sends its message", fleet.links() as u64);
     while next < fleet.links() || answers.count > 0 {
         while next < fleet.links() && answers.count < AT_ONCE {
             if fleet.is_open(next) {
@@ -118,7 +118,7 @@ struct Answers {
 }
 
 impl Answers {
-    fn heard(&mut self, link: usize) {
+    fn received(&mut self, link: usize) {
         if std::mem::take(&mut self.waiting[link]) {
             self.count -= 1;
         }
@@ -127,11 +127,11 @@ impl Answers {
 
 impl Traffic for Answers {
     fn on_messages(&mut self, link: usize, _messages: usize, _now: u64) -> usize {
-        self.heard(link);
+        self.received(link);
         0
     }
 
     fn on_gone(&mut self, link: usize, _now: u64) {
-        self.heard(link);
+        self.received(link);
     }
 }

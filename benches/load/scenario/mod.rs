@@ -1,4 +1,4 @@
-//! What a run does. Each scenario has a file; what they share is here.
+//! The scenarios. Each has a file; what they share is here.
 
 pub(crate) mod backend;
 pub(crate) mod broadcast;
@@ -20,10 +20,10 @@ use crate::limits;
 use crate::progress::Progress;
 use crate::server::{Kind, Mode, Options, Pin, Process, Server};
 
-/// How long anything may take that a server owes, before it counts as not coming.
+/// How long an answer of the server may take before it counts as missing.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a run goes before it is measured: caches fill, buffers find their size.
+/// How long a run lasts before it is measured: caches fill, buffers grow.
 const WARM_UP: Duration = Duration::from_millis(300);
 
 /// How often a loop looks at the clock when nothing happens.
@@ -39,17 +39,17 @@ pub(crate) struct Setting<'a> {
     pub(crate) allowed: u64,
 }
 
-/// Where the server comes from.
+/// The server of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place<'a> {
-    /// It runs already.
+    /// One that runs already.
     Running { target: &'a crate::client::Target, pid: Option<u32> },
-    /// It is started for the run.
+    /// One that is started for the run.
     Started { kind: Kind, options: &'a Options },
 }
 
 impl Setting<'_> {
-    /// The server, for a run of so many connections.
+    /// The server, for a run with this number of connections.
     fn server(&self, mode: Mode, connections: usize) -> io::Result<Server> {
         limits::require(connections, self.allowed)?;
         let server = match self.place {
@@ -91,7 +91,7 @@ impl Payload {
             Self::Text => (wire::TEXT, b'a', 26),
             Self::Binary => (wire::BINARY, 0, 251),
         };
-        // A prime step, so that a word that was lost or moved does not look like its neighbour.
+        // A prime step, so that a lost or moved word differs from its neighbours.
         let bytes = (0..size).map(|i| low + u8::try_from(i * 7 % span).expect("span is below 256"));
         let mut payload: Vec<u8> = bytes.collect();
         if let Some(byte) = payload.first_mut() {
@@ -101,13 +101,13 @@ impl Payload {
     }
 }
 
-/// The first byte of a message that is to be echoed: anything but the peers' mark for "to all".
+/// The first byte of a message for the sender: any but [`TO_ALL`].
 const TO_SENDER: u8 = b'e';
 
-/// The peers' mark for a message that goes to all.
+/// The first byte of a message for all sessions.
 const TO_ALL: u8 = b'B';
 
-/// Ends a run that has nobody to talk to.
+/// Returns an error if no connection is open.
 fn require_open(fleet: &Fleet) -> io::Result<()> {
     if fleet.open() > 0 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! `scale`: what a message and a session cost, against the number of sessions.
+//! `scale`: the cost of a message and of a session, by number of sessions.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use super::{Payload, Place, Setting};
 use crate::scenario::broadcast::Broadcast;
 use crate::scenario::echo::Echo;
 
-/// Files that a server opens beside its sessions, so that the largest run does not find it at its
-/// own limit.
+/// Files that a server opens apart from its sessions, so that the largest run does not reach its
+/// limit.
 const SERVERS_OWN: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Scale {
-    /// Numbers of sessions. Empty: the usual ones, and as many as the limit of open files allows.
+    /// Numbers of sessions. Empty: the default ones, and as many as the limit of open files allows.
     pub(crate) sessions: Vec<usize>,
     pub(crate) rounds: usize,
     /// How long each point is measured in each round.
@@ -27,7 +27,7 @@ pub(crate) fn run(plan: &Scale, servers: &[Place<'_>], setting: &Setting<'_>) ->
         let most = most.saturating_sub(SERVERS_OWN).min(MOST);
         sessions = [1000, 2000, 5000, 10_000].into_iter().filter(|&n| n < most).collect();
         sessions.push(most);
-        setting.progress.say(&format!("up to {most} sessions, by the limit of open files"));
+        setting.progress.print(&format!("up to {most} sessions, by the limit of open files"));
     }
     let works = sessions.iter().flat_map(|&n| [plan.echo(n), plan.broadcast(n)]);
     let events: Vec<_> =
@@ -35,7 +35,7 @@ pub(crate) fn run(plan: &Scale, servers: &[Place<'_>], setting: &Setting<'_>) ->
     contest::run(&events, servers, setting)
 }
 
-/// More sessions than this say nothing new, and take minutes to connect.
+/// The most sessions by default: connecting more takes minutes.
 const MOST: usize = 100_000;
 
 impl Scale {

@@ -1,4 +1,4 @@
-//! `slow`: some clients never read. What that does to the others, and to the server's memory.
+//! `slow`: some clients never read. Measures the latency of the others and the server's memory.
 
 use std::io;
 use std::time::Duration;
@@ -12,28 +12,28 @@ use crate::measure::{Measurement, Watch};
 use crate::progress::{Progress, steps};
 use crate::server::{Mode, Server};
 
-/// What the kernel holds at most for one connection: Linux lets a send buffer grow to 4 MiB.
+/// What the kernel buffers at most for one connection: a send buffer of Linux grows to 4 MiB.
 const KERNEL_ROOM: usize = 4 << 20;
 
-/// Small messages do not fill that in a time that anyone waits for.
+/// Filling that with small messages would take too long.
 const FILL_TIME: Duration = Duration::from_secs(20);
 
 /// How long each side is measured at once, where they take turns.
 const TURN: Duration = Duration::from_millis(250);
 
-/// When nothing came for so long, the stalled clients have read all that there was for them.
+/// When nothing has arrived for this long, the stalled clients have read everything.
 const QUIET: Duration = Duration::from_millis(500);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slow {
     pub(crate) connections: usize,
-    /// How many of a hundred never read.
+    /// Percentage of connections that never read.
     pub(crate) stalled: usize,
     pub(crate) size: usize,
     pub(crate) time: Duration,
 }
 
-/// The others alone, and beside the stalled ones.
+/// Measures the reading clients without and with stalled ones.
 pub(crate) fn run(plan: &Slow, setting: &Setting<'_>) -> io::Result<Vec<Measurement>> {
     let stalled = plan.connections * plan.stalled / 100;
     let others = plan.connections - stalled;
@@ -41,7 +41,7 @@ pub(crate) fn run(plan: &Slow, setting: &Setting<'_>) -> io::Result<Vec<Measurem
     let what = format!("broadcast to {others} sessions, without and with {stalled} stalled");
     setting.progress.begin(&what, 2 * steps(plan.time));
     let (alone, mut beside) = match setting.place {
-        // On two servers they take turns, so that what else the machine does meets both.
+        // Two servers take turns, so that other load of the machine affects both.
         Place::Started { .. } => {
             let mut beside = Side::open(plan, others, stalled, setting)?;
             let turns = plan.time.div_duration_f64(TURN).ceil().max(1.0);
@@ -68,7 +68,7 @@ pub(crate) fn run(plan: &Slow, setting: &Setting<'_>) -> io::Result<Vec<Measurem
     Ok(vec![alone, beside])
 }
 
-/// A server whose reading clients hear broadcasts, beside so many stalled ones.
+/// A server with clients that read broadcasts, and stalled clients.
 struct Side {
     work: String,
     others: usize,
@@ -129,7 +129,7 @@ impl Side {
             ..Measurement::default()
         };
         self.watch.total().put_into(&mut measurement);
-        self.fleet.fail("message to one that had it", self.rounds.surplus);
+        self.fleet.fail("duplicate message", self.rounds.surplus);
         measurement.failures = self.fleet.failures().clone();
         if stalled > 0 {
             let peak = measurement.memory.map_or(0.0, |memory| float(memory.peak_growth));
@@ -137,7 +137,7 @@ impl Side {
             let dropped = stalled - still_there(&mut self.fleet, self.others)?;
             measurement.notes.push(format!(
                 "memory grew by {:.1} MiB at most, {each:.0} KiB for each stalled client; the \
-                 server gave up {dropped} of {stalled}",
+                 server closed {dropped} of {stalled}",
                 peak / 1024.0 / 1024.0
             ));
         }
@@ -145,8 +145,8 @@ impl Side {
     }
 }
 
-/// Plays rounds until the kernel holds all that it can for a client that does not read: only what
-/// comes after that is the server's to hold.
+/// Runs rounds until the kernel's buffers of a client that does not read are full: from then on the
+/// server buffers.
 fn fill(plan: &Slow, fleet: &mut Fleet, rounds: &mut Rounds) -> io::Result<()> {
     let deadline = fleet.now() + nanoseconds(FILL_TIME);
     for _ in 0..KERNEL_ROOM.div_ceil(plan.size.max(1)) {
@@ -157,25 +157,25 @@ fn fill(plan: &Slow, fleet: &mut Fleet, rounds: &mut Rounds) -> io::Result<()> {
     Ok(())
 }
 
-/// Lets the stalled clients read at last. Gives how many find their connection still there.
+/// Lets the stalled clients read. Returns how many connections are still open.
 fn still_there(fleet: &mut Fleet, others: usize) -> io::Result<usize> {
     let stalled = others..fleet.links();
-    let mut heard = Heard { last: fleet.now() };
+    let mut received = Received { last: fleet.now() };
     for link in stalled.clone() {
-        fleet.release(link, &mut heard);
+        fleet.release(link, &mut received);
     }
-    while fleet.now() - heard.last < nanoseconds(QUIET) {
-        fleet.turn(Some(GLANCE), &mut heard)?;
+    while fleet.now() - received.last < nanoseconds(QUIET) {
+        fleet.turn(Some(GLANCE), &mut received)?;
     }
     Ok(stalled.filter(|&link| fleet.is_open(link)).count())
 }
 
-/// When anything came last.
-struct Heard {
+/// When something was received last.
+struct Received {
     last: u64,
 }
 
-impl Traffic for Heard {
+impl Traffic for Received {
     fn on_messages(&mut self, _link: usize, _messages: usize, now: u64) -> usize {
         self.last = now;
         0

@@ -1,4 +1,4 @@
-//! `storm`: many clients connect and upgrade at once, or so many a second.
+//! `storm`: many clients connect and upgrade, as fast as possible or at a fixed rate.
 
 use std::io;
 use std::time::Duration;
@@ -12,14 +12,13 @@ use crate::measure::{Measurement, Watch};
 use crate::progress::Progress;
 use crate::server::Mode;
 
-/// Connections on the way at once: well below any server's backlog, so that none waits for the
-/// kernel to send its SYN again.
+/// Pending connections: fewer than any server's backlog, so that no SYN is sent again.
 const AT_ONCE: usize = 100;
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Storm {
     pub(crate) connections: usize,
-    /// Connections a second, whatever the answers. None: a few at once, as fast as they open.
+    /// Connections per second. `None`: [`AT_ONCE`] at a time, as fast as they open.
     pub(crate) rate: Option<u64>,
 }
 
@@ -30,7 +29,7 @@ pub(crate) fn run(plan: &Storm, setting: &Setting<'_>) -> io::Result<Measurement
     let mut handshakes = Handshakes(histogram());
     setting.progress.begin(&plan.work(), plan.connections as u64);
     watch.begin();
-    rage(plan, &mut fleet, &mut handshakes, setting.progress)?;
+    connect_all(plan, &mut fleet, &mut handshakes, setting.progress)?;
     let spent = watch.end();
     require_open(&fleet)?;
     let mut measurement = Measurement {
@@ -47,9 +46,9 @@ pub(crate) fn run(plan: &Storm, setting: &Setting<'_>) -> io::Result<Measurement
     Ok(measurement)
 }
 
-/// Connects until there are so many connections, and none is under way. One that gets no answer is
-/// a failure.
-pub(super) fn rage(
+/// Connects until all connections were begun and none is pending. One without an answer is a
+/// failure.
+pub(super) fn connect_all(
     plan: &Storm,
     fleet: &mut Fleet,
     traffic: &mut impl Traffic,
@@ -81,7 +80,7 @@ impl Storm {
         }
     }
 
-    /// Begins the connections that are due. Gives how long no other one is.
+    /// Begins the connections that are due. Returns the time to the next one.
     fn dial(&self, fleet: &mut Fleet, began: u64) -> Duration {
         let Some(rate) = self.rate else {
             while fleet.dialled() < self.connections && fleet.pending() < AT_ONCE {
@@ -99,7 +98,7 @@ impl Storm {
     }
 }
 
-/// How long each handshake took, from when it was due.
+/// How long each handshake took, from the time at which it was due.
 struct Handshakes(Histogram<u64>);
 
 impl Traffic for Handshakes {

@@ -18,7 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::client::target::{Target, control_in, url_in};
 
-/// How long a server may take until it says where it listens.
+/// How long a server may take to print its URL.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a server may take to stop before it is killed.
@@ -29,7 +29,7 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 pub(crate) enum Kind {
     /// This crate's gateway.
     Gateway,
-    /// A bare loop that checks nothing.
+    /// The least that a server can do: it checks nothing.
     Floor,
     TokioTungstenite,
     Fastwebsockets,
@@ -38,21 +38,21 @@ pub(crate) enum Kind {
     Bun,
 }
 
-/// What the server does with a message.
+/// Where the server sends a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// It goes back to its sender.
+    /// To its sender.
     Echo,
-    /// It goes to all. It begins with `B`.
+    /// To all sessions. The message begins with `B`.
     Hub,
-    /// It goes to the backend.
+    /// To the backend.
     Backend,
 }
 
 /// How servers are started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Options {
-    /// Arguments beside its own.
+    /// Further arguments.
     pub(crate) arguments: Vec<String>,
     /// The gateway's executable, instead of the one that was built with this harness.
     pub(crate) gateway: Option<PathBuf>,
@@ -107,13 +107,13 @@ impl Kind {
 }
 
 impl Server {
-    /// One that runs already.
+    /// A server that runs already.
     pub(crate) fn running(target: Target, pid: Option<u32>) -> Self {
         let (name, process) = (target.host.clone(), pid.map(Process));
         Self { name, target, control: None, process, child: None }
     }
 
-    /// Starts one on a port that the system chooses, and waits until it says which.
+    /// Starts one on a port that the system chooses, and waits until it prints its URL.
     pub(crate) fn start(kind: Kind, mode: Mode, options: &Options) -> io::Result<Self> {
         let mut command = kind.command(mode, options);
         command
@@ -124,14 +124,14 @@ impl Server {
         let mut child = command.spawn().map_err(|error| {
             io::Error::other(format!("{}: {error}", command.get_program().to_string_lossy()))
         })?;
-        let (lines, heard) = mpsc::channel();
+        let (lines, printed) = mpsc::channel();
         forward(child.stdout.take().expect("it is piped"), lines.clone());
         forward(child.stderr.take().expect("it is piped"), lines);
         let process = Some(Process(child.id()));
         let deadline = Instant::now() + START_TIMEOUT;
         let (mut all, mut target, mut control) = (Vec::new(), None, None);
         loop {
-            match heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            match printed.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     target = target.or_else(|| url_in(&line)?.parse().ok());
                     control = control.or_else(|| control_in(&line)?.parse().ok());
@@ -145,20 +145,20 @@ impl Server {
                     child.kill()?;
                     child.wait()?;
                     let how = match reason {
-                        RecvTimeoutError::Timeout => "did not say where it listens",
+                        RecvTimeoutError::Timeout => "did not print its URL",
                         RecvTimeoutError::Disconnected => "did not start",
                     };
-                    let said = all.join("\n");
-                    return Err(io::Error::other(format!("{} {how}\n{said}", kind.name())));
+                    let output = all.join("\n");
+                    return Err(io::Error::other(format!("{} {how}\n{output}", kind.name())));
                 }
             }
         }
     }
 
-    /// Asks it to stop, as a service manager would.
+    /// Sends SIGTERM, as a service manager does.
     pub(crate) fn terminate(&self) -> io::Result<()> {
         let pid = self.process.and_then(|Process(pid)| Pid::from_raw(pid.cast_signed()));
-        let pid = pid.ok_or_else(|| io::Error::other("stopping a server takes its --pid"))?;
+        let pid = pid.ok_or_else(|| io::Error::other("stopping a server needs its --pid"))?;
         Ok(kill_process(pid, Signal::TERM)?)
     }
 
@@ -180,7 +180,7 @@ impl Drop for Server {
             }
         }
         if let Some(child) = &mut self.child {
-            // Both fail only for a process that has ended, which is what they are for.
+            // Both fail only if the process has ended.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -191,7 +191,7 @@ impl Drop for Server {
 fn forward(output: impl Read + Send + 'static, lines: Sender<String>) {
     thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            // Nobody listens any more once the server has said where it listens.
+            // Once the URL was received, the lines are discarded.
             let _ = lines.send(line);
         }
     });

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use super::Kind;
 
 impl Kind {
-    /// What starts it; it listens on a port that the system chooses.
+    /// The command that starts it; it listens on a port that the system chooses.
     pub(super) fn peer_command(self) -> Command {
         if self != Self::Bun {
             return Command::new(directory().join("release").join(self.name()));
@@ -18,24 +18,24 @@ impl Kind {
     }
 }
 
-/// Builds those of `kinds` that are not this crate's own. Gives the ones that cannot be had, each
+/// Builds those of `kinds` that are not this crate's own. Returns those that cannot be built, each
 /// with the reason.
-pub(crate) fn build(kinds: &[Kind], say: impl Fn(&str)) -> Vec<(Kind, String)> {
+pub(crate) fn build(kinds: &[Kind], print: impl Fn(&str)) -> Vec<(Kind, String)> {
     let (crates, others): (Vec<Kind>, Vec<Kind>) =
         kinds.iter().filter(|&&kind| kind != Kind::Gateway).partition(|&&kind| kind != Kind::Bun);
     let mut missing = Vec::new();
     if !crates.is_empty() {
-        say("building the peers");
+        print("building the peers");
     }
     if cargo(&crates).is_err() {
-        // One that does not build must not take the others with it.
+        // If one does not build, the others are built nevertheless.
         for kind in crates {
             missing.extend(cargo(&[kind]).err().map(|error| (kind, error.to_string())));
         }
     }
     for kind in others {
         if !bun().exists() {
-            say("installing bun");
+            print("installing bun");
             missing.extend(install_bun().err().map(|error| (kind, error.to_string())));
         }
     }
@@ -63,7 +63,7 @@ fn install_bun() -> io::Result<()> {
     succeed(command)
 }
 
-/// Runs a tool. What it says goes into the error.
+/// Runs a tool. The error has its first line with an error.
 fn succeed(mut command: Command) -> io::Result<()> {
     let tool = command.get_program().to_string_lossy().into_owned();
     let output = command
@@ -73,8 +73,8 @@ fn succeed(mut command: Command) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let reason = said.lines().find(|line| line.contains("error")).unwrap_or("it failed");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let reason = errors.lines().find(|line| line.contains("error")).unwrap_or("it failed");
     Err(io::Error::other(format!("{tool}: {}", reason.trim())))
 }
 
@@ -83,7 +83,7 @@ fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/peers")
 }
 
-/// What is built from it lies beside this crate's own build.
+/// The directory of its build, beside this crate's.
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("peers")
 }

@@ -1,20 +1,21 @@
-//! Client and server on processors of their own, where the platform lets them be chosen.
+//! Runs client and server on different processors, where the platform supports it.
 
 use std::io;
 
 use super::Process;
 
-/// Gives threads their processors.
+/// Assigns threads to processors.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pin {
-    /// How many there are. Counted before the first thread is pinned: that one sees its own only.
+    /// How many there are. Counted before the first thread is pinned: a pinned thread sees only its
+    /// own.
     processors: usize,
 }
 
 impl Pin {
     pub(crate) fn new() -> io::Result<Self> {
         match std::thread::available_parallelism()?.get() {
-            1 => Err(io::Error::other("--pin takes a machine with more than one processor")),
+            1 => Err(io::Error::other("--pin needs a machine with more than one processor")),
             processors => Ok(Self { processors }),
         }
     }
@@ -29,8 +30,8 @@ impl Pin {
         server.threads().into_iter().try_for_each(|thread| pin(Some(thread), 0))
     }
 
-    /// Keeps the server's first thread, its other ones and a backend of this harness apart from
-    /// each other, as far as there are processors beside the client's.
+    /// Keeps the server's first thread, its other threads and a backend of this harness on
+    /// different processors, as far as there are enough beside the client's.
     pub(crate) fn with_backend(self, server: Process, backend: u32) -> io::Result<()> {
         let Process(first) = server;
         for thread in server.threads() {

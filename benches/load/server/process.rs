@@ -1,4 +1,4 @@
-//! What `/proc` says of a process. Elsewhere than on Linux there is nothing to read.
+//! Reads figures of a process from `/proc`. On other systems than Linux there are none.
 
 use std::fs;
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ impl Process {
         self.tasks().into_iter().flatten().filter_map(number).collect()
     }
 
-    /// The sum over its threads. One that ends while it is looked at counts for nothing.
+    /// The sum over its threads. A thread that ends meanwhile counts as 0.
     fn sum(self, file: &str, number: impl Fn(&str) -> Option<u64>) -> Option<u64> {
         let texts = self.tasks()?.filter_map(|task| fs::read_to_string(task.join(file)).ok());
         texts.filter_map(|text| number(&text)).reduce(|sum, next| sum + next)

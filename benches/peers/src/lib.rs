@@ -1,4 +1,4 @@
-//! What the peers share: how they listen, how they say where, and one thread for all connections.
+//! What the peers share: the listener, the output of its URL, and one thread for all connections.
 
 #[cfg(feature = "runtime")]
 mod runtime;
@@ -20,7 +20,7 @@ const BACKLOG: i32 = 4096;
 ///
 /// # Errors
 ///
-/// What the argument or the system refuses.
+/// If the argument is invalid or the system refuses.
 pub fn listen() -> io::Result<TcpListener> {
     let port = match std::env::args().nth(1) {
         Some(text) => text.parse().map_err(|_| {

@@ -7,15 +7,16 @@ use tokio::sync::broadcast;
 
 use crate::listen;
 
-/// Messages to all that wait for the slowest connection. Whoever is further behind misses some.
+/// Broadcast messages that wait for the slowest connection. A connection that is further behind
+/// misses some.
 const HUB: usize = 1024;
 
-/// Runs `session` for each connection, all on this thread. What one of them gives the hub, all of
-/// them hear.
+/// Runs `session` for each connection, all on this thread. A message that one of them sends to the
+/// hub is sent to all.
 ///
 /// # Errors
 ///
-/// What [`listen`] refuses, and a runtime that does not start.
+/// If [`listen`] fails, or the runtime does not start.
 pub fn serve<M, F>(session: impl Fn(TcpStream, broadcast::Sender<M>) -> F) -> io::Result<()>
 where
     M: Clone,

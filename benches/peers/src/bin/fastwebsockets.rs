@@ -1,5 +1,5 @@
-//! `fastwebsockets`, split so that a connection reads and hears at the same time. The library sends
-//! each frame when it is written.
+//! `fastwebsockets`, split so that a connection reads from the client and from the hub at the same
+//! time. The library sends each frame when it is written.
 
 use std::io;
 
@@ -36,7 +36,7 @@ async fn session(mut stream: TcpStream, hub: Sender<Message>) -> Result<(), WebS
             match frame.opcode {
                 OpCode::Close => return Ok(()),
                 OpCode::Text | OpCode::Binary if frame.payload.starts_with(b"B") => {
-                    // It fails when nobody listens, but this connection does.
+                    // It fails only without a receiver, and this connection is one.
                     let _ = hub.send((frame.opcode, Bytes::from(Vec::from(frame.payload))));
                 }
                 OpCode::Text | OpCode::Binary => writer.lock().await.write_frame(frame).await?,
@@ -46,11 +46,11 @@ async fn session(mut stream: TcpStream, hub: Sender<Message>) -> Result<(), WebS
     };
     tokio::select! {
         result = receive => result,
-        result = hear(inbox, &writer) => result,
+        result = forward(inbox, &writer) => result,
     }
 }
 
-async fn hear(mut inbox: Receiver<Message>, writer: &Writer) -> Result<(), WebSocketError> {
+async fn forward(mut inbox: Receiver<Message>, writer: &Writer) -> Result<(), WebSocketError> {
     loop {
         match inbox.recv().await {
             Ok((opcode, payload)) => {

@@ -25,7 +25,7 @@ async fn session(stream: TcpStream, hub: Sender<Message>) -> Result<()> {
             Step::Received(message) if message.is_text() || message.is_binary() => {
                 socket.feed(message).await?;
             }
-            Step::Heard(message) => socket.feed(message).await?,
+            Step::FromHub(message) => socket.feed(message).await?,
             Step::Received(_) | Step::Missed => {}
         }
         step = next(&mut socket, &mut inbox).now_or_never();
@@ -38,23 +38,23 @@ async fn session(stream: TcpStream, hub: Sender<Message>) -> Result<()> {
 }
 
 enum Step {
-    /// The client sent it.
+    /// From the client.
     Received(Message),
-    /// The hub gave it.
-    Heard(Message),
-    /// The hub went on without this connection.
+    /// From the hub.
+    FromHub(Message),
+    /// The connection was too slow and missed messages.
     Missed,
 }
 
-/// None at the end.
+/// `None` at the end.
 async fn next(
     socket: &mut WebSocketStream<TcpStream>,
     inbox: &mut Receiver<Message>,
 ) -> Option<Result<Step>> {
     tokio::select! {
         message = socket.next() => Some(message?.map(Step::Received)),
-        heard = inbox.recv() => match heard {
-            Ok(message) => Some(Ok(Step::Heard(message))),
+        received = inbox.recv() => match received {
+            Ok(message) => Some(Ok(Step::FromHub(message))),
             Err(broadcast::error::RecvError::Lagged(_)) => Some(Ok(Step::Missed)),
             Err(broadcast::error::RecvError::Closed) => None,
         },
