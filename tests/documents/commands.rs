@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::markdown;
+use crate::markdown::{self, Block};
 
 /// Commands that are run in another form, or by the build itself.
 const OTHERS: &[&str] = &[
@@ -23,11 +23,11 @@ fn every_command_in_the_documents_is_run_by_a_test() {
     for document in markdown::documents().iter().filter(|document| !document.is_run_elsewhere()) {
         let blocks = document.blocks();
         let shell = blocks.iter().filter(|block| block.language == "sh");
-        let lines = shell.flat_map(|block| block.lines()).map(str::to_owned);
+        let lines = shell.flat_map(Block::lines).map(str::to_owned);
         let spans = document.code_spans().into_iter().filter(|span| is_command(span));
         for command in lines.chain(spans) {
             let command = without_comment(&command);
-            if let Err(why) = find_test(command) {
+            if let Err(why) = find_test(&document.file, command) {
                 panic!("{}: {command}: {why}", document.file);
             }
             checked += 1;
@@ -47,19 +47,21 @@ pub(crate) fn without_comment(line: &str) -> &str {
     line.split_once("  # ").or_else(|| line.split_once(" # ")).map_or(line, |(line, _)| line).trim()
 }
 
-/// Finds what runs a command.
+/// Finds what runs a command of a document.
 ///
 /// # Errors
 ///
 /// Why no test does.
-fn find_test(command: &str) -> Result<(), String> {
+fn find_test(file: &str, command: &str) -> Result<(), String> {
     let words: Vec<&str> = command.split_whitespace().collect();
     match words[..] {
         _ if OTHERS.contains(&command) => Ok(()),
-        // tests/gateway/documents.rs runs them.
-        ["curl", ..] | ["cargo", "run", "--release", "--", ..] => Ok(()),
-        // tests/load_arguments.rs parses them.
-        ["cargo", "bench", "--bench", "load", "--", ..] => Ok(()),
+        ["curl", ..] | ["cargo", "run", "--release", "--", ..] => {
+            mentions("tests/gateway/documents.rs", &format!("/{file}\""))
+        }
+        ["cargo", "bench", "--bench", "load", "--", ..] => {
+            mentions("tests/load_arguments.rs", &format!("/{file}\""))
+        }
         ["cargo", "bench", "--bench", "micro", "--", name] => is_micro_bench(name),
         ["cargo", "test", "--test", name, ..] => {
             exists(&[&format!("tests/{name}.rs"), &format!("tests/{name}/main.rs")])
@@ -111,6 +113,7 @@ fn a_command_that_no_test_runs_is_found() {
         "tests/clients/nothing",
         "cargo install majordomo",
     ] {
-        assert!(find_test(command).is_err(), "{command}");
+        assert!(find_test("README.md", command).is_err(), "{command}");
     }
+    assert!(find_test("docs/other.md", "curl http://127.0.0.1:9002/health").is_err());
 }

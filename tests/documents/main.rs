@@ -1,5 +1,6 @@
 //! The documents: their links, their length, and that each of their snippets is run by some test.
 
+mod architecture;
 mod commands;
 mod markdown;
 
@@ -77,7 +78,7 @@ fn the_readme_is_read_in_five_minutes() {
 fn the_readme_begins_with_two_commands() {
     let readme = markdown::read("README.md");
     let block = readme.blocks().into_iter().find(|block| block.language == "sh").expect("a block");
-    let commands: Vec<_> = block.lines().map(|line| commands::without_comment(line)).collect();
+    let commands: Vec<_> = block.lines().map(commands::without_comment).collect();
     assert_eq!(commands, ["cargo run --release", "cargo test"]);
 }
 
