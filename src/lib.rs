@@ -176,7 +176,12 @@ pub use sessions::{
 };
 pub use transport::{ListenUrl, Protocol};
 
-/// The README's examples are compiled.
+/// The examples in the README are compiled.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// So are those in `docs/embedding.md`, and they run.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+struct EmbeddingGuide;

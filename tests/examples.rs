@@ -232,6 +232,18 @@ fn echo_speaks_raw_tcp_when_its_url_says_so() {
 }
 
 #[test]
+fn talk_sends_what_is_typed_and_prints_what_comes() {
+    let mut echo = Example::start("echo", &["ws://127.0.0.1:0"]);
+    let mut talk = Example::start("talk", &[&echo.line_after("listening on ")]);
+    talk.command("hello");
+    assert_eq!(talk.line(), "< hello");
+    talk.end_input();
+    talk.join();
+    echo.end_input();
+    echo.join();
+}
+
+#[test]
 fn chat_shows_the_name_of_each_client() {
     let mut chat = Example::start("chat", &["ws://127.0.0.1:0"]);
     let url = chat.line_after("listening on ");

@@ -7,8 +7,16 @@ use std::path::Path;
 const WORDS: &[&str] = &["house", "guest", "farewell", "courier", "whoever", "nobody", "everybody"];
 
 /// Where they are looked for. The console is part of `src`.
-const PLACES: &[&str] =
-    &["src", "docs", "examples", "README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
+const PLACES: &[&str] = &[
+    "src",
+    "docs",
+    "examples",
+    "README.md",
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+];
 
 /// A file and a line of it, without the space around it, that explains the name of the project.
 const ALLOWED: &[(&str, &str)] = &[];

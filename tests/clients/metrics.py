@@ -1,5 +1,8 @@
 """Checks the metrics with Prometheus' own checker."""
+import pathlib
+import re
 import subprocess
+import tempfile
 import urllib.request
 
 from gateway import PATIENCE, Gateway
@@ -28,6 +31,27 @@ def check(program, promtool):
                 raise AssertionError(f"no {good} in the metrics:\n{scraped}")
             if lint(promtool, scraped.replace(good, bad)) == (0, ""):
                 raise AssertionError(f"promtool does not notice {bad}")
+
+
+def check_config(promtool):
+    """promtool finds no fault with the configuration in docs/metrics.md."""
+    document = pathlib.Path(__file__).resolve().parents[2] / "docs" / "metrics.md"
+    config = re.search(r"```yaml\n(.*?)```", document.read_text(), re.S)[1]
+    token = "/etc/majordomo.token"
+    if token not in config:
+        raise AssertionError(f"no {token} in the configuration:\n{config}")
+    with tempfile.TemporaryDirectory() as place:
+        file = pathlib.Path(place) / "majordomo.token"
+        file.write_text("a-token-of-some-length")
+        config = config.replace(token, str(file))
+        for text, is_good in [(config, True), (config.replace("targets", "target"), False)]:
+            file = pathlib.Path(place) / "prometheus.yml"
+            file.write_text(text)
+            command = [promtool, "check", "config", file]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+            done = subprocess.run(command, encoding="utf-8", timeout=PATIENCE, **pipes)
+            if (done.returncode == 0) != is_good:
+                raise AssertionError(f"promtool ended with {done.returncode}: {done.stdout}")
 
 
 def scrapes(gateway):

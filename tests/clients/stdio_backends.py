@@ -3,7 +3,6 @@
 Needs the `websockets` package and a release build of the gateway. Exits with 0 if every check passes.
 """
 import asyncio
-import json
 import os
 import pathlib
 import re
@@ -43,15 +42,10 @@ async def readme_backend():
     with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
         file.write(script)
         file.flush()
-        backend = subprocess.Popen(
-            [sys.executable, file.name], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        ready = json.loads(backend.stdout.readline().replace("'", '"'))
-        assert ready["event"] == "ready", ready
+        backend = subprocess.Popen([sys.executable, file.name], cwd=ROOT)
         client = await connect(f"ws://127.0.0.1:{port}")
-        assert (await client.recv()).endswith(" is here")
         await client.send("hello")
-        assert await client.recv() == "you said hello"
+        assert await client.recv() == "echo: hello"
         backend.kill()  # the end of its commands stops the gateway
         await client.wait_closed()
         assert client.close_code == 1001, client.close_code
