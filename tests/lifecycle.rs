@@ -197,6 +197,22 @@ fn a_whole_chain_of_broken_sessions_ends_in_one_tick() {
 }
 
 #[test]
+fn the_counters_of_an_ended_session_include_what_its_socket_takes_at_its_end() {
+    let mut server = Server::new();
+    server.handler().echo();
+    let (mut first, second) = (server.join("a"), server.join("b"));
+    // In one tick. The end of the first is reported before the message of the second, and so before
+    // the outboxes are flushed.
+    first.send(&[wire::text("hello"), vec![0xFF; 9]].concat());
+    second.send(&wire::text("later"));
+    server.settle();
+    assert_eq!(first.frames(), ["text hello", "close 1002"]);
+    let ended = server.handler().take_ended();
+    assert_eq!((ended.session.sent().messages, ended.session.dropped()), (1, 0));
+    assert_eq!(server.stats().dropped, 0);
+}
+
+#[test]
 fn a_session_that_takes_over_an_id_connects_after_the_older_one_ends() {
     let mut server = Server::new();
     let older = server.join("a");
