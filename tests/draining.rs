@@ -3,9 +3,12 @@
 
 mod common;
 
+use common::recorder::admit_by_query;
 use common::simulation::{Client, Server, almost, close_reason, seconds};
 use common::wire;
-use majordomo::{Cause, Config, Decision, Error, HandshakeFailure, Phase, RatePolicy, StopOptions};
+use majordomo::{
+    Cause, Config, Decision, DuplicateId, Error, HandshakeFailure, Phase, RatePolicy, StopOptions,
+};
 
 /// Any seed: the close times are the same in every run.
 const SEED: u64 = 7;
@@ -390,6 +393,22 @@ fn a_silent_connection_times_out_during_the_drain_of_a_paused_manager() {
     server.advance(seconds(10));
     assert!(silent.is_dropped() && server.sessions().client_count() == 1);
     assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::TimedOut), 1);
+}
+
+#[test]
+fn a_stop_in_on_request_keeps_the_session_that_would_have_been_replaced() {
+    let mut server = Server::with(Config { duplicate_id: DuplicateId::Replace, ..timeless() });
+    let mut older = server.join("a");
+    server.handler().on_request(|sessions, request, _| {
+        sessions.stop(over(1_000_000)).expect("it runs");
+        admit_by_query(request)
+    });
+    server.notes();
+    let mut newer = server.dial();
+    server.receive(&newer, &wire::upgrade("/?id=a", &[]));
+    assert_eq!(newer.status(), 503);
+    assert!(server.notes().is_empty() && older.frames().is_empty());
+    assert_eq!(server.sessions().client_count(), 1);
 }
 
 #[test]
