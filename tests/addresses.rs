@@ -4,6 +4,7 @@
 
 mod common;
 
+use common::http::{answering, get, kept, request};
 use common::net::connected;
 use common::recorder::{Recorder, admit_by_query};
 use common::simulation::{Client, Server, close_reason, seconds};
@@ -240,6 +241,23 @@ fn the_number_of_sockets_that_linger_for_one_address_is_bounded() {
         assert_eq!(client.status(), 101);
         assert_eq!(client.frames(), ["close 1000"]);
     }
+}
+
+#[test]
+fn a_request_that_is_cut_off_counts_as_failed_where_no_further_socket_may_linger() {
+    let mut server = answering(Config { max_sessions_per_address: Some(1), ..kept() });
+    let mut lingering = server.dial();
+    server.receive(&lingering, &request("GET /", &["Connection: close"]));
+    assert_eq!(lingering.answers(), ["200 close /"]);
+    let cut_off = server.dial();
+    cut_off.set_window(0);
+    server.receive(&cut_off, &[get("/"), b"GET / HT".to_vec()].concat());
+    assert!(!cut_off.is_dropped() && !lingering.is_dropped());
+    cut_off.shutdown_write();
+    server.settle();
+    assert!(cut_off.is_dropped() && !lingering.is_dropped());
+    let failed = server.stats().failed_handshakes;
+    assert_eq!((failed.get(HandshakeFailure::ConnectionLost), failed.total()), (1, 1));
 }
 
 #[test]

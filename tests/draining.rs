@@ -3,9 +3,12 @@
 
 mod common;
 
-use common::simulation::{Client, Server, close_reason, seconds};
+use common::recorder::admit_by_query;
+use common::simulation::{Client, Server, almost, close_reason, seconds};
 use common::wire;
-use majordomo::{Cause, Config, Decision, Error, Phase, RatePolicy, StopOptions};
+use majordomo::{
+    Cause, Config, Decision, DuplicateId, Error, HandshakeFailure, Phase, RatePolicy, StopOptions,
+};
 
 /// Any seed: the close times are the same in every run.
 const SEED: u64 = 7;
@@ -331,6 +334,23 @@ fn a_loop_that_slept_through_the_window_still_sends_each_close_frame() {
 }
 
 #[test]
+fn a_window_that_ends_within_a_millisecond_closes_every_session() {
+    let micros = std::time::Duration::from_micros;
+    let mut server = Server::with(timeless());
+    let mut clients = server.join_many(3);
+    // From here on no time is a whole number of milliseconds, in which the timers count.
+    server.sleep_through(micros(300));
+    let options = StopOptions::new().with_drain_window(micros(100)).with_grace(seconds(0));
+    server.sessions().stop(options).expect("it runs");
+    server.settle();
+    assert_eq!(server.sessions().client_count(), 3);
+    server.sleep_through(micros(100));
+    assert!(server.is_stopped());
+    assert!(clients.iter_mut().all(|client| client.frames() == ["close 1001"]));
+    assert!(server.ends().iter().all(|end| end.ends_with("ends stopped -")));
+}
+
+#[test]
 fn paused_sessions_and_a_paused_manager_keep_their_close_times() {
     for all in [false, true] {
         for config in [timeless(), Config::default()] {
@@ -359,6 +379,36 @@ fn paused_sessions_and_a_paused_manager_keep_their_close_times() {
             assert!(server.notes().iter().all(|note| note.contains(" ends stopped ")));
         }
     }
+}
+
+#[test]
+fn a_silent_connection_times_out_during_the_drain_of_a_paused_manager() {
+    let mut server = Server::with(timeless());
+    let _clients = server.join_many(1);
+    server.sessions().pause_all_reads();
+    server.sessions().stop(over(1_000_000)).expect("it runs");
+    let silent = server.dial();
+    server.advance(almost(10));
+    assert!(!silent.is_dropped());
+    server.advance(seconds(10));
+    assert!(silent.is_dropped() && server.sessions().client_count() == 1);
+    assert_eq!(server.stats().failed_handshakes.get(HandshakeFailure::TimedOut), 1);
+}
+
+#[test]
+fn a_stop_in_on_request_keeps_the_session_that_would_have_been_replaced() {
+    let mut server = Server::with(Config { duplicate_id: DuplicateId::Replace, ..timeless() });
+    let mut older = server.join("a");
+    server.handler().on_request(|sessions, request, _| {
+        sessions.stop(over(1_000_000)).expect("it runs");
+        admit_by_query(request)
+    });
+    server.notes();
+    let mut newer = server.dial();
+    server.receive(&newer, &wire::upgrade("/?id=a", &[]));
+    assert_eq!(newer.status(), 503);
+    assert!(server.notes().is_empty() && older.frames().is_empty());
+    assert_eq!(server.sessions().client_count(), 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -36,16 +37,22 @@ fn a_session_is_found_in_on_connect_which_precedes_its_messages() {
 
 #[test]
 fn a_session_is_found_in_on_connect_also_if_its_peer_has_disconnected() {
-    let mut server = Server::new();
-    server.handler().on_connect(|context, notes| {
-        let key = context.key();
-        notes.push(format!("found {}", context.sessions().get_session(key).is_some()));
-    });
-    let client = server.dial();
-    client.send(&wire::upgrade("/?id=a", &[]));
-    client.shutdown_write();
-    server.settle();
-    assert_eq!(server.notes(), ["a connects", "found true", "a ends connection_lost -"]);
+    for is_reset in [false, true] {
+        let mut server = Server::new();
+        server.handler().on_connect(|context, notes| {
+            let key = context.key();
+            notes.push(format!("found {}", context.sessions().get_session(key).is_some()));
+        });
+        let client = server.dial();
+        client.send(&wire::upgrade("/?id=a", &[]));
+        if is_reset {
+            client.fail(ErrorKind::ConnectionReset);
+        } else {
+            client.shutdown_write();
+        }
+        server.settle();
+        assert_eq!(server.notes(), ["a connects", "found true", "a ends connection_lost -"]);
+    }
 }
 
 #[test]
@@ -197,6 +204,22 @@ fn a_whole_chain_of_broken_sessions_ends_in_one_tick() {
 }
 
 #[test]
+fn the_counters_of_an_ended_session_include_what_its_socket_takes_at_its_end() {
+    let mut server = Server::new();
+    server.handler().echo();
+    let (mut first, second) = (server.join("a"), server.join("b"));
+    // In one tick. The end of the first is reported before the message of the second, and so before
+    // the outboxes are flushed.
+    first.send(&[wire::text("hello"), vec![0xFF; 9]].concat());
+    second.send(&wire::text("later"));
+    server.settle();
+    assert_eq!(first.frames(), ["text hello", "close 1002"]);
+    let ended = server.handler().take_ended();
+    assert_eq!((ended.session.sent().messages, ended.session.dropped()), (1, 0));
+    assert_eq!(server.stats().dropped, 0);
+}
+
+#[test]
 fn a_session_that_takes_over_an_id_connects_after_the_older_one_ends() {
     let mut server = Server::new();
     let older = server.join("a");
@@ -209,6 +232,33 @@ fn a_session_that_takes_over_an_id_connects_after_the_older_one_ends() {
     let expected = ["a ends client_closed 1000 old", "a connects", "a says new"];
     assert_eq!(server.notes(), expected);
     assert_eq!(newer.status(), 101);
+}
+
+#[test]
+fn the_socket_of_a_closing_session_lingers_when_its_id_is_taken() {
+    let mut server = Server::new();
+    let mut older = server.join("a");
+    server.sessions().remove_session("a").expect("open");
+    let _newer = server.join("a");
+    assert_eq!(server.notes(), ["a connects", "a ends removed -", "a connects"]);
+    assert_eq!(older.frames(), ["close 1000"]);
+    assert!(older.is_ended() && !older.is_dropped(), "a reset would destroy the close frame");
+    older.shutdown_write();
+    server.settle();
+    assert!(older.is_dropped());
+}
+
+#[test]
+fn what_posted_work_causes_is_reported_before_the_next_work() {
+    let mut server = Server::new();
+    let _client = server.join("a");
+    server.handler().on_stopping(|_, notes| notes.push("stopping".into()));
+    server.notes();
+    let handle = server.handle();
+    handle.stop(StopOptions::new()).expect("room");
+    handle.try_post(|handler, _| handler.notes.push("posted".into())).expect("room");
+    server.settle();
+    assert_eq!(server.notes(), ["stopping", "posted"]);
 }
 
 #[test]

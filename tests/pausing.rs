@@ -257,6 +257,22 @@ fn a_nested_pause_is_excluded_from_the_clocks_once() {
 }
 
 #[test]
+fn a_second_pause_of_all_continues_the_first() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    server.advance(seconds(20));
+    for _ in 0..3 {
+        server.sessions().pause_all_reads();
+        server.advance(seconds(100));
+    }
+    server.sessions().resume_all_reads();
+    server.advance(Duration::from_millis(9999));
+    assert!(client.frames().is_empty());
+    server.advance(Duration::from_millis(1));
+    assert_eq!(client.frames(), ["ping"]);
+}
+
+#[test]
 fn resuming_a_session_that_is_not_paused_changes_nothing() {
     let mut server = Server::new();
     let mut client = server.join("a");

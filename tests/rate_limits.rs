@@ -57,6 +57,23 @@ fn the_first_message_beyond_the_limit_closes_the_session_with_1008() {
 }
 
 #[test]
+fn messages_behind_the_upgrade_wait_for_tokens_of_both_kinds() {
+    let mut server = Server::with(Config {
+        max_messages_per_second: Some(1),
+        max_bytes_per_second: Some(20),
+        rate_policy: RatePolicy::Delay,
+        ..Config::default()
+    });
+    let client = server.dial();
+    // Seven bytes each, so that the second has to wait and the third is beyond the bytes.
+    server.receive(&client, &[wire::upgrade("/?id=a", &[]), numbered(0..5)].concat());
+    server.advance(seconds(10));
+    let mut expected = vec!["a connects".to_owned()];
+    expected.extend(notes_of("a", 0..5));
+    assert_eq!(server.notes(), expected);
+}
+
+#[test]
 fn a_session_within_its_rate_never_meets_the_limit() {
     for policy in [RatePolicy::Close, RatePolicy::Delay] {
         let mut server = messages(3, policy);

@@ -69,6 +69,41 @@ fn an_answer_is_written_at_once_unless_several_sessions_have_messages() {
 }
 
 #[test]
+fn several_answers_to_one_read_are_written_at_once() {
+    let mut server = Server::new();
+    let (mut a, b) = (server.join("a"), server.join("b"));
+    server.notes();
+    server.handler().on_message(|context, _, notes| {
+        let sent = context.sessions().get_session("a").expect("open").sent().messages;
+        notes.push(format!("{sent} sent to a"));
+        context.send("answer").expect("open");
+    });
+    a.send(&[wire::text("1"), wire::text("2")].concat());
+    b.send(&wire::text("3"));
+    server.settle();
+    let expected =
+        ["a says 1", "0 sent to a", "a says 2", "0 sent to a", "b says 3", "2 sent to a"];
+    assert_eq!(server.notes(), expected);
+    assert_eq!(a.frames().len(), 2);
+}
+
+#[test]
+fn what_on_connect_sends_leaves_in_one_write_with_the_upgrade_in_a_busy_tick() {
+    let mut server = Server::new();
+    let mut client = server.dial();
+    let other = server.join("other");
+    server.handler().on_connect(|context, _| context.send("welcome").expect("open"));
+    server.notes();
+    // One read and one write succeed.
+    client.fail_after(2, ErrorKind::ConnectionReset);
+    client.send(&wire::upgrade("/?id=a", &[]));
+    other.send(&wire::text("x"));
+    server.settle();
+    assert_eq!(server.notes(), ["a connects", "other says x"]);
+    assert_eq!((client.status(), client.frames()), (101, vec!["text welcome".into()]));
+}
+
+#[test]
 fn a_predicate_selects_the_recipients() {
     let mut server = Server::new();
     let mut clients = ["a", "b", "c"].map(|id| server.join(id));

@@ -2,6 +2,9 @@
 
 mod common;
 
+use std::time::Duration;
+
+use common::http::{answering, get, kept};
 use common::simulation::{Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
@@ -92,20 +95,70 @@ fn a_peer_that_takes_nothing_does_not_outlast_the_grace() {
 
 #[test]
 fn without_a_grace_all_sessions_are_dropped_in_the_same_tick() {
+    // The timers count in whole milliseconds.
+    for passed in [Duration::ZERO, Duration::from_micros(300)] {
+        let mut server = Server::new();
+        let (mut a, raw) = (server.join("a"), server.join_lines());
+        let half = server.dial();
+        half.send(b"GET / HT");
+        server.sleep_through(passed);
+        server.notes();
+        server.sessions().stop(within(0)).expect("it runs");
+        server.tick();
+        assert!(server.is_stopped());
+        let mut ends = server.ends();
+        ends.sort();
+        assert_eq!(ends, ["a ends stopped -", "raw ends stopped -"]);
+        assert_eq!(a.frames(), ["close 1001"], "what the socket takes at once still leaves");
+        assert!([&a, &raw, &half].iter().all(|client| client.is_dropped()));
+    }
+}
+
+#[test]
+fn a_stop_waits_until_a_lingering_socket_has_written_its_queue() {
     let mut server = Server::new();
-    let (mut a, raw) = (server.join("a"), server.join_lines());
-    let half = server.dial();
-    half.send(b"GET / HT");
+    let mut client = server.join("a");
+    client.set_window(0);
+    server.sessions().send_to("a", "last").expect("room");
+    server.receive(&client, &wire::close(1000, ""));
+    assert_eq!(server.ends(), ["a ends client_closed 1000"]);
+    server.sessions().stop(within(5)).expect("it runs");
     server.settle();
-    server.notes();
-    server.sessions().stop(within(0)).expect("it runs");
-    server.tick();
+    assert!(!server.is_stopped());
+    client.set_window(usize::MAX);
+    server.settle();
+    assert_eq!(client.frames(), ["text last", "close 1000"]);
     assert!(server.is_stopped());
-    let mut ends = server.ends();
-    ends.sort();
-    assert_eq!(ends, ["a ends stopped -", "raw ends stopped -"]);
-    assert_eq!(a.frames(), ["close 1001"], "what the socket takes at once still leaves");
-    assert!([&a, &raw, &half].iter().all(|client| client.is_dropped()));
+}
+
+#[test]
+fn requests_that_are_not_complete_at_the_end_of_a_stop_count_as_timed_out() {
+    let mut server = answering(kept());
+    let _session = server.join("a");
+    let mut kept = server.dial();
+    server.receive(&kept, &get("/"));
+    assert_eq!(kept.answers(), ["200 keep-alive /"]);
+    server.sessions().stop(within(5)).expect("it runs");
+    server.receive(&kept, b"GET / HT");
+    let silent = server.dial();
+    server.advance(seconds(4));
+    assert!(!kept.is_dropped() && !silent.is_dropped());
+    server.advance(seconds(1));
+    assert!(server.is_stopped() && kept.is_dropped() && silent.is_dropped());
+    let failed = server.stats().failed_handshakes;
+    assert_eq!((failed.get(HandshakeFailure::TimedOut), failed.total()), (2, 2));
+}
+
+#[test]
+fn a_request_that_no_event_has_announced_is_read_before_the_stop_ends() {
+    let mut server = Server::new();
+    let mut client = server.dial();
+    server.settle();
+    client.withhold(true);
+    client.send(&wire::upgrade("/", &[]));
+    server.handle().stop(within(5)).expect("it runs");
+    server.settle();
+    assert_eq!(client.status(), 503);
 }
 
 #[test]

@@ -65,6 +65,37 @@ fn a_loop_that_slept_reads_a_waiting_message_before_it_closes_an_idle_session() 
 }
 
 #[test]
+fn a_session_is_read_once_more_before_it_is_closed_as_idle() {
+    let mut server = Server::with(idle(20));
+    let clients = ["late", "silent"].map(|id| server.join(id));
+    server.notes();
+    // The poll has more events than one tick takes, and does not reach these sockets.
+    for client in &clients {
+        client.withhold(true);
+    }
+    clients[0].send(&wire::text("x"));
+    server.advance(seconds(20));
+    let mut notes = server.notes();
+    notes.sort();
+    assert_eq!(notes, ["late says x", "silent ends idle_timeout 1001"]);
+}
+
+#[test]
+fn posted_work_is_performed_before_the_deadlines_of_its_tick() {
+    let mut server = Server::with(idle(20));
+    let _client = server.join("a");
+    let handle = server.handle();
+    handle
+        .try_post(|_, sessions| sessions.pause_reads("a").expect("it is not closed yet"))
+        .expect("room");
+    server.sleep_through(seconds(20));
+    assert!(server.ends().is_empty());
+    server.sessions().resume_reads("a").expect("open");
+    server.settle();
+    assert_eq!(server.ends(), ["a ends idle_timeout 1001"]);
+}
+
+#[test]
 fn messages_to_a_session_do_not_restart_its_idle_clock() {
     let mut server = Server::with(idle(20));
     let _client = server.join("a");

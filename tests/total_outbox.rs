@@ -234,6 +234,76 @@ fn lingering_sockets_and_closing_sessions_are_evicted() {
 }
 
 #[test]
+fn a_closing_session_is_evicted_like_an_open_one() {
+    let mut server = with(SlowConsumer::Close, 16_000);
+    let stuck = ["a", "b"].map(|id| join_stuck(&mut server, id));
+    let mut healthy = server.join("c");
+    server.notes();
+    fill(&mut server, "a", 0..90);
+    fill(&mut server, "b", 0..69);
+    server.sessions().remove_session("a").expect("open");
+    server.settle();
+    assert!(server.notes().is_empty(), "its close frame is awaited");
+    server.sessions().send_to("c", &message(0)).expect("the fullest is evicted");
+    assert_eq!(server.stats().queued_bytes, 7_000);
+    server.settle();
+    assert_eq!(server.notes(), ["a ends removed -"]);
+    assert!(stuck[0].is_dropped() && !stuck[1].is_dropped());
+    assert_eq!(healthy.frames(), frames(0..1));
+}
+
+#[test]
+fn a_large_message_for_an_idle_socket_keeps_the_limit_of_all() {
+    let mut server = with(SlowConsumer::Close, 16_000);
+    let _stuck = join_stuck(&mut server, "a");
+    let slow = server.join("b");
+    server.notes();
+    fill(&mut server, "a", 0..90);
+    // It would be written through, and its rest be queued.
+    slow.set_window(100);
+    server.sessions().send_to("b", &"x".repeat(8_900)).expect("the fullest is evicted");
+    assert!(queued(&mut server, "a").is_none());
+    assert!(server.stats().queued_bytes < 9_000);
+}
+
+#[test]
+fn an_outbox_that_empties_for_a_message_that_is_refused_is_reported_as_drained() {
+    let mut server = with(SlowConsumer::DropOldest, 12_000);
+    let clients = ["a", "b"].map(|id| join_stuck(&mut server, id));
+    server.notes();
+    server.sessions().send_to("a", &"x".repeat(8_000)).expect("room");
+    // The message of the other has begun, and stays.
+    clients[1].set_window(10);
+    server.sessions().send_to("b", &"x".repeat(3_900)).expect("room");
+    server.settle();
+    assert!(server.notes().is_empty());
+    let sent = server.sessions().send_to("a", &"x".repeat(8_990));
+    assert!(matches!(sent, Err(Error::OutboxFull)), "{sent:?}");
+    assert_eq!(queued(&mut server, "a"), Some(0));
+    server.settle();
+    assert_eq!(server.notes(), ["a drains"]);
+}
+
+#[test]
+fn messages_are_dropped_again_after_a_tick_in_which_none_could_be() {
+    let mut server = with(SlowConsumer::DropOldest, 12_000);
+    let stuck = ["a", "b", "c"].map(|id| join_stuck(&mut server, id));
+    // Its message has begun, and stays.
+    stuck[0].set_window(10);
+    server.sessions().send_to("a", &"x".repeat(8_990)).expect("room");
+    let sent = server.sessions().send_to("b", &"x".repeat(4_000));
+    assert!(matches!(sent, Err(Error::OutboxFull)), "{sent:?}");
+    stuck[0].set_window(usize::MAX);
+    server.settle();
+    fill(&mut server, "b", 0..90);
+    fill(&mut server, "c", 0..40);
+    assert_eq!(queued(&mut server, "c"), Some(4_000));
+    let stats = server.stats();
+    assert_eq!((stats.total_outbox_full, stats.refused), (2, 1));
+    assert!(stats.dropped > 0);
+}
+
+#[test]
 fn an_outbox_that_empties_by_dropping_is_reported_as_drained() {
     for policy in [SlowConsumer::DropNewest, SlowConsumer::DropOldest] {
         let mut server = with(policy, 12_500);

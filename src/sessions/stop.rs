@@ -61,10 +61,16 @@ impl Sessions {
         if self.now >= deadline || self.has_nothing_to_wait_for() {
             let keys: Vec<_> = self.table.iter().map(|(key, _)| key).collect();
             for key in keys {
-                self.step(key, |connection, _| match connection.stage {
-                    Stage::Session(_) => connection.finish(SocketFate::Drop),
-                    _ => connection.abandon(HandshakeFailure::Stopping),
-                });
+                match &self.table.expect(key).stage {
+                    // Its moment has passed, and the wheel, which counts in whole milliseconds, has
+                    // not reported that yet. The next call finishes it.
+                    Stage::Session(session) if session.is_open() => self.close_for_stop(key),
+                    Stage::Session(_) => {
+                        self.step(key, |connection, _| connection.finish(SocketFate::Drop));
+                    }
+                    _ => self
+                        .step(key, |connection, _| connection.abandon(HandshakeFailure::Stopping)),
+                }
             }
         }
         if self.table.is_empty() && self.notices.is_empty() {

@@ -228,6 +228,8 @@ mod tests {
         assert!(rates.has_message(0, start + third + Duration::from_nanos(1)));
         assert_eq!(taken(&mut rates, start + Duration::from_secs(1)), 3);
         assert_eq!(taken(&mut rates, start + Duration::from_secs(1000)), 3, "it holds no more");
+        rates.begin(0, start + Duration::from_secs(1000));
+        assert_eq!(taken(&mut rates, start + Duration::from_secs(2000)), 3, "a full one neither");
     }
 
     #[test]
