@@ -43,13 +43,13 @@ impl Handler for Application {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let header = request.headers().get("Authorization");
         let Some(token) = header.and_then(|header| header.strip_prefix("Bearer ")) else {
-            return refuse(401, "a bearer token is missing\n");
+            return Decision::refuse::<401>("a bearer token is missing\n");
         };
         // The loop does not wait for another thread.
         let check = Check { ticket: request.ticket(), token: token.to_owned() };
         match self.checks.try_send(check) {
             Ok(()) => Decision::Defer,
-            Err(_) => refuse(503, "too many requests wait already\n"),
+            Err(_) => Decision::refuse::<503>("too many requests wait already\n"),
         }
     }
 
@@ -74,12 +74,8 @@ fn decide(token: &str) -> Decision {
     match token {
         "apple" => Admission::new().with_data(User("ann")).into(),
         "pear" => Admission::new().with_data(User("bob")).into(),
-        _ => refuse(403, "the token is not valid\n"),
+        _ => Decision::refuse::<403>("the token is not valid\n"),
     }
-}
-
-fn refuse(status: u16, text: &str) -> Decision {
-    Decision::refuse(status, text).expect("the status is one of this file's")
 }
 
 fn main() -> ExitCode {

@@ -48,7 +48,7 @@ impl Handler for Chat {
             let mut here: Vec<_> = context.sessions().iter().map(|(_, s)| describe(s)).collect();
             here.sort_unstable();
             // A session that cannot take an answer is about to be closed as a slow consumer.
-            let _ = context.send(&format!("* here: {}", here.join(", ")));
+            let _ = context.send(format!("* here: {}", here.join(", ")));
         } else if let Some(status) = text.strip_prefix("/status ") {
             context.session_mut().metadata_mut().insert("status".into(), status.into());
         } else {
@@ -58,7 +58,7 @@ impl Handler for Chat {
     }
 
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
-        sessions.broadcast(&format!("* {} left", disconnect.session.id()));
+        sessions.broadcast(format!("* {} left", disconnect.session.id()));
     }
 }
 
@@ -71,7 +71,7 @@ fn describe(session: &Session) -> String {
 }
 
 fn refuse(text: &str) -> Decision {
-    Decision::refuse(400, text).expect("400 is a status")
+    Decision::refuse::<400>(text)
 }
 
 fn main() -> ExitCode {

@@ -48,7 +48,7 @@ impl Handler for Application {
         // The loop does not wait for another thread.
         match self.registrar.try_send((request.ticket(), token)) {
             Ok(()) => Decision::Defer,
-            Err(_) => refuse(503, "too many requests wait already\n"),
+            Err(_) => Decision::refuse::<503>("too many requests wait already\n"),
         }
     }
 
@@ -71,11 +71,11 @@ fn look_up(token: &str) -> Decision {
         "apple" => "ann",
         "pear" => "bob",
         "plum" => "the name of a third client",
-        _ => return refuse(403, "the token is not known\n"),
+        _ => return Decision::refuse::<403>("the token is not known\n"),
     };
     match SessionId::new(name) {
         Ok(id) => Admission::new().with_id(id).into(),
-        Err(error) => refuse(403, &format!("{error}\n")),
+        Err(error) => Decision::refuse::<403>(format!("{error}\n")),
     }
 }
 
@@ -109,10 +109,6 @@ fn run_console(handle: &Handle<Application>) -> Result<()> {
         }
     }
     handle.stop(StopOptions::default())
-}
-
-fn refuse(status: u16, text: &str) -> Decision {
-    Decision::refuse(status, text).expect("the status is one of this file's")
 }
 
 fn main() -> ExitCode {

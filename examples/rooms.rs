@@ -28,7 +28,7 @@ impl Handler for Rooms {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         match request.path().strip_prefix("/rooms/") {
             Some(room) if !room.is_empty() => Admission::new().with_data(room.to_owned()).into(),
-            _ => Decision::refuse(404, "join /rooms/NAME\n").expect("404 is a status"),
+            _ => Decision::refuse::<404>("join /rooms/NAME\n"),
         }
     }
 

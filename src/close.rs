@@ -117,6 +117,7 @@ impl Default for CloseReason {
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Cause {
     /// The peer closed it: by a close frame, or over raw TCP by the end of its stream.
     ClientClosed,
@@ -146,7 +147,7 @@ pub enum Cause {
 
 impl Cause {
     /// All causes, in the order in which they are declared.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: &'static [Self] = &[
         Self::ClientClosed,
         Self::ConnectionLost,
         Self::Removed,

@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
@@ -134,8 +135,8 @@ pub struct Config {
     pub max_accept_rate: Option<NonZeroU32>,
     /// What happens when a client asks for an id that is in use. Default [`DuplicateId::Reject`].
     pub duplicate_id: DuplicateId,
-    /// Whether sessions keep the headers of their upgrade request. Default no.
-    pub keep_headers: bool,
+    /// Which headers of its upgrade request a session keeps. Default [`KeepHeaders::None`].
+    pub keep_headers: KeepHeaders,
     /// How many items of work other threads may queue for the loop. Default 1024; 1 to
     /// [`Config::MAX_HANDLE_QUEUE`]. The queue's memory is allocated at the start.
     pub handle_queue: usize,
@@ -144,6 +145,7 @@ pub struct Config {
 /// What happens to a session whose outbox is full because its peer does not read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum SlowConsumer {
     /// The session is closed, with cause `slow_consumer`.
     #[default]
@@ -164,6 +166,7 @@ pub enum SlowConsumer {
 /// so endless fragments are limited too. The buckets cost 24 bytes for each session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum RatePolicy {
     /// What the limit allows is delivered. At the first message or byte beyond it the session is
     /// closed with 1008, cause `rate_limited`. A message larger than one second's bytes has to be
@@ -177,9 +180,101 @@ pub enum RatePolicy {
     Delay,
 }
 
+/// Which headers of its upgrade request a session keeps, for
+/// [`Session::header`](crate::Session::header).
+///
+/// With `serde` it is `"none"`, `"all"`, or a list of names, such as `["cookie", "user-agent"]`.
+///
+/// # Examples
+///
+/// ```
+/// use majordomo::{Config, KeepHeaders};
+///
+/// let keep_headers = KeepHeaders::listed(["Cookie", "User-Agent"]);
+/// let config = Config { keep_headers, ..Config::default() };
+/// config.validate()?;
+///
+/// let config: Config = serde_json::from_str(r#"{"keep_headers": "all"}"#).unwrap();
+/// assert_eq!(config.keep_headers, KeepHeaders::All);
+/// # Ok::<(), majordomo::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeepHeaders {
+    /// None: they can be read in [`Handler::on_request`](crate::Handler::on_request) only.
+    #[default]
+    None,
+    /// All. A browser sends about 1 KB of them.
+    All,
+    /// Those of these names, in any case of letters.
+    Listed(Vec<String>),
+}
+
+impl KeepHeaders {
+    /// Those of these names, in any case of letters.
+    pub fn listed<N: Into<String>>(names: impl IntoIterator<Item = N>) -> Self {
+        Self::Listed(names.into_iter().map(Into::into).collect())
+    }
+
+    /// Whether a header of this name is kept.
+    pub(crate) fn keeps(&self, name: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Listed(names) => names.iter().any(|each| each.eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+impl Serialize for KeepHeaders {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Self::None => to.serialize_str("none"),
+            Self::All => to.serialize_str("all"),
+            Self::Listed(names) => names.serialize(to),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for KeepHeaders {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> std::result::Result<Self, D::Error> {
+        from.deserialize_any(KeepHeadersVisitor)
+    }
+}
+
+struct KeepHeadersVisitor;
+
+impl<'de> Visitor<'de> for KeepHeadersVisitor {
+    type Value = KeepHeaders;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(r#""none", "all" or a list of header names"#)
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<KeepHeaders, E> {
+        match text {
+            "none" => Ok(KeepHeaders::None),
+            "all" => Ok(KeepHeaders::All),
+            _ => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(
+        self,
+        mut names: A,
+    ) -> std::result::Result<KeepHeaders, A::Error> {
+        let mut listed = Vec::new();
+        while let Some(name) = names.next_element()? {
+            listed.push(name);
+        }
+        Ok(KeepHeaders::Listed(listed))
+    }
+}
+
 /// What happens when a client asks for a session id that is in use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
 pub enum DuplicateId {
     /// The new client is refused with 409.
     #[default]
@@ -210,7 +305,7 @@ impl Default for Config {
             max_sessions_per_address: None,
             max_accept_rate: None,
             duplicate_id: DuplicateId::Reject,
-            keep_headers: false,
+            keep_headers: KeepHeaders::None,
             handle_queue: 1024,
         }
     }
@@ -282,6 +377,12 @@ impl Config {
             let max = limit.unwrap_or(usize::MAX);
             check(field, max, max > 0, "at least 1, or none for no limit")?;
         }
+        if let KeepHeaders::Listed(names) = &self.keep_headers {
+            for name in names {
+                let allowed = !name.is_empty() && name.bytes().all(is_token_byte);
+                check("keep_headers", format_args!("{name:?}"), allowed, "names of HTTP headers")?;
+            }
+        }
         check(
             "handle_queue",
             self.handle_queue,
@@ -337,6 +438,11 @@ fn check(
     } else {
         Err(Error::InvalidConfig { field, given: given.to_string(), allowed })
     }
+}
+
+/// Whether a byte may stand in a header's name (RFC 9110, section 5.6.2).
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Durations as text: `"30s"`, `"off"`.
@@ -448,6 +554,37 @@ mod tests {
             };
             config.validate().expect("valid");
         }
+    }
+
+    #[test]
+    fn headers_are_kept_by_name_in_any_case() {
+        let listed = KeepHeaders::listed(["Cookie", "user-agent"]);
+        assert!(listed.keeps("cookie") && listed.keeps("USER-AGENT") && !listed.keeps("cooki"));
+        assert!(KeepHeaders::All.keeps("x") && !KeepHeaders::None.keeps("x"));
+        for name in ["", "a b", "ä", "a:"] {
+            let keep_headers = KeepHeaders::listed(["cookie", name]);
+            let config = Config { keep_headers, ..Config::default() };
+            let expected = format!("keep_headers: {name:?} is not allowed: names of HTTP headers");
+            assert_eq!(refusal(&config), expected);
+        }
+    }
+
+    #[test]
+    fn headers_to_keep_are_written_as_a_word_or_a_list() {
+        for (keep, text) in [
+            (KeepHeaders::None, r#""none""#),
+            (KeepHeaders::All, r#""all""#),
+            (KeepHeaders::listed(["cookie", "x-a"]), r#"["cookie","x-a"]"#),
+            (KeepHeaders::Listed(Vec::new()), "[]"),
+        ] {
+            assert_eq!(serde_json::to_string(&keep).expect("serialises"), text);
+            assert_eq!(serde_json::from_str::<KeepHeaders>(text).expect("reads"), keep);
+        }
+        for bad in ["true", r#""some""#, "[1]", "{}", "null"] {
+            assert!(serde_json::from_str::<KeepHeaders>(bad).is_err(), "{bad}");
+        }
+        let error = serde_json::from_str::<KeepHeaders>("true").expect_err("a bool").to_string();
+        assert!(error.contains(r#"expected "none", "all" or a list of header names"#), "{error}");
     }
 
     #[test]

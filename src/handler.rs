@@ -1,10 +1,12 @@
 //! The application's callbacks, and the context that they are given.
 
+use std::any::Any;
+
 use crate::close::CloseReason;
 use crate::connection::{Decision, Disconnect, Request, Session, State};
 use crate::error::{Error, Result};
 use crate::id::SessionKey;
-use crate::message::Message;
+use crate::message::{AsMessage, Message};
 use crate::sessions::{Delivery, Sessions};
 
 /// The application's callbacks. Only [`Handler::on_message`] has no default.
@@ -74,6 +76,18 @@ pub trait Handler {
         let _ = context;
     }
 
+    /// A WebSocket session sent a ping with this payload, of at most 125 bytes. The pong was queued
+    /// already.
+    fn on_ping(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+        let _ = (context, payload);
+    }
+
+    /// A WebSocket session sent a pong with this payload, of at most 125 bytes. Answers to the pings
+    /// of [`Config::heartbeat_interval`](crate::Config::heartbeat_interval) have an empty one.
+    fn on_pong(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+        let _ = (context, payload);
+    }
+
     /// The manager begins to stop: [`Sessions::stop`] was called, here or by another thread. Called
     /// once, before any `on_disconnect` that the stop causes. With a drain window sessions are
     /// still open and can be sent to; see [`Sessions::phase`].
@@ -111,6 +125,14 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 
     fn on_drain(&mut self, context: &mut Context<'_>) {
         (**self).on_drain(context);
+    }
+
+    fn on_ping(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+        (**self).on_ping(context, payload);
+    }
+
+    fn on_pong(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+        (**self).on_pong(context, payload);
     }
 
     fn on_stopping(&mut self, sessions: &mut Sessions) {
@@ -198,13 +220,39 @@ impl<'a> Context<'a> {
         session.expect("a session leaves the table only between callbacks")
     }
 
+    /// The application's own data about the session, as [`Session::data_or_default`]: if there is
+    /// none of this type, `T::default()` is attached.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use majordomo::{Context, Handler, Message};
+    ///
+    /// /// What is kept of each session.
+    /// #[derive(Default)]
+    /// struct Player {
+    ///     moves: u32,
+    /// }
+    ///
+    /// struct Game;
+    ///
+    /// impl Handler for Game {
+    ///     fn on_message(&mut self, context: &mut Context<'_>, _: Message<'_>) {
+    ///         context.data_mut::<Player>().moves += 1;
+    ///     }
+    /// }
+    /// ```
+    pub fn data_mut<T: Any + Send + Default>(&mut self) -> &mut T {
+        self.session_mut().data_or_default()
+    }
+
     /// Sends a message to the session.
     ///
     /// # Errors
     ///
     /// As [`Sessions::send_to`]; [`Error::SessionNotFound`] when it is closing.
     #[inline]
-    pub fn send<'m>(&mut self, message: impl Into<Message<'m>>) -> Result<()> {
+    pub fn send(&mut self, message: impl AsMessage) -> Result<()> {
         self.sessions.send_to(self.key, message)
     }
 
@@ -218,7 +266,7 @@ impl<'a> Context<'a> {
     }
 
     /// Sends a message to every open session but this one. Costs O(n).
-    pub fn broadcast_others<'m>(&mut self, message: impl Into<Message<'m>>) -> Delivery {
+    pub fn broadcast_others(&mut self, message: impl AsMessage) -> Delivery {
         self.sessions.broadcast_others(self.key, message)
     }
 

@@ -134,6 +134,11 @@ impl SessionKey {
     pub(crate) fn generation(self) -> u32 {
         self.generation
     }
+
+    /// Slot and generation, for [`SessionKey::new`] to join again.
+    pub(crate) fn parts(self) -> (u32, u32) {
+        (self.slot, self.generation)
+    }
 }
 
 impl fmt::Debug for SessionKey {

@@ -1,9 +1,10 @@
 //! A single-threaded session manager for WebSocket and raw TCP connections.
 //!
-//! One loop owns every socket. It upgrades and frames WebSocket (RFC 6455), frames raw TCP, knows
-//! each peer by its id, queues what is sent to it, notices who has gone quiet, and shows peers out.
-//! What messages mean, where they go and who may come in is the host's, in the callbacks of a
-//! [`Handler`]. There are no locks on the way of a message, no async runtime and no `unsafe`.
+//! One loop owns every socket. It upgrades and frames WebSocket (RFC 6455), frames raw TCP, finds
+//! each session by its id, keeps a bounded queue of outgoing messages for each, and closes sessions
+//! that are silent or break a limit. The application decides in the callbacks of a [`Handler`] who is
+//! admitted, what messages mean and where they go. There are no locks on the way of a message, no
+//! async runtime and no `unsafe`.
 //!
 //! # Quick start
 //!
@@ -27,36 +28,99 @@
 //! }
 //! ```
 //!
-//! From here:
+//! The repository's `examples/` hold an echo, a chat, rooms, authentication on another thread, an
+//! application with a `mio` loop of its own, one that pushes from other threads, and one beside
+//! tokio.
 //!
-//! - [`Handler`] lists the callbacks, [`Context`] and [`Sessions`] what they can do.
-//! - [`Config`] holds the limits, the timeouts and the policies.
-//! - [`SessionManager`] runs the loop on a thread of its own, or inside the loop of its host: see
-//!   [`turn`](SessionManager::turn).
-//! - [`Handle`] reaches the loop from other threads.
-//! - [`Sessions::add_session`] takes over sockets that the host has accepted itself.
-//! - [`testing`] runs a handler without sockets, on a clock that the test advances.
-//! - The repository's `examples/` hold an echo, a chat, rooms, authentication on another thread, an
-//!   application with a `mio` loop of its own, one that pushes from other threads, and one beside
-//!   tokio.
+//! # I want to -> call
 //!
-//! # One turn of the loop
+//! A session is named by its id or by its [`SessionKey`]. A key costs no hash look-up;
+//! [`Context::key`], [`Session::key`] and [`Sessions::key_of`] give it.
 //!
-//! 1. Sleep until an event or the next deadline; not at all while work is left over.
-//! 2. Read the clock, once, and read on where the last turn had to stop.
-//! 3. Handle the events: read sessions, mark the writable; then accept. Both have a budget.
-//! 4. Do what other threads have posted, a bounded batch.
-//! 5. Act on the timers that are due: pings, timeouts, the end of a close handshake.
-//! 6. Write, once for each session that has something to send. (What answers a session while no
-//!    other has anything to send was written in 3, when the session had been read.)
-//! 7. Tell the host who has ended; what it sends then goes back to 6, until nothing is left.
+//! | to listen and to run | |
+//! |---|---|
+//! | listen on a URL | [`SessionManager::listen`] |
+//! | listen with a path or a framing made in code | [`ListenUrl`], [`SessionManager::listen_on`] |
+//! | take over a socket that the application accepted | [`Sessions::add_session`] with an [`Accepted`] |
+//! | run the loop on a thread | [`SessionManager::run`] |
+//! | run it inside another loop | [`SessionManager::turn`], [`SessionManager::next_deadline`] |
+//! | write the callbacks as closures | [`SessionManager::from_fn`], [`FnHandler`] |
+//! | stop, at once or over a time | [`Sessions::stop`] or [`Handle::stop`] with [`StopOptions`] |
+//! | answer a readiness probe | [`Sessions::phase`], [`Sessions::is_stopping`] |
+//! | test without sockets | [`testing`] |
+//!
+//! | to decide about requests | |
+//! |---|---|
+//! | admit with an id, data, metadata or a subprotocol | [`Handler::on_request`] returns an [`Admission`] |
+//! | refuse | [`Decision::refuse`] |
+//! | answer as HTTP | [`Decision::Respond`] with a [`Response`] |
+//! | decide later | [`Decision::Defer`], then [`Sessions::decide`] or [`Handle::decide`] with [`Request::ticket`] |
+//!
+//! | to find sessions | |
+//! |---|---|
+//! | find one | [`Sessions::get_session`], [`Sessions::get_session_mut`], [`Sessions::key_of`] |
+//! | list them | [`Sessions::iter`], [`Sessions::session_ids`] |
+//! | count them | [`Sessions::client_count`]; all counters: [`Sessions::stats`] |
+//! | read the upgrade request later | [`Session::target`], [`Session::query`], [`Session::header`] |
+//! | keep data with a session | [`Context::data_mut`], [`Session::data`]; as JSON: [`Session::metadata_mut`] |
+//! | know the listeners and the settings in force | [`Sessions::listeners`], [`Sessions::listener`], [`Sessions::config`] |
+//!
+//! | to send | |
+//! |---|---|
+//! | answer the session of a callback | [`Context::send`] |
+//! | send to one session | [`Sessions::send_to`] |
+//! | send to several | [`Sessions::send_to_many`], [`Sessions::broadcast_where`] |
+//! | send to all, or to all but one | [`Sessions::broadcast`], [`Sessions::broadcast_others`] |
+//! | send from another thread | [`Handle::send_to`], [`Handle::broadcast`]; without waiting: [`Handle::try_send_to`] |
+//! | send only what a client reads | [`Session::queued_bytes`], [`Handler::on_drain`] |
+//!
+//! | to close and to pause | |
+//! |---|---|
+//! | close a session | [`Sessions::remove_session`]; with a code: [`Sessions::close_session`], [`Context::close`] |
+//! | know why a session ended | [`Disconnect::cause`] in [`Handler::on_disconnect`] |
+//! | know that a client is silent | [`Handler::on_state_change`], [`Session::state`] |
+//! | stop reading one session for a time | [`Sessions::pause_reads`], [`Sessions::resume_reads`] |
+//! | stop reading all | [`Sessions::pause_all_reads`], [`Sessions::resume_all_reads`], [`Sessions::are_reads_paused`] |
+//!
+//! | to set in [`Config`] | |
+//! |---|---|
+//! | find and close dead connections | [`heartbeat_interval`](Config::heartbeat_interval), [`heartbeat_timeout`](Config::heartbeat_timeout), [`idle_timeout`](Config::idle_timeout) |
+//! | limit the time of a handshake and of a close | [`handshake_timeout`](Config::handshake_timeout), [`close_timeout`](Config::close_timeout) |
+//! | limit what a client may send | [`max_message_size`](Config::max_message_size), [`max_messages_per_second`](Config::max_messages_per_second), [`max_bytes_per_second`](Config::max_bytes_per_second), [`rate_policy`](Config::rate_policy) |
+//! | limit what waits for clients that do not read | [`max_outbox`](Config::max_outbox), [`max_total_outbox`](Config::max_total_outbox), [`slow_consumer`](Config::slow_consumer) |
+//! | limit how many connect | [`max_sessions`](Config::max_sessions), [`max_sessions_per_address`](Config::max_sessions_per_address), [`max_accept_rate`](Config::max_accept_rate) |
+//! | let a client replace its older session | [`duplicate_id`](Config::duplicate_id) |
+//! | serve HTTP requests | [`max_head_size`](Config::max_head_size), [`max_body`](Config::max_body), [`keep_alive`](Config::keep_alive) |
+//! | read headers of the upgrade request later | [`keep_headers`](Config::keep_headers) |
+//! | size the queue of other threads | [`handle_queue`](Config::handle_queue) |
+//!
+//! # One iteration of the loop
+//!
+//! 1. Sleep until an event or the next deadline. With work left over, do not sleep.
+//! 2. Read the clock, once. Read on from connections that the last iteration did not read to the end.
+//! 3. Handle events: read and decode what sessions sent, call the handler, mark sockets that can be
+//!    written again. What answers one session while no other has anything to send is written here.
+//! 4. Accept connections. Reading and accepting have a budget.
+//! 5. Perform what other threads have posted, a bounded batch.
+//! 6. Act on deadlines that have passed: pings, timeouts, the end of close handshakes.
+//! 7. Write, once for each connection that has something to send. Report sessions that have ended,
+//!    and write what the application sends about them.
 //!
 //! # HTTP beside the sessions
 //!
-//! A WebSocket listener is asked ordinary requests as well, and [`Handler::on_request`] answers
-//! them: a health check, or with [`Config::max_body`] and [`Config::keep_alive`] a small HTTP API.
-//! An answer that takes time is deferred ([`Decision::Defer`]) and given by another thread, or by a
-//! later callback. There is no chunked transfer coding, neither way: a body is whole in memory.
+//! A WebSocket listener receives ordinary requests as well. [`Handler::on_request`] answers them: a
+//! health check, or with [`Config::max_body`] and [`Config::keep_alive`] a small HTTP API. An answer
+//! that takes time is deferred ([`Decision::Defer`]) and given by another thread or a later
+//! callback. Chunked transfer coding is not supported: a body is whole in memory, both ways.
+//!
+//! # Threads
+//!
+//! All callbacks run on the thread of the loop, one at a time. While one runs, no socket is served,
+//! so long work belongs on another thread. A [`SessionManager`] is `Send` if its handler is; a
+//! [`Handle`] is cheap to clone, and `Send` and `Sync` for every handler. What one thread posts is
+//! performed in the order in which it was posted. When the queue is full, the forms with `try_`
+//! return [`Error::QueueFull`] and the others wait; on the thread of the loop they return
+//! [`Error::OnLoopThread`] instead.
 //!
 //! # Beside tokio
 //!
@@ -69,85 +133,77 @@
 //! `tokio::sync::oneshot` channel, and awaits that. `examples/tokio.rs` does all of this. The crate
 //! itself does not depend on tokio.
 //!
-//! # Layers
-//!
-//! Each imports only from those above it; a test holds them to that.
-//!
-//! | layer | what it is | what it does not know |
-//! |---|---|---|
-//! | [`SessionId`], [`Message`], [`CloseReason`], [`Config`], [`Error`] | words: plain values | each other, but for [`Error`] |
-//! | [`timer_wheel`], [`outbox`] | deadlines by key; a bounded write queue | sessions, clocks, sockets |
-//! | [`codec`] | bytes in, messages out, and back | sockets, clocks |
-//! | transport | reads, writes, and who says "drained" | protocols |
-//! | connection | one socket and what is spoken on it: [`Session`] | tables; reads no clock |
-//! | [`Sessions`] | the table, and all that a host does to it | the handler |
-//! | [`Handler`], [`Context`], the tick | callbacks, and one turn: readiness and the time go in | the poll, the clock |
-//! | [`Handle`], [`SessionManager`] | other threads; the only owner of poll and clock | |
-//!
 //! # Costs
 //!
-//! - A session: 288 bytes in the table and 28 in the timer wheel, its id, and a few bytes of index.
-//!   Metadata, data of the host's own, kept headers and a subprotocol share one more allocation,
-//!   made when the first of them is used. An idle session owns no buffer.
-//! - A message that arrives whole is neither copied nor allocated: it is lent to
-//!   [`Handler::on_message`] from the one read buffer, of 64 KiB, that all sessions share. One that
-//!   is split moves into memory that grows with the bytes received, never with those announced.
+//! - A session takes 280 bytes in the table and 28 in the timer wheel, its id, and a few bytes of
+//!   index. Metadata, data, kept headers and a subprotocol share one more allocation, made when the
+//!   first of them is used. An idle session has no buffer.
+//! - A message that arrives whole is neither copied nor allocated: [`Handler::on_message`] borrows it
+//!   from the read buffer of 64 KiB that all sessions share. One that is split moves into memory that
+//!   grows with the bytes received, not with those announced.
 //! - A message sent is copied into its session's outbox. A broadcast is encoded once for each wire
-//!   format in use; a large one is then shared by all outboxes.
+//!   format in use; all outboxes share a large one.
 //! - O(1): finding, sending to, closing and pausing one session, [`Sessions::client_count`],
-//!   [`Sessions::stats`], every timer. A [`SessionKey`] saves the hash of an id.
+//!   [`Sessions::stats`], every timer.
 //! - O(n) in the sessions: [`Sessions::broadcast`] and its variants, [`Sessions::iter`],
 //!   [`Sessions::session_ids`], [`Sessions::stop`] and [`Sessions::resume_all_reads`].
-//! - An idle loop sleeps: it wakes for events and for timers that are due, and for nothing else.
+//! - An idle loop sleeps: it wakes only for events and for timers that are due.
 //!
-//! # Errors and limits
+//! # Errors
 //!
-//! An [`Error`] is the host's to know. What a peer does wrong is not one: it ends that session
-//! alone, and [`Handler::on_disconnect`] tells the [`Cause`]. A request that cannot be served is
-//! answered in HTTP and counted in [`Stats::failed_handshakes`].
+//! An [`Error`] is about a call of the application's. What a peer does wrong is not an error: it ends
+//! that session alone, and [`Handler::on_disconnect`] gets the [`Cause`]. A request that cannot be
+//! served is answered in HTTP and counted in [`Stats::failed_handshakes`].
+//!
+//! A panic in a callback is not caught. The log names the callback, and the manager can then only be
+//! dropped: see [`Handler`]. Bytes from a peer never cause a panic in this crate.
+//!
+//! # Limits
 //!
 //! | limit | default | beyond it |
 //! |---|---|---|
 //! | [`max_message_size`](Config::max_message_size) | 1 MiB | close code 1009, [`Cause::MessageTooBig`] |
-//! | [`max_outbox`](Config::max_outbox) | 1 MiB | as [`slow_consumer`](Config::slow_consumer) says: [`Cause::SlowConsumer`], or the message is dropped |
+//! | [`max_outbox`](Config::max_outbox) | 1 MiB | by [`slow_consumer`](Config::slow_consumer): [`Cause::SlowConsumer`], or a message is dropped |
 //! | [`max_total_outbox`](Config::max_total_outbox) | none | the same, for the fullest outboxes |
-//! | [`max_messages_per_second`](Config::max_messages_per_second), [`max_bytes_per_second`](Config::max_bytes_per_second) | none | as [`rate_policy`](Config::rate_policy) says: close code 1008, [`Cause::RateLimited`], or it is read later |
+//! | [`max_messages_per_second`](Config::max_messages_per_second), [`max_bytes_per_second`](Config::max_bytes_per_second) | none | by [`rate_policy`](Config::rate_policy): close code 1008, [`Cause::RateLimited`], or it is read later |
 //! | [`max_sessions`](Config::max_sessions) | none | answer 503, [`Error::TooManySessions`] |
 //! | [`max_sessions_per_address`](Config::max_sessions_per_address) | none | answer 429, [`Error::TooManySessionsPerAddress`] |
-//! | [`max_accept_rate`](Config::max_accept_rate) | none | newcomers wait to be accepted: [`Stats::accept_holds`] |
+//! | [`max_accept_rate`](Config::max_accept_rate) | none | connections wait to be accepted: [`Stats::accept_holds`] |
 //! | [`max_head_size`](Config::max_head_size) | 16 KiB | answer 431 |
 //! | [`max_body`](Config::max_body) | 0: bodies are not read | answer 413 |
 //! | [`handle_queue`](Config::handle_queue) | 1024 | the thread waits, or [`Error::QueueFull`] |
 //! | [`heartbeat_timeout`](Config::heartbeat_timeout) | 90 s | [`Cause::HeartbeatTimeout`] |
 //! | [`idle_timeout`](Config::idle_timeout) | off | close code 1001, [`Cause::IdleTimeout`] |
-//! | [`handshake_timeout`](Config::handshake_timeout) | 10 s | closed, or 503 if the host was to decide |
+//! | [`handshake_timeout`](Config::handshake_timeout) | 10 s | closed, or 503 if the application had yet to decide |
 //! | [`keep_alive`](Config::keep_alive) | off: closed after each answer | closed |
-//! | [`close_timeout`](Config::close_timeout) | 5 s | closed without the peer's leave |
-//!
-//! A panic in a callback is not caught, but named in the log; its manager can be dropped: see
-//! [`Handler`]. Bytes from a peer never cause one in this crate.
+//! | [`close_timeout`](Config::close_timeout) | 5 s | the socket is dropped |
 //!
 //! # Logging
 //!
-//! Through the `log` crate, and nothing of it for each message. Of what peers send, only session
-//! ids stand in the lines of this crate, which hold nothing but visible characters, and text
-//! escaped as `{:?}` does. What a host logs of targets, headers, messages and close reasons is its
-//! own to escape, as the gateway does with all of its log.
+//! The crate logs through the `log` crate, and nothing for each message. Of what peers send, its
+//! lines hold only session ids, which are visible characters, and text escaped as by `{:?}`. An
+//! application that logs targets, headers, messages or close reasons escapes them itself.
 //!
 //! # Features
 //!
-//! - `gateway`, on by default: the `majordomo` binary and what only it needs. A host that embeds
-//!   the library sets `default-features = false`.
+//! - `gateway`, on by default: the `majordomo` binary and its dependencies. An application that
+//!   embeds the library sets `default-features = false`.
 
+// Inner parts, for the fuzz targets, the benches and the tests: they may change in any release.
+#[doc(hidden)]
 pub mod codec;
+#[doc(hidden)]
 pub mod outbox;
-pub mod testing;
+#[doc(hidden)]
 pub mod timer_wheel;
+
+pub mod testing;
 
 mod close;
 mod config;
 mod connection;
 mod error;
+mod fn_handler;
 mod handle;
 mod handler;
 mod id;
@@ -158,18 +214,22 @@ mod tick;
 mod transport;
 
 pub use close::{Cause, CloseCode, CloseReason, Initiator, Traffic};
-pub use codec::http::{RequestHead, Response};
-pub use codec::{ByteOrder, CustomFraming, Framing, PrefixWidth};
-pub use config::{Config, DuplicateId, RatePolicy, SlowConsumer};
+pub use codec::http::{HeaderField, Headers, HttpVersion, RequestError, RequestHead, Response};
+pub use codec::{
+    ByteOrder, CodecError, CustomFraming, FrameProgress, FrameSpan, Framing, PayloadKind,
+    PrefixWidth,
+};
+pub use config::{Config, DuplicateId, KeepHeaders, RatePolicy, SlowConsumer};
 pub use connection::{
     Admission, Decision, Disconnect, HandshakeFailure, ListenerId, Request, Session, State, Ticket,
 };
 pub use error::{Error, Result};
+pub use fn_handler::FnHandler;
 pub use handle::{Handle, SessionName};
 pub use handler::{Context, Handler};
 pub use id::{SessionId, SessionKey, SessionRef};
 pub use manager::{SessionManager, Turn};
-pub use message::{Message, OwnedMessage};
+pub use message::{AsMessage, Message, OwnedMessage};
 pub use sessions::{
     Accepted, Delivery, Disconnects, HandshakeFailures, Holds, Phase, RateLimited, Refused,
     SessionCounts, Sessions, Stats, StopOptions,

@@ -1,5 +1,6 @@
 //! Messages of sessions: text or bytes. Knows no wire format.
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -105,6 +106,92 @@ impl<'a> From<&'a OwnedMessage> for Message<'a> {
     }
 }
 
+/// What can be sent: text (`&str`, `String`), bytes (`&[u8]`, arrays, `Vec<u8>`, [`Bytes`]), a
+/// [`Message`] or an [`OwnedMessage`], owned or by reference.
+///
+/// # Examples
+///
+/// ```
+/// use majordomo::{Context, Handler, Message};
+///
+/// struct Greeter;
+///
+/// impl Handler for Greeter {
+///     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+///         let _ = context.send(format!("{} bytes came", message.len()));
+///         let _ = context.send(b"\x01\x02");
+///         context.broadcast_others(message);
+///     }
+/// }
+/// ```
+pub trait AsMessage {
+    /// The message, borrowed.
+    fn as_message(&self) -> Message<'_>;
+}
+
+impl<T: AsMessage + ?Sized> AsMessage for &T {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        (**self).as_message()
+    }
+}
+
+impl AsMessage for Message<'_> {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        *self
+    }
+}
+
+impl AsMessage for OwnedMessage {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        self.as_message()
+    }
+}
+
+impl AsMessage for str {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        Message::Text(self)
+    }
+}
+
+impl AsMessage for String {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        Message::Text(self)
+    }
+}
+
+impl AsMessage for [u8] {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl<const N: usize> AsMessage for [u8; N] {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl AsMessage for Vec<u8> {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
+impl AsMessage for Bytes {
+    #[inline]
+    fn as_message(&self) -> Message<'_> {
+        Message::Binary(self)
+    }
+}
+
 /// A message that owns its payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OwnedMessage {
@@ -136,6 +223,7 @@ impl OwnedMessage {
     }
 
     /// The same message, borrowed.
+    #[inline]
     #[must_use]
     pub fn as_message(&self) -> Message<'_> {
         match self {
@@ -166,6 +254,25 @@ impl From<Vec<u8>> for OwnedMessage {
 impl From<&[u8]> for OwnedMessage {
     fn from(bytes: &[u8]) -> Self {
         Self::Binary(bytes.into())
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for OwnedMessage {
+    fn from(bytes: &[u8; N]) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+impl From<Bytes> for OwnedMessage {
+    /// Copies them, unless nothing else refers to them.
+    fn from(bytes: Bytes) -> Self {
+        Self::Binary(bytes.into())
+    }
+}
+
+impl From<&Self> for OwnedMessage {
+    fn from(message: &Self) -> Self {
+        message.clone()
     }
 }
 

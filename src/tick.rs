@@ -404,9 +404,15 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 let pong = websocket::pong(&payload);
                 // A peer that sends pings and does not read gets no further pongs.
                 self.sessions.send_control(key, pong.as_slice());
+                let mut context = Context::new(self.sessions, key);
+                guarded("on_ping", || self.handler.on_ping(&mut context, payload.as_slice()));
             }
-            // Nothing follows this side's close frame, and a pong has no answer.
-            Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong) => {}
+            Ok(Event::Pong(payload)) if is_open => {
+                let mut context = Context::new(self.sessions, key);
+                guarded("on_pong", || self.handler.on_pong(&mut context, payload.as_slice()));
+            }
+            // Nothing is reported behind this side's close frame.
+            Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong(_)) => {}
             Ok(Event::Close { code, reason }) => {
                 self.sessions.end_by_peer(key, code, reason);
                 return false;

@@ -24,9 +24,9 @@ fn with(policy: SlowConsumer) -> Server {
 fn fill(server: &mut Server, count: usize) {
     for number in 0..count {
         if number % 2 == 0 {
-            server.sessions().send_to("a", &message(number)).expect("room");
+            server.sessions().send_to("a", message(number)).expect("room");
         } else {
-            assert_eq!(server.sessions().broadcast(&message(number)).refused, 0);
+            assert_eq!(server.sessions().broadcast(message(number)).refused, 0);
         }
     }
 }
@@ -60,15 +60,12 @@ fn the_newest_is_dropped_if_the_policy_says_so() {
     client.set_window(0);
     fill(&mut server, 10);
     for _ in 0..3 {
-        assert!(matches!(server.sessions().send_to("a", &message(99)), Err(Error::OutboxFull)));
-        assert_eq!(server.sessions().broadcast(&message(99)).refused, 1);
+        assert!(matches!(server.sessions().send_to("a", message(99)), Err(Error::OutboxFull)));
+        assert_eq!(server.sessions().broadcast(message(99)).refused, 1);
     }
     client.set_window(150);
     server.settle();
-    server
-        .sessions()
-        .send_to("a", &message(10))
-        .expect("one message and half of another have left");
+    server.sessions().send_to("a", message(10)).expect("one message and half of another have left");
     client.set_window(usize::MAX);
     server.settle();
     assert_eq!(client.frames(), frames(0..11));
@@ -88,7 +85,7 @@ fn the_oldest_that_are_not_partly_written_are_dropped_if_the_policy_says_so() {
     // The first has left, the second is half written: 850 bytes wait.
     assert_eq!(server.sessions().get_session("a").expect("open").queued_bytes(), 850);
     for number in 10..15 {
-        server.sessions().send_to("a", &message(number)).expect("the oldest make room");
+        server.sessions().send_to("a", message(number)).expect("the oldest make room");
         assert!(server.sessions().get_session("a").expect("open").queued_bytes() <= 1000);
     }
     client.set_window(usize::MAX);
@@ -178,7 +175,7 @@ fn control_frames_are_neither_dropped_nor_counted() {
     fill(&mut server, 5);
     server.receive(&client, &wire::ping("in between"));
     for number in 5..30 {
-        server.sessions().send_to("a", &message(number)).expect("the oldest make room");
+        server.sessions().send_to("a", message(number)).expect("the oldest make room");
     }
     client.set_window(usize::MAX);
     server.settle();

@@ -67,7 +67,8 @@ fn control() -> impl Strategy<Value = Stream> {
         |(is_ping, payload, mask)| {
             let control = if is_ping { Control::Ping } else { Control::Pong };
             let frame = client_frame(OpCode::Control(control), true, &payload, mask);
-            (frame, vec![if is_ping { OwnedEvent::Ping(payload) } else { OwnedEvent::Pong }])
+            let event = if is_ping { OwnedEvent::Ping } else { OwnedEvent::Pong };
+            (frame, vec![event(payload)])
         },
     )
 }

@@ -67,7 +67,7 @@ fn after_a_refusal_the_connection_is_closed() {
     server.handler().on_request(|_, request, _| match (request.is_upgrade(), request.path()) {
         (false, "/a") => answer("/a"),
         (false, _) => Decision::admit(),
-        (true, _) => Decision::refuse(403, "no").expect("a status"),
+        (true, _) => Decision::refuse::<403>("no"),
     });
     assert_eq!(refused(&mut server, &get("/c")), "426");
     // The bytes behind an upgrade request may be frames.

@@ -155,7 +155,7 @@ fn messages_sent_in_on_disconnect_leave_in_the_same_tick_also_in_a_cascade() {
     server.handler().on_disconnect(|sessions, disconnect, _| {
         let gone = disconnect.session.id().to_string();
         assert!(sessions.get_session(&*gone).is_none());
-        sessions.broadcast(&format!("{gone} left"));
+        sessions.broadcast(format!("{gone} left"));
         // Each end removes the next session.
         if gone != "c" {
             let next = ["b", "c"][usize::from(gone == "b")];
@@ -283,14 +283,14 @@ fn on_drain_comes_when_an_outbox_that_was_past_half_is_empty() {
     server.notes();
     client.set_window(0);
     for _ in 0..4 {
-        server.sessions().send_to("a", &"x".repeat(98)).expect("room");
+        server.sessions().send_to("a", "x".repeat(98)).expect("room");
     }
     client.set_window(usize::MAX);
     server.settle();
     assert!(server.notes().is_empty(), "it was not past half");
     client.set_window(0);
     for _ in 0..6 {
-        server.sessions().send_to("a", &"x".repeat(98)).expect("room");
+        server.sessions().send_to("a", "x".repeat(98)).expect("room");
     }
     client.set_window(599);
     server.settle();
@@ -307,10 +307,10 @@ fn on_drain_comes_when_an_outbox_that_was_past_half_is_empty() {
 fn a_handler_that_refills_in_on_drain_does_not_extend_the_tick() {
     let config = Config { max_outbox: 1000, max_message_size: 900, ..Config::default() };
     let mut server = Server::with(config);
-    server.handler().on_drain(|context, _| context.send(&"x".repeat(800)).expect("room"));
+    server.handler().on_drain(|context, _| context.send("x".repeat(800)).expect("room"));
     let (mut greedy, mut other) = (server.join("greedy"), server.join("other"));
     server.notes();
-    server.sessions().send_to("greedy", &"x".repeat(800)).expect("room");
+    server.sessions().send_to("greedy", "x".repeat(800)).expect("room");
     server.tick();
     for _ in 0..10 {
         other.send(&wire::ping(""));
@@ -327,7 +327,7 @@ fn on_drain_is_not_called_for_a_closing_session() {
     let mut server = Server::with(config);
     let client = server.join("a");
     server.notes();
-    server.sessions().send_to("a", &"x".repeat(800)).expect("room");
+    server.sessions().send_to("a", "x".repeat(800)).expect("room");
     server.sessions().remove_session("a").expect("open");
     server.receive(&client, &wire::close(1000, ""));
     assert_eq!(server.notes(), ["a ends removed 1000"]);
@@ -382,7 +382,7 @@ fn a_boxed_handler_gets_every_callback() {
     simulation.settle();
     assert_eq!(first.receive_all(), ["connect", "QUIET"].map(OwnedMessage::from));
     first.stop_reading();
-    simulation.sessions().broadcast(&"x".repeat(60));
+    simulation.sessions().broadcast("x".repeat(60));
     simulation.settle();
     assert_eq!(first.receive(), None);
     first.resume_reading();

@@ -308,7 +308,7 @@ impl Handler for Deferring {
         let id = request.query_value("id").expect("named").into_owned();
         thread::spawn(move || {
             let decision = match &*id {
-                "no" => Decision::refuse(403, "no").expect("a status"),
+                "no" => Decision::refuse::<403>("no"),
                 _ => Admission::new().with_id(SessionId::new(id).expect("valid")).into(),
             };
             handle.decide(ticket, decision).expect("it runs");

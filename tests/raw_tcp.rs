@@ -256,7 +256,7 @@ fn a_custom_framing_serves_a_listener() {
     let mut server = Server::new();
     let client = server.join_raw(own());
     let key = server.raw_key();
-    let refused = server.sessions().send_to(key, &"x".repeat(1000));
+    let refused = server.sessions().send_to(key, "x".repeat(1000));
     assert!(matches!(refused, Err(Error::Unframeable { reason }) if reason.contains("digits")));
     client.send(b"005hel");
     client.shutdown_write();

@@ -221,7 +221,7 @@ fn a_deferred_request_can_be_refused_answered_or_deferred_again() {
     server.receive(&clients[2], &wire::upgrade("/", &[]));
     let tickets: Vec<_> = requests.try_iter().map(|(_, ticket)| ticket).collect();
     let fine = Response::text(200, "fine").expect("a status");
-    let no = Decision::refuse(403, "no").expect("a status");
+    let no = Decision::refuse::<403>("no");
     let sessions = server.sessions();
     sessions.decide(tickets[0], no).expect("parked");
     sessions.decide(tickets[1], fine.into()).expect("parked");

@@ -4,9 +4,10 @@ mod common;
 
 use std::io::ErrorKind;
 
+use bytes::Bytes;
 use common::simulation::{Client, Server};
 use common::wire;
-use majordomo::{Cause, Config, Delivery, Error, ListenUrl, SlowConsumer};
+use majordomo::{Cause, Config, Delivery, Error, ListenUrl, Message, OwnedMessage, SlowConsumer};
 
 fn delivery(queued: usize, refused: usize) -> Delivery {
     let mut delivery = Delivery::default();
@@ -35,6 +36,70 @@ fn a_broadcast_reaches_every_open_session_in_its_own_format() {
     assert_eq!(lines.text(), "hello\n\u{1}\n");
     assert_eq!(counted.bytes(), b"\0\x05hello\0\x01\x01");
     assert!(not_yet.bytes().is_empty());
+}
+
+#[test]
+fn owned_and_borrowed_messages_of_every_type_are_sent_the_same() {
+    let mut server = Server::new();
+    let (mut a, mut b) = (server.join("a"), server.join("b"));
+    let text = String::from("text");
+    let bytes = vec![1, 2];
+    let shared = Bytes::from_static(b"\x03");
+    server.handler().on_message(|context, message, _| {
+        context.send(String::from("owned")).expect("open");
+        context.send(message).expect("open");
+        context.broadcast_others(vec![7_u8]);
+    });
+    let sessions = server.sessions();
+    sessions.send_to("a", &text).expect("open");
+    sessions.send_to("a", &bytes).expect("open");
+    sessions.send_to("a", shared.clone()).expect("open");
+    sessions.send_to("a", OwnedMessage::from("owned message")).expect("open");
+    sessions.send_to("a", OwnedMessage::from("lent message")).expect("open");
+    sessions.send_to("a", [4, 5]).expect("open");
+    sessions.send_to("a", &[6][..]).expect("open");
+    sessions.send_to("a", Message::Binary(b"")).expect("open");
+    assert_eq!(sessions.broadcast_where(shared, |session| **session.id() == *"a"), delivery(1, 0));
+    assert_eq!(sessions.broadcast_others("a", text), delivery(1, 0));
+    assert_eq!(sessions.send_to_many(["a", "b"], bytes), delivery(2, 0));
+    assert_eq!(sessions.broadcast(String::from("all")), delivery(2, 0));
+    server.settle();
+    assert_eq!(
+        a.frames(),
+        [
+            "text text",
+            "binary [1, 2]",
+            "binary [3]",
+            "text owned message",
+            "text lent message",
+            "binary [4, 5]",
+            "binary [6]",
+            "binary []",
+            "binary [3]",
+            "binary [1, 2]",
+            "text all"
+        ]
+    );
+    assert_eq!(b.frames(), ["text text", "binary [1, 2]", "text all"]);
+    server.receive(&a, &wire::text("hello"));
+    assert_eq!(a.frames(), ["text owned", "text hello"]);
+    assert_eq!(b.frames(), ["binary [7]"]);
+}
+
+#[test]
+fn a_handle_takes_owned_and_borrowed_messages() {
+    let mut server = Server::new();
+    let mut a = server.join("a");
+    let handle = server.handle();
+    let key = server.key("a");
+    handle.send_to(key, Bytes::from_static(b"\x01")).expect("it runs");
+    handle.send_to("a", b"\x02").expect("it runs");
+    handle.try_send_to("a", String::from("owned")).expect("it runs");
+    handle.broadcast(vec![3_u8]).expect("it runs");
+    handle.try_broadcast(OwnedMessage::from("lent")).expect("it runs");
+    server.settle();
+    let expected = ["binary [1]", "binary [2]", "text owned", "binary [3]", "text lent"];
+    assert_eq!(a.frames(), expected);
 }
 
 #[test]
@@ -182,7 +247,7 @@ fn a_session_whose_socket_is_full_delays_nobody() {
     let (mut slow, mut quick) = (server.join("slow"), server.join("quick"));
     slow.set_window(3);
     for number in 0..10 {
-        assert_eq!(server.sessions().broadcast(&format!("{number}")), delivery(2, 0));
+        assert_eq!(server.sessions().broadcast(format!("{number}")), delivery(2, 0));
         server.settle();
         assert_eq!(quick.frames(), [format!("text {number}")]);
     }
@@ -241,7 +306,7 @@ fn large(number: usize) -> String {
 fn a_large_message_leaves_before_the_end_of_the_tick_and_only_for_an_idle_socket() {
     let mut server = Server::new();
     let (mut a, mut b) = (server.join("a"), server.join("b"));
-    server.sessions().send_to("a", &large(1)).expect("open");
+    server.sessions().send_to("a", large(1)).expect("open");
     assert_eq!(a.frames(), [format!("text {}", large(1))]);
     let session = server.sessions().get_session("a").expect("open");
     assert_eq!(
@@ -251,7 +316,7 @@ fn a_large_message_leaves_before_the_end_of_the_tick_and_only_for_an_idle_socket
     assert_eq!((server.stats().sent.messages, server.stats().sent.bytes), (1, 9999));
 
     server.sessions().send_to("b", "first").expect("open");
-    server.sessions().send_to("b", &large(2)).expect("open");
+    server.sessions().send_to("b", large(2)).expect("open");
     assert!(b.frames().is_empty(), "nothing overtakes what waits");
     server.settle();
     assert_eq!(b.frames(), ["text first".to_owned(), format!("text {}", large(2))]);
@@ -264,11 +329,11 @@ fn a_large_message_in_any_partial_writes_arrives_whole_and_in_order() {
         let mut server = Server::new();
         let mut client = server.join("a");
         client.set_window(taken);
-        server.sessions().send_to("a", &large(1)).expect("open");
+        server.sessions().send_to("a", large(1)).expect("open");
         let session = server.sessions().get_session("a").expect("open");
         assert_eq!(session.queued_bytes(), wire.saturating_sub(taken));
         assert_eq!(session.sent().messages, u64::from(taken >= wire));
-        server.sessions().send_to("a", &large(2)).expect("open");
+        server.sessions().send_to("a", large(2)).expect("open");
         server.sessions().send_to("a", "last").expect("open");
         server.settle();
         client.set_window(usize::MAX);
@@ -291,7 +356,7 @@ fn a_large_message_that_has_begun_is_never_dropped_by_policy() {
     let mut client = server.join("a");
     client.set_window(1);
     for number in 0..4 {
-        let sent = server.sessions().send_to("a", &large(number));
+        let sent = server.sessions().send_to("a", large(number));
         assert!(sent.is_ok(), "message {number}: {sent:?}");
     }
     client.set_window(usize::MAX);
@@ -306,9 +371,9 @@ fn a_large_message_to_a_broken_socket_ends_that_session() {
     let mut server = Server::new();
     let (broken, mut a) = (server.join("broken"), server.join("a"));
     broken.fail(ErrorKind::BrokenPipe);
-    let sent = server.sessions().send_to("broken", &large(1));
+    let sent = server.sessions().send_to("broken", large(1));
     assert!(matches!(sent, Err(Error::SessionNotFound)), "{sent:?}");
-    server.sessions().send_to("a", &large(1)).expect("open");
+    server.sessions().send_to("a", large(1)).expect("open");
     server.settle();
     assert_eq!(a.frames().len(), 1);
     assert_eq!(server.handler().take_ended().cause, Cause::ConnectionLost);
@@ -351,10 +416,10 @@ fn a_message_that_a_framing_cannot_carry_is_refused_and_the_session_stays() {
 fn a_message_that_no_outbox_could_hold_is_refused_and_the_session_stays() {
     let mut server = Server::with(small());
     let mut client = server.join("a");
-    let refused = server.sessions().send_to("a", &"x".repeat(300));
+    let refused = server.sessions().send_to("a", "x".repeat(300));
     assert!(matches!(refused, Err(Error::MessageTooBig { given: 304, max: 200 })), "{refused:?}");
-    assert_eq!(server.sessions().broadcast(&"x".repeat(199)), delivery(0, 1));
-    server.sessions().send_to("a", &"x".repeat(196)).expect("it just fits");
+    assert_eq!(server.sessions().broadcast("x".repeat(199)), delivery(0, 1));
+    server.sessions().send_to("a", "x".repeat(196)).expect("it just fits");
     server.settle();
     assert_eq!(client.frames().len(), 1);
     assert_eq!(server.stats().refused, 2);

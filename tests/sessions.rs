@@ -5,7 +5,8 @@ mod common;
 use common::simulation::{Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
-    Admission, Cause, Config, Decision, Error, HandshakeFailure, Initiator, SessionId, State,
+    Admission, Cause, Config, Decision, Error, HandshakeFailure, Initiator, KeepHeaders, SessionId,
+    State,
 };
 use serde_json::json;
 
@@ -60,8 +61,9 @@ fn generated_ids_are_22_url_safe_characters_and_differ() {
 
 #[test]
 fn a_session_keeps_its_request_and_its_headers_only_if_configured() {
-    for keep_headers in [false, true] {
-        let mut server = Server::with(Config { keep_headers, ..Config::default() });
+    for keep_headers in [KeepHeaders::None, KeepHeaders::All] {
+        let config = Config { keep_headers: keep_headers.clone(), ..Config::default() };
+        let mut server = Server::with(config);
         let client = server.dial();
         let request = wire::upgrade("/chat%20a?id=a&x=%20", &["X-Token: t", "X-Raw: \u{fc}"]);
         server.receive(&client, &request);
@@ -75,13 +77,57 @@ fn a_session_keeps_its_request_and_its_headers_only_if_configured() {
         assert_eq!(session.last_active(), start);
         assert_eq!(session.state(), State::Active);
         let headers: Vec<_> = session.headers().collect();
-        if keep_headers {
+        if keep_headers == KeepHeaders::All {
             assert!(headers.contains(&("X-Token", b"t".as_slice())), "{headers:?}");
             assert!(headers.contains(&("X-Raw", "\u{fc}".as_bytes())), "{headers:?}");
         } else {
             assert!(headers.is_empty());
         }
     }
+}
+
+#[test]
+fn a_session_keeps_the_headers_that_are_listed_and_gives_them_by_name() {
+    let keep_headers = KeepHeaders::listed(["x-token", "X-Raw", "cookie"]);
+    let mut server = Server::with(Config { keep_headers, ..Config::default() });
+    let client = server.dial();
+    let fields = ["X-Token: t", "x-tokens: no", "X-TOKEN: u", "X-Raw: \u{fc}"];
+    server.receive(&client, &wire::upgrade("/?id=a", &fields));
+    let session = server.sessions().get_session("a").expect("open");
+    let kept: Vec<_> = session.headers().map(|(name, _)| name).collect();
+    assert_eq!(kept, ["X-Token", "X-TOKEN", "X-Raw"]);
+    assert_eq!(session.header("x-ToKeN"), Some("t"), "the first one");
+    assert_eq!(session.header("x-raw"), Some("\u{fc}"));
+    assert_eq!((session.header("cookie"), session.header("x-tokens")), (None, None));
+    assert_eq!(session.header("host"), None, "it is not listed");
+}
+
+#[test]
+fn a_session_knows_its_key_also_when_it_has_ended() {
+    let mut server = Server::new();
+    let a = server.join("a");
+    let _raw = server.join_lines();
+    let (key, raw) = (server.key("a"), server.raw_key());
+    assert_eq!(server.sessions().get_session("a").expect("open").key(), key);
+    assert_eq!(server.sessions().get_session(raw).expect("open").key(), raw);
+    assert!(server.sessions().iter().all(|(key, session)| session.key() == key));
+    server.receive(&a, &wire::close(1000, ""));
+    let disconnect = server.handler().take_ended();
+    assert_eq!((disconnect.key, disconnect.session.key()), (key, key));
+    assert!(server.sessions().get_session(key).is_none());
+}
+
+#[test]
+fn data_of_a_type_is_made_when_it_is_first_written_to() {
+    let mut server = Server::new();
+    let _a = server.join("a");
+    let a = server.sessions().get_session_mut("a").expect("open");
+    assert_eq!(a.data::<u32>(), None);
+    *a.data_or_default::<u32>() += 1;
+    *a.data_or_default::<u32>() += 1;
+    assert_eq!(a.data::<u32>(), Some(&2));
+    assert_eq!(a.data_or_default::<String>(), "", "the number is dropped for it");
+    assert_eq!(a.data::<u32>(), None);
 }
 
 #[test]
@@ -330,7 +376,7 @@ fn closing_an_inactive_session_keeps_the_counts_right() {
 #[test]
 fn a_refusal_by_the_application_is_counted() {
     let mut server = Server::new();
-    server.handler().on_request(|_, _, _| Decision::refuse(403, "no").expect("a status"));
+    server.handler().on_request(|_, _, _| Decision::refuse::<403>("no"));
     let mut client = server.dial();
     server.receive(&client, &wire::upgrade("/", &[]));
     assert_eq!(client.status(), 403);

@@ -32,7 +32,7 @@ fn join_stuck(server: &mut Server, id: &str) -> Client {
 
 fn fill(server: &mut Server, id: &str, numbers: impl IntoIterator<Item = usize>) {
     for number in numbers {
-        server.sessions().send_to(id, &message(number)).expect("room");
+        server.sessions().send_to(id, message(number)).expect("room");
     }
 }
 
@@ -112,7 +112,7 @@ fn the_fullest_gets_its_newest_message_depending_on_the_policy() {
         let _stuck = ["a", "b"].map(|id| join_stuck(&mut server, id));
         fill(&mut server, "a", 0..80);
         fill(&mut server, "b", 0..20);
-        let sent = server.sessions().send_to("a", &message(80));
+        let sent = server.sessions().send_to("a", message(80));
         assert_eq!(sent.is_ok(), policy == SlowConsumer::DropOldest, "{policy:?}: {sent:?}");
         let stats = server.stats();
         assert_eq!(stats.refused, u64::from(policy == SlowConsumer::DropNewest));
@@ -129,10 +129,10 @@ fn a_burst_within_one_tick_evicts_no_session_whose_socket_has_room() {
         for number in 0..200 {
             if number % 3 == 0 {
                 for id in 0..20 {
-                    server.sessions().send_to(&*id.to_string(), &message(number)).expect("room");
+                    server.sessions().send_to(&*id.to_string(), message(number)).expect("room");
                 }
             } else {
-                let delivery = server.sessions().broadcast(&message(number));
+                let delivery = server.sessions().broadcast(message(number));
                 assert_eq!((delivery.queued, delivery.refused), (20, 0), "{policy:?}");
             }
             assert!(server.stats().queued_bytes <= 10_000);
@@ -159,7 +159,7 @@ fn a_broadcast_reaches_all_sessions_that_read_while_others_are_evicted() {
         let sessions = server.sessions();
         let all = sessions.client_count();
         let delivery = match number % 2 {
-            0 => sessions.broadcast(&message(number)),
+            0 => sessions.broadcast(message(number)),
             _ => sessions.broadcast(&large),
         };
         assert_eq!(delivery.queued + delivery.refused, all, "each is counted once");
@@ -191,7 +191,7 @@ fn partly_written_messages_are_not_dropped_and_new_ones_are_refused() {
         server.settle();
         let healthy = server.join("c");
         for _ in 0..50 {
-            let sent = server.sessions().send_to("c", &"y".repeat(1_000));
+            let sent = server.sessions().send_to("c", "y".repeat(1_000));
             assert!(matches!(sent, Err(Error::OutboxFull)), "{policy:?}");
         }
         assert_eq!(server.stats().total_outbox_full, 1, "no second search in the same tick");
@@ -199,7 +199,7 @@ fn partly_written_messages_are_not_dropped_and_new_ones_are_refused() {
         server.sessions().send_to("c", "small").expect("there is that much room");
         clients[0].set_window(usize::MAX);
         server.settle();
-        server.sessions().send_to("c", &"y".repeat(1_000)).expect("room again");
+        server.sessions().send_to("c", "y".repeat(1_000)).expect("room again");
         drop(healthy);
     }
 }
@@ -219,7 +219,7 @@ fn lingering_sockets_and_closing_sessions_are_evicted() {
         server.notes();
         for _ in 0..30 {
             // The socket takes each message, so that the session is never slow.
-            server.sessions().send_to("c", &message(7)).expect("room");
+            server.sessions().send_to("c", message(7)).expect("room");
             server.settle();
         }
         let large = "x".repeat(8_000);
@@ -316,7 +316,7 @@ fn an_outbox_that_empties_by_dropping_is_reported_as_drained() {
         }
         server.settle();
         assert!(server.notes().is_empty());
-        server.sessions().send_to("c", &message(0).repeat(20)).expect("the fullest are evicted");
+        server.sessions().send_to("c", message(0).repeat(20)).expect("the fullest are evicted");
         assert_eq!((queued(&mut server, "a"), queued(&mut server, "b")), (Some(0), Some(0)));
         server.settle();
         let mut notes = server.notes();
@@ -346,7 +346,7 @@ fn the_total_limit_costs_one_search_for_an_eighth_of_it() {
     let _stuck: Vec<_> = (0..20).map(|id| join_stuck(&mut server, &id.to_string())).collect();
     for number in 0..10_000 {
         let id = (number % 20).to_string();
-        server.sessions().send_to(&*id, &message(number)).expect("the oldest make room");
+        server.sessions().send_to(&*id, message(number)).expect("the oldest make room");
     }
     // A megabyte was queued, and an eighth of the limit is a hundred messages.
     assert!(server.stats().total_outbox_full <= 10_000 / 90, "{:?}", server.stats());

@@ -55,6 +55,52 @@ fn a_ping_is_answered_with_its_payload_and_a_pong_with_nothing() {
 }
 
 #[test]
+fn pings_and_pongs_are_reported_with_their_payloads_in_their_order() {
+    let mut server = Server::with(Config { heartbeat_interval: seconds(30), ..Config::default() });
+    server.handler().on_ping(|context, payload, notes| {
+        notes.push(format!("{} pings {}", context.id(), payload.escape_ascii()));
+        context.send("after the pong").expect("open");
+    });
+    server.handler().on_pong(|context, payload, notes| {
+        notes.push(format!("{} pongs {}", context.id(), payload.escape_ascii()));
+    });
+    let mut client = server.join("a");
+    server.notes();
+    let longest = "x".repeat(125);
+    let frames = [text("1"), ping("p"), text("2"), pong("q"), pong(""), ping(&longest)];
+    server.receive(&client, &frames.concat());
+    let last = format!("a pings {longest}");
+    assert_eq!(
+        server.notes(),
+        ["a says 1", "a pings p", "a says 2", "a pongs q", "a pongs ", &last]
+    );
+    let pong_to_last = format!("pong {longest}");
+    assert_eq!(
+        client.frames(),
+        ["pong p", "text after the pong", &pong_to_last, "text after the pong"]
+    );
+    server.advance(seconds(30));
+    assert_eq!(client.frames(), ["ping"]);
+    server.receive(&client, &pong(""));
+    assert_eq!(server.notes(), ["a pongs "], "the answer to a heartbeat");
+}
+
+#[test]
+fn a_session_that_is_closed_for_a_ping_is_not_told_of_what_follows() {
+    let mut server = Server::new();
+    server.handler().on_ping(|context, _, notes| {
+        notes.push("ping".into());
+        context.close(&close_reason(4000, "")).expect("open");
+    });
+    server.handler().on_pong(|_, _, notes| notes.push("pong".into()));
+    let mut client = server.join("a");
+    server.notes();
+    server.receive(&client, &[ping("1"), ping("2"), pong("3"), text("4")].concat());
+    assert_eq!(server.notes(), ["ping"]);
+    assert_eq!(client.frames(), ["pong 1", "close 4000"]);
+}
+
+#[test]
 fn frames_behind_the_upgrade_request_are_decoded() {
     let mut server = Server::new();
     let client = server.dial();
@@ -180,7 +226,7 @@ fn queued_messages_leave_before_the_close_frame_and_none_after_it() {
         client.set_max_io(step);
         client.set_window(0);
         for number in 0..3 {
-            server.sessions().send_to("a", &format!("{number}")).expect("open");
+            server.sessions().send_to("a", format!("{number}")).expect("open");
         }
         server.settle();
         server.sessions().broadcast("last");

@@ -14,8 +14,8 @@ pub enum Event<'a> {
     Assembled(OwnedMessage),
     /// A ping, to be answered by a pong with the same payload.
     Ping(ControlPayload),
-    /// A pong. Its payload is not needed.
-    Pong,
+    /// A pong.
+    Pong(ControlPayload),
     /// A close frame. What follows it is ignored.
     Close {
         /// The code, if the frame carried one.

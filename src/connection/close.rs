@@ -7,6 +7,7 @@ use super::{Awaits, Connection, Effects, Ending, Session, SocketFate, Stage, Ste
 use crate::close::{Cause, CloseCode, CloseReason, Initiator};
 use crate::codec::CodecError;
 use crate::codec::websocket::{self, ControlFrame};
+use crate::id::SessionKey;
 use crate::outbox::FrameKind;
 
 /// A session that has ended: what [`Handler::on_disconnect`](crate::Handler::on_disconnect) gets.
@@ -15,6 +16,9 @@ use crate::outbox::FrameKind;
 pub struct Disconnect {
     /// The session with its counters, metadata and data. The application owns it now.
     pub session: Session,
+    /// The key that the session had. It finds no session any more, and names what to remove from the
+    /// application's own sets.
+    pub key: SessionKey,
     /// Why it ended.
     pub cause: Cause,
     /// The code of the close frame that ended it: the peer's if the peer began, this side's
@@ -246,6 +250,7 @@ impl Session {
         let (cause, code, initiator) = (ending.cause, ending.code, ending.initiator);
         let reason = std::mem::take(&mut ending.reason);
         let duration = now.saturating_duration_since(self.connected());
-        Disconnect { session: self, cause, code, reason, initiator, duration }
+        let key = self.key();
+        Disconnect { session: self, key, cause, code, reason, initiator, duration }
     }
 }

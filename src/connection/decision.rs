@@ -11,6 +11,7 @@ use crate::id::SessionId;
 
 /// The application's decision about a request.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Decision {
     /// The upgrade is granted. A request for anything else is answered 426.
     Admit(Admission),
@@ -29,13 +30,27 @@ impl Decision {
         Self::Admit(Admission::default())
     }
 
-    /// Refuses with a status from 200 to 599 and a plain text body.
+    /// Refuses with a status and a plain text, which may be empty. The status is a constant from
+    /// 200 to 599, which is checked when the call is compiled; [`Response::text`] takes one that is
+    /// known only when the program runs.
     ///
-    /// # Errors
+    /// # Examples
     ///
-    /// [`Error::InvalidResponse`](crate::Error::InvalidResponse) for any other status.
-    pub fn refuse(status: u16, text: impl Into<String>) -> Result<Self> {
-        Response::text(status, text).map(Self::Respond)
+    /// ```
+    /// use majordomo::Decision;
+    ///
+    /// let decision = Decision::refuse::<401>("the token is missing\n");
+    /// assert!(matches!(decision, Decision::Respond(response) if response.status() == 401));
+    /// ```
+    ///
+    /// ```compile_fail
+    /// let decision = majordomo::Decision::refuse::<99>("this is no status");
+    /// ```
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "it cannot: the status was checked")]
+    pub fn refuse<const STATUS: u16>(text: impl Into<String>) -> Self {
+        const { assert!(STATUS >= 200 && STATUS < 600, "a status is from 200 to 599") };
+        Self::Respond(Response::text(STATUS, text).expect("the status is from 200 to 599"))
     }
 }
 

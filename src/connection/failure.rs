@@ -4,6 +4,7 @@ use crate::codec::http::{RequestError, Response};
 
 /// Why a connection never became a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum HandshakeFailure {
     /// The request violated HTTP's or WebSocket's rules.
     Request(RequestError),
@@ -30,7 +31,7 @@ pub enum HandshakeFailure {
 }
 
 /// The failures that are not a refusal of the request itself.
-const OTHERS: [HandshakeFailure; 10] = [
+const OTHERS: &[HandshakeFailure] = &[
     HandshakeFailure::NotFound,
     HandshakeFailure::DuplicateId,
     HandshakeFailure::RefusedByApplication,
@@ -46,7 +47,8 @@ const OTHERS: [HandshakeFailure; 10] = [
 impl HandshakeFailure {
     /// All of them.
     pub fn all() -> impl Iterator<Item = Self> {
-        RequestError::ALL.into_iter().map(Self::Request).chain(OTHERS)
+        let requests = RequestError::ALL.iter().copied().map(Self::Request);
+        requests.chain(OTHERS.iter().copied())
     }
 
     /// The failure in `snake_case`, as in metrics, logs and the backend protocol.

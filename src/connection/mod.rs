@@ -13,6 +13,7 @@ mod heartbeat;
 mod http;
 mod linger;
 mod pause;
+mod peer_address;
 mod receive;
 mod request;
 mod session;

@@ -3,15 +3,16 @@
 
 use std::any::Any;
 use std::net::SocketAddr;
-use std::num::NonZeroU64;
+use std::num::{NonZeroU16, NonZeroU64};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use super::peer_address::PeerAddress;
 use super::{Awaits, Ending};
 use crate::close::Traffic;
 use crate::codec::Codec;
-use crate::id::SessionId;
+use crate::id::{SessionId, SessionKey};
 use crate::outbox::Outbox;
 
 /// The state of a session.
@@ -41,7 +42,28 @@ impl State {
 /// Which listener accepted a session: an index into
 /// [`Sessions::listeners`](crate::Sessions::listeners).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ListenerId(pub(crate) u16);
+pub struct ListenerId {
+    /// The index and one, so that an `Option` of it costs no more.
+    number: NonZeroU16,
+}
+
+impl ListenerId {
+    /// The first listener's.
+    pub(crate) const FIRST: Self = Self { number: NonZeroU16::MIN };
+
+    /// The most listeners that have an id.
+    pub(crate) const MAX: usize = u16::MAX as usize;
+
+    /// The id of the listener of this index, which is below [`ListenerId::MAX`].
+    pub(crate) fn new(index: usize) -> Option<Self> {
+        let number = u16::try_from(index).ok()?.checked_add(1)?;
+        NonZeroU16::new(number).map(|number| Self { number })
+    }
+
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.number.get()) - 1
+    }
+}
 
 /// One connected peer, from its admission until `on_disconnect`.
 ///
@@ -65,13 +87,16 @@ pub struct Session {
     pub(super) last_message: u64,
     pub(super) inactive: bool,
     listener: Option<ListenerId>,
+    /// The key, in two parts: each stands where four bytes are left.
+    slot: u32,
     received: Traffic,
     dropped: u64,
     extras: Option<Box<Extras>>,
     id: SessionId,
     /// Absent for `/`, for raw TCP, and for sockets that the application accepted.
     target: Option<Box<str>>,
-    remote: SocketAddr,
+    generation: u32,
+    remote: PeerAddress,
 }
 
 /// State that few sessions have.
@@ -91,15 +116,19 @@ struct Extras {
 
 impl Session {
     pub(crate) fn new(
+        key: SessionKey,
         id: SessionId,
         remote: SocketAddr,
         listener: Option<ListenerId>,
         codec: Codec,
         now: Instant,
     ) -> Self {
+        let (slot, generation) = key.parts();
         Self {
             id,
-            remote,
+            slot,
+            generation,
+            remote: remote.into(),
             target: None,
             extras: None,
             connected: now,
@@ -123,10 +152,16 @@ impl Session {
         &self.id
     }
 
+    /// Its key: cheap to keep, and to send to.
+    #[must_use]
+    pub fn key(&self) -> SessionKey {
+        SessionKey::new(self.slot, self.generation)
+    }
+
     /// The peer's address.
     #[must_use]
     pub fn remote_addr(&self) -> SocketAddr {
-        self.remote
+        self.remote.into()
     }
 
     /// The listener that accepted it; `None` if the application did.
@@ -163,8 +198,17 @@ impl Session {
         self.target()?.split_once('?').map(|(_, query)| query)
     }
 
-    /// The headers of its upgrade request, in order; none unless
-    /// [`Config::keep_headers`](crate::Config::keep_headers) is set.
+    /// The value of the first header of this name that is UTF-8, of those of its upgrade request
+    /// that [`Config::keep_headers`](crate::Config::keep_headers) names. Case does not count.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers()
+            .filter(|(each, _)| each.eq_ignore_ascii_case(name))
+            .find_map(|(_, value)| str::from_utf8(value).ok())
+    }
+
+    /// The headers of its upgrade request that [`Config::keep_headers`](crate::Config::keep_headers)
+    /// names, in order and as they were sent.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         let headers = self.extras.iter().flat_map(|extras| &extras.headers);
         headers.map(|(name, value)| (&**name, &**value))
@@ -219,6 +263,16 @@ impl Session {
     #[must_use]
     pub fn data<T: Any>(&self) -> Option<&T> {
         self.extras.as_ref()?.data.as_ref()?.downcast_ref()
+    }
+
+    /// The application's own data about it, to write to. If there is none, or none of this type,
+    /// `T::default()` is attached first; data of another type is dropped by that.
+    #[expect(clippy::missing_panics_doc, reason = "it cannot: data of this type was just attached")]
+    pub fn data_or_default<T: Any + Send + Default>(&mut self) -> &mut T {
+        if self.data::<T>().is_none() {
+            self.set_data(T::default());
+        }
+        self.data_mut().expect("data of this type is attached")
     }
 
     /// The same, to write to.
@@ -280,8 +334,10 @@ impl Session {
     }
 
     pub(crate) fn set_headers<'a>(&mut self, headers: impl Iterator<Item = (&'a str, &'a [u8])>) {
-        self.extras.get_or_insert_default().headers =
-            headers.map(|(name, value)| (name.into(), value.into())).collect();
+        let headers: Vec<_> = headers.map(|(name, value)| (name.into(), value.into())).collect();
+        if !headers.is_empty() {
+            self.extras.get_or_insert_default().headers = headers;
+        }
     }
 
     pub(crate) fn set_subprotocol(&mut self, subprotocol: Option<Box<str>>) {

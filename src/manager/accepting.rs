@@ -142,7 +142,7 @@ impl Accepting {
         let waiting = &mut self.listeners[number];
         match waiting.listener.accept() {
             Ok((stream, remote)) => {
-                let id = ListenerId(u16::try_from(number).unwrap_or(u16::MAX));
+                let id = ListenerId::new(number).expect("it was given an id when it was added");
                 tick.handle_accepted(Stream::Tcp(stream), remote, id).map(drop)
             }
             Err(error) => match error.kind() {

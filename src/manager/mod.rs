@@ -10,8 +10,10 @@ use mio::{Events, Interest, Poll, Waker};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::fn_handler::FnHandler;
 use crate::handle::{self, Handle, Inbox, Shared};
-use crate::handler::Handler;
+use crate::handler::{Context, Handler};
+use crate::message::Message;
 use crate::sessions::{EventSource, Readiness, Sessions};
 use crate::tick::{READ_BUFFER, Tick, TickInput};
 use crate::transport::{ListenUrl, Listener};
@@ -143,7 +145,7 @@ impl<H: Handler + 'static> SessionManager<H> {
         let mut listener = Listener::open(url)?;
         let url = listener.url().clone();
         let id = self.sessions.add_listener(url.clone())?;
-        let token = EventSource::Listener(usize::from(id.0)).token();
+        let token = EventSource::Listener(id.index()).token();
         self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
         self.accepting.add(listener);
         Ok(url)
@@ -245,6 +247,30 @@ impl<H: Handler + 'static> SessionManager<H> {
         let Self { events, accepting, sessions, handler, buffer, inbox, shared, left, .. } = self;
         let mut input = PollInput { events, accepting, inbox: inbox.as_ref(), shared, left };
         Tick { sessions, handler, buffer: &mut buffer[..READ_BUFFER] }.run(&mut input);
+    }
+}
+
+impl<M: FnMut(&mut Context<'_>, Message<'_>) + 'static> SessionManager<FnHandler<M>> {
+    /// A manager without listeners that calls `on_message` for each message. [`FnHandler`] sets the
+    /// other callbacks.
+    ///
+    /// # Errors
+    ///
+    /// As [`SessionManager::new`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use majordomo::{Config, SessionManager};
+    ///
+    /// let mut manager = SessionManager::from_fn(Config::default(), |context, message| {
+    ///     context.sessions().broadcast(message);
+    /// })?;
+    /// manager.handler().on_connect(|context| println!("{} has connected", context.id()));
+    /// # Ok::<(), majordomo::Error>(())
+    /// ```
+    pub fn from_fn(config: Config, on_message: M) -> Result<Self> {
+        Self::new(config, FnHandler::new(on_message))
     }
 }
 

@@ -73,7 +73,7 @@ impl Sessions {
         self.free_id(&id);
         // It is an HTTP connection until the session is made below.
         let http =
-            HttpConnection::new(remote, ListenerId(0), RequestStep::Asked, self.now, self.now);
+            HttpConnection::new(remote, ListenerId::FIRST, RequestStep::Asked, self.now, self.now);
         let key = self.insert(stream, http);
         self.open(key, |_, context| {
             let max = context.config.max_message_size;
@@ -81,7 +81,7 @@ impl Sessions {
                 Some(framing) => Codec::raw(framing, max),
                 None => Codec::websocket(max),
             };
-            let mut session = Session::new(id, remote, None, codec, context.now);
+            let mut session = Session::new(key, id, remote, None, codec, context.now);
             session.set_subprotocol(subprotocol);
             session.set_unread(buffered);
             session
@@ -151,7 +151,7 @@ impl Sessions {
         match id {
             Ok(id) => self.open(key, |_, context| {
                 let codec = Codec::raw(framing, context.config.max_message_size);
-                Session::new(id, remote, Some(listener), codec, context.now)
+                Session::new(key, id, remote, Some(listener), codec, context.now)
             }),
             Err(failure) => {
                 self.admission.count_failure(failure);

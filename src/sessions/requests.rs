@@ -278,13 +278,13 @@ impl Sessions {
             let (remote, listener) = (http.remote, http.listener);
             let (outbox, unread) = http.take_remains();
             let codec = Codec::websocket(context.config.max_message_size);
-            let mut session = Session::new(id, remote, Some(listener), codec, context.now);
+            let mut session = Session::new(key, id, remote, Some(listener), codec, context.now);
             session.set_target(request.target());
             session.set_subprotocol(subprotocol);
             session.set_application_data(metadata, data);
-            if context.config.keep_headers {
-                session.set_headers(request.headers().iter().map(|h| (h.name(), h.as_bytes())));
-            }
+            let keep = &context.config.keep_headers;
+            let kept = request.headers().iter().filter(|header| keep.keeps(header.name()));
+            session.set_headers(kept.map(|header| (header.name(), header.as_bytes())));
             session.outbox = outbox;
             session.set_unread(unread);
             session.outbox.push(context.pool, &[&answer], 0, FrameKind::Control);

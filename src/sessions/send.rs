@@ -7,7 +7,7 @@ use crate::config::SlowConsumer;
 use crate::connection::{Connection, Session, Stage};
 use crate::error::{Error, Result};
 use crate::id::{SessionKey, SessionRef};
-use crate::message::Message;
+use crate::message::{AsMessage, Message};
 
 /// Sending messages.
 impl Sessions {
@@ -22,10 +22,10 @@ impl Sessions {
     /// slow-consumer policy may close the session; [`Error::MessageTooBig`] and
     /// [`Error::Unframeable`], after which the session stays open.
     #[inline]
-    pub fn send_to<'a, 'm>(
+    pub fn send_to<'a>(
         &mut self,
         session: impl Into<SessionRef<'a>>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) -> Result<()> {
         let key = match session.into() {
             SessionRef::Key(key) => key,
@@ -34,7 +34,7 @@ impl Sessions {
         // Split by kind here, because the parts of a message are passed in registers. A whole
         // message would be passed in memory, and reading back a value that was just written in
         // parts stalls the processor.
-        match message.into() {
+        match message.as_message() {
             Message::Text(text) => self.send_text(key, text),
             Message::Binary(bytes) => self.send_binary(key, bytes),
         }
@@ -62,37 +62,37 @@ impl Sessions {
 
     /// Sends a message to every open session. It is encoded once for each wire format in use. A
     /// session that is slow or fails does not affect the others. Costs O(n).
-    pub fn broadcast<'m>(&mut self, message: impl Into<Message<'m>>) -> Delivery {
-        self.deliver(message.into(), |_, _| true)
+    pub fn broadcast(&mut self, message: impl AsMessage) -> Delivery {
+        self.deliver(message.as_message(), |_, _| true)
     }
 
     /// Sends a message to every open session for which `predicate` holds. Costs O(n).
-    pub fn broadcast_where<'m>(
+    pub fn broadcast_where(
         &mut self,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
         mut predicate: impl FnMut(&Session) -> bool,
     ) -> Delivery {
-        self.deliver(message.into(), |_, session| predicate(session))
+        self.deliver(message.as_message(), |_, session| predicate(session))
     }
 
     /// Sends a message to every open session but one, which need not exist. Costs O(n).
-    pub fn broadcast_others<'a, 'm>(
+    pub fn broadcast_others<'a>(
         &mut self,
         session: impl Into<SessionRef<'a>>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) -> Delivery {
         let except = self.table.find_open(session.into());
-        self.deliver(message.into(), |key, _| Some(key) != except)
+        self.deliver(message.as_message(), |key, _| Some(key) != except)
     }
 
     /// Sends a message to each of these sessions, twice to one that is named twice. Sessions that
     /// are not found count as refused. Costs O(m) in the number of names.
-    pub fn send_to_many<'a, 'm, R: Into<SessionRef<'a>>>(
+    pub fn send_to_many<'a, R: Into<SessionRef<'a>>>(
         &mut self,
         sessions: impl IntoIterator<Item = R>,
-        message: impl Into<Message<'m>>,
+        message: impl AsMessage,
     ) -> Delivery {
-        let mut encoded = Encoded::new(message.into());
+        let mut encoded = Encoded::new(message.as_message());
         let mut delivery = Delivery::default();
         for session in sessions {
             let key = self.table.find_open(session.into());

@@ -86,7 +86,7 @@ impl Serialize for Disconnects {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let mut map = to.serialize_map(Some(Cause::ALL.len()))?;
         for cause in Cause::ALL {
-            map.serialize_entry(cause.as_str(), &self.get(cause))?;
+            map.serialize_entry(cause.as_str(), &self.get(*cause))?;
         }
         map.end()
     }

@@ -20,7 +20,7 @@
 //!     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
 //!         match request.query_value("name").map(SessionId::new) {
 //!             Some(Ok(id)) => Admission::new().with_id(id).into(),
-//!             _ => Decision::refuse(400, "a name is missing").expect("400 is a status"),
+//!             _ => Decision::refuse::<400>("a name is missing"),
 //!         }
 //!     }
 //!

@@ -8,6 +8,7 @@ use crate::error::Error;
 
 /// The protocol of a listener.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Protocol {
     /// WebSocket over HTTP/1.1.
     WebSocket {
@@ -49,6 +50,37 @@ impl ListenUrl {
     #[must_use]
     pub fn websocket(host: &str, port: u16) -> Self {
         Self { host: host.into(), port, protocol: Protocol::WebSocket { path: None } }
+    }
+
+    /// The same WebSocket listener for one path, such as `/chat`; others are answered 404. It is
+    /// compared with what clients send, before any percent-decoding.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidUrl`] when the path does not begin with `/` or has a query or a fragment, and
+    /// for raw TCP.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use majordomo::ListenUrl;
+    ///
+    /// let url = ListenUrl::websocket("::1", 9001).with_path("/chat")?;
+    /// assert_eq!(url.to_string(), "ws://[::1]:9001/chat");
+    /// # Ok::<(), majordomo::Error>(())
+    /// ```
+    pub fn with_path(mut self, path: impl Into<Box<str>>) -> Result<Self, Error> {
+        let path = path.into();
+        let checked = match &self.protocol {
+            Protocol::WebSocket { .. } => check_path(&path),
+            Protocol::Raw { .. } => Err("a tcp listener has no path"),
+        };
+        if let Err(reason) = checked {
+            let given = format!("{self} with the path {path}");
+            return Err(Error::InvalidUrl { given, reason: reason.into() });
+        }
+        self.protocol = Protocol::WebSocket { path: Some(path) };
+        Ok(self)
     }
 
     /// A raw TCP listener, also with a framing of the application's own.
@@ -118,8 +150,9 @@ fn parse(text: &str) -> Result<ListenUrl, String> {
                 Some(at) => (&rest[..at], Some(&rest[at..])),
                 None => (rest, None),
             };
-            if rest.contains(['?', '#']) {
-                return Err("a ws listener has no query and no fragment".into());
+            check_path(path.unwrap_or("/"))?;
+            if authority.contains(['?', '#']) {
+                return Err(NO_QUERY.into());
             }
             let (host, port) = parse_authority(authority)?;
             let protocol = Protocol::WebSocket { path: path.map(Into::into) };
@@ -139,6 +172,15 @@ fn parse(text: &str) -> Result<ListenUrl, String> {
         }
         _ => Err(format!("the scheme {scheme:?} is neither ws nor tcp")),
     }
+}
+
+const NO_QUERY: &str = "a ws listener has no query and no fragment";
+
+fn check_path(path: &str) -> Result<(), &'static str> {
+    if !path.starts_with('/') {
+        return Err("a path begins with /");
+    }
+    if path.contains(['?', '#']) { Err(NO_QUERY) } else { Ok(()) }
 }
 
 fn framings() -> String {
@@ -180,6 +222,26 @@ mod tests {
         ] {
             assert_eq!(url.parse::<ListenUrl>().expect(url).to_string(), url);
         }
+    }
+
+    #[test]
+    fn a_path_is_added_to_a_websocket_listener_only() {
+        let url = ListenUrl::websocket("localhost", 1).with_path("/a").expect("a path");
+        assert_eq!(url, "ws://localhost:1/a".parse().expect("a URL"));
+        let url = url.with_path("/b/").expect("another path");
+        assert_eq!(url, "ws://localhost:1/b/".parse().expect("a URL"));
+        for (path, reason) in [
+            ("", "a path begins with /"),
+            ("a", "a path begins with /"),
+            ("/a?b", "no query"),
+            ("/a#b", "no fragment"),
+        ] {
+            let error = ListenUrl::websocket("localhost", 1).with_path(path).expect_err(path);
+            assert!(error.to_string().contains(reason), "{path}: {error}");
+        }
+        let raw = ListenUrl::raw("localhost", 1, Framing::Lines).with_path("/a");
+        let error = raw.expect_err("raw TCP").to_string();
+        assert!(error.contains("a tcp listener has no path"), "{error}");
     }
 
     #[test]

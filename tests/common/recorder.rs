@@ -8,6 +8,7 @@ use majordomo::{
 type Notes = Vec<String>;
 type OnMessage = dyn FnMut(&mut Context<'_>, Message<'_>, &mut Notes) + Send;
 type OnContext = dyn FnMut(&mut Context<'_>, &mut Notes) + Send;
+type OnControl = dyn FnMut(&mut Context<'_>, &[u8], &mut Notes) + Send;
 type OnRequest = dyn FnMut(&mut Sessions, &Request<'_>, &mut Notes) -> Decision + Send;
 type OnStopping = dyn FnMut(&mut Sessions, &mut Notes) + Send;
 type OnDisconnect = dyn FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send;
@@ -22,6 +23,8 @@ pub(crate) struct Recorder {
     on_connect: Option<Box<OnContext>>,
     on_drain: Option<Box<OnContext>>,
     on_state: Option<Box<OnContext>>,
+    on_ping: Option<Box<OnControl>>,
+    on_pong: Option<Box<OnControl>>,
     on_request: Option<Box<OnRequest>>,
     on_disconnect: Option<Box<OnDisconnect>>,
     on_stopping: Option<Box<OnStopping>>,
@@ -54,6 +57,20 @@ impl Recorder {
         script: impl FnMut(&mut Context<'_>, &mut Notes) + Send + 'static,
     ) {
         self.on_state = Some(Box::new(script));
+    }
+
+    pub(crate) fn on_ping(
+        &mut self,
+        script: impl FnMut(&mut Context<'_>, &[u8], &mut Notes) + Send + 'static,
+    ) {
+        self.on_ping = Some(Box::new(script));
+    }
+
+    pub(crate) fn on_pong(
+        &mut self,
+        script: impl FnMut(&mut Context<'_>, &[u8], &mut Notes) + Send + 'static,
+    ) {
+        self.on_pong = Some(Box::new(script));
     }
 
     pub(crate) fn on_request(
@@ -147,6 +164,18 @@ impl Handler for Recorder {
         self.notes.push(format!("{} drains", name(context)));
         if let Some(script) = &mut self.on_drain {
             script(context, &mut self.notes);
+        }
+    }
+
+    fn on_ping(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+        if let Some(script) = &mut self.on_ping {
+            script(context, payload, &mut self.notes);
+        }
+    }
+
+    fn on_pong(&mut self, context: &mut Context<'_>, payload: &[u8]) {
+        if let Some(script) = &mut self.on_pong {
+            script(context, payload, &mut self.notes);
         }
     }
 

@@ -25,7 +25,7 @@ const LIBRARY: &Layers = &[
     &["connection"],
     &["sessions"],
     &["handler"],
-    &["tick"],
+    &["fn_handler", "tick"],
     &["handle"],
     &["manager", "testing"],
 ];

@@ -150,8 +150,7 @@ impl Application {
     /// Draws the decision about a request, and notes the expected answer.
     pub(crate) fn decide(&mut self, sessions: &Sessions, number: usize) -> Decision {
         let (answer, decision) = if self.rng.u8(..12) == 0 {
-            let refusal = Decision::refuse(403, "no").expect("a status that is allowed");
-            (403, refusal)
+            (403, Decision::refuse::<403>("no"))
         } else {
             let named = self.rng.u8(..3) > 0;
             let id = named.then(|| format!("session-{}", self.rng.u8(..5)));

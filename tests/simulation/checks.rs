@@ -205,8 +205,8 @@ impl Application {
         assert_eq!(stats.queued_bytes, inside.waiting, "bytes in all outboxes together");
         let cap = self.plan.cap.unwrap_or(usize::MAX);
         assert!(waiting <= cap, "messages of {waiting} bytes wait, of {cap}");
-        for (cause, count) in majordomo::Cause::ALL.into_iter().zip(self.totals.disconnects) {
-            assert_eq!(stats.disconnects.get(cause), count, "{cause}");
+        for (cause, count) in majordomo::Cause::ALL.iter().zip(self.totals.disconnects) {
+            assert_eq!(stats.disconnects.get(*cause), count, "{cause}");
         }
 
         let connections = open + closing + others;

@@ -162,6 +162,7 @@ impl Application {
             SlowConsumer::Close => false,
             SlowConsumer::DropNewest => is_met,
             SlowConsumer::DropOldest => is_met || is_recipient,
+            _ => unreachable!("a policy that is not drawn: {policy:?}"),
         };
         assert!(dropped == 0 || may_drop, "client {number} lost messages that were accepted");
         if dropped > 0 {

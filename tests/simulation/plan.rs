@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use fastrand::Rng;
-use majordomo::{Config, DuplicateId, RatePolicy, SlowConsumer};
+use majordomo::{Config, DuplicateId, KeepHeaders, RatePolicy, SlowConsumer};
 
 use crate::admission::Origins;
 use crate::heartbeat::Timeouts;
@@ -128,7 +128,7 @@ fn draw_config(rng: &mut Rng) -> Config {
         max_head_size: rng.usize(256..600),
         max_sessions: rng.bool().then(|| rng.usize(1..8)),
         duplicate_id: *pick(rng, &[DuplicateId::Reject, DuplicateId::Replace]),
-        keep_headers: rng.bool(),
+        keep_headers: if rng.bool() { KeepHeaders::All } else { KeepHeaders::None },
         handle_queue: rng.usize(1..20),
         ..draw_limits(rng)
     }

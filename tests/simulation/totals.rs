@@ -97,7 +97,7 @@ impl Totals {
 
     /// Checks that the schedule has led to every kind of event.
     pub(crate) fn assert_varied(&self) {
-        for (cause, count) in Cause::ALL.into_iter().zip(self.disconnects) {
+        for (cause, count) in Cause::ALL.iter().zip(self.disconnects) {
             assert!(count > 0, "no session has ended by {cause}");
         }
         assert!(self.received.messages > 0 && self.sent.messages > 0, "{self:?}");

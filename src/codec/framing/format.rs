@@ -12,6 +12,7 @@ use PrefixWidth::{U8, U16, U32, U64};
 
 /// A framing of raw TCP.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Framing {
     /// One line for each message, ended by a line feed. A carriage return before it is removed. A
     /// line that is valid UTF-8 is text, any other is binary.

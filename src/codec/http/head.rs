@@ -197,6 +197,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 
 /// Why a request is refused. `Response::from(error)` is the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[non_exhaustive]
 pub enum RequestError {
     /// The first byte cannot begin a request: probably TLS, or another protocol.
     #[error("this is not HTTP/1.1")]
@@ -259,7 +260,7 @@ pub enum RequestError {
 
 impl RequestError {
     /// All errors, in the order in which they are declared.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: &'static [Self] = &[
         Self::NotHttp,
         Self::Malformed,
         Self::HeadTooLarge,
@@ -434,7 +435,7 @@ mod tests {
 
     #[test]
     fn refusals_have_distinct_names_and_statuses_of_errors() {
-        let mut names = RequestError::ALL.map(RequestError::as_str).to_vec();
+        let mut names = RequestError::ALL.iter().map(|error| error.as_str()).collect::<Vec<_>>();
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), RequestError::ALL.len());

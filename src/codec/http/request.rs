@@ -81,6 +81,7 @@ impl<'a> RequestHead<'a> {
     /// # Errors
     ///
     /// The reason to refuse the request, whether or not it asks for an upgrade.
+    #[doc(hidden)]
     pub fn parse<'b: 'a>(
         head: &'b [u8],
         slots: &'a mut HeaderSlots<'b>,
@@ -180,6 +181,7 @@ impl<'a> RequestHead<'a> {
 
     /// What the client expects before it sends the body. "A server that receives a 100-continue
     /// expectation in an HTTP/1.0 request MUST ignore that expectation" (RFC 9110, section 10.1.1).
+    #[doc(hidden)]
     #[must_use]
     pub fn expectation(&self) -> Expectation {
         let mut expected = Expectation::None;
@@ -214,6 +216,7 @@ impl<'a> RequestHead<'a> {
     ///
     /// The first rule of RFC 6455, section 4.2.1, that a WebSocket upgrade violates. A request for
     /// something else returns no error.
+    #[doc(hidden)]
     pub fn kind(&self) -> Result<RequestKind<'a>, RequestError> {
         if !self.is_upgrade() {
             return Ok(RequestKind::Plain);

@@ -81,11 +81,13 @@ impl Response {
 
     /// Appends the response as sent on the wire, the last of its connection. `head_only` for a HEAD
     /// request.
+    #[doc(hidden)]
     pub fn write_to(&self, head_only: bool, out: &mut Vec<u8>) {
         self.write("close", head_only, out);
     }
 
     /// The same for a connection that is kept for further requests.
+    #[doc(hidden)]
     pub fn write_kept_to(&self, head_only: bool, out: &mut Vec<u8>) {
         self.write("keep-alive", head_only, out);
     }
@@ -239,7 +241,7 @@ mod tests {
 
     #[test]
     fn every_refusal_has_its_answer() {
-        for refusal in RequestError::ALL {
+        for &refusal in RequestError::ALL {
             let text = written(&refusal.into());
             assert!(text.starts_with(&format!("HTTP/1.1 {} ", refusal.status())), "{text}");
             assert!(text.ends_with(&format!("\r\n\r\n{refusal}\n")), "{text}");

@@ -79,11 +79,8 @@ pub fn close_empty() -> ControlFrame {
 /// A close frame with a code that must not be sent, or with a reason that is not UTF-8.
 pub(super) fn event(control: Control, payload: &[u8]) -> Result<Event<'static>, CodecError> {
     match control {
-        Control::Ping => {
-            let payload = ControlPayload::new(payload).expect("the header's length was checked");
-            Ok(Event::Ping(payload))
-        }
-        Control::Pong => Ok(Event::Pong),
+        Control::Ping => Ok(Event::Ping(whole(payload))),
+        Control::Pong => Ok(Event::Pong(whole(payload))),
         Control::Close => {
             let Some((&code, reason)) = payload.split_first_chunk() else {
                 return Ok(Event::Close { code: None, reason: Box::default() });
@@ -94,6 +91,10 @@ pub(super) fn event(control: Control, payload: &[u8]) -> Result<Event<'static>, 
             Ok(Event::Close { code: Some(code), reason: reason.into() })
         }
     }
+}
+
+fn whole(payload: &[u8]) -> ControlPayload {
+    ControlPayload::new(payload).expect("the header's length was checked")
 }
 
 #[cfg(test)]

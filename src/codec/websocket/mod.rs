@@ -214,7 +214,11 @@ mod tests {
             frame(0x80, "👋".as_bytes()),
         ]
         .concat();
-        let expected = ["Ping([112, 105, 110, 103])", "Pong", "Assembled(Text(\"Grüße👋\"))"];
+        let expected = [
+            "Ping([112, 105, 110, 103])",
+            "Pong([112, 111, 110, 103])",
+            "Assembled(Text(\"Grüße👋\"))",
+        ];
         assert_eq!(read(&mut websocket, &bytes), expected);
         assert!(websocket.is_at_boundary());
 

@@ -48,20 +48,20 @@ impl AdmissionControl {
     }
 
     pub(crate) fn add_listener(&mut self, url: ListenUrl) -> Result<ListenerId> {
-        let number = u16::try_from(self.listeners.len()).map_err(|_| Error::InvalidUrl {
+        let id = ListenerId::new(self.listeners.len()).ok_or_else(|| Error::InvalidUrl {
             given: url.to_string(),
-            reason: "a manager has at most 65,536 listeners".into(),
+            reason: format!("a manager has at most {} listeners", ListenerId::MAX),
         })?;
         self.listeners.push(url);
-        Ok(ListenerId(number))
+        Ok(id)
     }
 
     pub(crate) fn listeners(&self) -> impl Iterator<Item = (ListenerId, &ListenUrl)> {
-        (0..).map(ListenerId).zip(&self.listeners)
+        (0..).map_while(ListenerId::new).zip(&self.listeners)
     }
 
     pub(crate) fn listener(&self, id: ListenerId) -> Option<&ListenUrl> {
-        self.listeners.get(usize::from(id.0))
+        self.listeners.get(id.index())
     }
 
     /// Whether a listener serves this path to upgrade requests.

@@ -96,6 +96,7 @@ impl Default for StopOptions {
 /// How far a manager has stopped. An application answers `/ready` by this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Phase {
     /// It was not stopped, and accepts new connections.
     Running,

@@ -37,7 +37,7 @@ fn step<'a>(framing: &Framing, stream: &'a [u8], max: usize) -> Step<'a> {
         Framing::Header { start, end } => {
             counted(stream, Some([start, end]), PrefixWidth::U16, ByteOrder::Big, max)
         }
-        Framing::Custom(_) => unreachable!("`parse` has none for it"),
+        _ => unreachable!("`parse` has none for {framing:?}"),
     }
 }
 
@@ -109,5 +109,6 @@ pub(crate) fn can_carry(framing: &Framing, message: Message<'_>) -> bool {
         Framing::LengthPrefix { .. } => true,
         // Its own answer counts.
         Framing::Custom(custom) => custom.encode(message, &mut Vec::new()).is_ok(),
+        _ => unreachable!("a framing that this parser does not know: {framing:?}"),
     }
 }

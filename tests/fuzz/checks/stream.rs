@@ -9,7 +9,7 @@ pub(crate) enum OwnedEvent {
     Text(String),
     Binary(Vec<u8>),
     Ping(Vec<u8>),
-    Pong,
+    Pong(Vec<u8>),
     Close(Option<u16>, String),
 }
 
@@ -19,7 +19,7 @@ impl OwnedEvent {
         match self {
             Self::Text(text) => Some(Message::Text(text)),
             Self::Binary(bytes) => Some(Message::Binary(bytes)),
-            Self::Ping(_) | Self::Pong | Self::Close(..) => None,
+            Self::Ping(_) | Self::Pong(_) | Self::Close(..) => None,
         }
     }
 }
@@ -39,7 +39,7 @@ impl From<Event<'_>> for OwnedEvent {
             Event::Message(message) => message.to_owned().into(),
             Event::Assembled(message) => message.into(),
             Event::Ping(payload) => Self::Ping(payload.as_slice().to_vec()),
-            Event::Pong => Self::Pong,
+            Event::Pong(payload) => Self::Pong(payload.as_slice().to_vec()),
             Event::Close { code, reason } => Self::Close(code.map(CloseCode::get), reason.into()),
         }
     }

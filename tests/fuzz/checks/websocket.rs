@@ -172,7 +172,7 @@ fn decode_with_tungstenite(mut reader: tungstenite::WebSocket<Peer>) -> (Vec<Own
             Ok(Message::Text(text)) => OwnedEvent::Text(text.as_str().to_owned()),
             Ok(Message::Binary(bytes)) => OwnedEvent::Binary(bytes.to_vec()),
             Ok(Message::Ping(payload)) => OwnedEvent::Ping(payload.to_vec()),
-            Ok(Message::Pong(_)) => OwnedEvent::Pong,
+            Ok(Message::Pong(payload)) => OwnedEvent::Pong(payload.to_vec()),
             Ok(Message::Close(frame)) => {
                 events.push(closed(frame));
                 break Verdict::Closed;
@@ -213,13 +213,13 @@ fn assert_round_trip(events: &[OwnedEvent]) {
                 stream.extend(parts);
             }
             (None, OwnedEvent::Ping(payload)) => {
-                let payload = ControlPayload::new(payload).expect("a ping that was decoded");
-                stream.extend(ping(&payload).as_slice());
-                stream.extend(pong(&payload).as_slice());
-                expected.push(OwnedEvent::Pong);
+                let sent = ControlPayload::new(payload).expect("a ping that was decoded");
+                stream.extend(ping(&sent).as_slice());
+                stream.extend(pong(&sent).as_slice());
+                expected.push(OwnedEvent::Pong(payload.clone()));
             }
             // The code that `tungstenite` does not know: see `compare`.
-            (None, OwnedEvent::Pong | OwnedEvent::Close(Some(1014), _)) => drop(expected.pop()),
+            (None, OwnedEvent::Pong(_) | OwnedEvent::Close(Some(1014), _)) => drop(expected.pop()),
             (None, OwnedEvent::Close(None, _)) => stream.extend(close_empty().as_slice()),
             (None, OwnedEvent::Close(Some(code), reason)) => {
                 assert!(CloseCode::new(*code).is_ok());

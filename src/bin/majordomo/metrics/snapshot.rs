@@ -61,12 +61,12 @@ impl CauseCounts {
 
     /// All causes and their counts.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Cause, u64)> {
-        Cause::ALL.into_iter().zip(self.0)
+        Cause::ALL.iter().copied().zip(self.0)
     }
 }
 
 impl From<&Disconnects> for CauseCounts {
     fn from(disconnects: &Disconnects) -> Self {
-        Self(Cause::ALL.map(|cause| disconnects.get(cause)))
+        Self(std::array::from_fn(|index| disconnects.get(Cause::ALL[index])))
     }
 }

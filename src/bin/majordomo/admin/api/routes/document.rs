@@ -269,8 +269,8 @@ fn every_counter_is_described() {
     };
     let names = HandshakeFailure::all().map(|failure| failure.as_str().to_owned());
     assert_eq!(described("FailedHandshakes"), names.collect());
-    let names = Cause::ALL.map(|cause| cause.as_str().to_owned());
-    assert_eq!(described("Disconnects"), names.into());
+    let names = Cause::ALL.iter().map(|cause| cause.as_str().to_owned());
+    assert_eq!(described("Disconnects"), names.collect());
 }
 
 #[test]
