@@ -64,26 +64,21 @@ impl From<SessionKey> for SessionName {
 
 type Closure<H> = Box<dyn FnOnce(&mut H, &mut Sessions) + Send>;
 
-/// One item of work for the loop. Large variants are boxed: the queue allocates all its places when
-/// it is created, so the size of a place counts whether it is used or not.
+/// One item of work for the loop.
 enum Work<H: ?Sized> {
     Run(Closure<H>),
-    Broadcast(Box<OwnedMessage>),
-    SendTo(Box<(SessionName, OwnedMessage)>),
-    Decide(Box<(Ticket, Decision)>),
-    Stop(Box<StopOptions>),
+    Broadcast(OwnedMessage),
+    SendTo(SessionName, OwnedMessage),
+    Decide(Ticket, Decision),
+    Stop(StopOptions),
 }
-
-// A default queue has 1024 places: 8 bytes more in each are 8 KiB more for every manager.
-const _: () = assert!(size_of::<Work<()>>() <= 24);
 
 impl<H: ?Sized> Work<H> {
     /// The bytes of payload that it queues.
     fn payload(&self) -> usize {
         match self {
-            Self::Broadcast(message) => message.as_message().len(),
-            Self::SendTo(sent) => sent.1.as_message().len(),
-            Self::Run(_) | Self::Decide(_) | Self::Stop(_) => 0,
+            Self::Broadcast(message) | Self::SendTo(_, message) => message.as_message().len(),
+            Self::Run(_) | Self::Decide(..) | Self::Stop(_) => 0,
         }
     }
 
@@ -91,22 +86,20 @@ impl<H: ?Sized> Work<H> {
         match self {
             Self::Run(closure) => guarded("a posted closure", || closure(handler, sessions)),
             Self::Broadcast(message) => {
-                sessions.broadcast(&*message);
+                sessions.broadcast(&message);
             }
-            Self::SendTo(sent) => {
-                let (name, message) = *sent;
+            Self::SendTo(name, message) => {
                 if let Err(error) = sessions.send_to(&name, &message) {
                     log::debug!("a message posted by another thread was not sent: {error}");
                 }
             }
-            Self::Decide(decided) => {
-                let (ticket, decision) = *decided;
+            Self::Decide(ticket, decision) => {
                 if let Err(error) = sessions.decide(ticket, decision) {
                     log::debug!("a decision posted by another thread was not carried out: {error}");
                 }
             }
             // An error means that the loop has stopped already.
-            Self::Stop(options) => drop(sessions.stop(*options)),
+            Self::Stop(options) => drop(sessions.stop(options)),
         }
     }
 }
@@ -289,7 +282,7 @@ impl<H: ?Sized + 'static> Handle<H> {
     ///
     /// [`Error::Stopped`]; [`Error::OnLoopThread`] when the queue is full.
     pub fn broadcast(&self, message: impl Into<OwnedMessage>) -> Result<()> {
-        self.queue(Work::Broadcast(Box::new(message.into())))
+        self.queue(Work::Broadcast(message.into()))
     }
 
     /// The same without waiting.
@@ -298,7 +291,7 @@ impl<H: ?Sized + 'static> Handle<H> {
     ///
     /// [`Error::Stopped`]; [`Error::QueueFull`].
     pub fn try_broadcast(&self, message: impl Into<OwnedMessage>) -> Result<()> {
-        self.try_queue(Work::Broadcast(Box::new(message.into())))
+        self.try_queue(Work::Broadcast(message.into()))
     }
 
     /// Queues a message for one session. To learn whether the session was found, use
@@ -312,7 +305,7 @@ impl<H: ?Sized + 'static> Handle<H> {
         session: impl Into<SessionName>,
         message: impl Into<OwnedMessage>,
     ) -> Result<()> {
-        self.queue(Work::SendTo(Box::new((session.into(), message.into()))))
+        self.queue(Work::SendTo(session.into(), message.into()))
     }
 
     /// The same without waiting.
@@ -325,7 +318,7 @@ impl<H: ?Sized + 'static> Handle<H> {
         session: impl Into<SessionName>,
         message: impl Into<OwnedMessage>,
     ) -> Result<()> {
-        self.try_queue(Work::SendTo(Box::new((session.into(), message.into()))))
+        self.try_queue(Work::SendTo(session.into(), message.into()))
     }
 
     /// Decides about a deferred request, as [`Sessions::decide`]. If the request is gone by then,
@@ -335,7 +328,7 @@ impl<H: ?Sized + 'static> Handle<H> {
     ///
     /// [`Error::Stopped`]; [`Error::OnLoopThread`] when the queue is full.
     pub fn decide(&self, ticket: Ticket, decision: impl Into<Decision>) -> Result<()> {
-        self.queue(Work::Decide(Box::new((ticket, decision.into()))))
+        self.queue(Work::Decide(ticket, decision.into()))
     }
 
     /// Stops the manager, as [`Sessions::stop`], without waiting until it has stopped.
@@ -344,7 +337,7 @@ impl<H: ?Sized + 'static> Handle<H> {
     ///
     /// [`Error::Stopped`]; [`Error::OnLoopThread`] when the queue is full.
     pub fn stop(&self, options: StopOptions) -> Result<()> {
-        self.queue(Work::Stop(Box::new(options)))
+        self.queue(Work::Stop(options))
     }
 
     fn ask<T, F>(&self, closure: F) -> Result<Receiver<T>>

@@ -170,7 +170,7 @@ fn a_client_that_stops_reading_answers_no_pings_and_fills_its_outbox() {
     simulation.advance(seconds(61));
     assert_eq!(state(&mut simulation), Some(State::Inactive));
     let send = |simulation: &mut Simulation<Recorder>| {
-        let sent = simulation.sessions().send_to("a", &"x".repeat(400));
+        let sent = simulation.sessions().send_to("a", "x".repeat(400));
         simulation.settle();
         sent
     };

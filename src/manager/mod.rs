@@ -23,12 +23,6 @@ use accepting::Accepting;
 /// The most events that one poll returns. More ready sockets than that are served in several ticks.
 const EVENT_BATCH: usize = 1024;
 
-/// The memory that is allocated as read buffer, of which [`READ_BUFFER`] bytes are used. An
-/// allocator maps a block of this size from the system, as zero pages that become resident only
-/// when they are written to. A block of the buffer's size it reuses and fills with zeros, which
-/// makes all pages resident even in a loop that never reads that much at once.
-const READ_MEMORY: usize = 4 * READ_BUFFER;
-
 /// Owns the sockets and runs the loop.
 ///
 /// # Examples
@@ -113,7 +107,7 @@ impl<H: Handler + 'static> SessionManager<H> {
             accepting: Accepting::default(),
             sessions: Sessions::new(config, registry, Instant::now()),
             handler,
-            buffer: vec![0; READ_MEMORY].into(),
+            buffer: vec![0; READ_BUFFER].into(),
             handle,
             inbox: Some(inbox),
             shared,
@@ -246,7 +240,7 @@ impl<H: Handler + 'static> SessionManager<H> {
     fn tick(&mut self) {
         let Self { events, accepting, sessions, handler, buffer, inbox, shared, left, .. } = self;
         let mut input = PollInput { events, accepting, inbox: inbox.as_ref(), shared, left };
-        Tick { sessions, handler, buffer: &mut buffer[..READ_BUFFER] }.run(&mut input);
+        Tick { sessions, handler, buffer }.run(&mut input);
     }
 }
 
