@@ -244,7 +244,7 @@ fn a_closing_session_is_evicted_like_an_open_one() {
     server.sessions().remove_session("a").expect("open");
     server.settle();
     assert!(server.notes().is_empty(), "its close frame is awaited");
-    server.sessions().send_to("c", &message(0)).expect("the fullest is evicted");
+    server.sessions().send_to("c", message(0)).expect("the fullest is evicted");
     assert_eq!(server.stats().queued_bytes, 7_000);
     server.settle();
     assert_eq!(server.notes(), ["a ends removed -"]);
@@ -261,7 +261,7 @@ fn a_large_message_for_an_idle_socket_keeps_the_limit_of_all() {
     fill(&mut server, "a", 0..90);
     // It would be written through, and its rest be queued.
     slow.set_window(100);
-    server.sessions().send_to("b", &"x".repeat(8_900)).expect("the fullest is evicted");
+    server.sessions().send_to("b", "x".repeat(8_900)).expect("the fullest is evicted");
     assert!(queued(&mut server, "a").is_none());
     assert!(server.stats().queued_bytes < 9_000);
 }
@@ -271,13 +271,13 @@ fn an_outbox_that_empties_for_a_message_that_is_refused_is_reported_as_drained()
     let mut server = with(SlowConsumer::DropOldest, 12_000);
     let clients = ["a", "b"].map(|id| join_stuck(&mut server, id));
     server.notes();
-    server.sessions().send_to("a", &"x".repeat(8_000)).expect("room");
+    server.sessions().send_to("a", "x".repeat(8_000)).expect("room");
     // The message of the other has begun, and stays.
     clients[1].set_window(10);
-    server.sessions().send_to("b", &"x".repeat(3_900)).expect("room");
+    server.sessions().send_to("b", "x".repeat(3_900)).expect("room");
     server.settle();
     assert!(server.notes().is_empty());
-    let sent = server.sessions().send_to("a", &"x".repeat(8_990));
+    let sent = server.sessions().send_to("a", "x".repeat(8_990));
     assert!(matches!(sent, Err(Error::OutboxFull)), "{sent:?}");
     assert_eq!(queued(&mut server, "a"), Some(0));
     server.settle();
@@ -290,8 +290,8 @@ fn messages_are_dropped_again_after_a_tick_in_which_none_could_be() {
     let stuck = ["a", "b", "c"].map(|id| join_stuck(&mut server, id));
     // Its message has begun, and stays.
     stuck[0].set_window(10);
-    server.sessions().send_to("a", &"x".repeat(8_990)).expect("room");
-    let sent = server.sessions().send_to("b", &"x".repeat(4_000));
+    server.sessions().send_to("a", "x".repeat(8_990)).expect("room");
+    let sent = server.sessions().send_to("b", "x".repeat(4_000));
     assert!(matches!(sent, Err(Error::OutboxFull)), "{sent:?}");
     stuck[0].set_window(usize::MAX);
     server.settle();
