@@ -93,14 +93,21 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     }
 
     /// Dispatches queued notices to the handler, in order. Returns whether there were any.
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "for each message it is one comparison")]
     pub(crate) fn dispatch(&mut self) -> bool {
-        let mut any = false;
-        while let Some(notice) = self.sessions.notices.pop() {
-            any = true;
-            self.notify(notice);
+        let any = !self.sessions.notices.is_empty();
+        if any {
+            self.dispatch_all();
         }
         any
+    }
+
+    #[inline(never)]
+    fn dispatch_all(&mut self) {
+        while let Some(notice) = self.sessions.notices.pop() {
+            self.notify(notice);
+        }
     }
 }
 

@@ -4,11 +4,11 @@ use std::io::{self, IoSlice};
 
 use super::{Delivery, DeliveryQueue, SendOutcome};
 use crate::codec::{Codec, Encoded, Frame, SharedFrame, websocket};
-use crate::connection::{Connection, Session, Stage};
+use crate::connection::{Connection, ConnectionFlags, Session, Stage};
 use crate::error::Error;
 use crate::id::SessionKey;
 use crate::message::Message;
-use crate::outbox::{BatchFrame, CONTROL_RESERVE, Departed, FrameKind, Outbox, Pool};
+use crate::outbox::{BatchFrame, CONTROL_RESERVE, Departed, FrameKind, Outbox};
 use crate::sessions::table::Table;
 use crate::transport::Write;
 
@@ -99,12 +99,15 @@ impl DeliveryQueue {
         frame: &Frame<'_>,
     ) -> SendOutcome {
         let (wire, payload) = (frame.len(), frame.payload_len());
-        self.queue(key, connection, wire, |outbox, pool| {
-            let bytes = outbox.append(pool, wire, payload, FrameKind::Message);
-            let end = bytes.len() + wire;
-            frame.append_to(bytes);
-            debug_assert_eq!(bytes.len(), end, "an outbox that counts wrong is never empty");
-        })
+        let (outbox, flags) = match self.outbox_with_room(key, connection, wire) {
+            Ok(found) => found,
+            Err(outcome) => return outcome,
+        };
+        let bytes = outbox.append(&mut self.pool, wire, payload, FrameKind::Message);
+        let end = bytes.len() + wire;
+        frame.append_to(bytes);
+        debug_assert_eq!(bytes.len(), end, "an outbox that counts wrong is never empty");
+        self.record_queued(key, flags, outbox, wire)
     }
 
     /// Queues an encoded message for one of many sessions.
@@ -116,9 +119,29 @@ impl DeliveryQueue {
         frame: &SharedFrame,
     ) -> SendOutcome {
         let bytes = frame.bytes();
-        self.queue(key, connection, bytes.len(), |outbox, pool| {
-            outbox.push_shared(pool, bytes, frame.payload_len());
-        })
+        let (outbox, flags) = match self.outbox_with_room(key, connection, bytes.len()) {
+            Ok(found) => found,
+            Err(outcome) => return outcome,
+        };
+        outbox.push_shared(&mut self.pool, bytes, frame.payload_len());
+        self.record_queued(key, flags, outbox, bytes.len())
+    }
+
+    /// Queues a message for one of many sessions that is stored in the batch.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "its one caller is a loop over all sessions")]
+    fn send_batched(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        frame: BatchFrame,
+    ) -> SendOutcome {
+        let (outbox, flags) = match self.outbox_with_room(key, connection, frame.len()) {
+            Ok(found) => found,
+            Err(outcome) => return outcome,
+        };
+        outbox.push_batched(frame);
+        self.record_queued(key, flags, outbox, frame.len())
     }
 
     /// Queues a message for every open session that is `wanted`. It is encoded once for each wire
@@ -148,9 +171,7 @@ impl DeliveryQueue {
                 Codec::Raw(_) => None,
             };
             let outcome = match frame {
-                Some(frame) => {
-                    self.queue(key, connection, frame.len(), |outbox, _| outbox.push_batched(frame))
-                }
+                Some(frame) => self.send_batched(key, connection, frame),
                 None => match encoded.frame(&session.codec) {
                     Ok(frame) => self.send_shared(key, connection, frame),
                     Err(error) => self.refuse(error),
@@ -169,35 +190,47 @@ impl DeliveryQueue {
         broadcast
     }
 
-    /// Queues a frame of `wire` bytes that `put` appends, if the outbox has room or can be given
-    /// some.
+    /// The outbox of a session, if it has room for `wire` bytes or gets some, and the flags of its
+    /// connection.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "what the caller knows of its frame counts")]
-    fn queue(
+    #[expect(clippy::inline_always, reason = "an answer of this size is not handed over for free")]
+    fn outbox_with_room<'c>(
         &mut self,
         key: SessionKey,
-        connection: &mut Connection,
+        connection: &'c mut Connection,
         wire: usize,
-        put: impl FnOnce(&mut Outbox, &mut Pool),
-    ) -> SendOutcome {
+    ) -> Result<(&'c mut Outbox, &'c mut ConnectionFlags), SendOutcome> {
         let session = connection.expect_session();
-        // Within the limit in total, and so by itself as well.
+        // Under the limit altogether, and so by itself as well.
         let has_room = session.outbox.queued_bytes() + wire <= self.limit;
         if !has_room || !self.has_total_room(wire) {
             match self.find_room(connection, wire) {
                 SendOutcome::Queued => {}
                 other => {
                     self.mark_if_emptied(key, connection);
-                    return other;
+                    return Err(other);
                 }
             }
         }
-        let Connection { flags, stage: Stage::Session(session), .. } = connection else {
-            unreachable!("it was a session just now");
-        };
-        put(&mut session.outbox, &mut self.pool);
+        match connection {
+            Connection { flags, stage: Stage::Session(session), .. } => {
+                Ok((&mut session.outbox, flags))
+            }
+            _ => unreachable!("it was a session just now"),
+        }
+    }
+
+    /// Accounts for `wire` bytes that were queued.
+    #[inline]
+    fn record_queued(
+        &mut self,
+        key: SessionKey,
+        flags: &mut ConnectionFlags,
+        outbox: &Outbox,
+        wire: usize,
+    ) -> SendOutcome {
         self.queued += wire;
-        self.mark_flags(key, flags, session.outbox.queued_bytes());
+        self.mark_flags(key, flags, outbox.queued_bytes());
         SendOutcome::Queued
     }
 
