@@ -19,25 +19,27 @@ use signal_hook::consts::SIGPIPE;
 fn no_write_to_a_disconnected_peer_raises_sigpipe() {
     let raised = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(SIGPIPE, Arc::clone(&raised)).expect("a handler");
-    let (report, dropped) = mpsc::channel();
-    let mut recorder = Recorder::default();
-    // More bytes than the kernel takes at once, in pieces that leave in one write.
-    recorder.on_message(|context, message, _| {
-        let message = message.as_text().expect("text").repeat(1 << 16);
-        for _ in 0..12 {
-            context.sessions().broadcast(&*message);
+    // More bytes than the kernel takes at once, in pieces that leave in one write, and in one.
+    for pieces in [12, 1] {
+        let (report, dropped) = mpsc::channel();
+        let mut recorder = Recorder::default();
+        recorder.on_message(move |context, message, _| {
+            let message = message.as_text().expect("text").repeat((12 << 16) / pieces);
+            for _ in 0..pieces {
+                context.sessions().broadcast(&*message);
+            }
+        });
+        recorder.on_disconnect(move |_, gone, _| {
+            report.send(gone.session.dropped()).expect("the test receives");
+        });
+        let server = run(Config { max_outbox: 64 << 20, ..Config::default() }, recorder);
+        for _ in 0..10 {
+            let mut socket = Socket::connect(&server.lines);
+            socket.send(b"0123456789abcdef\n");
+            // The end of the stream comes with the message, and the reset with the answer.
+            drop(socket);
+            assert!(common::net::wait_for(&dropped) > 0, "its answer was dropped");
         }
-    });
-    recorder.on_disconnect(move |_, gone, _| {
-        report.send(gone.session.dropped()).expect("the test receives");
-    });
-    let server = run(Config { max_outbox: 64 << 20, ..Config::default() }, recorder);
-    for _ in 0..10 {
-        let mut socket = Socket::connect(&server.lines);
-        socket.send(b"0123456789abcdef\n");
-        // The end of the stream comes with the message, and the reset with the answer.
-        drop(socket);
-        assert!(common::net::wait_for(&dropped) > 0, "its answer was dropped");
     }
     assert!(!raised.load(Ordering::Relaxed), "a write raised SIGPIPE");
 }
