@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::connection::{Decision, Ticket};
 use crate::error::{Error, Result};
-use crate::handler::{Handler, guarded};
+use crate::handler::Handler;
 use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::message::OwnedMessage;
 use crate::sessions::{Sessions, StopOptions};
-use crate::tick::Tick;
+use crate::tick::{Tick, guarded};
 
 /// The most items of work from other threads that one tick performs ..
 const WORK_BATCH: usize = 1024;

@@ -144,41 +144,6 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
     }
 }
 
-/// Runs a callback. If it panics, logs which one it was; the panic goes on. Without a panic it
-/// costs nothing: there is only the landing pad.
-#[inline]
-pub(crate) fn guarded<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
-    let guard = CallbackGuard::begin(callback);
-    let result = run();
-    guard.end();
-    result
-}
-
-/// The same in two halves, for a callback that runs for each message: a closure would have to store
-/// its captures every time.
-#[must_use]
-pub(crate) struct CallbackGuard(&'static str);
-
-impl CallbackGuard {
-    #[inline]
-    pub(crate) fn begin(callback: &'static str) -> Self {
-        Self(callback)
-    }
-
-    #[inline]
-    pub(crate) fn end(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for CallbackGuard {
-    /// Runs only when the callback panics.
-    #[cold]
-    fn drop(&mut self) {
-        log::error!("{} panicked: the manager can only be dropped now", self.0);
-    }
-}
-
 /// What a callback about one session is given: that session, and access to all others.
 #[derive(Debug)]
 pub struct Context<'a> {

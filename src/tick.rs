@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use crate::codec::http::{HeadProgress, HeadReader, HeaderSlots, RequestHead};
 use crate::codec::{CodecError, Event, websocket};
 use crate::connection::{Decision, Input, ListenerId, PendingBody, Received, UnfinishedRequest};
-use crate::handler::{CallbackGuard, Context, Handler, guarded};
+use crate::handler::{Context, Handler};
 use crate::id::SessionKey;
 use crate::message::Message;
 use crate::sessions::{Decoded, Expired, HeadOutcome, Notice, Readiness, Sessions};
@@ -171,8 +171,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         let mut budget = READ_BUDGET;
         loop {
             let (count, drained) = match received {
-                Received::Session { count, drained, .. } => {
-                    self.process(count, key, |tick, input| tick.decode(key, input));
+                Received::Session { count, drained, metered, .. } => {
+                    self.process(count, key, |tick, input| tick.decode(key, input, metered));
                     (count, drained)
                 }
                 Received::Http { count, drained } => {
@@ -339,17 +339,14 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Decodes bytes of a session that were not counted as its activity yet.
     fn decode_read(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
         self.sessions.record_activity(key);
-        self.decode(key, input)
+        let metered = self.sessions.is_metered(key);
+        self.decode(key, input, metered)
     }
 
     /// Decodes what a session sent. Returns how many bytes at its end have to wait.
     #[inline]
-    fn decode(&mut self, key: SessionKey, input: &mut [u8]) -> usize {
-        if self.sessions.is_metered(key) {
-            self.decode_metered(key, input)
-        } else {
-            self.decode_all::<false>(key, input)
-        }
+    fn decode(&mut self, key: SessionKey, input: &mut [u8], metered: bool) -> usize {
+        if metered { self.decode_metered(key, input) } else { self.decode_all::<false>(key, input) }
     }
 
     /// The same for a session whose rate is limited.
@@ -442,5 +439,40 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         let guard = CallbackGuard::begin("on_message");
         self.handler.on_message(&mut Context::new(self.sessions, key), message);
         guard.end();
+    }
+}
+
+/// Runs a callback. If it panics, logs which one it was; the panic goes on. Without a panic it
+/// costs nothing: there is only the landing pad.
+#[inline]
+pub(crate) fn guarded<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
+    let guard = CallbackGuard::begin(callback);
+    let result = run();
+    guard.end();
+    result
+}
+
+/// The same in two halves, for a callback that runs for each message: a closure would have to store
+/// its captures every time.
+#[must_use]
+pub(crate) struct CallbackGuard(&'static str);
+
+impl CallbackGuard {
+    #[inline]
+    pub(crate) fn begin(callback: &'static str) -> Self {
+        Self(callback)
+    }
+
+    #[inline]
+    pub(crate) fn end(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for CallbackGuard {
+    /// Runs only when the callback panics.
+    #[cold]
+    fn drop(&mut self) {
+        log::error!("{} panicked: the manager can only be dropped now", self.0);
     }
 }

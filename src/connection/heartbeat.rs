@@ -5,7 +5,7 @@ use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
 
 use super::session::nanos;
-use super::{Deadline, Due, Session, State};
+use super::{Deadline, Due, Session};
 use crate::config::Config;
 
 impl Session {
@@ -92,14 +92,6 @@ impl Session {
 
     pub(crate) fn record_inactive(&mut self) {
         self.inactive = true;
-    }
-
-    /// Records that bytes were received: any byte is activity. Returns whether it was inactive.
-    #[inline]
-    pub(crate) fn record_activity(&mut self, now: Instant) -> bool {
-        self.last_active = self.since_connected(now);
-        self.pinged = None;
-        std::mem::take(&mut self.inactive) && self.state() == State::Active
     }
 
     /// Excludes the time from `since` to `now` from its clocks, because its reads were paused.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use super::{Connection, Stage};
+use super::{Awaits, Connection, Session, Stage, State};
 use crate::transport::Read;
 
 /// Where a connection's input goes.
@@ -22,8 +22,9 @@ pub(crate) enum Input {
 /// The result of reading a connection.
 #[derive(Debug)]
 pub(crate) enum Received {
-    /// Bytes for its session's codec. `was_inactive`: it was inactive until now.
-    Session { count: usize, drained: bool, was_inactive: bool },
+    /// Bytes for its session's codec. `was_inactive`: it was inactive until now. `metered`: they
+    /// count against a rate limit, which the caller knows.
+    Session { count: usize, drained: bool, was_inactive: bool, metered: bool },
     /// Bytes of requests.
     Http { count: usize, drained: bool },
     /// Bytes to be discarded.
@@ -119,7 +120,7 @@ impl Connection {
         match (read, &mut self.stage) {
             (Read::Bytes { count, drained }, Stage::Session(session)) => {
                 let was_inactive = session.record_activity(now);
-                Received::Session { count, drained, was_inactive }
+                Received::Session { count, drained, was_inactive, metered: false }
             }
             (Read::Bytes { count, drained }, Stage::Http(_)) => Received::Http { count, drained },
             (Read::Bytes { count, drained }, Stage::Lingering(_)) => {
@@ -139,5 +140,43 @@ impl Connection {
             // Its input is discarded.
             Stage::Lingering(_) => {}
         }
+    }
+}
+
+impl Session {
+    /// Keeps input that was read and is to be decoded later.
+    pub(crate) fn set_unread(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.extras.get_or_insert_default().unread = bytes;
+        }
+    }
+
+    /// Takes that input.
+    #[inline]
+    pub(crate) fn take_unread(&mut self) -> Option<Vec<u8>> {
+        let unread = &mut self.extras.as_mut()?.unread;
+        (!unread.is_empty()).then(|| std::mem::take(unread))
+    }
+
+    /// Whether it has input that is not decoded yet.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.extras.as_ref().is_some_and(|extras| !extras.unread.is_empty())
+    }
+
+    /// Whether its input is still decoded: it is open, or its close frame is awaited.
+    #[inline]
+    pub(crate) fn is_read(&self) -> bool {
+        match self.ending() {
+            None => true,
+            Some(ending) => matches!(ending.awaits, Awaits::PeerClose(_)),
+        }
+    }
+
+    /// Records that bytes were received: any byte is activity. Returns whether it was inactive.
+    #[inline]
+    pub(crate) fn record_activity(&mut self, now: Instant) -> bool {
+        self.last_active = self.since_connected(now);
+        self.pinged = None;
+        std::mem::take(&mut self.inactive) && self.state() == State::Active
     }
 }

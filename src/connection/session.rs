@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::peer_address::PeerAddress;
-use super::{Awaits, Ending};
+use super::Ending;
 use crate::close::Traffic;
 use crate::codec::Codec;
 use crate::id::{SessionId, SessionKey};
@@ -91,7 +91,7 @@ pub struct Session {
     slot: u32,
     received: Traffic,
     dropped: u64,
-    extras: Option<Box<Extras>>,
+    pub(super) extras: Option<Box<Extras>>,
     id: SessionId,
     /// Absent for `/`, for raw TCP, and for sockets that the application accepted.
     target: Option<Box<str>>,
@@ -101,7 +101,7 @@ pub struct Session {
 
 /// State that few sessions have.
 #[derive(Debug, Default)]
-struct Extras {
+pub(super) struct Extras {
     metadata: Map<String, Value>,
     data: Option<Box<dyn Any + Send>>,
     subprotocol: Option<Box<str>>,
@@ -111,7 +111,7 @@ struct Extras {
     /// When its rate delay ends.
     delayed_until: Option<Instant>,
     /// Input that was read and is not decoded yet.
-    unread: Vec<u8>,
+    pub(super) unread: Vec<u8>,
 }
 
 impl Session {
@@ -359,20 +359,6 @@ impl Session {
         }
     }
 
-    /// Keeps input that was read and is to be decoded later.
-    pub(crate) fn set_unread(&mut self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.extras.get_or_insert_default().unread = bytes;
-        }
-    }
-
-    /// Takes that input.
-    #[inline]
-    pub(crate) fn take_unread(&mut self) -> Option<Vec<u8>> {
-        let unread = &mut self.extras.as_mut()?.unread;
-        (!unread.is_empty()).then(|| std::mem::take(unread))
-    }
-
     /// Records since when its reads are paused. An earlier record is kept.
     pub(crate) fn record_pause(&mut self, since: Instant) {
         let paused = &mut self.extras.get_or_insert_default().paused;
@@ -393,20 +379,6 @@ impl Session {
     /// When its rate delay ends, if it has one.
     pub(crate) fn delayed_until(&self) -> Option<Instant> {
         self.extras.as_ref()?.delayed_until
-    }
-
-    /// Whether it has input that is not decoded yet.
-    pub(crate) fn has_unread(&self) -> bool {
-        self.extras.as_ref().is_some_and(|extras| !extras.unread.is_empty())
-    }
-
-    /// Whether its input is still decoded: it is open, or its close frame is awaited.
-    #[inline]
-    pub(crate) fn is_read(&self) -> bool {
-        match self.ending() {
-            None => true,
-            Some(ending) => matches!(ending.awaits, Awaits::PeerClose(_)),
-        }
     }
 
     /// Counts a message, whose bytes [`Session::record_activity`] was called for.

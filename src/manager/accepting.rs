@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use crate::connection::ListenerId;
 use crate::error::Error;
-use crate::handler::{Handler, guarded};
+use crate::handler::Handler;
 use crate::sessions::Sessions;
-use crate::tick::Tick;
+use crate::tick::{Tick, guarded};
 use crate::transport::{Listener, Stream};
 
 /// The most connections that a tick accepts, over all listeners, so that many new clients do not

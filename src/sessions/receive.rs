@@ -78,7 +78,8 @@ impl Sessions {
         let all = self.pause_of_all();
         let Some(connection) = self.table.get_mut(key) else { return Received::Nothing };
         let mut most = buffer.len();
-        if self.liveness.is_metered(connection) {
+        let is_metered = self.liveness.is_metered(connection);
+        if is_metered {
             if !connection.may_read(all) {
                 return Received::Nothing;
             }
@@ -90,7 +91,10 @@ impl Sessions {
                 }
             }
         }
-        let received = connection.receive(&mut buffer[..most], all, self.now);
+        let mut received = connection.receive(&mut buffer[..most], all, self.now);
+        if let Received::Session { metered, .. } = &mut received {
+            *metered = is_metered;
+        }
         self.record_received(key, received)
     }
 

@@ -9,10 +9,10 @@ pub(super) const MAX_HEADER: usize = 14;
 const FINAL: u8 = 0x80;
 const RESERVED_BITS: u8 = 0x70;
 const OPCODE: u8 = 0x0F;
-const MASKED: u8 = 0x80;
+pub(super) const MASKED: u8 = 0x80;
 const LENGTH: u8 = 0x7F;
 /// In place of a length: two bytes of length follow.
-const LENGTH_16: u8 = 126;
+pub(super) const LENGTH_16: u8 = 126;
 /// In place of a length: eight bytes of length follow.
 const LENGTH_64: u8 = 127;
 
@@ -118,21 +118,8 @@ impl Header {
 pub(super) const SHORT_HEADER: usize = 6;
 
 /// The first byte of a message in one frame.
-const WHOLE_TEXT: u8 = FINAL | 1;
-const WHOLE_BINARY: u8 = FINAL | 2;
-
-/// The kind and the length of a frame, if its first two bytes are those of a complete, masked
-/// message of at most 125 bytes. `None` means only that they are not.
-#[inline]
-pub(super) fn short_message(first: u8, second: u8) -> Option<(PayloadKind, usize)> {
-    let kind = match first {
-        WHOLE_TEXT => PayloadKind::Text,
-        WHOLE_BINARY => PayloadKind::Binary,
-        _ => return None,
-    };
-    let len = second ^ MASKED;
-    (len < LENGTH_16).then_some((kind, usize::from(len)))
-}
+pub(super) const WHOLE_TEXT: u8 = FINAL | 1;
+pub(super) const WHOLE_BINARY: u8 = FINAL | 2;
 
 /// "The minimal number of bytes MUST be used to encode the length."
 const NOT_MINIMAL: CodecError = CodecError::Protocol("a length in more bytes than it needs");

@@ -132,7 +132,7 @@ pub fn encode(message: Message<'_>) -> Frame<'_> {
 #[expect(clippy::inline_always, reason = "one of the few calls for each message")]
 fn take_short_message<'a>(input: &mut &'a mut [u8], max: usize) -> Option<(PayloadKind, &'a [u8])> {
     let &[first, second, a, b, c, d, ..] = &**input else { return None };
-    let (kind, len) = header::short_message(first, second)?;
+    let (kind, len) = short_message(first, second)?;
     if len > max || input.len() < header::SHORT_HEADER + len {
         return None;
     }
@@ -140,6 +140,19 @@ fn take_short_message<'a>(input: &mut &'a mut [u8], max: usize) -> Option<(Paylo
         take_front(input, header::SHORT_HEADER + len).split_at_mut(header::SHORT_HEADER);
     apply_mask(payload, [a, b, c, d]);
     Some((kind, payload))
+}
+
+/// The kind and the length of a frame, if its first two bytes are those of a complete, masked
+/// message of at most 125 bytes. `None` means only that they are not.
+#[inline]
+fn short_message(first: u8, second: u8) -> Option<(PayloadKind, usize)> {
+    let kind = match first {
+        header::WHOLE_TEXT => PayloadKind::Text,
+        header::WHOLE_BINARY => PayloadKind::Binary,
+        _ => return None,
+    };
+    let len = second ^ header::MASKED;
+    (len < header::LENGTH_16).then_some((kind, usize::from(len)))
 }
 
 /// Takes a complete frame off the input and unmasks its payload in place.
