@@ -52,11 +52,12 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Before each callback, all that happened earlier is reported ([`Tick::dispatch`]).
     pub(crate) fn run(&mut self, input: &mut impl TickInput<H>) {
         self.sessions.notices.release_drained();
-        for key in self.sessions.take_carried() {
-            let received = self.sessions.begin_receiving(key, self.buffer);
+        let carried = self.sessions.take_carried();
+        input.events(self);
+        for key in carried {
+            let received = self.sessions.begin_carried(key, self.buffer);
             self.read(key, received);
         }
-        input.events(self);
         input.accept(self);
         input.posted(self);
         self.handle_deadlines();

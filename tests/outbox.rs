@@ -368,7 +368,7 @@ fn a_pool_keeps_at_most_its_bound_when_many_outboxes_empty_at_once() {
 }
 
 #[test]
-#[should_panic(expected = "a socket takes only what it is given")]
+#[should_panic(expected = "a socket accepts at most what it is given")]
 fn a_socket_cannot_take_more_than_is_queued() {
     let mut pool = Pool::new();
     let mut outbox = Outbox::default();

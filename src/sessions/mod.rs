@@ -226,15 +226,10 @@ impl Sessions {
         self.table.get_mut(key)?.session_mut()
     }
 
-    /// Takes the list of connections to be read in this tick.
+    /// Takes the list of connections to be read in this tick. They stay marked as carried until
+    /// [`Sessions::begin_carried`], so that none is read twice in a tick.
     pub(crate) fn take_carried(&mut self) -> Vec<SessionKey> {
-        let carried = std::mem::take(&mut self.carried);
-        for key in &carried {
-            if let Some(connection) = self.table.get_mut(*key) {
-                connection.flags.carried = false;
-            }
-        }
-        carried
+        std::mem::take(&mut self.carried)
     }
 
     /// Whether a poll must not sleep: there is work that no event announces.

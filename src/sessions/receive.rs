@@ -71,6 +71,14 @@ impl Sessions {
         }
     }
 
+    /// The same for a connection that was carried over.
+    pub(crate) fn begin_carried(&mut self, key: SessionKey, buffer: &mut [u8]) -> Received {
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.flags.carried = false;
+        }
+        self.begin_receiving(key, buffer)
+    }
+
     /// Reads a connection once more in a tick, if it is to be read and there may be something to
     /// read.
     #[inline]
