@@ -37,11 +37,11 @@ pub(crate) struct Tick<'a, H: ?Sized> {
 impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Runs the tick. The time does not change during it. In this order:
     ///
-    /// 1. What the last tick has deferred: its drained outboxes are reported, and the connections
-    ///    that it did not read to the end are read on.
+    /// 1. The outboxes that the last tick has drained are reported.
     /// 2. Events: readable connections are read, and what they send is decoded and reported;
     ///    writable ones are marked. What answers one connection while no other has anything to send
-    ///    is written at once.
+    ///    is written at once. The connections that the last tick did not read to the end are read
+    ///    after the others, each once.
     /// 3. New connections are accepted.
     /// 4. What other threads have posted is performed.
     /// 5. Deadlines that have passed: pings, timeouts, the end of close handshakes.
