@@ -13,16 +13,13 @@ use std::process::ExitCode;
 use std::{env, io, thread};
 
 use majordomo::{
-    Admission, Config, Context, Decision, Disconnect, Handler, Message, Request, Result,
+    Admission, Config, Context, Decision, Disconnect, Handler, Message, Request, Result, Session,
     SessionKey, SessionManager, Sessions, StopOptions,
 };
 
 /// The sessions in each room. A room that nothing is in is not kept.
 #[derive(Default)]
 pub(crate) struct Rooms(pub(crate) HashMap<String, HashSet<SessionKey>>);
-
-/// The data of a session: the name of its room, and its key there.
-struct Seat(String, SessionKey);
 
 impl Handler for Rooms {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
@@ -33,25 +30,27 @@ impl Handler for Rooms {
     }
 
     fn on_connect(&mut self, context: &mut Context<'_>) {
-        let key = context.key();
-        let Some(room) = context.session().data::<String>().cloned() else { return };
-        self.0.entry(room.clone()).or_default().insert(key);
-        context.session_mut().set_data(Seat(room, key));
+        let room = room_of(context.session()).to_owned();
+        self.0.entry(room).or_default().insert(context.key());
     }
 
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
-        let Some(Seat(room, key)) = context.session().data() else { return };
-        let (members, own) = (&self.0[room], *key);
-        let others = members.iter().copied().filter(|key| *key != own);
-        context.sessions().send_to_many(others, message);
+        let own = context.key();
+        let others = self.0[room_of(context.session())].iter().filter(|key| **key != own);
+        context.sessions().send_to_many(others.copied(), message);
     }
 
     fn on_disconnect(&mut self, _: &mut Sessions, gone: Disconnect) {
-        let Some(Seat(room, key)) = gone.session.data() else { return };
-        if self.0.get_mut(room).is_some_and(|keys| keys.remove(key) && keys.is_empty()) {
+        let room = room_of(&gone.session);
+        if self.0.get_mut(room).is_some_and(|keys| keys.remove(&gone.key) && keys.is_empty()) {
             self.0.remove(room);
         }
     }
+}
+
+/// The room of a session, which is its data.
+fn room_of(session: &Session) -> &str {
+    session.data::<String>().expect("on_request has set it")
 }
 
 fn main() -> ExitCode {

@@ -74,7 +74,7 @@ impl HandshakeFailure {
             Self::Request(refusal) => refusal as usize,
             other => {
                 let position = OTHERS.iter().position(|candidate| *candidate == other);
-                RequestError::ALL.len() + position.unwrap_or_default()
+                RequestError::ALL.len() + position.expect("OTHERS lists every other failure")
             }
         }
     }

@@ -222,11 +222,11 @@ impl Outbox {
             *last += 1;
             return;
         }
-        self.begin_run(frame.start, frame.end, frame.index);
+        self.begin_batch_chunk(frame.start, frame.end, frame.index);
     }
 
     #[inline(never)]
-    fn begin_run(&mut self, start: u32, end: u32, index: u32) {
+    fn begin_batch_chunk(&mut self, start: u32, end: u32, index: u32) {
         self.push_chunk(|| Chunk::Batch { start, end, first: index, last: index + 1 });
     }
 
@@ -285,7 +285,7 @@ impl Outbox {
             let taken = left.min(count);
             count -= taken;
             if taken < left && matches!(head, Chunk::Batch { .. }) {
-                copy_run(head, pool);
+                copy_chunk(head, pool);
             }
             match head {
                 Chunk::Shared { written, .. } if taken < left => *written += narrow(taken),
@@ -305,7 +305,7 @@ impl Outbox {
         let tail = self.tail.iter_mut().flat_map(|tail| tail.iter_mut());
         for chunk in self.head.iter_mut().chain(tail) {
             if let Chunk::Batch { .. } = chunk {
-                copy_run(chunk, pool);
+                copy_chunk(chunk, pool);
             }
         }
     }
@@ -433,7 +433,7 @@ impl Outbox {
 
 /// Copies frames of the batch.
 #[cold]
-fn copy_run(chunk: &mut Chunk, pool: &mut Pool) {
+fn copy_chunk(chunk: &mut Chunk, pool: &mut Pool) {
     let Chunk::Batch { first, last, .. } = *chunk else { return };
     let mut buffer = pool.take();
     for (bytes, payload, kind) in pool.batch.frames(first, last) {

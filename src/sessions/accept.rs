@@ -45,11 +45,12 @@ impl Sessions {
             return Err(Error::DuplicateSession { id: id.to_string() });
         }
         self.check_capacity().map_err(|_| Error::TooManySessions {
-            max: self.config.max_sessions.unwrap_or(usize::MAX),
+            max: self.config.max_sessions.expect("the limit is reached"),
         })?;
         let remote = accepted.stream.peer_addr()?;
         if self.admission.room(remote.ip()) != AddressRoom::Free {
-            let max = self.config.max_sessions_per_address.unwrap_or(usize::MAX);
+            let max = self.config.max_sessions_per_address;
+            let max = max.expect("the limit is reached");
             return Err(Error::TooManySessionsPerAddress { max });
         }
         Ok((id, remote))

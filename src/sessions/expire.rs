@@ -61,7 +61,7 @@ impl Sessions {
                 Due::Now(deadline) => {
                     // The step sets its timer. What is queued is flushed before it is checked
                     // again.
-                    self.meet(key, deadline);
+                    self.handle_deadline(key, deadline);
                     return Expired::Done;
                 }
             }
@@ -69,7 +69,7 @@ impl Sessions {
     }
 
     /// Handles a deadline that changes the connection for good.
-    fn meet(&mut self, key: SessionKey, deadline: Deadline) {
+    fn handle_deadline(&mut self, key: SessionKey, deadline: Deadline) {
         match deadline {
             Deadline::Ping | Deadline::Inactive => unreachable!("`expire` goes on after these"),
             Deadline::Heartbeat => {

@@ -14,7 +14,7 @@ pub struct Footprint {
     /// Entries in the lists of what a tick has to do: to be read, to be flushed, to be reported.
     pub listed: usize,
     /// Bytes in the batch of frames that outboxes share within a tick.
-    pub run: usize,
+    pub batch: usize,
     /// Bytes that wait in outboxes, counted one by one.
     pub waiting: usize,
 }
@@ -27,7 +27,7 @@ impl Footprint {
             ids: table.id_count(),
             timers: liveness.timers(),
             listed: carried.len() + delivery.marked_count() + notices.len(),
-            run: delivery.batch_bytes(),
+            batch: delivery.batch_bytes(),
             waiting: table.count_queued(),
         }
     }

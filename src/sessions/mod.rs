@@ -300,14 +300,15 @@ impl Sessions {
 
 /// Steps.
 impl Sessions {
-    /// Takes one step on a connection, keeps the accounts, and carries out the step's effects. Does
-    /// nothing if the connection is gone.
+    /// Takes one step on a connection, keeps the accounts, and applies the effects of the step. The
+    /// caller knows that the connection is in the table.
     fn step(
         &mut self,
         key: SessionKey,
         act: impl FnOnce(&mut Connection, &mut StepContext<'_>) -> Effects,
     ) {
-        self.step_with(key, |connection, context| ((), act(connection, context)));
+        let done = self.step_with(key, |connection, context| ((), act(connection, context)));
+        done.expect("the caller has seen it in the table");
     }
 
     /// The same for a step that returns a value. `None` if the connection is gone.
@@ -333,14 +334,14 @@ impl Sessions {
             // Too many sockets of its address linger. What its socket does not accept at once is
             // lost.
             let _: Flushed = self.delivery.flush(connection);
-            self.carry_out(key, Effects { failure: effects.failure, ..Effects::REMOVE });
+            self.apply(key, Effects { failure: effects.failure, ..Effects::REMOVE });
         } else {
-            self.carry_out(key, effects);
+            self.apply(key, effects);
         }
         Some(given)
     }
 
-    fn carry_out(&mut self, key: SessionKey, effects: Effects) {
+    fn apply(&mut self, key: SessionKey, effects: Effects) {
         let Effects { flush, read_on, reschedule, drained, state, ended, failure, remove } =
             effects;
         if let Some(failure) = failure {

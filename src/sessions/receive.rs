@@ -242,7 +242,7 @@ impl Sessions {
         self.counters.end_inactivity();
         // Its timer waits for the timeout, or for nothing; the next ping is due before.
         let state = Some(State::Active);
-        self.carry_out(key, Effects { reschedule: true, state, ..Effects::NONE });
+        self.apply(key, Effects { reschedule: true, state, ..Effects::NONE });
     }
 
     /// The peer's close frame was received.
@@ -274,7 +274,7 @@ impl Sessions {
     pub(crate) fn end_by_error(&mut self, key: SessionKey, error: &io::Error) {
         if self.input(key) == Input::Http {
             self.step(key, |connection, _| connection.abandon(HandshakeFailure::ConnectionLost));
-        } else {
+        } else if self.has_connection(key) {
             self.step(key, |connection, context| connection.on_io_error(error, context));
         }
     }

@@ -136,7 +136,6 @@ impl Sessions {
 
     /// Carries out the application's decision about a request. The callback may have closed the
     /// connection.
-    /// the connection.
     pub(crate) fn settle_request(
         &mut self,
         key: SessionKey,

@@ -240,7 +240,7 @@ impl Sessions {
         let eviction = self.delivery.begin_eviction(&self.table, wire);
         if self.delivery.policy() == SlowConsumer::Close {
             for (_, fullest) in &eviction.fullest {
-                if self.delivery.is_relieved(&eviction) {
+                if self.delivery.has_reached_goal(&eviction) {
                     break;
                 }
                 self.evict(*fullest);

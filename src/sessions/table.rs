@@ -8,7 +8,7 @@ use mio::Token;
 use slab::Slab;
 
 use crate::connection::{Connection, Session, Stage};
-use crate::id::{SessionId, SessionKey, SessionRef};
+use crate::id::{SessionKey, SessionRef};
 use crate::timer_wheel::TimerId;
 use crate::transport::Stream;
 
@@ -115,7 +115,8 @@ impl Table {
     /// The session that has this id, open or closing.
     pub(crate) fn find(&self, id: &str) -> Option<SessionKey> {
         let slot = *self.index.find(self.hasher.hash_one(id), |slot| self.id_of(*slot) == id)?;
-        let connection = self.connections.get(slot as usize)?;
+        let connection = self.connections.get(slot as usize);
+        let connection = connection.expect("the index names slots that are in use");
         Some(SessionKey::new(slot, connection.generation()))
     }
 
@@ -153,12 +154,12 @@ impl Table {
 
 fn id_at(connections: &Slab<Connection>, slot: u32) -> &str {
     let session = connections.get(slot as usize).and_then(Connection::session);
-    session.map(Session::id).map_or("", SessionId::as_str)
+    session.map(Session::id).expect("the index names slots of sessions").as_str()
 }
 
 fn key_of(slot: usize, connection: &Connection) -> SessionKey {
-    // Slots are below RESERVED_SLOT, which `next_key` asserts.
-    SessionKey::new(u32::try_from(slot).unwrap_or(RESERVED_SLOT), connection.generation())
+    let slot = u32::try_from(slot).expect("`next_key` asserts that slots are below RESERVED_SLOT");
+    SessionKey::new(slot, connection.generation())
 }
 
 /// The source of an event.

@@ -213,7 +213,7 @@ impl Application {
         assert_eq!(inside.connections, connections, "slots of the slab");
         assert_eq!(inside.timers, connections, "entries of the wheel");
         assert!((open..=open + closing).contains(&inside.ids), "{} ids for {open}", inside.ids);
-        assert_eq!(inside.run, 0, "frames that outboxes shared in the tick");
+        assert_eq!(inside.batch, 0, "frames that outboxes shared in the tick");
     }
 
     /// The checks when the loop would sleep: the remaining work waits for an event or a timer.

@@ -99,13 +99,13 @@ impl DeliveryQueue {
     }
 
     /// Whether enough was freed.
-    pub(crate) fn is_relieved(&self, eviction: &Eviction) -> bool {
+    pub(crate) fn has_reached_goal(&self, eviction: &Eviction) -> bool {
         self.queued <= eviction.goal
     }
 
     /// Messages were dropped: records whether more could be.
     pub(crate) fn end_eviction(&mut self, eviction: &Eviction) {
-        self.exhausted = !self.is_relieved(eviction);
+        self.exhausted = !self.has_reached_goal(eviction);
     }
 
     /// Drops messages of a session until no more than `level` bytes wait, as far as possible.

@@ -178,7 +178,7 @@ impl Liveness {
 
     /// How often each limit was exceeded.
     pub(crate) fn rate_limited(&self) -> RateLimited {
-        self.rates.as_ref().map(|rates| rates.met).unwrap_or_default()
+        self.rates.as_ref().map(|rates| rates.exceeded).unwrap_or_default()
     }
 
     fn expect_rates(&mut self) -> &mut Rates {

@@ -37,7 +37,7 @@ pub struct RateLimited {
 #[derive(Debug)]
 pub(crate) struct Rates {
     pub(crate) policy: RatePolicy,
-    pub(crate) met: RateLimited,
+    pub(crate) exceeded: RateLimited,
     messages: Option<Limit>,
     bytes: Option<Limit>,
     buckets: Vec<Buckets>,
@@ -87,8 +87,8 @@ impl Rates {
         let messages = Limit::new(config.max_messages_per_second);
         let bytes = Limit::new(config.max_bytes_per_second);
         (messages.is_some() || bytes.is_some()).then(|| {
-            let (policy, met) = (config.rate_policy, RateLimited::default());
-            Box::new(Self { policy, met, messages, bytes, buckets: Vec::new(), start })
+            let (policy, exceeded) = (config.rate_policy, RateLimited::default());
+            Box::new(Self { policy, exceeded, messages, bytes, buckets: Vec::new(), start })
         })
     }
 
@@ -161,8 +161,8 @@ impl Rates {
     /// Counts that a limit was exceeded.
     pub(crate) fn count(&mut self, rate: Rate) {
         match rate {
-            Rate::Messages => self.met.messages += 1,
-            Rate::Bytes => self.met.bytes += 1,
+            Rate::Messages => self.exceeded.messages += 1,
+            Rate::Bytes => self.exceeded.bytes += 1,
         }
     }
 

@@ -40,9 +40,6 @@ pub(super) struct AdminHandler {
     input: Vec<(BackendId, BackendInput)>,
 }
 
-/// The data of a control connection's session: its key, for `on_disconnect`.
-struct ControlKey(SessionKey);
-
 impl AdminHandler {
     pub(super) fn new(
         auth: Authenticator,
@@ -226,9 +223,7 @@ impl Handler for AdminHandler {
         });
         let remote = context.session().remote_addr();
         log::info!("control connection {backend} opened from {remote}");
-        let key = context.key();
-        self.connections.insert(key, connection);
-        context.session_mut().set_data(ControlKey(key));
+        self.connections.insert(context.key(), connection);
         let query = context.session().target().and_then(|target| target.split_once('?'));
         let without_messages = query.is_some_and(|(_, query)| query == WITHOUT_MESSAGES);
         let _ = self.gateway.post(move |gateway, sessions| {
@@ -247,9 +242,7 @@ impl Handler for AdminHandler {
     }
 
     fn on_disconnect(&mut self, _: &mut Sessions, disconnect: Disconnect) {
-        let key: Option<&ControlKey> = disconnect.session.data();
-        let &ControlKey(key) = key.expect("on_connect has set it");
-        self.remove(key, disconnect.cause);
+        self.remove(disconnect.key, disconnect.cause);
     }
 }
 
