@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
-use super::peer_address::PeerAddress;
 use super::Ending;
+use super::peer_address::PeerAddress;
 use crate::close::Traffic;
 use crate::codec::Codec;
 use crate::id::{SessionId, SessionKey};
