@@ -80,7 +80,7 @@ pub enum Error {
         allowed: &'static str,
     },
     /// The text is not a listener's URL.
-    #[error("{given:?} is no listener: {reason}")]
+    #[error("{given:?} is not a listener URL: {reason}")]
     InvalidUrl {
         /// What was given.
         given: String,

@@ -444,7 +444,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 }
 
 /// Runs a callback. If it panics, logs which one it was; the panic goes on. Without a panic it
-/// costs nothing: there is only the landing pad.
+/// costs nothing.
 #[inline]
 pub(crate) fn guarded<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
     let guard = CallbackGuard::begin(callback);

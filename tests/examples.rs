@@ -412,7 +412,7 @@ fn an_example_that_cannot_listen_prints_one_line() {
     let taken = taken.local_addr().expect("it is bound").to_string();
     let taken_url = format!("ws://{taken}");
     let free_url = "ws://127.0.0.1:0";
-    let (bad, used) = ("\"nowhere\" is no listener", "cannot listen on");
+    let (bad, used) = ("\"nowhere\" is not a listener URL", "cannot listen on");
     for (name, arguments, reason) in [
         ("echo", vec!["nowhere"], bad),
         ("chat", vec!["nowhere"], bad),

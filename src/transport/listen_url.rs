@@ -167,7 +167,7 @@ fn parse(text: &str) -> Result<ListenUrl, String> {
                 .strip_prefix("framing=")
                 .ok_or_else(|| format!("{query:?} is not framing=NAME, {}", framings()))?;
             let framing = Framing::from_name(name)
-                .ok_or_else(|| format!("{name:?} is no framing, {}", framings()))?;
+                .ok_or_else(|| format!("{name:?} is not a framing, {}", framings()))?;
             Ok(ListenUrl { host, port, protocol: Protocol::Raw { framing } })
         }
         _ => Err(format!("the scheme {scheme:?} is neither ws nor tcp")),
@@ -200,9 +200,9 @@ fn parse_authority(authority: &str) -> Result<(Box<str>, u16), String> {
         return Err("the host is missing".into());
     }
     if !host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:%".contains(&b)) {
-        return Err(format!("{host:?} is no host name and no address"));
+        return Err(format!("{host:?} is not a host name or an address"));
     }
-    let port = port.parse().map_err(|_| format!("{port:?} is no port, which is 0 to 65535"))?;
+    let port = port.parse().map_err(|_| format!("{port:?} is not a port, which is 0 to 65535"))?;
     Ok((host.into(), port))
 }
 

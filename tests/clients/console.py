@@ -251,7 +251,8 @@ def first_visit(program, chromium):
         page.sees("#details .log .out", "<b>just you</b>")
         page.click("#details .close summary")
         page.click("#details .danger")
-        page.sees("#details .end", "Session ended: closed from here or by a backend, code 1000")
+        end = "Session ended: closed by this console, the HTTP API or a backend, code 1000"
+        page.sees("#details .end", end)
         page.press(ESCAPE)
         page.sees_sessions(1)
         page.receives(2, "<b>just you</b>")

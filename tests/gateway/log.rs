@@ -70,9 +70,11 @@ fn client_input_is_escaped_in_the_log() {
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0));
     let log = exit.log.join("\n");
-    for expected in
-        ["refused: 400, ", "refused: 403, ", "session a ended: client_closed \\u{1b}[2J"]
-    {
+    for expected in [
+        "refused: 400, ",
+        "refused: 403, ",
+        "session a ended: client_closed, code 4000, reason \"\\u{1b}[2J",
+    ] {
         assert!(log.contains(expected), "{expected:?} is not in {log}");
     }
     for line in &exit.log {

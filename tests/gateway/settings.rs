@@ -132,6 +132,17 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
 }
 
 #[test]
+fn an_admin_port_in_use_is_named_by_the_url_of_the_admin_server() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", taken.local_addr().expect("an address"));
+    let exit = run(&mut command(&[WS, "--admin", &url]));
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    let [line] = &*exit.log else { panic!("{exit:?}") };
+    let expected = format!("majordomo: cannot listen on {url}/ (--admin): Address already in use");
+    assert!(line.starts_with(&expected), "{line}");
+}
+
+#[test]
 fn an_address_of_another_machine_is_exit_code_1() {
     let url = "tcp://192.0.2.1:0?framing=u8";
     let exit = run(&mut command(&["--listen", url]));

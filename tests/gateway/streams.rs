@@ -43,7 +43,7 @@ fn a_backend_that_dies_within_a_line_stops_the_gateway_and_the_partial_command_i
         // Both of its streams end, as those of a process that is killed.
         drop(backend);
         assert_eq!(client.close_code(), 1001, "no message came before it");
-        assert_stopped_for(&gateway.wait(), "shutting down (backend closed its ");
+        assert_stopped_for(&gateway.wait(), "shutting down (standard ");
     }
 }
 

@@ -86,7 +86,7 @@ fn start_stdio(manager: &mut SessionManager<Gateway>) -> Result<()> {
             StdioNotice::BacklogLow => handle.post(Gateway::handle_low_backlog),
             StdioNotice::WriteFailed(error) => handle.post(move |gateway, sessions| {
                 log::warn!("cannot write events to the backend: {error}");
-                gateway.stop_without_backend(sessions, "backend closed its input");
+                gateway.stop_without_backend(sessions, "standard output closed");
             }),
         };
     })?;

@@ -1,5 +1,5 @@
 //! The console: one page, assembled at compile time. It requests nothing but itself, the API and the
-//! control link.
+//! control connection.
 
 use super::response::AdminResponse;
 

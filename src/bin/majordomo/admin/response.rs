@@ -56,7 +56,7 @@ impl AdminResponse {
         if matches!(method, "GET" | "HEAD") {
             return Ok(());
         }
-        let detail = format!("{method:?} is not allowed here: GET, HEAD");
+        let detail = format!("{method:?} is not allowed here; allowed: GET, HEAD");
         let response = Self::error(405, "method_not_allowed", &detail);
         Err(response.with_header("Allow", "GET, HEAD"))
     }

@@ -73,8 +73,14 @@ impl AdminServer {
             Err(Error::Listen { source, .. })
                 if settings.admin_is_default && source.kind() == io::ErrorKind::AddrInUse =>
             {
-                log::warn!("{url} is in use: no console and no API (set --admin=URL or off)");
+                log::warn!(
+                    "{url} is in use: running without the admin server (set --admin=URL or off)"
+                );
                 Ok(None)
+            }
+            // The library names the URL of the listener, which begins with ws.
+            Err(Error::Listen { source, .. }) => {
+                Err(Error::Listen { url: format!("{url} (--admin)"), source })
             }
             Err(error) => Err(error),
         }

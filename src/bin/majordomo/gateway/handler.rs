@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use majordomo::{
-    Cause, Context, Decision, Disconnect, Handler, ListenUrl, Message, Request, Result, SessionId,
-    Sessions, State, StopOptions,
+    Cause, CloseCode, Context, Decision, Disconnect, Handler, ListenUrl, Message, Request, Result,
+    SessionId, Sessions, State, StopOptions,
 };
 
 use super::admission::AdmissionPolicy;
@@ -148,7 +148,7 @@ impl Gateway {
                 if let Some(error) = error {
                     log::warn!("cannot read commands from the backend: {error}");
                 }
-                self.stop_without_backend(sessions, "backend closed its output");
+                self.stop_without_backend(sessions, "standard input ended");
             }
         }
         self.backends.hand_over_if_full(sessions);
@@ -175,7 +175,7 @@ impl Gateway {
                 self.stop(sessions, "backend", options);
             }
             Err(error) => {
-                log::debug!("a command failed: {error}");
+                log::debug!("command of {backend} failed: {error}");
                 encoder.failed(id, &error);
             }
         }
@@ -296,7 +296,7 @@ impl Handler for Gateway {
 
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
         let Disconnect { session, cause, code, reason, duration, .. } = &disconnect;
-        log::debug!("session {} ended: {cause} {reason}", session.id());
+        log::debug!("session {} ended: {}", session.id(), describe_end(*cause, *code, reason));
         let end = SessionEnd {
             session: session.id(),
             cause: *cause,
@@ -317,6 +317,13 @@ fn log_failed_echo(context: &Context<'_>, error: &majordomo::Error) {
     log::debug!("echo to session {} failed: {error}", context.id());
 }
 
+/// Why and how a session ended, for the log.
+fn describe_end(cause: Cause, code: Option<CloseCode>, reason: &str) -> String {
+    let code = code.map(|code| format!(", code {code}")).unwrap_or_default();
+    let reason = if reason.is_empty() { String::new() } else { format!(", reason {reason:?}") };
+    format!("{cause}{code}{reason}")
+}
+
 /// What a shutdown does, for the log.
 fn describe_stop(options: &StopOptions, sessions: usize) -> String {
     let grace = humantime::format_duration(options.grace);
@@ -333,6 +340,14 @@ fn describe_stop(options: &StopOptions, sessions: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_says_why_and_how_a_session_ended() {
+        let code = CloseCode::new(4000).ok();
+        assert_eq!(describe_end(Cause::Removed, code, "bye"), "removed, code 4000, reason \"bye\"");
+        assert_eq!(describe_end(Cause::IdleTimeout, code, ""), "idle_timeout, code 4000");
+        assert_eq!(describe_end(Cause::ConnectionLost, None, ""), "connection_lost");
+    }
 
     #[test]
     fn the_log_says_how_many_sessions_have_how_long() {

@@ -68,24 +68,28 @@ fn overview() -> String {
 }
 
 fn section(setting: &Setting) -> String {
-    let Setting { name, help, example, beyond, .. } = setting;
-    let quoted =
-        if setting.is_list() { format!("[\"{example}\"]") } else { format!("\"{example}\"") };
+    let Setting { name, example, .. } = setting;
+    let is_plain = setting.is_switch() || example.parse::<i64>().is_ok();
+    let value = if setting.is_list() {
+        format!("[\"{example}\"]")
+    } else if is_plain {
+        (*example).to_owned()
+    } else {
+        format!("\"{example}\"")
+    };
     let mut text = format!(
         "\n### `--{name}`\n\n{help}\n\n\
          - Flag: `{flag}`\n\
          - Environment: `{variable}`\n\
-         - File: `{name} = {quoted}`\n\
+         - File: `{name} = {value}`\n\
          - Default: {default}\n\
          - Allowed: {allowed}\n",
+        help = setting.full_help(),
         flag = setting.flag(),
         variable = setting.variable(),
         default = default_text(setting),
         allowed = setting.allowed_text(),
     );
-    if let Some(beyond) = beyond {
-        text += &["- Beyond the limit: ", beyond, "\n"].concat();
-    }
     let renamed = setting.renamed.iter().map(|(former, new)| {
         format!("- Deprecated: `{former}`, now called `{new}`, is accepted with a warning\n")
     });

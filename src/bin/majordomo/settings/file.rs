@@ -48,8 +48,7 @@ fn parse(path: &str, text: &str) -> Result<Vec<Assignment>, SettingsError> {
             single => text_of(single).map(|text| vec![text]),
         };
         let values = values.map_err(|what| {
-            let wanted =
-                if setting.is_list() { "a string or an array of them" } else { "a string" };
+            let wanted = setting.file_types();
             source.error(setting, &format!("{what} is not allowed here, only {wanted}"))
         })?;
         assignments.push(Assignment { position, source, values });
@@ -121,9 +120,21 @@ mod tests {
         for number in ["9223372036854775808", "0x1_0000_0000_0000_0000"] {
             assert_eq!(
                 error(&format!("max-outbox = {number}")),
-                "gateway.toml: max-outbox: a number beyond 64 bits is not allowed here, only a string"
+                "gateway.toml: max-outbox: a number beyond 64 bits is not allowed here, only a string or an integer"
             );
         }
+        assert_eq!(
+            error("max-sessions = 1.5"),
+            "gateway.toml: max-sessions: a float is not allowed here, only a string or an integer"
+        );
+        assert_eq!(
+            error("stdio = ['true']"),
+            "gateway.toml: stdio: an array is not allowed here, only a string or a boolean"
+        );
+        assert_eq!(
+            error("a = 1"),
+            "gateway.toml: unknown key \"a\": keys are the names of the flags, see --help"
+        );
         assert_eq!(
             error("[listen]\nurl = 'ws://a:1'"),
             "gateway.toml: listen: a table is not allowed here, only a string or an array of them"

@@ -106,7 +106,7 @@ impl Loaded {
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         let unknown = self.unknown_variables.iter();
         unknown
-            .map(|name| format!("{name} is set, but is not a setting (see --help)"))
+            .map(|name| format!("unknown variable {name} ignored (see --help)"))
             .chain(self.renamed_values.iter().cloned())
     }
 

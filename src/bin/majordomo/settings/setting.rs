@@ -153,6 +153,18 @@ impl Setting {
         self.beyond.map_or_else(|| self.help.to_owned(), |beyond| format!("{} {beyond}", self.help))
     }
 
+    /// The types of its value in the file, for an error.
+    pub(crate) fn file_types(&self) -> &'static str {
+        let is_number =
+            |choice: &str| matches!(choice, "N" | "SIZE") || choice.parse::<u16>().is_ok();
+        match self.binding.arity() {
+            Arity::List => "a string or an array of them",
+            Arity::Switch => "a string or a boolean",
+            Arity::One if self.placeholder.split('|').any(is_number) => "a string or an integer",
+            Arity::One => "a string",
+        }
+    }
+
     /// Whether it takes more than one value.
     pub(crate) fn is_list(&self) -> bool {
         self.binding.arity() == Arity::List

@@ -22,6 +22,11 @@ pub(crate) fn position(name: &str) -> Option<usize> {
 pub(crate) fn closest(name: &str, others: &[&'static str]) -> Option<&'static str> {
     /// Of 1. Below it, similarity is chance.
     const SIMILAR: f64 = 0.7;
+    /// In bytes. Too many names begin with the same one or two letters.
+    const MIN_LEN: usize = 3;
+    if name.len() < MIN_LEN {
+        return None;
+    }
     let names = SETTINGS.iter().map(|setting| setting.name).chain(others.iter().copied());
     names
         .map(|known| (strsim::jaro(name, known), known))
@@ -182,7 +187,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "10m",
         help: "Closes a session that sent no message for this long. Pings and pongs do not count. \
                Raw TCP has no pings: use this option to detect lost raw TCP clients.",
-        beyond: Some("After that, the session is closed with code 1001."),
+        beyond: Some("When the time has passed, the session is closed with code 1001."),
         allowed: Some("1ms to 365 days, or off"),
         binding: &One(|settings| &mut settings.config.idle_timeout, format::DURATION_OR_OFF),
         ..ROW
@@ -193,7 +198,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "DURATION",
         example: "3s",
         help: "Limits the time that a new connection may take to complete its upgrade request.",
-        beyond: Some("After that, the connection is closed."),
+        beyond: Some("When the time has passed, the connection is closed."),
         allowed: Some("1ms to 365 days"),
         binding: &One(|settings| &mut settings.config.handshake_timeout, format::POSITIVE_DURATION),
         ..ROW
@@ -204,7 +209,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "DURATION",
         example: "2s",
         help: "Limits the time that a closing session may take for the close handshake.",
-        beyond: Some("After that, the connection is dropped."),
+        beyond: Some("When the time has passed, the connection is dropped."),
         allowed: Some("1ms to 365 days"),
         binding: &One(|settings| &mut settings.config.close_timeout, format::POSITIVE_DURATION),
         ..ROW
@@ -216,7 +221,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "10s",
         help: "Limits the time that a shutdown waits for sessions to close. It counts from each \
                session's close frame. 0s does not wait.",
-        beyond: Some("After that, the remaining connections are dropped."),
+        beyond: Some("When the time has passed, the remaining connections are dropped."),
         allowed: Some("0s to 365 days"),
         binding: &One(|settings| &mut settings.stop.grace, format::DURATION),
         ..ROW
@@ -261,7 +266,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "256KiB",
         help: "Limits the bytes that wait to be sent to one session. At least one message of \
                --max-message-size always fits.",
-        beyond: Some("When it is full, --slow-consumer applies."),
+        beyond: Some("When the outbox is full, --slow-consumer applies."),
         allowed: Some("1 byte to 1 GiB"),
         binding: &One(|settings| &mut settings.config.max_outbox, format::SIZE),
         ..ROW
@@ -284,9 +289,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "1GiB",
         help: "Limits the bytes that wait to be sent to all sessions together.",
         beyond: Some(
-            "Beyond it, --slow-consumer applies to the sessions with the fullest outboxes.",
+            "Beyond the limit, --slow-consumer applies to the sessions with the fullest outboxes.",
         ),
-        allowed: Some("max-outbox or more, or off"),
+        allowed: Some("--max-outbox or more, or off"),
         binding: &One(|settings| &mut settings.config.max_total_outbox, format::SIZE_OR_OFF),
         ..ROW
     },
@@ -297,7 +302,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "100",
         help: "Limits the messages that one session may send per second; pings count. A session \
                may send one second's worth at once.",
-        beyond: Some("Beyond it, --rate-policy applies."),
+        beyond: Some("Beyond the limit, --rate-policy applies."),
         allowed: Some("1 to 1073741824, or off"),
         binding: &One(
             |settings| &mut settings.config.max_messages_per_second,
@@ -312,7 +317,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "128KiB",
         help: "Limits the bytes that one session may send per second, framing included. A session \
                may send one second's worth at once.",
-        beyond: Some("Beyond it, --rate-policy applies."),
+        beyond: Some("Beyond the limit, --rate-policy applies."),
         allowed: Some("1 byte to 1 GiB, or off"),
         binding: &One(|settings| &mut settings.config.max_bytes_per_second, format::SIZE_OR_OFF),
         ..ROW
@@ -333,7 +338,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "N|off",
         example: "10000",
         help: "Limits the open sessions. Without it, the limit on open files applies.",
-        beyond: Some("Beyond it, upgrades are answered 503 and raw TCP connections are closed."),
+        beyond: Some(
+            "Beyond the limit, upgrades are answered 503 and raw TCP connections are closed.",
+        ),
         allowed: Some("1 or more, or off"),
         binding: &One(|settings| &mut settings.config.max_sessions, format::COUNT_OR_OFF),
         ..ROW
@@ -346,7 +353,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         help: "Limits the open sessions from one IP address; connections that may become sessions \
                count. An IPv6 address counts with its /64. Leave it off behind a proxy, where all \
                clients have the proxy's address.",
-        beyond: Some("Beyond it, connections are answered 429 and raw TCP connections are closed."),
+        beyond: Some(
+            "Beyond the limit, connections are answered 429 and raw TCP connections are closed.",
+        ),
         allowed: Some("1 or more, or off"),
         binding: &One(
             |settings| &mut settings.config.max_sessions_per_address,
@@ -361,7 +370,7 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "500",
         help: "Limits the connections that are accepted per second, over all listeners. One \
                second's worth may be accepted at once.",
-        beyond: Some("Beyond it, connections wait in the system's backlog."),
+        beyond: Some("Beyond the limit, connections wait in the system's backlog."),
         allowed: Some("1 to 1000000, or off"),
         binding: &One(|settings| &mut settings.config.max_accept_rate, format::RATE_OR_OFF),
         ..ROW

@@ -257,7 +257,7 @@ fn an_empty_variable_counts_as_not_set_and_an_unknown_one_is_reported() {
     assert_eq!(loaded.settings.mode, Mode::Hub);
     assert_eq!(loaded.unknown_variables, ["MAJORDOMO_MOOD"]);
     let warnings: Vec<_> = loaded.warnings().collect();
-    assert_eq!(warnings, ["MAJORDOMO_MOOD is set, but is not a setting (see --help)"]);
+    assert_eq!(warnings, ["unknown variable MAJORDOMO_MOOD ignored (see --help)"]);
 }
 
 #[test]
@@ -389,7 +389,7 @@ fn an_error_of_the_library_names_the_place_and_the_allowed_range() {
     );
     assert_eq!(
         load_error(&["--listen", "http://a:1"], &[]),
-        "--listen: \"http://a:1\" is no listener: the scheme \"http\" is neither ws nor tcp"
+        "--listen: \"http://a:1\" is not a listener URL: the scheme \"http\" is neither ws nor tcp"
     );
 }
 

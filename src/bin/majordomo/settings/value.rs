@@ -52,7 +52,7 @@ fn bounded_duration(text: &str, examples: &str) -> ParseResult<Duration> {
     let duration = humantime::parse_duration(text.trim())
         .map_err(|_| format!("{text:?} is not a duration ({examples})"))?;
     if duration > Config::MAX_TIMEOUT {
-        return Err(format!("{text:?} is too long: at most 365days"));
+        return Err(format!("{text:?} is too long: at most 365 days"));
     }
     Ok(duration)
 }
@@ -317,7 +317,7 @@ mod tests {
                 format!("{bad:?} is not a duration (for instance 5s, 1m30s or 500ms)")
             );
         }
-        assert_eq!(duration("400days"), Err("\"400days\" is too long: at most 365days".into()));
+        assert_eq!(duration("400days"), Err("\"400days\" is too long: at most 365 days".into()));
         assert!(positive_duration("0s").is_err());
     }
 

@@ -20,7 +20,7 @@ pub(super) fn check_type(content_type: Option<&str>) -> Result<(), String> {
     if essence.eq_ignore_ascii_case(JSON) {
         Ok(())
     } else {
-        Err(format!("Content-Type: {given:?} is not allowed: {JSON}"))
+        Err(format!("Content-Type: {given:?} is not allowed; allowed: {JSON}"))
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn not_found(path: &str) -> AdminResponse {
 
 /// "The origin server MUST generate an Allow header field in a 405 response" (RFC 9110, 15.5.6).
 pub(super) fn method_not_allowed(method: &str, allowed: String) -> AdminResponse {
-    let detail = format!("{method:?} is not allowed here: {allowed}");
+    let detail = format!("{method:?} is not allowed here; allowed: {allowed}");
     AdminResponse::error(405, "method_not_allowed", &detail).with_header("Allow", allowed)
 }
 

@@ -23,7 +23,7 @@ impl QueryParameters {
                 .map_err(|error| format!("the name of a parameter: {error}"))?;
             if !names.contains(&name.as_str()) {
                 let allowed = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-                return Err(not_allowed("a parameter", &name, &allowed));
+                return Err(format!("unknown parameter {}; allowed: {allowed}", shown(&name)));
             }
             if pairs.iter().any(|(earlier, _)| *earlier == name) {
                 return Err(format!("{name} is repeated"));
@@ -69,9 +69,14 @@ pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
 
 /// An error for a value: its beginning, and what is allowed.
 pub(super) fn not_allowed(field: &str, given: &str, allowed: &str) -> String {
+    format!("{field}: {} is not allowed; allowed: {allowed}", shown(given))
+}
+
+/// A text in quotes, cut after its beginning if it is long.
+fn shown(text: &str) -> String {
     const SHOWN: usize = 64;
-    match given.char_indices().nth(SHOWN) {
-        Some((end, _)) => format!("{field}: {:?}.. is not allowed: {allowed}", &given[..end]),
-        None => format!("{field}: {given:?} is not allowed: {allowed}"),
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}..", &text[..end]),
+        None => format!("{text:?}"),
     }
 }

@@ -20,7 +20,7 @@ $("broadcast").onsubmit = async (event) => {
   const text = $("broadcast-text").value;
   try {
     const { queued, refused } = await connection.request({ command: "broadcast", text });
-    const outcome = `Queued for ${plural(queued, "session")}${refused ? `, rejected by ${number(refused)}` : ""}`;
+    const outcome = `Queued for ${plural(queued, "session")}${refused ? `, refused by ${number(refused)}` : ""}`;
     write($("broadcast-outcome"), outcome);
     sentLog.add("sent", text, { tail: outcome });
     $("broadcast-text").value = "";

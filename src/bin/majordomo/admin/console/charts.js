@@ -206,7 +206,7 @@ const metrics = {
         write(facts.cpu, `${short(Math.max(0, share))} %`);
       }
     } catch {
-      // The control link reports a lost connection.
+      // The control connection reports a lost connection.
     } finally {
       this.isScraping = false;
     }

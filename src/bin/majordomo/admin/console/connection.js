@@ -1,4 +1,4 @@
-// The connection to the gateway: the HTTP API by `fetch`, the control link in its worker. It
+// The connection to the gateway: the HTTP API by `fetch`, the control connection in its worker. It
 // reconnects by itself, with growing pauses.
 
 const base = new URL(".", location.href);
@@ -9,7 +9,7 @@ const connection = {
   state: "connecting", // Or live, waiting, signed-out, forbidden.
   detail: "",
   token: stored(sessionStorage, "majordomo.token"),
-  isPaused: false, // Whether the link leaves out message events.
+  isPaused: false, // Whether the control connection leaves out message events.
   isForced: false, // Whether the user wants message events whatever their rate.
   retryAt: 0,
   wait: FIRST_WAIT,
@@ -39,7 +39,7 @@ const connection = {
     } catch (error) {
       if (error.status === 401) return this.become("signed-out");
       if (error.status === 403) return this.become("forbidden", error.message);
-      // A draining gateway is not ready, but accepts control links.
+      // A draining gateway is not ready, but accepts control connections.
       if (!error.status) return this.lost("");
     }
     this.open();
@@ -52,7 +52,7 @@ const connection = {
     worker.postMessage({ open: url.href, protocols });
   },
 
-  // Opens the link anew, with or without message events.
+  // Opens the control connection anew, with or without message events.
   pause(isPaused) {
     this.isPaused = isPaused;
     this.fail();
@@ -80,7 +80,7 @@ const connection = {
     this.onstate();
   },
 
-  // Sends a command over the control link; resolves with its reply.
+  // Sends a command over the control connection; resolves with its reply.
   request(command) {
     if (this.state !== "live") return Promise.reject(new Error("no connection to the gateway"));
     const id = (lastId += 1);
@@ -130,7 +130,7 @@ worker.onmessage = ({ data: { batch, closed, isOverloaded } }) => {
 };
 
 function closeReason({ code, reason }) {
-  // The gateway ends a link that reads too slowly without a close frame.
+  // The gateway ends a control connection that reads too slowly without a close frame.
   if (code === 1008 || (code === 1006 && metrics.stats?.reads_paused)) {
     connection.wait = Math.max(connection.wait, 4000);
     connection.isPaused = true;

@@ -110,7 +110,7 @@ const details = {
     const now = Date.now();
     const protocol = [PROTOCOLS[session.protocol], session.subprotocol].filter(Boolean).join(", ");
     const rows = [
-      ["Address", session.remote],
+      ["Remote address", session.remote],
       ["Protocol", protocol],
       ["Listener", session.listen],
       ["Target", session.target],

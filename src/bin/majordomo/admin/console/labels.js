@@ -6,7 +6,7 @@ const PROTOCOLS = { websocket: "WebSocket", raw: "raw TCP" };
 const CAUSES = {
   client_closed: "closed by the client",
   connection_lost: "connection lost",
-  removed: "closed from here or by a backend",
+  removed: "closed by this console, the HTTP API or a backend",
   replaced: "replaced by a new session with the same id",
   heartbeat_timeout: "no answer to a ping",
   idle_timeout: "no message for too long",

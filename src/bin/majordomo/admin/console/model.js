@@ -1,4 +1,4 @@
-// The gateway and its sessions, as the events of the control link describe them.
+// The gateway and its sessions, as the events of the control connection describe them.
 
 const model = {
   sessions: new Map(), // By id, in order of arrival.

@@ -250,7 +250,7 @@ const table = {
       if (COLUMNS[this.by].changes) this.rebuild();
       this.drawSoon();
     } catch {
-      // The control link reports a lost connection.
+      // The control connection reports a lost connection.
     } finally {
       this.isRefreshing = false;
     }

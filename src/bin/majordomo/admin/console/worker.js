@@ -1,12 +1,13 @@
 "use strict";
-// The control link, in a worker. Whatever the message rate, the page's own thread gets a few
+// The control connection, in a worker. Whatever the message rate, the page's own thread gets a few
 // batches a second, with counts in place of most messages.
 
 const BATCH_MS = 60;
 const STATS_MS = 1000;
-const SILENCE_MS = 10_000; // A link that receives nothing for so long is dead.
-// A slow control link slows down the gateway, and a page must not do that. The page is overloaded
-// at more messages a second than this, or if replies take longer than this while messages arrive.
+const SILENCE_MS = 10_000; // A connection that receives nothing for so long is dead.
+// A slow control connection slows down the gateway, and a page must not do that. The page is
+// overloaded at more messages a second than this, or if replies take longer than this while
+// messages arrive.
 const MAX_RATE = 5000;
 const LATE_MS = 3000;
 const MAX_LENGTH = 2000; // Characters of a message that the page is given.
@@ -52,7 +53,7 @@ function open(url, protocols) {
   };
 }
 
-// Without an open link the reply is an error: every command gets a reply.
+// Without an open connection the reply is an error: every command gets a reply.
 function send(command) {
   if (socket?.readyState === WebSocket.OPEN) return socket.send(JSON.stringify(command));
   batch.replies.push({ reply: command.id, ok: false, error: "disconnected", detail: "no connection to the gateway" });

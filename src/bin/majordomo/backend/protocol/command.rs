@@ -81,7 +81,11 @@ pub(crate) fn parse(line: &[u8]) -> Result<Option<CommandRequest>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let CommandHead { command, id } = json::object(text)?;
+    let head = json::object(text).map_err(|detail| match detail.strip_prefix("unknown variant ") {
+        Some(rest) => format!("unknown command {rest}"),
+        None => detail,
+    });
+    let CommandHead { command, id } = head?;
     let id = id.map(reply_id).transpose()?;
     Ok(Some(CommandRequest { id, command: command.parse(text)? }))
 }

@@ -201,7 +201,7 @@ fn a_method_that_a_path_does_not_have_is_refused_with_those_that_it_has() {
         assert_eq!((answer.status, &answer.headers), (405, &vec![("Allow", allow.to_owned())]));
         let (_, name, detail) = refused(Err(answer));
         assert_eq!(name, "method_not_allowed");
-        assert_eq!(detail, format!("{method:?} is not allowed here: {allow}"));
+        assert_eq!(detail, format!("{method:?} is not allowed here; allowed: {allow}"));
     }
 }
 
@@ -211,62 +211,65 @@ fn an_invalid_target_is_refused_with_the_part_the_value_and_what_is_allowed() {
         ("/api/sessions/", "the id in the path is empty"),
         (
             "/api/sessions/%",
-            "the id in the path: percent-encoding: \"%\" is not allowed: % and two hexadecimal digits",
+            "the id in the path: percent-encoding: \"%\" is not allowed; allowed: % and two hexadecimal digits",
         ),
         (
             "/api/sessions/a%2",
-            "the id in the path: percent-encoding: \"a%2\" is not allowed: % and two hexadecimal digits",
+            "the id in the path: percent-encoding: \"a%2\" is not allowed; allowed: % and two hexadecimal digits",
         ),
         (
             "/api/sessions/%zz",
-            "the id in the path: percent-encoding: \"%zz\" is not allowed: % and two hexadecimal digits",
+            "the id in the path: percent-encoding: \"%zz\" is not allowed; allowed: % and two hexadecimal digits",
         ),
         (
             "/api/sessions/%ff",
-            "the id in the path: percent-encoding: \"%ff\" is not allowed: UTF-8",
+            "the id in the path: percent-encoding: \"%ff\" is not allowed; allowed: UTF-8",
         ),
-        ("/api/sessions?limit=0", "limit: \"0\" is not allowed: 1 to 1000"),
-        ("/api/sessions?limit=1001", "limit: \"1001\" is not allowed: 1 to 1000"),
-        ("/api/sessions?limit=abc", "limit: \"abc\" is not allowed: 1 to 1000"),
-        ("/api/sessions?limit=%2B1", "limit: \"+1\" is not allowed: 1 to 1000"),
-        ("/api/sessions?limit=-1", "limit: \"-1\" is not allowed: 1 to 1000"),
+        ("/api/sessions?limit=0", "limit: \"0\" is not allowed; allowed: 1 to 1000"),
+        ("/api/sessions?limit=1001", "limit: \"1001\" is not allowed; allowed: 1 to 1000"),
+        ("/api/sessions?limit=abc", "limit: \"abc\" is not allowed; allowed: 1 to 1000"),
+        ("/api/sessions?limit=%2B1", "limit: \"+1\" is not allowed; allowed: 1 to 1000"),
+        ("/api/sessions?limit=-1", "limit: \"-1\" is not allowed; allowed: 1 to 1000"),
         (
             "/api/sessions?limit=99999999999999999999",
-            "limit: \"99999999999999999999\" is not allowed: 1 to 1000",
+            "limit: \"99999999999999999999\" is not allowed; allowed: 1 to 1000",
         ),
-        ("/api/sessions?limit", "limit: \"\" is not allowed: 1 to 1000"),
+        ("/api/sessions?limit", "limit: \"\" is not allowed; allowed: 1 to 1000"),
         ("/api/sessions?limit=1&limit=1", "limit is repeated"),
-        ("/api/sessions?state=foo", "state: \"foo\" is not allowed: active or inactive"),
-        ("/api/sessions?state=closed", "state: \"closed\" is not allowed: active or inactive"),
-        ("/api/sessions?after=", "after: \"\" is not allowed: the id of a session"),
+        ("/api/sessions?state=foo", "state: \"foo\" is not allowed; allowed: active or inactive"),
+        (
+            "/api/sessions?state=closed",
+            "state: \"closed\" is not allowed; allowed: active or inactive",
+        ),
+        ("/api/sessions?after=", "after: \"\" is not allowed; allowed: the id of a session"),
         (
             "/api/sessions?after=%f",
-            "after: percent-encoding: \"%f\" is not allowed: % and two hexadecimal digits",
+            "after: percent-encoding: \"%f\" is not allowed; allowed: % and two hexadecimal digits",
         ),
         (
             "/api/sessions?%f=1",
-            "the name of a parameter: percent-encoding: \"%f\" is not allowed: % and two hexadecimal digits",
+            "the name of a parameter: percent-encoding: \"%f\" is not allowed; allowed: % and two hexadecimal digits",
         ),
-        ("/api/sessions?Limit=1", "a parameter: \"Limit\" is not allowed: after, limit, state"),
-        ("/api/sessions?=1", "a parameter: \"\" is not allowed: after, limit, state"),
-        ("/api/sessions/a?x=1", "a parameter: \"x\" is not allowed: none"),
-        ("/api/stats?x", "a parameter: \"x\" is not allowed: none"),
-        ("/api/openapi.json?x", "a parameter: \"x\" is not allowed: none"),
+        ("/api/sessions?Limit=1", "unknown parameter \"Limit\"; allowed: after, limit, state"),
+        ("/api/sessions?=1", "unknown parameter \"\"; allowed: after, limit, state"),
+        ("/api/sessions/a?x=1", "unknown parameter \"x\"; allowed: none"),
+        ("/api/stats?x", "unknown parameter \"x\"; allowed: none"),
+        ("/api/openapi.json?x", "unknown parameter \"x\"; allowed: none"),
     ];
     for (target, detail) in cases {
         assert_bad(get("GET", target), detail);
     }
     let codes = "1000 to 1003, 1007 to 1014 or 3000 to 4999";
     for code in ["abc", "-1", "65536", "1e3", "1000.0", ""] {
-        let detail = format!("code: {code:?} is not allowed: {codes}");
+        let detail = format!("code: {code:?} is not allowed; allowed: {codes}");
         assert_bad(get("DELETE", &format!("/api/sessions/a?code={code}")), &detail);
     }
     assert_bad(
         get("DELETE", "/api/sessions/a?grace=1"),
-        "a parameter: \"grace\" is not allowed: code, reason",
+        "unknown parameter \"grace\"; allowed: code, reason",
     );
     let long = "x".repeat(10_000);
-    let detail = format!("state: {:?}.. is not allowed: active or inactive", &long[..64]);
+    let detail = format!("state: {:?}.. is not allowed; allowed: active or inactive", &long[..64]);
     assert_bad(get("GET", &format!("/api/sessions?state={long}")), &detail);
 }
 
@@ -365,7 +368,7 @@ fn a_body_needs_a_content_length_and_the_right_content_type() {
     for given in ["text/plain", "application/x-www-form-urlencoded", "", "application/jsonx"] {
         let (status, name, detail) = refused(call("POST", target, Some(given), true, body));
         assert_eq!((status, &*name), (415, "unsupported_media_type"));
-        let expected = format!("Content-Type: {given:?} is not allowed: application/json");
+        let expected = format!("Content-Type: {given:?} is not allowed; allowed: application/json");
         assert_eq!(detail, expected);
     }
     assert_eq!(refused(call("POST", "/api/stop", Some("text/plain"), true, b"{}")).0, 415);

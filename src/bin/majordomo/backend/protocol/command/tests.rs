@@ -91,7 +91,7 @@ fn an_error_is_one_line_of_text() {
     let unknown = refusal(r#"{"command":"stats","a\nb\u001b":1}"#);
     assert!(unknown.starts_with("unknown field `a?b?`, expected "), "{unknown:?}");
     let unknown = refusal(r#"{"command":"a\r\nb"}"#);
-    assert!(unknown.starts_with("unknown variant `a??b`, expected "), "{unknown:?}");
+    assert!(unknown.starts_with("unknown command `a??b`, expected "), "{unknown:?}");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn an_invalid_command_is_refused_with_a_reason() {
     let unknown = refusal(r#"{"command":"stats","txt":"x"}"#);
     assert!(unknown.starts_with("unknown field `txt`, expected `command` or `id`"), "{unknown}");
     let unknown = refusal(r#"{"command":"halt"}"#);
-    assert!(unknown.starts_with("unknown variant `halt`, expected one of `send`, "), "{unknown}");
+    assert!(unknown.starts_with("unknown command `halt`, expected one of `send`, "), "{unknown}");
     assert_eq!(parse(b"{\"command\": \"\xff\"}"), Err("not UTF-8 after byte 13".into()));
     assert!(refusal(r#"{"command":"broadcast","text":"\ud800"}"#).contains("hex escape"));
     for field in ["grace_ms", "drain_ms"] {
