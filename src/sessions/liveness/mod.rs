@@ -50,7 +50,7 @@ impl Liveness {
     pub(crate) fn schedule(&mut self, timer: TimerId, due: Due, now: Instant) {
         match due {
             Due::At(at) => self.wheel.reschedule(timer, at),
-            // The wheel reports it at once.
+            // The wheel, which counts in milliseconds, reports it with the next one.
             Due::Now(_) => self.wheel.reschedule(timer, now),
             Due::Never => self.wheel.unschedule(timer),
         }
