@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_url_is_told_what_is_wrong_with_it() {
+    fn the_error_for_a_bad_url_says_what_is_wrong() {
         for (url, reason) in [
             ("9001", "a listener is ws://"),
             ("http://x:1", "neither ws nor tcp"),
@@ -255,7 +255,7 @@ mod tests {
             ("ws://[::1:1", "bracket"),
             ("ws://x:65536", "65536"),
             ("ws://x:1/a?b=c", "no query"),
-            ("ws://a b:1", "no host name"),
+            ("ws://a b:1", "is not a host name"),
             ("tcp://x:1", "needs ?framing="),
             ("tcp://x:1?frame=lines", "not framing=NAME"),
             ("tcp://x:1?framing=u128", "one of lines, u8, u16"),
