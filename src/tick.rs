@@ -32,16 +32,27 @@ pub(crate) struct Tick<'a, H: ?Sized> {
     pub(crate) sessions: &'a mut Sessions,
     pub(crate) handler: &'a mut H,
     pub(crate) buffer: &'a mut [u8],
+    /// The connections that were carried over and read already, in order.
+    was_read: Vec<SessionKey>,
 }
 
-impl<H: Handler + ?Sized> Tick<'_, H> {
+impl<'a, H: Handler + ?Sized> Tick<'a, H> {
+    /// A tick that has not begun. All connections are read into `buffer`.
+    pub(crate) fn new(
+        sessions: &'a mut Sessions,
+        handler: &'a mut H,
+        buffer: &'a mut [u8],
+    ) -> Self {
+        Self { sessions, handler, buffer, was_read: Vec::new() }
+    }
+
     /// Runs the tick. The time does not change during it. In this order:
     ///
-    /// 1. The outboxes that the last tick has drained are reported.
+    /// 1. What the last tick has deferred: its drained outboxes are reported, and the connections
+    ///    that it did not read to the end are read on.
     /// 2. Events: readable connections are read, and what they send is decoded and reported;
     ///    writable ones are marked. What answers one connection while no other has anything to send
-    ///    is written at once. The connections that the last tick did not read to the end are read
-    ///    after the others, each once.
+    ///    is written at once. A connection that was read in 1 is not read again in this tick.
     /// 3. New connections are accepted.
     /// 4. What other threads have posted is performed.
     /// 5. Deadlines that have passed: pings, timeouts, the end of close handshakes.
@@ -52,12 +63,9 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Before each callback, all that happened earlier is reported ([`Tick::dispatch`]).
     pub(crate) fn run(&mut self, input: &mut impl TickInput<H>) {
         self.sessions.notices.release_drained();
-        let carried = self.sessions.take_carried();
+        self.read_carried();
         input.events(self);
-        for key in carried {
-            let received = self.sessions.begin_carried(key, self.buffer);
-            self.read(key, received);
-        }
+        self.was_read.clear();
         input.accept(self);
         input.posted(self);
         self.handle_deadlines();
@@ -76,6 +84,9 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Handles the readiness of one connection, which may be gone.
     #[inline]
     pub(crate) fn handle_readiness(&mut self, key: SessionKey, readiness: Readiness) {
+        if !self.was_read.is_empty() && self.was_read.binary_search(&key).is_ok() {
+            return self.sessions.defer_readiness(key, readiness);
+        }
         let received = self.sessions.handle_readiness(key, readiness, self.buffer);
         if !matches!(received, Received::Nothing) {
             self.read(key, received);
@@ -148,6 +159,17 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 }
             }
         }
+    }
+
+    /// Reads the connections that the last tick did not read to the end.
+    fn read_carried(&mut self) {
+        self.was_read = self.sessions.take_carried();
+        for place in 0..self.was_read.len() {
+            let key = self.was_read[place];
+            let received = self.sessions.begin_receiving(key, self.buffer);
+            self.read(key, received);
+        }
+        self.was_read.sort_unstable();
     }
 
     /// Handles the deadlines that have passed.

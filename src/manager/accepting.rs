@@ -232,8 +232,8 @@ mod tests {
             let before = self.sessions.connection_count();
             self.sessions.set_now(self.sessions.now() + wait);
             let mut buffer = [0; 16];
-            let mut tick =
-                Tick { sessions: &mut self.sessions, handler: &mut Silent, buffer: &mut buffer };
+            let mut handler = Silent;
+            let mut tick = Tick::new(&mut self.sessions, &mut handler, &mut buffer);
             self.accepting.accept(&mut tick);
             self.sessions.connection_count() - before
         }

@@ -240,7 +240,7 @@ impl<H: Handler + 'static> SessionManager<H> {
     fn tick(&mut self) {
         let Self { events, accepting, sessions, handler, buffer, inbox, shared, left, .. } = self;
         let mut input = PollInput { events, accepting, inbox: inbox.as_ref(), shared, left };
-        Tick { sessions, handler, buffer }.run(&mut input);
+        Tick::new(sessions, handler, buffer).run(&mut input);
     }
 }
 

@@ -226,10 +226,15 @@ impl Sessions {
         self.table.get_mut(key)?.session_mut()
     }
 
-    /// Takes the list of connections to be read in this tick. They stay marked as carried until
-    /// [`Sessions::begin_carried`], so that none is read twice in a tick.
+    /// Takes the list of connections to be read in this tick.
     pub(crate) fn take_carried(&mut self) -> Vec<SessionKey> {
-        std::mem::take(&mut self.carried)
+        let carried = std::mem::take(&mut self.carried);
+        for key in &carried {
+            if let Some(connection) = self.table.get_mut(*key) {
+                connection.flags.carried = false;
+            }
+        }
+        carried
     }
 
     /// Whether a poll must not sleep: there is work that no event announces.

@@ -44,12 +44,7 @@ impl Sessions {
         let readable = readiness.readable || readiness.until_end;
         connection.flags.readable |= readable;
         connection.flags.until_end |= readiness.until_end;
-        if readiness.writable && !connection.flags.writable {
-            connection.flags.writable = true;
-            if !connection.outbox().is_empty() {
-                self.delivery.mark(key, connection);
-            }
-        }
+        self.delivery.record_writable(key, connection, readiness.writable);
         if !readable || connection.flags.carried {
             return Received::Nothing;
         }
@@ -71,12 +66,18 @@ impl Sessions {
         }
     }
 
-    /// The same for a connection that was carried over.
-    pub(crate) fn begin_carried(&mut self, key: SessionKey, buffer: &mut [u8]) -> Received {
-        if let Some(connection) = self.table.get_mut(key) {
-            connection.flags.carried = false;
+    /// Records readiness of a connection that was read in this tick already: it is read in the next
+    /// one.
+    #[cold]
+    pub(crate) fn defer_readiness(&mut self, key: SessionKey, readiness: Readiness) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        let readable = readiness.readable || readiness.until_end;
+        self.delivery.record_writable(key, connection, readiness.writable);
+        connection.flags.readable |= readable;
+        connection.flags.until_end |= readiness.until_end;
+        if readable {
+            self.carry(key);
         }
-        self.begin_receiving(key, buffer)
     }
 
     /// Reads a connection once more in a tick, if it is to be read and there may be something to

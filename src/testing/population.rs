@@ -44,7 +44,7 @@ impl<H: Handler + 'static> Simulation<H> {
         self.population.set_input(bytes);
         self.sessions.set_now(self.now);
         let Self { sessions, handler, buffer, .. } = self;
-        Tick { sessions, handler, buffer }.run(&mut ReadableMember(key));
+        Tick::new(sessions, handler, buffer).run(&mut ReadableMember(key));
         self.population.set_input(&[]);
     }
 

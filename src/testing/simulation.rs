@@ -177,7 +177,7 @@ impl<H: Handler + 'static> Simulation<H> {
         let is_posted = self.shared.take_wake() || self.posted_left;
         let Self { sessions, handler, buffer, inbox, connections, .. } = self;
         let mut input = MemoryInput { connections, inbox: is_posted.then_some(inbox), left: false };
-        Tick { sessions, handler, buffer }.run(&mut input);
+        Tick::new(sessions, handler, buffer).run(&mut input);
         self.posted_left = input.left;
         self.connections.retain(|(key, _)| self.sessions.has_connection(*key));
         self.sessions.audit();
@@ -277,7 +277,8 @@ impl<H: Handler + 'static> Simulation<H> {
     ) -> Option<SessionKey> {
         self.sessions.set_now(self.now);
         let Self { sessions, handler, buffer, .. } = self;
-        let accepted = Tick { sessions, handler, buffer }.handle_accepted(stream, remote, listener);
+        let accepted =
+            Tick::new(sessions, handler, buffer).handle_accepted(stream, remote, listener);
         accepted.expect("a socket in memory is watched without a system call")
     }
 }

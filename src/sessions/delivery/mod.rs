@@ -117,6 +117,23 @@ impl DeliveryQueue {
         self.mark_flags(key, &mut connection.flags, waiting);
     }
 
+    /// Records that a connection can be written again, if it can: what waits in its outbox is
+    /// flushed in this tick.
+    #[inline]
+    pub(crate) fn record_writable(
+        &mut self,
+        key: SessionKey,
+        connection: &mut Connection,
+        writable: bool,
+    ) {
+        if writable && !connection.flags.writable {
+            connection.flags.writable = true;
+            if !connection.outbox().is_empty() {
+                self.mark(key, connection);
+            }
+        }
+    }
+
     #[inline]
     fn mark_flags(&mut self, key: SessionKey, flags: &mut ConnectionFlags, waiting: usize) {
         if waiting > self.limit / 2 {
