@@ -3,10 +3,15 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use common::simulation::{Client, Server, seconds};
 use majordomo::codec::{CodecError, FrameProgress, FrameSpan, PayloadKind};
-use majordomo::{Cause, Config, CustomFraming, Error, Framing, Initiator, ListenUrl, Message};
+use majordomo::testing::Simulation;
+use majordomo::testing::internal::MemoryPeer;
+use majordomo::{
+    Cause, Config, Context, CustomFraming, Error, Framing, Handler, Initiator, ListenUrl, Message,
+};
 
 fn url(framing: &str) -> ListenUrl {
     format!("tcp://127.0.0.1:3?framing={framing}").parse().expect("a valid URL")
@@ -299,4 +304,43 @@ fn a_peer_that_has_ended_when_a_callback_closes_its_session_is_not_waited_for() 
     server.settle();
     assert_eq!(server.ends(), ["raw ends removed -"]);
     assert!(client.is_dropped(), "both sides have ended");
+}
+
+/// Has its client send more as soon as the end of what it sent before was received.
+struct SendsMore {
+    peer: Option<MemoryPeer>,
+    received: usize,
+    more_after: usize,
+}
+
+impl Handler for SendsMore {
+    fn on_message(&mut self, _: &mut Context<'_>, _: Message<'_>) {
+        self.received += 1;
+        if self.received == self.more_after
+            && let Some(peer) = &self.peer
+        {
+            peer.send(&b"a line of sixteen\n".repeat(1000));
+        }
+    }
+}
+
+#[test]
+fn a_connection_that_was_carried_over_is_not_read_again_in_the_same_tick() {
+    // Just over the 256 KiB that one tick reads: the rest is carried over.
+    let (line, lines) = (b"a line of sixteen\n", (256 << 10) / 18 + 100);
+    let handler = SendsMore { peer: None, received: 0, more_after: lines };
+    let start = Instant::now();
+    let mut simulation =
+        Simulation::new(Config::default(), handler, start).expect("a valid config");
+    let listener = simulation.listen("tcp://127.0.0.1:1?framing=lines").expect("a valid URL");
+    let peer = simulation.connect(listener);
+    peer.send(&line.repeat(lines));
+    simulation.handler().peer = Some(peer);
+    simulation.tick();
+    assert!(simulation.handler().received < lines, "the budget ends the first read");
+    // The client sends more while this tick reads the rest: its edge comes in the same tick.
+    simulation.tick();
+    assert_eq!(simulation.handler().received, lines);
+    simulation.tick();
+    assert_eq!(simulation.handler().received, lines + 1000);
 }
