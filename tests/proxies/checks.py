@@ -226,18 +226,21 @@ def alerts(tools, texts, place):
 
 
 def signals(tools, _texts, _place):
-    """SIGTERM and SIGINT, twice, and SIGHUP do what the document says"""
+    """SIGTERM, SIGINT and SIGQUIT, twice, and the signals that do not stop do what the document says"""
     program, flags = tools.programs["gateway"], (LISTEN, "--grace=1h")
-    for one in (signal.SIGTERM, signal.SIGINT):
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         with Gateway(program, *flags) as gateway, unanswering(gateway):
             gateway.process.send_signal(one)
             wait_for(gateway, f"shutting down ({one.name}): 1 session has 1h to close")
             gateway.process.send_signal(signal.SIGINT)
-            wait_for(gateway, "SIGINT again: exiting at once")
-            equal(gateway.wait(), 0)
+            wait_for(gateway, "SIGINT again: exiting at once, 1 session is cut off")
+            equal(gateway.wait(), 3)
     with Gateway(program, *flags) as gateway:
-        gateway.process.send_signal(signal.SIGHUP)
-        equal(gateway.wait(), -signal.SIGHUP)
+        for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            gateway.process.send_signal(other)
+            wait_for(gateway, f"{other.name} ignored")
+        gateway.stop()
+        equal(gateway.wait(), 0)
 
 
 def exit_codes(tools, _texts, _place):

@@ -2,16 +2,21 @@
 
 use std::io;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::process;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
-use majordomo::{Handle, Result, SessionManager};
+use majordomo::{Error, Handle, Result, SessionCounts, SessionManager};
 
 use crate::admin::AdminServer;
 use crate::backend::BackendId;
 use crate::backend::stdio::{self, StdioNotice, StdioOutput};
 use crate::gateway::Gateway;
 use crate::settings::Settings;
-use crate::{limits, signals};
+use crate::{limits, logging, signals};
+
+/// The exit code after a second signal that cut sessions off.
+const CUT_OFF: i32 = 3;
 
 /// Runs until the gateway is stopped.
 ///
@@ -70,11 +75,46 @@ fn hand_over(manager: &mut SessionManager<Gateway>) {
 }
 
 fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
-    signals::watch(move |name| {
+    let other = handle.clone();
+    let graceful = move |name| {
         // After the end of the loop there is nothing to stop.
         let _ = handle.post(move |gateway, sessions| gateway.stop_with_defaults(sessions, name));
-    })?;
+    };
+    signals::watch(graceful, move |name| exit_at_once(&other, name))?;
     Ok(())
+}
+
+/// Ends the process, and says whether that cuts sessions off.
+fn exit_at_once(handle: &Handle<Gateway>, name: &str) -> ! {
+    let (consequence, code) = match count_sessions(handle) {
+        Some(0) => (String::new(), 0),
+        Some(1) => (", 1 session is cut off".to_owned(), CUT_OFF),
+        Some(count) => (format!(", {count} sessions are cut off"), CUT_OFF),
+        None => (", sessions may be cut off".to_owned(), CUT_OFF),
+    };
+    log::warn!("{name} again: exiting at once{consequence}");
+    logging::wait_until_written();
+    process::exit(code)
+}
+
+/// How many sessions have not ended. `None` if the loop does not answer soon.
+fn count_sessions(handle: &Handle<Gateway>) -> Option<usize> {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let (sender, receiver) = mpsc::channel();
+    let posted = handle.try_post(move |_, sessions| {
+        let SessionCounts { active, inactive, closing, .. } = sessions.stats().sessions;
+        let _ = sender.send(active + inactive + closing);
+    });
+    match posted {
+        Ok(()) => match receiver.recv_timeout(PATIENCE) {
+            Ok(count) => Some(count),
+            Err(RecvTimeoutError::Disconnected) => Some(0),
+            Err(RecvTimeoutError::Timeout) => None,
+        },
+        // All sessions end before the loop does.
+        Err(Error::Stopped) => Some(0),
+        Err(_) => None,
+    }
 }
 
 /// Starts the backend over standard input and output. Its first event is `ready`.

@@ -51,12 +51,12 @@ pub(crate) struct AdminThread {
 }
 
 impl AdminServer {
-    /// Opens the listener, if the settings have one. If the default port is in use, the gateway
-    /// runs without an admin server, and a warning is logged.
+    /// Opens the listener, if the settings have one.
     ///
     /// # Errors
     ///
-    /// If a configured address cannot be bound.
+    /// If its address cannot be bound. If another server has it, that may be another gateway, whose
+    /// console, API and metrics would be taken for this one's.
     pub(crate) fn open(settings: &Settings, gateway: Handle<Gateway>) -> Result<Option<Self>> {
         let Some(url) = &settings.admin else { return Ok(None) };
         let (sender, receiver) = mpsc::channel();
@@ -70,13 +70,10 @@ impl AdminServer {
                 let url = url.with_port(actual.port());
                 Ok(Some(Self { manager, queue, url }))
             }
-            Err(Error::Listen { source, .. })
-                if settings.admin_is_default && source.kind() == io::ErrorKind::AddrInUse =>
-            {
-                log::warn!(
-                    "{url} is in use: running without the admin server (set --admin=URL or off)"
-                );
-                Ok(None)
+            Err(Error::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
+                let (authority, free) = (url.authority(), url.with_port(0).without_path());
+                let text = format!("{authority} is in use: choose --admin {free} or --admin off");
+                Err(Error::Io(io::Error::new(source.kind(), text)))
             }
             // The library names the URL of the listener, which begins with ws.
             Err(Error::Listen { source, .. }) => {

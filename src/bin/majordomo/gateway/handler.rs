@@ -13,6 +13,7 @@ use super::commands::{CommandOutcome, execute};
 use super::reports::SessionReport;
 use crate::backend::protocol::{Command, CommandRequest, SessionEnd};
 use crate::backend::{BackendId, BackendInput, BackendOutput};
+use crate::logging;
 use crate::metrics::{CauseCounts, MetricsSnapshot, TickHistograms};
 use crate::settings::{Mode, Settings};
 
@@ -216,6 +217,7 @@ impl Gateway {
         let mut snapshot = MetricsSnapshot::of(sessions, &self.ticks, self.started_at);
         snapshot.backends = self.backends.metrics();
         snapshot.backends_closed = self.backends_closed.clone();
+        snapshot.log_lines_lost = logging::lines_lost();
         snapshot
     }
 }

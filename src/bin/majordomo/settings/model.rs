@@ -21,8 +21,6 @@ pub(crate) struct Settings {
     pub(crate) stdio: bool,
     /// Where the admin server listens; none if it is off.
     pub(crate) admin: Option<AdminUrl>,
-    /// Whether `admin` is the default, given by no source.
-    pub(crate) admin_is_default: bool,
     /// The token that requests to the admin server must send.
     pub(crate) admin_token: Option<String>,
     /// Where ids of sessions come from.
@@ -44,7 +42,6 @@ impl Default for Settings {
             mode: Mode::Hub,
             stdio: false,
             admin: Some(AdminUrl::new("127.0.0.1", 9002)),
-            admin_is_default: true,
             admin_token: None,
             session_id: IdSource::Generated,
             origins: Vec::new(),

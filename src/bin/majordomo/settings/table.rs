@@ -101,8 +101,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "URL|off",
         example: "off",
         help: "Address of the admin server, which has the console, the HTTP API, the metrics and \
-               the control connections of backends. If the default address is in use, the gateway \
-               runs without it; if a given address is in use, the gateway does not start.",
+               the control connections of backends. If the address is in use, the gateway does not \
+               start. With --stdio the default is off.",
         allowed: Some("http://HOST:PORT, or off"),
         binding: &One(|settings| &mut settings.admin, format::ADMIN_URL_OR_OFF),
         ..ROW

@@ -243,8 +243,17 @@ impl AdminUrl {
     }
 
     /// Without the slash that a browser shows at the end.
-    pub(super) fn without_path(&self) -> String {
-        self.to_string().trim_end_matches('/').to_owned()
+    pub(crate) fn without_path(&self) -> String {
+        format!("http://{}", self.authority())
+    }
+
+    /// The host and the port.
+    pub(crate) fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// Whether only this machine reaches it. Names other than `localhost` are not resolved.
@@ -255,11 +264,7 @@ impl AdminUrl {
 
 impl fmt::Display for AdminUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "http://[{}]:{}/", self.host, self.port)
-        } else {
-            write!(f, "http://{}:{}/", self.host, self.port)
-        }
+        write!(f, "http://{}/", self.authority())
     }
 }
 

@@ -5,9 +5,9 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::thread;
 
-use super::retry::wait_if_not_ready;
 use crate::backend::interface::BackendInput;
 use crate::backend::protocol;
+use crate::retry::wait_if_not_ready;
 
 /// The longest line, without its line feed: room for a message of 48 MiB in base64, far above any
 /// sensible `--max-message-size`, and a bound on the memory that a faulty backend can take.
