@@ -153,8 +153,8 @@ fn lost_lines_are_counted_and_the_log_says_how_many_once_it_is_read() {
     gateway.signal("TERM");
     let exit = gateway.wait();
     assert_eq!(exit.code, Some(0));
-    let last = exit.log.last().map(String::as_str).unwrap_or_default();
-    assert!(last.ends_with(" INFO  stopped"), "{last}");
+    let end = exit.log.last().map(String::as_str).unwrap_or_default();
+    assert!(end.ends_with(" INFO  stopped"), "{end}");
     assert!(sessions > 60, "a pipe and the queue hold the lines of {sessions} sessions");
 }
 

@@ -92,8 +92,9 @@ def timeouts(kind, _tools, texts, _place):
 
 
 def sessions(kind, tools, texts, place):
-    """upgrade, messages, pings, Origin, X-Forwarded-For and /health pass"""
-    flags = ("--mode=echo", "--session-id=header:X-Forwarded-For", f"--origin={ORIGIN}")
+    """upgrade, messages, pings, Host, Origin, X-Forwarded-For and /health pass"""
+    # Without --origin the page is admitted only if its host is the one in Host.
+    flags = ("--mode=echo", "--session-id=header:X-Forwarded-For")
     with Gateway(tools.programs["gateway"], LISTEN, ADMIN, *flags) as gateway:
         with kind(tools, texts, place, *ports(gateway), HOSTS[:1]) as proxy:
             forged = {"X-Forwarded-For": "203.0.113.9"}

@@ -1,6 +1,7 @@
 //! One run of the gateway: from the listeners to the last event.
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -38,8 +39,9 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         log::info!("listening on {url}");
         manager.handler().add_listener(url);
     }
+    log_addresses(&mut manager);
     if let Some(admin) = &admin {
-        log::info!("console on {}", admin.url());
+        admin.log_where();
     }
     match open_files {
         Ok(limits) => log::info!("open file limit: {}", limits.after),
@@ -65,6 +67,17 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// Logs the addresses of the listeners whose host is a name.
+fn log_addresses(manager: &mut SessionManager<Gateway>) {
+    let addresses: Vec<_> = manager.listen_addrs().collect();
+    for (id, address) in addresses {
+        let url = manager.sessions().listener(id).expect("it was added");
+        if url.host().parse::<IpAddr>().is_err() {
+            log::info!("{url} is bound to {address}");
+        }
+    }
 }
 
 /// Hands over the events and replies of a tick to the backends.

@@ -1,6 +1,7 @@
 //! The admin server's listener, thread and loop.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -83,9 +84,15 @@ impl AdminServer {
         }
     }
 
-    /// Its URL, with the actual port.
-    pub(crate) fn url(&self) -> &AdminUrl {
-        &self.url
+    /// Logs its URL with the actual port, and the addresses of its host if that is a name.
+    pub(crate) fn log_where(&self) {
+        let Self { manager, url, .. } = self;
+        log::info!("console on {url}");
+        if url.host().parse::<IpAddr>().is_err() {
+            manager
+                .listen_addrs()
+                .for_each(|(_, address)| log::info!("{url} is bound to {address}"));
+        }
     }
 
     /// Starts the thread.

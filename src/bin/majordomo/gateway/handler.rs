@@ -51,7 +51,7 @@ impl Gateway {
     pub(crate) fn new(settings: &Settings, started: Instant) -> Result<Self> {
         Ok(Self {
             mode: settings.mode,
-            admission: AdmissionPolicy::new(settings.session_id.clone(), settings.origins.clone()),
+            admission: AdmissionPolicy::new(settings.session_id.clone(), &settings.origins),
             stop_defaults: settings.stop_options(),
             started,
             started_at: SystemTime::now(),

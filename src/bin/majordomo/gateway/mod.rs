@@ -7,6 +7,7 @@ mod admission;
 mod backends;
 mod commands;
 mod handler;
+mod origin;
 mod reports;
 
 pub(crate) use self::commands::CommandOutcome;

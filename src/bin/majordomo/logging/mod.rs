@@ -5,6 +5,7 @@
 //! process for a bounded time.
 
 mod queue;
+mod throttle;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::{self, Write as _};
@@ -17,6 +18,8 @@ use env_logger::Target;
 use log::{Level, LevelFilter};
 
 use queue::LogQueue;
+
+pub(crate) use throttle::Throttle;
 
 /// How long the end of the process waits for lines that are not written yet.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -33,7 +33,8 @@ const EXAMPLES: &str = "majordomo
 majordomo --listen ws://0.0.0.0:80 --listen 'tcp://0.0.0.0:81?framing=u16'
     A hub for WebSocket and raw TCP clients.
 majordomo --stdio --session-id query:user --duplicate-id replace
-    A backend starts the gateway; wss://.../?user=anna is the session anna.";
+    A backend starts the gateway; wss://.../?user=anna is the session anna. That believes the
+    client: any client can take the id of any other, and so its place.";
 
 /// What the process exits with.
 pub(super) const EXIT_CODES: [(u8, &str); 4] = [

@@ -3,7 +3,7 @@
 use log::LevelFilter;
 use majordomo::{Config, ListenUrl, StopOptions};
 
-use super::value::{AdminUrl, IdSource, Mode};
+use super::value::{AdminUrl, IdSource, Mode, OriginRule};
 
 /// The length of the queue through which other threads reach the loop, in items. Its memory is
 /// allocated at the start, and a short queue is enough: one item holds many commands of a backend,
@@ -25,8 +25,8 @@ pub(crate) struct Settings {
     pub(crate) admin_token: Option<String>,
     /// Where ids of sessions come from.
     pub(crate) session_id: IdSource,
-    /// The origins that are admitted, in lower case; empty admits all.
-    pub(crate) origins: Vec<String>,
+    /// The origins that are admitted. Without any, those of the hosts that are the gateway's own.
+    pub(crate) origins: Vec<OriginRule>,
     /// How a shutdown proceeds unless the command that starts it says otherwise.
     pub(crate) stop: StopOptions,
     /// The least severe level that is logged.
