@@ -179,3 +179,53 @@ impl AdmissionControl {
         &self.failures
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An admission with these listeners, added as the manager adds them.
+    fn with_listeners(urls: &[&str]) -> AdmissionControl {
+        let poll = mio::Poll::new().expect("a poll");
+        let registry = Box::new(poll.registry().try_clone().expect("a registry"));
+        let mut admission = AdmissionControl::new(&Config::default(), registry, Instant::now());
+        for url in urls {
+            let url: ListenUrl = url.parse().expect("a URL");
+            let first = admission.shareable(&url);
+            admission.add_listener(url, first).expect("few");
+        }
+        admission
+    }
+
+    fn id(number: usize) -> ListenerId {
+        ListenerId::new(number).expect("few")
+    }
+
+    #[test]
+    fn only_websocket_listeners_with_the_same_host_and_port_and_other_paths_share_sockets() {
+        let admission =
+            with_listeners(&["ws://a:1/x", "ws://b:1/y", "ws://a:0/z", "tcp://c:1?framing=u8"]);
+        let shareable = |url: &str| admission.shareable(&url.parse().expect("a URL"));
+        assert_eq!(shareable("ws://a:1/y"), Some(id(0)));
+        assert_eq!(shareable("ws://a:1"), Some(id(0)), "it serves the other paths");
+        assert_eq!(shareable("ws://b:1/x"), Some(id(1)));
+        for other in ["ws://a:1/x", "ws://a:2/y", "ws://a:0/y", "tcp://a:1?framing=u8", "ws://c:1"]
+        {
+            assert_eq!(shareable(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_request_belongs_to_the_listener_of_its_path_among_those_of_its_socket() {
+        let admission = with_listeners(&["ws://a:1/x", "ws://a:2", "ws://a:1/y", "ws://a:2/y"]);
+        // Connections are accepted under the first listener of a socket. A later request of the
+        // same connection may have another path.
+        for accepted in [id(0), id(2)] {
+            assert_eq!(admission.serving(accepted, "/x"), Some(id(0)));
+            assert_eq!(admission.serving(accepted, "/y"), Some(id(2)));
+            assert_eq!(admission.serving(accepted, "/"), None);
+        }
+        assert_eq!(admission.serving(id(1), "/y"), Some(id(3)));
+        assert_eq!(admission.serving(id(1), "/x"), Some(id(1)));
+    }
+}
