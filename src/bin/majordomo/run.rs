@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use majordomo::{Error, Handle, Result, SessionCounts, SessionManager};
+use majordomo::{Error, Handle, Result, SessionCounts, SessionManager, Sessions};
 
 use crate::admin::AdminServer;
 use crate::backend::BackendId;
@@ -90,8 +91,17 @@ fn hand_over(manager: &mut SessionManager<Gateway>) {
 fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
     let other = handle.clone();
     let graceful = move |name| {
+        let stop = move |gateway: &mut Gateway, sessions: &mut Sessions| {
+            gateway.stop_with_defaults(sessions, name);
+        };
         // After the end of the loop there is nothing to stop.
-        let _ = handle.post(move |gateway, sessions| gateway.stop_with_defaults(sessions, name));
+        if let Err(Error::QueueFull) = handle.try_post(stop) {
+            // The loop is behind. Waiting for it here would delay the second signal.
+            let thread = thread::Builder::new().name("stop".to_owned());
+            if let Err(error) = thread.spawn(move || drop(handle.post(stop))) {
+                log::error!("cannot stop: {error}");
+            }
+        }
     };
     signals::watch(graceful, move |name| exit_at_once(&other, name))?;
     Ok(())
