@@ -9,8 +9,8 @@ use majordomo::{Handle, Result, SessionManager};
 use crate::admin::AdminServer;
 use crate::backend::BackendId;
 use crate::backend::stdio::{self, StdioNotice, StdioOutput};
-use crate::gateway::Gateway;
-use crate::settings::Settings;
+use crate::gateway::{Gateway, describe_losses};
+use crate::settings::{Mode, Settings};
 use crate::{limits, signals};
 
 /// Runs until the gateway is stopped.
@@ -39,6 +39,11 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     match open_files {
         Ok(limits) => log::info!("open file limit: {}", limits.after),
         Err(error) => log::warn!("cannot raise the open file limit: {error}"),
+    }
+    if settings.mode == Mode::Hub {
+        for loss in describe_losses(&urls, settings.config().max_message_size) {
+            log::warn!("{loss}");
+        }
     }
     if settings.stdio {
         start_stdio(&mut manager)?;

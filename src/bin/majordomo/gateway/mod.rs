@@ -7,8 +7,10 @@ mod admission;
 mod backends;
 mod commands;
 mod handler;
+mod hub;
 mod reports;
 
 pub(crate) use self::commands::CommandOutcome;
 pub(crate) use self::handler::Gateway;
+pub(crate) use self::hub::describe_losses;
 pub(crate) use self::reports::SessionReport;
