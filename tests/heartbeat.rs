@@ -350,6 +350,11 @@ fn a_session_that_answers_the_ping_of_a_refused_duplicate_stays() {
     let mut server = Server::new();
     let mut client = server.join("a");
     server.notes();
+    let mut early = server.dial();
+    server.receive(&early, &wire::upgrade("/?id=a", &[]));
+    assert_eq!(early.status(), 409);
+    assert!(client.frames().is_empty(), "it has sent its request just now");
+    server.advance(seconds(1));
     for _ in 0..3 {
         let mut other = server.dial();
         server.receive(&other, &wire::upgrade("/?id=a", &[]));

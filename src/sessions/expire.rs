@@ -94,21 +94,6 @@ impl Sessions {
         }
     }
 
-    /// Another connection asked for the id of an open session and was refused: the session may be a
-    /// lost connection of the same client. It is pinged at once, and ends if it stays silent for
-    /// [`Config::close_timeout`](crate::Config::close_timeout). One probe is outstanding at a time.
-    #[cold]
-    pub(super) fn probe(&mut self, key: SessionKey) {
-        let connection = self.table.expect(key);
-        let session = connection.expect_session();
-        if !session.is_websocket() || session.is_probed() {
-            return;
-        }
-        session.record_probe(session.since_connected(self.now));
-        self.delivery.queue_ping(key, connection);
-        self.reschedule(key);
-    }
-
     /// Records a ping, and queues it. Without room for it, the peer has not read what is queued
     /// already.
     #[inline]

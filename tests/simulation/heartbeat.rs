@@ -35,6 +35,8 @@ pub(crate) struct Heartbeat {
     pub(crate) last_active: u64,
     pub(crate) last_message: u64,
     pub(crate) pinged: Option<u64>,
+    /// The ping asked on behalf of another client that wanted its id.
+    pub(crate) probed: bool,
     pub(crate) inactive: bool,
     /// Since when its clocks are stopped.
     pub(crate) paused: Option<u64>,
@@ -50,6 +52,7 @@ impl Heartbeat {
             last_active: now,
             last_message: now,
             pinged: None,
+            probed: false,
             inactive: false,
             paused: None,
             uncertain: false,
@@ -59,7 +62,18 @@ impl Heartbeat {
     pub(crate) fn restart(&mut self, now: u64) {
         self.last_active = now;
         self.pinged = None;
+        self.probed = false;
         self.uncertain = false;
+    }
+
+    /// Another client asked for its id. Returns whether it is sent a ping.
+    pub(crate) fn probe(&mut self, now: u64) -> bool {
+        // One that has sent something at this moment is there.
+        if self.probed || self.last_active == now {
+            return false;
+        }
+        (self.pinged, self.probed) = (Some(now), true);
+        true
     }
 
     pub(crate) fn pause(&mut self, now: u64, timeouts: &Timeouts) {
@@ -87,9 +101,15 @@ impl Heartbeat {
         (timeouts.idle > 0).then(|| self.last_message + timeouts.idle)
     }
 
-    /// When it times out: the timeout after its last activity, but not sooner after its ping than
-    /// the timeout exceeds the interval.
+    /// When it times out: when the first of both does.
     pub(crate) fn dead_at(&self, timeouts: &Timeouts) -> Option<u64> {
+        let unanswered = self.pinged.filter(|_| self.probed).map(|at| at + timeouts.close);
+        unanswered.into_iter().chain(self.silent_at(timeouts)).min()
+    }
+
+    /// The timeout after its last activity, but not sooner after its ping than the timeout exceeds
+    /// the interval.
+    fn silent_at(&self, timeouts: &Timeouts) -> Option<u64> {
         if !self.has_ping || timeouts.timeout == 0 {
             return None;
         }
