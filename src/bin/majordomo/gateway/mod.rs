@@ -8,7 +8,9 @@ mod backends;
 mod commands;
 mod handler;
 mod reports;
+mod tasks;
 
 pub(crate) use self::commands::CommandOutcome;
 pub(crate) use self::handler::Gateway;
 pub(crate) use self::reports::SessionReport;
+pub(crate) use self::tasks::TaskPoster;
