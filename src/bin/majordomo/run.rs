@@ -28,7 +28,9 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     for url in &settings.listen {
         urls.push(manager.listen_on(url.clone())?);
     }
-    let admin = AdminServer::open(settings, manager.handle())?;
+    let handle = manager.handle();
+    let gateway = manager.handler();
+    let admin = AdminServer::open(settings, gateway.open_tasks(handle), gateway.status())?;
     for url in &urls {
         log::info!("listening on {url}");
         manager.handler().add_listener(url);
