@@ -35,8 +35,8 @@ pub(crate) struct Heartbeat {
     pub(crate) last_active: u64,
     pub(crate) last_message: u64,
     pub(crate) pinged: Option<u64>,
-    /// The ping asked on behalf of another client that wanted its id.
-    pub(crate) probed: bool,
+    /// When it was pinged on behalf of another client that wanted its id.
+    probed: Option<u64>,
     pub(crate) inactive: bool,
     /// Since when its clocks are stopped.
     pub(crate) paused: Option<u64>,
@@ -52,7 +52,7 @@ impl Heartbeat {
             last_active: now,
             last_message: now,
             pinged: None,
-            probed: false,
+            probed: None,
             inactive: false,
             paused: None,
             uncertain: false,
@@ -62,17 +62,17 @@ impl Heartbeat {
     pub(crate) fn restart(&mut self, now: u64) {
         self.last_active = now;
         self.pinged = None;
-        self.probed = false;
+        self.probed = None;
         self.uncertain = false;
     }
 
     /// Another client asked for its id. Returns whether it is sent a ping.
     pub(crate) fn probe(&mut self, now: u64) -> bool {
         // One that has sent something at this moment is there.
-        if self.probed || self.last_active == now {
+        if self.probed.is_some() || self.last_active == now {
             return false;
         }
-        (self.pinged, self.probed) = (Some(now), true);
+        (self.pinged, self.probed) = (Some(now), Some(now));
         true
     }
 
@@ -89,6 +89,7 @@ impl Heartbeat {
             self.last_active += pause;
             self.last_message += pause;
             self.pinged = self.pinged.map(|at| at + pause);
+            self.probed = self.probed.map(|at| at + pause);
             self.uncertain |= self.is_due(now, timeouts);
         }
     }
@@ -103,7 +104,7 @@ impl Heartbeat {
 
     /// When it times out: when the first of both does.
     pub(crate) fn dead_at(&self, timeouts: &Timeouts) -> Option<u64> {
-        let unanswered = self.pinged.filter(|_| self.probed).map(|at| at + timeouts.close);
+        let unanswered = self.probed.map(|at| at + timeouts.close);
         unanswered.into_iter().chain(self.silent_at(timeouts)).min()
     }
 
