@@ -10,6 +10,7 @@ mod retry;
 mod run;
 mod settings;
 mod signals;
+mod status;
 
 use std::env;
 use std::fmt;
