@@ -95,7 +95,7 @@ impl Sessions {
 
     /// Checks the head of a request, and answers it if the application need not be asked.
     pub(crate) fn examine(&mut self, key: SessionKey, request: &RequestHead<'_>) -> HeadOutcome {
-        let listener = self.table.expect(key).expect_http().listener;
+        let serves = self.find_serving_listener(key, request);
         let body = match request.kind() {
             Err(error) => Err(error.into()),
             Ok(RequestKind::Plain) if self.check_address(key).is_err() => {
@@ -105,9 +105,7 @@ impl Sessions {
             Ok(RequestKind::Plain) if self.is_draining() => self.check_body(request),
             Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
             Ok(RequestKind::Plain) => self.check_body(request),
-            Ok(RequestKind::Upgrade(_)) if !self.admission.serves(listener, request.path()) => {
-                Err(HandshakeFailure::NotFound)
-            }
+            Ok(RequestKind::Upgrade(_)) if !serves => Err(HandshakeFailure::NotFound),
             // A client that replaces the session of its id does not need room at the limit. That is
             // known when its id is.
             Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => {
@@ -122,6 +120,15 @@ impl Sessions {
                 HeadOutcome::Answered
             }
         }
+    }
+
+    /// Whether a listener of the connection's socket serves the request's path. From now on it is
+    /// the connection's listener.
+    fn find_serving_listener(&mut self, key: SessionKey, request: &RequestHead<'_>) -> bool {
+        let http = self.table.expect(key).expect_http();
+        let serving = self.admission.serving(http.listener, request.path());
+        http.listener = serving.unwrap_or(http.listener);
+        serving.is_some()
     }
 
     /// A request that the application is to decide about.
@@ -161,7 +168,7 @@ impl Sessions {
             (Decision::Admit(_), Ok(RequestKind::Plain)) => {
                 let failure = if self.is_stopping() {
                     HandshakeFailure::Stopping
-                } else if self.admission.serves(listener, request.path()) {
+                } else if self.admission.serving(listener, request.path()).is_some() {
                     RequestError::UpgradeRequired.into()
                 } else {
                     HandshakeFailure::NotFound

@@ -8,6 +8,7 @@ mod backends;
 mod commands;
 mod handler;
 mod hub;
+mod origin;
 mod reports;
 mod tasks;
 
