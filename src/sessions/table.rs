@@ -25,7 +25,7 @@ const GENERATION_MASK: u32 = (usize::MAX >> SLOT_BITS) as u32;
 
 /// The size of a slot of the slab: kept small, because there are many. In a build with debug
 /// assertions `mio` adds 8 bytes to a socket; those do not count.
-#[cfg(unix)]
+#[cfg(all(unix, target_pointer_width = "64"))]
 const _: () = {
     #[expect(clippy::large_enum_variant, reason = "this is the layout of the slab's own entry")]
     enum SlabEntry {
