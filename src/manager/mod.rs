@@ -229,10 +229,19 @@ impl<H: Handler + 'static> SessionManager<H> {
             let until = due.map(|at| at.saturating_duration_since(Instant::now()));
             until.into_iter().chain(max_wait).min()
         };
-        match self.poll.poll(&mut self.events, wait) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
-            Err(error) => return Err(error.into()),
+        self.look(wait)
+    }
+
+    /// Polls. If a signal interrupts the sleep, it looks once more, without a sleep: the process may
+    /// have been suspended, and what was received meanwhile comes before the deadlines that have
+    /// passed.
+    fn look(&mut self, wait: Option<Duration>) -> Result<()> {
+        for wait in [wait, Some(Duration::ZERO)] {
+            match self.poll.poll(&mut self.events, wait) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

@@ -157,10 +157,14 @@ impl Sessions {
     }
 
     /// Keeps input that is to be processed later. The input of a connection that is gone is
-    /// dropped.
+    /// dropped. If its turn is over, it is read on in the next tick, after those that wait already.
     pub(crate) fn keep_unread(&mut self, key: SessionKey, bytes: Vec<u8>) {
         if let Some(connection) = self.table.get_mut(key) {
+            let has_unread = !bytes.is_empty();
             connection.keep_unread(bytes);
+            if has_unread && self.budget.is_turn_over() {
+                self.carry(key);
+            }
         }
     }
 
@@ -209,6 +213,11 @@ impl Sessions {
     /// Whether the next message of a session has to wait for a token.
     pub(crate) fn must_wait(&mut self, key: SessionKey) -> bool {
         self.is_metered(key) && self.liveness.must_wait(key, self.now)
+    }
+
+    /// A metered session's turn is over: `left` bytes that were counted already have to wait.
+    pub(crate) fn return_bytes(&mut self, key: SessionKey, left: usize) {
+        self.liveness.give_back_bytes(key, left);
     }
 
     /// Messages have to wait, and with them `left` bytes that were counted already.

@@ -54,6 +54,7 @@ impl Sessions {
     #[expect(clippy::inline_always, reason = "each caller knows what kind of message it is")]
     fn send<'m>(&mut self, key: SessionKey, message: impl Into<Message<'m>> + Copy) -> Result<()> {
         let Some(connection) = self.table.get_mut(key) else { return Err(self.not_found()) };
+        self.budget.spend(1);
         match self.delivery.send(key, connection, message) {
             SendOutcome::Queued => Ok(()),
             outcome => self.settle_failure(key, outcome, message.into()),
@@ -95,6 +96,7 @@ impl Sessions {
         let mut encoded = Encoded::new(message.as_message());
         let mut delivery = Delivery::default();
         for session in sessions {
+            self.budget.spend(1);
             let key = self.table.find_open(session.into());
             let sent = key.is_some_and(|key| self.send_encoded(key, &mut encoded).is_ok());
             delivery.count(sent);
@@ -107,6 +109,11 @@ impl Sessions {
         message: Message<'_>,
         wanted: impl FnMut(SessionKey, &Session) -> bool,
     ) -> Delivery {
+        self.budget.spend(self.table.len());
+        if !self.delivery.has_batch_room(message.len()) {
+            // Beyond a full batch each outbox would get its own copy of each message.
+            self.flush();
+        }
         let mut encoded = Encoded::new(message);
         let done = self.delivery.broadcast(&mut self.table, &mut encoded, wanted);
         let mut delivery = done.delivery;
@@ -210,6 +217,18 @@ impl Sessions {
         {
             self.settle_flush(key, &flushed);
         }
+    }
+
+    /// Flushes a connection before one of its deadlines ends it. The event that announces a writable
+    /// socket may not have been seen yet.
+    pub(crate) fn flush_last(&mut self, key: SessionKey) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        if connection.outbox().is_empty() {
+            return;
+        }
+        connection.flags.writable = true;
+        let flushed = self.delivery.flush(connection);
+        self.settle_flush(key, &flushed);
     }
 
     /// Does what is left to be done for a connection that was flushed.

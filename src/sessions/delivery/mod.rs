@@ -199,6 +199,12 @@ impl DeliveryQueue {
         self.pool.clear_batch();
     }
 
+    /// Whether the batch has room for a message of `payload` bytes, or would not hold it in any case.
+    #[inline]
+    pub(crate) fn has_batch_room(&self, payload: usize) -> bool {
+        self.pool.has_batch_room(payload + MAX_OVERHEAD)
+    }
+
     /// Writes what is queued, as far as the socket accepts it.
     #[inline]
     pub(crate) fn flush(&mut self, connection: &mut Connection) -> Flushed {
