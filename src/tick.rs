@@ -23,6 +23,9 @@ pub(crate) trait TickInput<H: Handler + ?Sized> {
     /// Calls [`Tick::handle_accepted`] for connections that wait to be accepted, a bounded batch.
     fn accept(&mut self, tick: &mut Tick<'_, H>);
 
+    /// The same between two parts of a long flush, when it is not known whether any wait.
+    fn accept_between(&mut self, _tick: &mut Tick<'_, H>) {}
+
     /// Performs what other threads have posted, a bounded batch. Before each item it calls
     /// [`Tick::dispatch`].
     fn posted(&mut self, tick: &mut Tick<'_, H>);
@@ -52,7 +55,7 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
     /// Runs the tick. The time does not change during it. In this order:
     ///
     /// 1. What the last tick has deferred: its drained outboxes are reported, and the connections
-    ///    that it did not read to the end are read on, for half a tick's budget at most.
+    ///    that it did not read to the end are read on, for three quarters of a tick's budget at most.
     /// 2. Events: readable connections are read, and what they send is decoded and reported;
     ///    writable ones are marked. What answers one connection while no other has anything to send
     ///    is written at once. A connection that was read in 1 is not read again in this tick. When
@@ -61,8 +64,9 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
     /// 4. What other threads have posted is performed.
     /// 5. Deadlines that have passed: pings, timeouts, the end of close handshakes. Before a
     ///    deadline ends or changes anything, its connection is read once more.
-    /// 6. Each connection that has something to send is written once, and sessions that have ended
-    ///    are reported and removed. What the application sends about them is written as well: both
+    /// 6. Each connection that has something to send is written once; if there are many, new ones
+    ///    are accepted in between, and what they have sent is answered. Sessions that have ended are
+    ///    reported and removed. What the application sends about them is written as well: both
     ///    alternate until neither is left. Each session ends once, so that terminates.
     ///
     /// Before each callback, all that happened earlier is reported ([`Tick::dispatch`]).
@@ -76,7 +80,9 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
         input.posted(self);
         self.handle_deadlines();
         loop {
-            self.sessions.flush();
+            while self.sessions.flush_part() {
+                input.accept_between(self);
+            }
             if !self.dispatch() {
                 break;
             }
@@ -113,7 +119,13 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
         remote: SocketAddr,
         listener: ListenerId,
     ) -> io::Result<Option<SessionKey>> {
-        self.sessions.accept(stream, remote, listener)
+        let accepted = self.sessions.accept(stream, remote, listener)?;
+        if self.sessions.has_long_flush()
+            && let Some(key) = accepted
+        {
+            self.read_new(key);
+        }
+        Ok(accepted)
     }
 
     /// Dispatches queued notices to the handler, in order. Returns whether there were any.
@@ -180,7 +192,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
             return;
         }
         for _ in 0..waiting {
-            if self.sessions.budget.is_half_spent() {
+            if self.sessions.budget.is_reserve_reached() {
                 break;
             }
             let Some(key) = self.sessions.next_carried() else { break };
@@ -195,6 +207,16 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     fn read_on(&mut self, key: SessionKey) {
         let received = self.sessions.begin_receiving(key, self.buffer);
         self.read(key, received);
+    }
+
+    /// Reads a connection that was just accepted, and answers it at once. Its request has usually
+    /// arrived with it, and neither waits for the next tick nor for the flush of the others.
+    fn read_new(&mut self, key: SessionKey) {
+        self.sessions.budget.begin_turn();
+        self.sessions.set_readable(key, false);
+        self.read_on(key);
+        self.dispatch();
+        self.sessions.flush_first(key);
     }
 
     /// Handles the deadlines that have passed, within their budget. After a suspend of the machine
@@ -451,7 +473,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         loop {
             // What happened before a message is reported before it.
             self.dispatch();
-            if !self.sessions.budget.take_message() || (METERED && self.sessions.must_wait(key)) {
+            if METERED && self.sessions.must_wait(key) {
                 return input.len();
             }
             match self.sessions.decode::<METERED>(key, &mut input) {
@@ -463,7 +485,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                         return 0;
                     }
                 }
-                None => return 0,
+                None => return self.sessions.left_by_turn(input.len()),
             }
         }
     }
@@ -476,6 +498,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         event: Result<Event<'_>, CodecError>,
         is_open: bool,
     ) -> bool {
+        self.sessions.budget.spend_message();
         match event {
             Ok(Event::Message(message)) if is_open => self.deliver(key, message),
             Ok(Event::Assembled(message)) if is_open => self.deliver(key, message.as_message()),
@@ -491,7 +514,13 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 guarded("on_pong", || self.handler.on_pong(&mut context, payload.as_slice()));
             }
             // Nothing is reported behind this side's close frame.
-            Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong(_)) => {}
+            Ok(
+                Event::Message(_)
+                | Event::Assembled(_)
+                | Event::Ping(_)
+                | Event::Pong(_)
+                | Event::EmptyContinuation,
+            ) => {}
             Ok(Event::Close { code, reason }) => {
                 self.sessions.end_by_peer(key, code, reason);
                 return false;

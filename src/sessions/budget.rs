@@ -12,6 +12,9 @@ const TICK: i64 = 1 << 20;
 /// application answers, or 25 broadcasts to 5,000 sessions.
 const SHARE: i64 = TICK / 8;
 
+/// What the connections that have waited since the last tick leave for those that are ready.
+const RESERVE: i64 = TICK / 4;
+
 /// The most that a tick does, beside, for what other threads have posted ..
 const POSTED: i64 = TICK / 2;
 
@@ -65,7 +68,7 @@ impl Budget {
         self.turn = share;
     }
 
-    /// Begins the turn of a connection that is ready. It allows one message at least.
+    /// Begins the turn of a connection that is ready. Every turn allows one message at least.
     #[inline]
     pub(crate) fn begin_turn(&mut self) {
         self.begin(SHARE);
@@ -111,13 +114,10 @@ impl Budget {
         self.spend(count / BYTES);
     }
 
-    /// Counts the next message of the connection whose turn it is. Returns false if its turn is
-    /// over.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a subtraction for each message")]
-    pub(crate) fn take_message(&mut self) -> bool {
+    /// Counts a message or another event.
+    #[inline]
+    pub(crate) fn spend_message(&mut self) {
         self.turn -= MESSAGE;
-        self.turn >= 0
     }
 
     /// Whether the turn is over.
@@ -137,9 +137,9 @@ impl Budget {
     }
 
     /// Whether no connection is read any more of those that have waited since the last tick: the
-    /// rest of the tick is for those that are ready.
-    pub(crate) fn is_half_spent(&self) -> bool {
-        self.left() <= TICK / 2
+    /// rest of the tick is for those that are ready. Turns may exceed their shares by a message.
+    pub(crate) fn is_reserve_reached(&self) -> bool {
+        self.left() <= RESERVE
     }
 
     /// How much is read from a connection at once while so many wait for their turn.

@@ -6,7 +6,7 @@ use super::Sessions;
 use super::liveness::Rate;
 use crate::close::{Cause, CloseCode, CloseReason};
 use crate::codec::{CodecError, Event};
-use crate::connection::{Connection, Effects, HandshakeFailure, Input, Received, State};
+use crate::connection::{Connection, Effects, HandshakeFailure, Input, Received, Session, State};
 use crate::id::SessionKey;
 use crate::message::Message;
 
@@ -169,7 +169,7 @@ impl Sessions {
     }
 
     /// Decodes the next event of a session from the front of its input. `None` when the input is
-    /// consumed, or the session is no longer read.
+    /// consumed, the session is no longer read, or its turn is over.
     ///
     /// Messages are counted against their limit only if the session is `METERED`.
     #[inline(always)]
@@ -181,12 +181,16 @@ impl Sessions {
         input: &mut &'a mut [u8],
     ) -> Option<Decoded<'a>> {
         let session = self.table.get_mut(key)?.session_mut()?;
-        if !session.is_read() {
+        if !session.is_read() || self.budget.is_turn_over() {
             return None;
         }
         let event = session.codec.decode(input).transpose()?;
         let is_open = session.is_open();
-        if METERED && is_open && counts(&event) && !self.liveness.take_message(key, self.now) {
+        if METERED
+            && is_open
+            && counts(&event, session)
+            && !self.liveness.take_message(key, self.now)
+        {
             self.exceed_rate(key, Rate::Messages);
             return None;
         }
@@ -196,6 +200,7 @@ impl Sessions {
             _ => return Some(Decoded::Other { event, is_open }),
         };
         session.record_message(payload);
+        self.budget.spend_message();
         self.counters.received.messages += 1;
         self.counters.received.bytes += payload as u64;
         match event {
@@ -203,6 +208,12 @@ impl Sessions {
             Ok(Event::Message(Message::Binary(bytes))) => Some(Decoded::Binary(bytes)),
             event => Some(Decoded::Other { event, is_open }),
         }
+    }
+
+    /// How many of the bytes that a decoder has left are to be decoded in the session's next turn.
+    #[inline(never)]
+    pub(crate) fn left_by_turn(&self, left: usize) -> usize {
+        if self.budget.is_turn_over() { left } else { 0 }
     }
 
     /// Takes as many of `count` bytes as a metered session may send now.
@@ -290,7 +301,14 @@ impl Sessions {
     }
 }
 
-/// Whether an event counts against the limit on messages: a ping does, because it is answered.
-fn counts(event: &Result<Event<'_>, CodecError>) -> bool {
-    matches!(event, Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_)))
+/// Whether an event counts against the limit on messages: frames that cost as much as a message do.
+/// A pong that answers one of this side's pings does not.
+fn counts(event: &Result<Event<'_>, CodecError>, session: &mut Session) -> bool {
+    match event {
+        Ok(Event::Pong(_)) => !session.take_awaited_pong(),
+        Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::EmptyContinuation) => {
+            true
+        }
+        Ok(Event::Close { .. }) | Err(_) => false,
+    }
 }

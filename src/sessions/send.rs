@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::id::{SessionKey, SessionRef};
 use crate::message::{AsMessage, Message};
 
+/// How many connections are flushed in a row. Between two parts new connections are accepted.
+const FLUSH_PART: usize = 512;
+
 /// Sending messages.
 impl Sessions {
     /// Sends a message to one session, at the end of the tick, together with the session's other
@@ -196,12 +199,38 @@ impl Sessions {
 impl Sessions {
     /// Flushes every marked connection, once each.
     pub(crate) fn flush(&mut self) {
-        let mut place = 0;
         // A session that ends by this may be marked again, at the end of the list.
-        while let Some((key, flushed)) = self.delivery.flush_from(&mut place, &mut self.table) {
+        while let Some((key, flushed)) = self.delivery.flush_to(usize::MAX, &mut self.table) {
             self.settle_flush(key, &flushed);
         }
         self.delivery.end_flush();
+    }
+
+    /// Flushes the next marked connections, not more than [`FLUSH_PART`]. Returns whether others
+    /// are left.
+    pub(crate) fn flush_part(&mut self) -> bool {
+        let end = self.delivery.end_of_part(FLUSH_PART);
+        while let Some((key, flushed)) = self.delivery.flush_to(end, &mut self.table) {
+            self.settle_flush(key, &flushed);
+        }
+        let is_left = self.delivery.marked_count() > 0;
+        if !is_left {
+            self.delivery.end_flush();
+        }
+        is_left
+    }
+
+    /// Whether so many connections are to be flushed that a new one should not wait for them.
+    pub(crate) fn has_long_flush(&self) -> bool {
+        self.delivery.marked_count() > FLUSH_PART
+    }
+
+    /// Flushes one connection before the others that are marked.
+    pub(crate) fn flush_first(&mut self, key: SessionKey) {
+        if let Some(connection) = self.table.get_mut(key) {
+            let flushed = self.delivery.flush(connection);
+            self.settle_flush(key, &flushed);
+        }
     }
 
     /// Flushes one connection, if no other is marked and no notice is queued, which might cause
@@ -223,12 +252,10 @@ impl Sessions {
     /// socket may not have been seen yet.
     pub(crate) fn flush_last(&mut self, key: SessionKey) {
         let Some(connection) = self.table.get_mut(key) else { return };
-        if connection.outbox().is_empty() {
-            return;
+        if !connection.outbox().is_empty() {
+            connection.flags.writable = true;
+            self.flush_first(key);
         }
-        connection.flags.writable = true;
-        let flushed = self.delivery.flush(connection);
-        self.settle_flush(key, &flushed);
     }
 
     /// Does what is left to be done for a connection that was flushed.

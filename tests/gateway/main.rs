@@ -27,4 +27,5 @@ mod metrics;
 mod settings;
 mod stopping;
 mod streams;
+mod suspended;
 mod volume;

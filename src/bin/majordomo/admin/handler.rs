@@ -21,6 +21,10 @@ use crate::backend::{BackendId, BackendInput};
 use crate::gateway::Gateway;
 use crate::metrics::{self, MetricsSnapshot};
 
+/// The most commands that are handed over at a time. The gateway's loop executes them in a row, and
+/// bounds how much it performs in an iteration between two pieces.
+const BATCH: usize = 32;
+
 /// The query of a control connection without `message` events.
 const WITHOUT_MESSAGES: &str = "messages=off";
 
@@ -71,19 +75,19 @@ impl AdminHandler {
         is_any_high.then_some(websocket::PATIENCE / 10)
     }
 
-    /// Posts the input of this turn to the gateway's loop, in one piece: each post may wake that
+    /// Posts the input of this turn to the gateway's loop, in few pieces: each post may wake that
     /// loop. Blocks while its queue is full.
     pub(super) fn post_input(&mut self) {
-        if self.input.is_empty() {
-            return;
+        let mut rest = mem::take(&mut self.input).into_iter();
+        while rest.len() > 0 {
+            let input: Vec<_> = rest.by_ref().take(BATCH).collect();
+            // After the end of the gateway's loop, input is discarded.
+            let _ = self.gateway.post(move |gateway, sessions| {
+                for (backend, input) in input {
+                    gateway.handle_input(sessions, backend, input);
+                }
+            });
         }
-        let input = mem::take(&mut self.input);
-        // After the end of the gateway's loop, input is discarded.
-        let _ = self.gateway.post(move |gateway, sessions| {
-            for (backend, input) in input {
-                gateway.handle_input(sessions, backend, input);
-            }
-        });
     }
 
     /// The control connections for which bytes wait.
