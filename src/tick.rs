@@ -473,6 +473,13 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         loop {
             // What happened before a message is reported before it.
             self.dispatch();
+            if self.sessions.budget.is_turn_over() {
+                if METERED {
+                    return input.len();
+                }
+                self.sessions.end_turn(key, input);
+                return 0;
+            }
             if METERED && self.sessions.must_wait(key) {
                 return input.len();
             }
@@ -485,7 +492,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                         return 0;
                     }
                 }
-                None => return self.sessions.left_by_turn(input.len()),
+                None => return 0,
             }
         }
     }

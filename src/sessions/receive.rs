@@ -169,7 +169,7 @@ impl Sessions {
     }
 
     /// Decodes the next event of a session from the front of its input. `None` when the input is
-    /// consumed, the session is no longer read, or its turn is over.
+    /// consumed, or the session is no longer read.
     ///
     /// Messages are counted against their limit only if the session is `METERED`.
     #[inline(always)]
@@ -181,7 +181,7 @@ impl Sessions {
         input: &mut &'a mut [u8],
     ) -> Option<Decoded<'a>> {
         let session = self.table.get_mut(key)?.session_mut()?;
-        if !session.is_read() || self.budget.is_turn_over() {
+        if !session.is_read() {
             return None;
         }
         let event = session.codec.decode(input).transpose()?;
@@ -210,10 +210,11 @@ impl Sessions {
         }
     }
 
-    /// How many of the bytes that a decoder has left are to be decoded in the session's next turn.
+    /// Keeps what a session has sent beyond its turn.
+    #[cold]
     #[inline(never)]
-    pub(crate) fn left_by_turn(&self, left: usize) -> usize {
-        if self.budget.is_turn_over() { left } else { 0 }
+    pub(crate) fn end_turn(&mut self, key: SessionKey, input: &[u8]) {
+        self.keep_unread(key, input.to_vec());
     }
 
     /// Takes as many of `count` bytes as a metered session may send now.
