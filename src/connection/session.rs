@@ -88,6 +88,8 @@ pub struct Session {
     pub(super) inactive: bool,
     /// How many of its pings were not answered by a pong, as far as that fits.
     pub(super) awaited_pongs: u8,
+    /// Whether the ping that is outstanding asked on behalf of another connection.
+    pub(super) probed: bool,
     listener: Option<ListenerId>,
     /// The key, in two parts: each stands where four bytes are left.
     slot: u32,
@@ -146,6 +148,7 @@ impl Session {
             listener,
             inactive: false,
             awaited_pongs: 0,
+            probed: false,
         }
     }
 

@@ -15,6 +15,7 @@ mod footprint;
 mod liveness;
 mod notices;
 mod pause;
+mod probe;
 mod receive;
 mod requests;
 mod send;

@@ -1,19 +1,20 @@
 //! The admin server's listener, thread and loop.
 
 use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use majordomo::{Config, Error, Handle, ListenUrl, Result, SessionManager};
+use majordomo::{Config, Error, ListenUrl, Result, SessionManager};
 
 use super::auth::Authenticator;
 use super::handler::AdminHandler;
 use super::queue::{AdminMessage, AdminQueue};
 use crate::backend::websocket;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, TaskPoster};
 use crate::settings::Settings;
 use crate::settings::value::AdminUrl;
+use crate::status::GatewayStatus;
 
 /// The largest command on a control connection in bytes, as on standard input.
 const MAX_COMMAND: usize = 64 << 20;
@@ -57,12 +58,16 @@ impl AdminServer {
     /// # Errors
     ///
     /// If a configured address cannot be bound.
-    pub(crate) fn open(settings: &Settings, gateway: Handle<Gateway>) -> Result<Option<Self>> {
+    pub(crate) fn open(
+        settings: &Settings,
+        gateway: TaskPoster<Gateway>,
+        status: Arc<GatewayStatus>,
+    ) -> Result<Option<Self>> {
         let Some(url) = &settings.admin else { return Ok(None) };
         let (sender, receiver) = mpsc::channel();
         let auth = Authenticator::new(settings.admin_token.as_deref());
-        let mut manager =
-            SessionManager::new(config(), AdminHandler::new(auth, gateway, receiver))?;
+        let handler = AdminHandler::new(auth, gateway, status, receiver);
+        let mut manager = SessionManager::new(config(), handler)?;
         let queue = AdminQueue::new(sender, manager.handle());
         manager.handler().set_queue(queue.clone());
         match manager.listen_on(ListenUrl::websocket(url.host(), url.port())) {
@@ -138,6 +143,7 @@ fn run(mut manager: SessionManager<AdminHandler>) -> Result<()> {
             return Ok(());
         }
         manager.handler().post_input();
+        pause_behind(&mut manager);
         for key in manager.handler().connections_with_backlog() {
             // A session that is closing is not found.
             let Some(session) = manager.sessions().get_session(key) else { continue };
@@ -148,5 +154,16 @@ fn run(mut manager: SessionManager<AdminHandler>) -> Result<()> {
                 removed.expect("it was found just now");
             }
         }
+    }
+}
+
+/// Stops reading commands while the gateway's loop is behind with those that it was given, so that
+/// what waits for it is bounded.
+fn pause_behind(manager: &mut SessionManager<AdminHandler>) {
+    let Some(is_behind) = manager.handler().changed_to_behind() else { return };
+    for key in manager.handler().control_connections() {
+        let sessions = manager.sessions();
+        // A session that is closing is not found.
+        let _ = if is_behind { sessions.pause_reads(key) } else { sessions.resume_reads(key) };
     }
 }
