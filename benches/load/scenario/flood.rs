@@ -90,8 +90,8 @@ pub(crate) fn run(plan: &Flood, setting: &Setting<'_>) -> io::Result<Vec<Measure
             }
             let probes = (messages.join(), connections.join());
             io::Result::Ok((
-                probes.0.expect("a probe does not panic")?,
-                probes.1.expect("a probe does not panic")?,
+                probes.0.expect("a probe does not panic").map_err(in_words)?,
+                probes.1.expect("a probe does not panic").map_err(in_words)?,
             ))
         })?;
         let spent = watch.end();
@@ -173,6 +173,16 @@ fn connect(target: &Target) -> io::Result<(TcpStream, Vec<u8>)> {
             Answer::Upgraded(head) => return Ok((stream, received.split_off(head))),
             Answer::Refused(reason) => return Err(io::Error::other(reason)),
         }
+    }
+}
+
+/// What a probe that has waited in vain says.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::other(format!("no answer within {PATIENCE:?}"))
+        }
+        _ => error,
     }
 }
 
