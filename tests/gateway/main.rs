@@ -28,4 +28,5 @@ mod probes;
 mod settings;
 mod stopping;
 mod streams;
+mod suspended;
 mod volume;
