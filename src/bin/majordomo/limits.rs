@@ -2,6 +2,7 @@
 
 use std::io;
 
+#[cfg(unix)]
 use rlimit::Resource;
 
 /// The soft limit of open files.
@@ -18,6 +19,7 @@ pub(crate) struct OpenFiles {
 /// # Errors
 ///
 /// If the system refuses. Then the limit stays as it was.
+#[cfg(unix)]
 pub(crate) fn raise_open_files() -> io::Result<OpenFiles> {
     let before = Resource::NOFILE.get_soft()?;
     // It observes the hard limit, and on macOS the kernel's maximum.
@@ -25,7 +27,14 @@ pub(crate) fn raise_open_files() -> io::Result<OpenFiles> {
     Ok(OpenFiles { before, after })
 }
 
-#[cfg(test)]
+/// The same where sockets are no files, and nothing limits their number.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
+pub(crate) fn raise_open_files() -> io::Result<OpenFiles> {
+    Ok(OpenFiles { before: u64::MAX, after: u64::MAX })
+}
+
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 
