@@ -87,13 +87,23 @@ pub struct Config {
     /// [`Handler::on_request`](crate::Handler::on_request) is called as soon as the head is
     /// complete, what follows the head is discarded, and the connection is closed. At most 1 GiB.
     ///
-    /// With a limit, `on_request` is called when the body is complete, and
-    /// [`Request::body`](crate::Request::body) returns it. Until then it is kept in memory that
-    /// grows with the bytes received. A longer body is answered 413 as soon as its head is
-    /// complete, one without a `Content-Length` (chunked) 411. `Expect: 100-continue` is answered,
-    /// any other expectation is refused with 417. Head, body and the application's decision
-    /// together have [`Config::handshake_timeout`].
+    /// With a limit, [`Handler::on_request_head`](crate::Handler::on_request_head) may refuse a
+    /// request before any byte of its body is kept. Otherwise `on_request` is called when the body
+    /// is complete, and [`Request::body`](crate::Request::body) returns it. Until then it is kept in
+    /// memory that grows with the bytes received. A longer body is answered 413 as soon as its head
+    /// is complete. A chunked body is decoded, and answered 413 at the chunk that exceeds the limit;
+    /// other transfer codings are answered 501. `Expect: 100-continue` is answered, any other
+    /// expectation is refused with 417. Head, body and the application's decision together have
+    /// [`Config::handshake_timeout`].
     pub max_body: usize,
+    /// The most bytes of all request bodies together. Default 64 MiB. The limit is never less than
+    /// one body of `max_body`.
+    ///
+    /// A body counts from its head on with its `Content-Length`, a chunked one with the memory that
+    /// it has, until its request is answered: what the application has made of it is then in its
+    /// hands. A request for whose body there is no room is answered 503 with a `Retry-After`, and
+    /// its connection is closed.
+    pub max_bodies: usize,
     /// How long an HTTP connection may wait for its next request, counted from when the last
     /// response was written. Default none: a connection is closed after each response; 1 ms to 365
     /// days.
@@ -300,6 +310,7 @@ impl Default for Config {
             rate_policy: RatePolicy::default(),
             max_head_size: 16 << 10,
             max_body: 0,
+            max_bodies: 64 << 20,
             keep_alive: None,
             max_sessions: None,
             max_sessions_per_address: None,

@@ -30,6 +30,10 @@ pub(crate) struct HttpConnection {
     unread: Vec<u8>,
     /// How many requests were answered.
     answered: u64,
+    /// The bytes that the current request's body takes of [`Config::max_bodies`].
+    body: usize,
+    /// Whether the current request has a body that is not read yet.
+    awaits_body: bool,
     /// How many more requests it may begin in this tick.
     budget: u8,
     /// When it is closed, or refused.
@@ -77,7 +81,20 @@ impl HttpConnection {
     ) -> Self {
         let (outbox, unread) = (Outbox::default(), Vec::new());
         let (answered, budget, since) = (0, REQUEST_BUDGET, now);
-        Self { remote, listener, step, outbox, unread, answered, budget, deadline, since }
+        let (body, awaits_body) = (0, false);
+        Self {
+            remote,
+            listener,
+            step,
+            outbox,
+            unread,
+            answered,
+            body,
+            awaits_body,
+            budget,
+            deadline,
+            since,
+        }
     }
 
     /// The number of the current request, or of the next one.
@@ -154,7 +171,28 @@ impl HttpConnection {
     /// Its request is answered, and the next one may follow.
     pub(crate) fn expect_next(&mut self, head: HeadReader) {
         self.answered += 1;
+        (self.body, self.awaits_body) = (0, false);
         self.step = RequestStep::Reading(UnfinishedRequest::Head(head));
+    }
+
+    /// The bytes that its current request's body takes of [`Config::max_bodies`].
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.body
+    }
+
+    /// Its current request's body takes so many bytes.
+    pub(crate) fn set_body_bytes(&mut self, bytes: usize) {
+        self.body = bytes;
+    }
+
+    /// Whether a body follows that is not read yet.
+    pub(crate) fn awaits_body(&self) -> bool {
+        self.awaits_body
+    }
+
+    /// Records whether a body follows that is not read yet.
+    pub(crate) fn set_awaits_body(&mut self, awaits: bool) {
+        self.awaits_body = awaits;
     }
 
     /// Takes the head of the deferred request, which is about to be decided.
@@ -197,22 +235,20 @@ impl Connection {
         Some((unfinished, effects))
     }
 
-    /// Waits for the body of a request, of which the bytes `begun` were received with its head.
+    /// Waits for the body of a request. `is_begun`: some of it was received with the head.
     pub(crate) fn await_body(
         &mut self,
         (request, head): (&RequestHead<'_>, &[u8]),
-        length: usize,
-        begun: &[u8],
+        body: BodyReader,
+        is_begun: bool,
         context: &mut StepContext<'_>,
     ) -> Effects {
         let http = self.expect_http();
-        let mut body = BodyReader::new(length);
-        body.take(begun);
         let pending = PendingBody { head: head.into(), body };
         http.step = RequestStep::Reading(UnfinishedRequest::Body(pending));
         // "A server MAY omit sending a 100 (Continue) response if it has already received some or
         // all of the content for the corresponding request" (RFC 9110, section 10.1.1).
-        if begun.is_empty() && request.expectation() == Expectation::Continue {
+        if !is_begun && request.expectation() == Expectation::Continue {
             http.outbox.push(context.pool, &[CONTINUE], 0, FrameKind::Control);
             return Effects::FLUSH;
         }

@@ -13,6 +13,10 @@ use crate::outbox::{FrameKind, Outbox};
 /// clients do not read that a message is too big until they have sent all of it.
 const LINGER_BUDGET: usize = 16 << 20;
 
+/// The same for a socket whose request was answered without its body: it was refused, and what is
+/// left of a large body is not read to its end.
+const BODY_LINGER_BUDGET: usize = 256 << 10;
+
 /// A lingering socket.
 #[derive(Debug)]
 pub(crate) struct Lingering {
@@ -40,6 +44,12 @@ pub(crate) enum PeerEnd {
 impl Lingering {
     fn new(address: IpAddr, outbox: Outbox, peer: PeerEnd, deadline: Instant) -> Self {
         Self { address, outbox, budget: LINGER_BUDGET, peer, deadline }
+    }
+
+    /// The same with another budget.
+    fn with_budget(mut self, budget: usize) -> Self {
+        self.budget = budget;
+        self
     }
 
     /// Whether a stop need not wait for it: its peer has received everything.
@@ -75,11 +85,14 @@ impl Connection {
         let deadline = context.deadline_in(context.config.close_timeout);
         let address = self.address();
         // Responses to earlier requests may still be queued.
-        let mut outbox = std::mem::take(&mut self.expect_http().outbox);
+        let http = self.expect_http();
+        let mut outbox = std::mem::take(&mut http.outbox);
+        let budget = if http.awaits_body() { BODY_LINGER_BUDGET } else { LINGER_BUDGET };
         if !response.is_empty() {
             outbox.push(context.pool, &[response], 0, FrameKind::Control);
         }
-        let lingering = Lingering::new(address, outbox, PeerEnd::Open, deadline);
+        let lingering =
+            Lingering::new(address, outbox, PeerEnd::Open, deadline).with_budget(budget);
         self.stage = Stage::Lingering(Box::new(lingering));
         self.begin_lingering()
     }

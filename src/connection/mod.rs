@@ -271,6 +271,11 @@ impl Connection {
         }
     }
 
+    /// The bytes that a request's body takes of [`Config::max_bodies`].
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.http().map_or(0, HttpConnection::body_bytes)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         match &self.stage {
             Stage::Session(session) if session.is_open() => Kind::Open {

@@ -286,6 +286,8 @@ impl Sessions {
             let kind = connection.kind();
             (connection.address(), kind)
         }));
+        let bodies = self.table.iter().map(|(_, connection)| connection.body_bytes());
+        assert_eq!(self.admission.bodies(), bodies.sum::<usize>(), "the bytes of bodies");
         if !self.shutdown.is_draining() {
             // No session waits for its drain time, which is known without iterating over the table.
             return;
@@ -324,6 +326,7 @@ impl Sessions {
     ) -> Option<T> {
         let connection = self.table.get_mut(key)?;
         let (kind, queued) = (connection.kind(), connection.outbox().queued_bytes());
+        let body = if kind == Kind::Http { connection.body_bytes() } else { 0 };
         let mut context = StepContext {
             now: self.now,
             config: &self.config,
@@ -333,6 +336,9 @@ impl Sessions {
         let (given, effects) = act(connection, &mut context);
         let (address, after) = (connection.address(), connection.kind());
         self.delivery.account(queued, connection.outbox().queued_bytes());
+        if body > 0 {
+            self.admission.change_bodies(body, connection.body_bytes());
+        }
         self.counters.change(Some(kind), Some(after));
         self.admission.change(address, Some(kind), Some(after));
         if (kind, after) == (Kind::Http, Kind::Lingering) && !self.admission.may_linger(address) {
@@ -389,6 +395,7 @@ impl Sessions {
         self.liveness.remove(connection.timer());
         self.counters.change(Some(connection.kind()), None);
         self.admission.change(connection.address(), Some(connection.kind()), None);
+        self.admission.change_bodies(connection.body_bytes(), 0);
         Some(connection)
     }
 

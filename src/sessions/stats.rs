@@ -26,6 +26,9 @@ pub struct Stats {
     /// request that the application answered is not counted, nor is the end of a connection that
     /// was kept after one.
     pub failed_handshakes: HandshakeFailures,
+    /// The bytes of all request bodies, which
+    /// [`Config::max_bodies`](crate::Config::max_bodies) limits.
+    pub body_bytes: usize,
     /// Sessions ended, by cause.
     pub disconnects: Disconnects,
     /// Messages received, and the bytes of their payloads.
@@ -110,6 +113,7 @@ impl Stats {
             accepted: admission.accepted(),
             accept_holds: admission.holds(),
             failed_handshakes: admission.failures().clone(),
+            body_bytes: admission.bodies(),
             disconnects: Disconnects(counters.disconnects),
             received: counters.received,
             sent: totals.sent,

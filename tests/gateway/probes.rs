@@ -37,7 +37,8 @@ fn with_a_long_list() -> (Gateway, impl Sized) {
     let mut fill = |length: usize| {
         for number in 0..LISTED {
             let set = json!({ "text": "x".repeat(length) });
-            let command = json!({ "command": "metadata", "session": number.to_string(), "set": set });
+            let command =
+                json!({ "command": "metadata", "session": number.to_string(), "set": set });
             assert_eq!(backend.ask(command)["ok"], true);
         }
         let mut http = Http::connect(&gateway);

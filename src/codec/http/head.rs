@@ -226,9 +226,12 @@ pub enum RequestError {
     /// `Content-Length` and `Transfer-Encoding` do not give one length.
     #[error("the length of the body is ambiguous")]
     AmbiguousLength,
-    /// The body has a transfer coding, so its length is not known in advance.
-    #[error("the body needs a Content-Length")]
-    LengthRequired,
+    /// The body has a transfer coding other than `chunked`.
+    #[error("the transfer coding of the body is not known")]
+    UnknownCoding,
+    /// A chunked body violates its grammar, or has too many extensions.
+    #[error("a chunk of the body is malformed")]
+    BadChunk,
     /// The body is longer than the limit.
     #[error("the request body is too large")]
     BodyTooLarge,
@@ -270,7 +273,8 @@ impl RequestError {
         Self::BadHost,
         Self::DuplicateHeader,
         Self::AmbiguousLength,
-        Self::LengthRequired,
+        Self::UnknownCoding,
+        Self::BadChunk,
         Self::BodyTooLarge,
         Self::UnknownExpectation,
         Self::BadMethod,
@@ -287,9 +291,9 @@ impl RequestError {
     pub fn status(self) -> u16 {
         match self {
             Self::HeadTooLarge | Self::TooManyHeaders => 431,
-            Self::LengthRequired => 411,
             Self::BodyTooLarge => 413,
             Self::UnknownExpectation => 417,
+            Self::UnknownCoding => 501,
             Self::UnsupportedHttpVersion => 505,
             Self::BadVersion | Self::UpgradeRequired => 426,
             Self::NotHttp
@@ -298,6 +302,7 @@ impl RequestError {
             | Self::BadHost
             | Self::DuplicateHeader
             | Self::AmbiguousLength
+            | Self::BadChunk
             | Self::BadMethod
             | Self::UpgradeOverHttp10
             | Self::BadConnection
@@ -319,7 +324,8 @@ impl RequestError {
             Self::BadHost => "bad_host",
             Self::DuplicateHeader => "duplicate_header",
             Self::AmbiguousLength => "ambiguous_length",
-            Self::LengthRequired => "length_required",
+            Self::UnknownCoding => "unknown_coding",
+            Self::BadChunk => "bad_chunk",
             Self::BodyTooLarge => "body_too_large",
             Self::UnknownExpectation => "unknown_expectation",
             Self::BadMethod => "bad_method",

@@ -2,6 +2,7 @@
 //! heads and bodies, writes responses and the answer to an upgrade.
 
 mod body;
+mod chunks;
 mod head;
 mod request;
 mod response;
@@ -10,7 +11,8 @@ mod upgrade;
 pub use body::BodyReader;
 pub use head::{DEFAULT_MAX_HEAD, HeadProgress, HeadReader, MAX_HEADERS, RequestError};
 pub use request::{
-    Expectation, HeaderField, HeaderSlots, Headers, HttpVersion, RequestHead, RequestKind, Upgrade,
+    BodyLength, Expectation, HeaderField, HeaderSlots, Headers, HttpVersion, RequestHead,
+    RequestKind, Upgrade,
 };
 pub use response::{CONTINUE, HeaderName, HeaderValue, Response};
 pub use upgrade::{upgrade_header, write_upgrade};

@@ -16,7 +16,18 @@ pub struct RequestHead<'a> {
     query: Option<&'a str>,
     version: HttpVersion,
     headers: Headers<'a>,
-    body_length: Option<u64>,
+    body_length: BodyLength,
+}
+
+/// How long the body of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyLength {
+    /// So many bytes; zero without a body.
+    Known(u64),
+    /// The body is chunked (RFC 9112, section 7.1).
+    Chunked,
+    /// The body has another transfer coding as well.
+    Coded,
 }
 
 /// The version of HTTP of a request.
@@ -169,13 +180,23 @@ impl<'a> RequestHead<'a> {
     /// Whether a body follows the head.
     #[must_use]
     pub fn has_body(&self) -> bool {
-        self.body_length != Some(0)
+        self.body_length != BodyLength::Known(0)
     }
 
     /// The length of the body in bytes: `Some(0)` without a body, `None` for a body with a transfer
     /// coding, whose length is not known in advance.
     #[must_use]
     pub fn body_length(&self) -> Option<u64> {
+        match self.body_length {
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked | BodyLength::Coded => None,
+        }
+    }
+
+    /// The same with the kind of the transfer coding.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn announced_body(&self) -> BodyLength {
         self.body_length
     }
 
@@ -385,23 +406,29 @@ fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), Re
     Ok(())
 }
 
-/// The length of the body; `None` for one with a transfer coding. Only one of the two fields may
-/// give it: request smuggling exploits peers that choose differently (RFC 9112, section 6.3).
-fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<Option<u64>, RequestError> {
+/// The length of the body. Only one of the two fields may give it: request smuggling exploits peers
+/// that choose differently (RFC 9112, section 6.3).
+fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<BodyLength, RequestError> {
     let length = headers.singleton("content-length").map_err(|_| RequestError::AmbiguousLength)?;
     let mut codings = headers.elements("transfer-encoding").peekable();
     if codings.peek().is_some() {
         let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
-        let last_only = codings.by_ref().position(is_chunked).is_some() && codings.next().is_none();
-        let clear = length.is_none() && version == HttpVersion::Http11 && last_only;
-        return if clear { Ok(None) } else { Err(RequestError::AmbiguousLength) };
+        let before = codings.by_ref().position(is_chunked);
+        let last_only = before.is_some() && codings.next().is_none();
+        return match before {
+            _ if length.is_some() || version < HttpVersion::Http11 || !last_only => {
+                Err(RequestError::AmbiguousLength)
+            }
+            Some(0) => Ok(BodyLength::Chunked),
+            _ => Ok(BodyLength::Coded),
+        };
     }
-    let Some(length) = length else { return Ok(Some(0)) };
+    let Some(length) = length else { return Ok(BodyLength::Known(0)) };
     // `parse` alone would accept a sign.
     if !length.bytes().all(|b| b.is_ascii_digit()) {
         return Err(RequestError::AmbiguousLength);
     }
-    length.parse().map(Some).map_err(|_| RequestError::AmbiguousLength)
+    length.parse().map(BodyLength::Known).map_err(|_| RequestError::AmbiguousLength)
 }
 
 /// Whether the request line has its three parts, and the last is a version of HTTP.

@@ -31,6 +31,8 @@ pub(crate) struct AdmissionControl {
     listeners: Vec<ListenUrl>,
     accept_rate: AcceptRate,
     addresses: Addresses,
+    /// The bytes of all request bodies.
+    bodies: usize,
     accepted: u64,
     failures: HandshakeFailures,
 }
@@ -42,6 +44,7 @@ impl AdmissionControl {
             listeners: Vec::new(),
             accept_rate: AcceptRate::new(config.max_accept_rate, now),
             addresses: Addresses::new(config.max_sessions_per_address),
+            bodies: 0,
             accepted: 0,
             failures: HandshakeFailures::default(),
         }
@@ -125,6 +128,16 @@ impl AdmissionControl {
     /// Compares the counts by address with those of all connections, counted one by one.
     pub(crate) fn audit(&self, connections: impl Iterator<Item = (IpAddr, Kind)>) {
         self.addresses.audit(connections.map(|(address, kind)| (address, kind.into())));
+    }
+
+    /// The bytes of all request bodies.
+    pub(crate) fn bodies(&self) -> usize {
+        self.bodies
+    }
+
+    /// Counts that a request's body takes more or fewer bytes.
+    pub(crate) fn change_bodies(&mut self, before: usize, after: usize) {
+        self.bodies = self.bodies - before + after;
     }
 
     pub(crate) fn count_failure(&mut self, failure: HandshakeFailure) {
