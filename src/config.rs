@@ -134,6 +134,25 @@ pub struct Config {
     /// limit in the proxy there. Allow one session more than a client needs if it may reconnect
     /// before its lost connection is noticed, also with [`DuplicateId::Replace`].
     pub max_sessions_per_address: Option<usize>,
+    /// The most connections at a time, of any kind: sessions, HTTP connections, and sockets that
+    /// linger. Default none; at least 1.
+    ///
+    /// A WebSocket listener still accepts a few beyond it, and reads one request of each within a
+    /// second: [`Handler::on_request_head`](crate::Handler::on_request_head) may answer it, which
+    /// keeps health checks working, otherwise the answer is 503 with a `Retry-After`. Either way the
+    /// connection is closed. All further ones are answered 503 at once and dropped; a raw one beyond
+    /// the limit is closed.
+    pub max_connections: Option<usize>,
+    /// The same for connections that are not trusted: all but sessions, and those for which
+    /// [`Sessions::trust`](crate::Sessions::trust) was called. Default none; at least 1. It limits
+    /// clients that connect, and say nothing or nothing that authenticates them.
+    pub max_untrusted: Option<usize>,
+    /// The most connections that are held at a time, of any kind. Default none; at least 1.
+    ///
+    /// Beyond it nothing is accepted: further connections wait in the listeners' backlogs, as they
+    /// do when the system has no descriptor left, until one ends. Set it below the limit of open
+    /// files to reserve descriptors for other parts of the process.
+    pub max_accepted: Option<usize>,
     /// The most connections that are accepted in a second, over all listeners. Default none; 1 to
     /// [`Config::MAX_ACCEPT_RATE`].
     ///
@@ -314,6 +333,9 @@ impl Default for Config {
             keep_alive: None,
             max_sessions: None,
             max_sessions_per_address: None,
+            max_connections: None,
+            max_untrusted: None,
+            max_accepted: None,
             max_accept_rate: None,
             duplicate_id: DuplicateId::default(),
             keep_headers: KeepHeaders::default(),
@@ -384,6 +406,9 @@ impl Config {
         for (field, limit) in [
             ("max_sessions", self.max_sessions),
             ("max_sessions_per_address", self.max_sessions_per_address),
+            ("max_connections", self.max_connections),
+            ("max_untrusted", self.max_untrusted),
+            ("max_accepted", self.max_accepted),
         ] {
             let max = limit.unwrap_or(usize::MAX);
             check(field, max, max > 0, "at least 1, or none for no limit")?;

@@ -66,6 +66,11 @@ pub trait Handler {
     /// it. This is called only if [`Config::max_body`](crate::Config::max_body) is not zero, before
     /// the length of the body is compared with it, and never where `on_request` would not be.
     ///
+    /// It is also called for the one request of a connection beyond
+    /// [`Config::max_connections`](crate::Config::max_connections) or
+    /// [`Config::max_untrusted`](crate::Config::max_untrusted), whatever that request is: with
+    /// `Ok(())` it is answered 503, and `on_request` is not called.
+    ///
     /// # Errors
     ///
     /// The response to a request that is refused.

@@ -340,30 +340,36 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return 0;
             }
         };
-        match self.sessions.examine(key, &request) {
-            HeadOutcome::Ask => {
-                if self.ask(key, &request, &[]) {
-                    self.sessions.defer(key, head.into());
-                }
-                0
-            }
-            HeadOutcome::AskHead => self.handle_body(key, (&request, head), rest),
-            HeadOutcome::Answered => 0,
+        let outcome = self.sessions.examine(key, &request);
+        if outcome == HeadOutcome::Answered {
+            return 0;
         }
+        if outcome != HeadOutcome::Ask {
+            if let Err(response) = self.ask_on_head(key, &request) {
+                self.sessions.refuse_on_head(key, &request, &response);
+                return 0;
+            }
+            if !self.sessions.check_limit(key, &request) {
+                return 0;
+            }
+            if self.sessions.awaits_body(key) {
+                return self.handle_body(key, (&request, head), rest);
+            }
+        }
+        if self.ask(key, &request, &[]) {
+            self.sessions.defer(key, head.into());
+        }
+        0
     }
 
-    /// Handles the beginning of a request's body, unless the application refuses it on the head.
-    /// Returns how much of what follows the head belongs to its request.
+    /// Handles the beginning of a request's body. Returns how much of what follows the head belongs
+    /// to its request.
     fn handle_body(
         &mut self,
         key: SessionKey,
         (request, head): (&RequestHead<'_>, &[u8]),
         rest: &[u8],
     ) -> usize {
-        if let Err(response) = self.ask_on_head(key, request) {
-            self.sessions.refuse_on_head(key, request, &response);
-            return 0;
-        }
         let Some(mut body) = self.sessions.begin_body(key, request) else { return 0 };
         if let Some(lent) = body.lent(rest) {
             self.sessions.end_body(key);

@@ -253,7 +253,7 @@ fn a_chunked_body_is_decoded_in_any_reads_and_the_next_request_follows_it() {
         let notes = server.notes();
         assert_eq!((&notes[..4], notes[4].as_str()), (&asked.map(String::from)[..], "POST /e y"));
         assert_eq!(client.answers().len(), 5, "cut at {cut}");
-        assert_eq!(server.stats().body_bytes, 0);
+        assert_eq!(server.sessions().body_bytes(), 0);
     }
     for step in 1..20 {
         let mut server = answering(kept());
@@ -299,7 +299,7 @@ fn a_chunked_body_over_the_limit_or_malformed_is_refused() {
             assert_eq!(client.answers(), [answer]);
             assert!(client.is_ended() && server.notes().is_empty());
             assert_eq!(refused(&mut server, refusal), 1);
-            assert_eq!(server.stats().body_bytes, 0);
+            assert_eq!(server.sessions().body_bytes(), 0);
         }
     }
     let mut server = answering(kept());
@@ -330,7 +330,7 @@ fn a_request_that_is_refused_on_its_head_costs_no_memory_and_gets_no_continue() 
         assert_eq!(server.notes(), ["head of /a, body of 0"], "{line} {length}");
         assert!(client.text().starts_with("HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n"));
         assert!(client.is_ended() && !client.is_dropped());
-        assert_eq!(server.stats().body_bytes, 0);
+        assert_eq!(server.sessions().body_bytes(), 0);
         // Some of the body is discarded, so that the client gets the answer, and no more than that.
         server.receive(&client, &vec![b'x'; 200 << 10]);
         assert!(!client.is_dropped());
@@ -342,7 +342,7 @@ fn a_request_that_is_refused_on_its_head_costs_no_memory_and_gets_no_continue() 
         request("POST /b", &["Content-Length: 4", "Authorization: x", "Expect: 100-continue"]);
     server.receive(&client, &head);
     assert_eq!(client.text(), "HTTP/1.1 100 Continue\r\n\r\n");
-    assert_eq!(server.stats().body_bytes, 4);
+    assert_eq!(server.sessions().body_bytes(), 4);
     server.receive(&client, b"body");
     assert_eq!(client.answers(), ["200 keep-alive /b body"]);
     assert_eq!(server.notes(), ["head of /b, body of 0", "POST /b body"]);
@@ -373,13 +373,17 @@ fn all_bodies_together_are_bounded_until_their_requests_are_answered() {
     let [received, announced] = [server.dial(), server.dial()];
     server.receive(&received, &post("/", &"x".repeat(1000)));
     server.receive(&announced, &announce(1000));
-    assert_eq!(server.stats().body_bytes, 2000, "a request that waits for its decision counts");
+    assert_eq!(
+        server.sessions().body_bytes(),
+        2000,
+        "a request that waits for its decision counts"
+    );
     // A chunked body counts with its memory.
     let chunks = server.dial();
     server.receive(&chunks, &request("POST /", &["Transfer-Encoding: chunked"]));
-    assert_eq!(server.stats().body_bytes, 2000);
+    assert_eq!(server.sessions().body_bytes(), 2000);
     server.receive(&chunks, format!("190\r\n{}\r\n", "x".repeat(400)).as_bytes());
-    let held = server.stats().body_bytes;
+    let held = server.sessions().body_bytes();
     assert!((2400..=2500).contains(&held), "{held}");
 
     let mut refused = server.dial();
@@ -391,17 +395,17 @@ fn all_bodies_together_are_bounded_until_their_requests_are_answered() {
     let mut chunks = chunks;
     server.receive(&chunks, format!("190\r\n{}\r\n", "x".repeat(400)).as_bytes());
     assert_eq!(chunks.answers(), ["503 close too many request bodies at a time"]);
-    assert_eq!(server.stats().body_bytes, 2000);
+    assert_eq!(server.sessions().body_bytes(), 2000);
     let failures = server.stats().failed_handshakes;
     assert_eq!(failures.get(HandshakeFailure::TooManyBodies), 2);
 
     // There is room again when a request is answered, or its connection is lost.
     let (_, ticket) = requests.recv().expect("one is deferred");
     server.sessions().decide(ticket, answer("done")).expect("it is deferred");
-    assert_eq!(server.stats().body_bytes, 1000);
+    assert_eq!(server.sessions().body_bytes(), 1000);
     announced.fail(std::io::ErrorKind::ConnectionReset);
     server.settle();
-    assert_eq!(server.stats().body_bytes, 0);
+    assert_eq!(server.sessions().body_bytes(), 0);
 
     // One body of the limit for each always fits.
     let mut server = answering(Config { max_bodies: 0, ..kept() });

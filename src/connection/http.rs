@@ -34,6 +34,10 @@ pub(crate) struct HttpConnection {
     body: usize,
     /// Whether the current request has a body that is not read yet.
     awaits_body: bool,
+    /// Whether the application trusts it.
+    trusted: bool,
+    /// Whether it was accepted beyond the limits on all connections, for one request.
+    beyond_limit: bool,
     /// How many more requests it may begin in this tick.
     budget: u8,
     /// When it is closed, or refused.
@@ -81,7 +85,7 @@ impl HttpConnection {
     ) -> Self {
         let (outbox, unread) = (Outbox::default(), Vec::new());
         let (answered, budget, since) = (0, REQUEST_BUDGET, now);
-        let (body, awaits_body) = (0, false);
+        let (body, awaits_body, trusted, beyond_limit) = (0, false, false, false);
         Self {
             remote,
             listener,
@@ -91,6 +95,8 @@ impl HttpConnection {
             answered,
             body,
             awaits_body,
+            trusted,
+            beyond_limit,
             budget,
             deadline,
             since,
@@ -195,6 +201,34 @@ impl HttpConnection {
         self.awaits_body = awaits;
     }
 
+    /// Whether the application trusts it.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// The application trusts it.
+    pub(crate) fn trust(&mut self) {
+        self.trusted = true;
+    }
+
+    /// It is served as any other, although it was accepted beyond the limits: the application trusts
+    /// it, and there is room for one that is trusted.
+    pub(crate) fn lift_limit(&mut self, context: &StepContext<'_>) -> Effects {
+        self.beyond_limit = false;
+        self.give_time(context.config.handshake_timeout, context)
+    }
+
+    /// Whether it was accepted beyond the limits on all connections, for one request.
+    pub(crate) fn is_beyond_limit(&self) -> bool {
+        self.beyond_limit
+    }
+
+    /// Makes it one that was accepted beyond the limits, and has until then.
+    pub(crate) fn limit_to_one_request(&mut self, deadline: Instant) {
+        self.beyond_limit = true;
+        self.deadline = self.deadline.min(deadline);
+    }
+
     /// Takes the head of the deferred request, which is about to be decided.
     pub(crate) fn take_deferred(&mut self) -> Option<Vec<u8>> {
         match std::mem::replace(&mut self.step, RequestStep::Asked) {
@@ -267,6 +301,7 @@ impl Connection {
         // A body that was not read would be parsed as the next request.
         let body_is_read = context.config.max_body > 0 || !request.has_body();
         let is_kept = keep
+            && !response.is_closing()
             && body_is_read
             && request.is_persistent()
             && context.config.keep_alive.is_some()

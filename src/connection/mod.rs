@@ -97,7 +97,10 @@ pub(crate) enum Kind {
     /// A session that is closing, or has ended and is not removed yet.
     Closing,
     /// It speaks HTTP and may become a session.
-    Http,
+    Http {
+        /// The application has called [`Sessions::trust`](crate::Sessions::trust).
+        trusted: bool,
+    },
     /// Only its socket remains.
     Lingering,
 }
@@ -283,7 +286,7 @@ impl Connection {
                 inactive: session.state() == State::Inactive,
             },
             Stage::Session(_) => Kind::Closing,
-            Stage::Http(_) => Kind::Http,
+            Stage::Http(http) => Kind::Http { trusted: http.is_trusted() },
             Stage::Lingering(_) => Kind::Lingering,
         }
     }

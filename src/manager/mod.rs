@@ -83,6 +83,9 @@ pub struct Turn {
     pub work_remains: bool,
     /// Whether the manager has stopped: there will be no further turn.
     pub stopped: bool,
+    /// Whether no connection is accepted for now: [`Config::max_accepted`] is reached, or the
+    /// system has no descriptors.
+    pub full: bool,
 }
 
 impl<H: Handler + 'static> SessionManager<H> {
@@ -197,7 +200,8 @@ impl<H: Handler + 'static> SessionManager<H> {
             self.accepting.close();
         }
         let stopped = self.sessions.is_stopped();
-        Ok(Turn { started, work_remains: self.work_remains(), stopped })
+        let full = self.sessions.is_full() || self.accepting.is_exhausted();
+        Ok(Turn { started, work_remains: self.work_remains(), stopped, full })
     }
 
     /// When the next turn is due at the latest, if no event occurs before: now when work is left

@@ -22,6 +22,7 @@ mod stats;
 mod stop;
 mod table;
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use crate::config::Config;
@@ -45,7 +46,7 @@ pub(crate) use receive::{Decoded, Readiness};
 pub(crate) use requests::HeadOutcome;
 pub(crate) use table::EventSource;
 
-use admission::AdmissionControl;
+use admission::{AdmissionControl, ConnectionRoom};
 use delivery::{DeliveryQueue, Flushed};
 use liveness::Liveness;
 use notices::Notices;
@@ -161,6 +162,19 @@ impl Sessions {
         self.shutdown.phase()
     }
 
+    /// The bytes of all request bodies, which [`Config::max_bodies`] limits. O(1).
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.admission.bodies()
+    }
+
+    /// Whether as many connections are held as [`Config::max_accepted`] allows, so that further ones
+    /// wait. O(1).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.config.max_accepted.is_some_and(|max| self.table.len() >= max)
+    }
+
     /// Whether all reads are paused.
     #[must_use]
     pub fn are_reads_paused(&self) -> bool {
@@ -251,9 +265,9 @@ impl Sessions {
     }
 
     /// Whether new connections are accepted now: also while reads are paused, if they are to be
-    /// refused.
+    /// refused. None is when there are as many as may be held.
     pub(crate) fn accepts(&self) -> bool {
-        !self.liveness.is_all_paused() || self.is_stopping()
+        (!self.liveness.is_all_paused() || self.is_stopping()) && !self.is_full()
     }
 
     /// When the next connection may be accepted, if not now.
@@ -326,7 +340,7 @@ impl Sessions {
     ) -> Option<T> {
         let connection = self.table.get_mut(key)?;
         let (kind, queued) = (connection.kind(), connection.outbox().queued_bytes());
-        let body = if kind == Kind::Http { connection.body_bytes() } else { 0 };
+        let body = if matches!(kind, Kind::Http { .. }) { connection.body_bytes() } else { 0 };
         let mut context = StepContext {
             now: self.now,
             config: &self.config,
@@ -341,10 +355,10 @@ impl Sessions {
         }
         self.counters.change(Some(kind), Some(after));
         self.admission.change(address, Some(kind), Some(after));
-        if (kind, after) == (Kind::Http, Kind::Lingering) && !self.admission.may_linger(address) {
-            // Too many sockets of its address linger. What its socket does not accept at once is
-            // lost.
-            let _: Flushed = self.delivery.flush(connection);
+        let begins_to_linger = matches!((kind, after), (Kind::Http { .. }, Kind::Lingering));
+        if begins_to_linger && !self.may_linger(address) {
+            // What its socket does not accept at once is lost.
+            let _: Flushed = self.delivery.flush(self.table.expect(key));
             self.apply(key, Effects { failure: effects.failure, ..Effects::REMOVE });
         } else {
             self.apply(key, effects);
@@ -420,6 +434,21 @@ impl Sessions {
         let connection = self.table.get(key).expect("a step leaves its connection in the table");
         let (timer, due) = (connection.timer(), self.due(key, connection));
         self.liveness.schedule(timer, due, self.now);
+    }
+
+    /// Whether few enough sockets, of this address and of all, linger for one more. The socket in
+    /// question is counted already.
+    fn may_linger(&self, address: IpAddr) -> bool {
+        self.admission.may_linger(address) && self.room_of_all(1) != ConnectionRoom::Exceeded
+    }
+
+    /// Whether there is room for a connection, by the limits on all of them. `counted` is 1 if it is
+    /// in the table already, and untrusted; otherwise 0.
+    fn room_of_all(&self, counted: usize) -> ConnectionRoom {
+        let held = self.table.len() - counted;
+        let untrusted = held - self.counters.trusted();
+        let limits = [(held, self.config.max_connections), (untrusted, self.config.max_untrusted)];
+        ConnectionRoom::of(limits)
     }
 
     /// Whether nothing may be read from a connection for now.

@@ -17,10 +17,10 @@ use crate::id::{SessionId, SessionKey};
 use crate::outbox::FrameKind;
 use crate::transport::Keepalive;
 
-/// The `Retry-After` of a request for whose body there is no room, in seconds. The bodies before it
-/// are received and answered within [`Config::handshake_timeout`](crate::Config::handshake_timeout),
+/// The `Retry-After` of a request for which, or for whose body, there is no room, in seconds. Those
+/// before it are answered within [`Config::handshake_timeout`](crate::Config::handshake_timeout),
 /// most of them much sooner.
-const BODIES_RETRY_AFTER: u64 = 1;
+const CROWDED_RETRY_AFTER: u64 = 1;
 
 /// What to do about a complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub(crate) enum HeadOutcome {
     Ask,
     /// It is to decide on the head whether the body is received.
     AskHead,
+    /// The same for a connection beyond the limits, with a body or without: unless the application
+    /// answers it, or trusts it, it is refused.
+    AskBeyondLimit,
     /// It was answered.
     Answered,
 }
@@ -69,6 +72,25 @@ impl Sessions {
     }
 }
 
+/// Trust.
+impl Sessions {
+    /// Trusts the connection of a request, for as long as it lasts: it no longer counts for
+    /// [`Config::max_untrusted`](crate::Config::max_untrusted), and if it was beyond that limit, it
+    /// is served. An application calls it when a request has authenticated its client. Nothing
+    /// happens if the connection is gone, or has become a session, which is trusted anyway.
+    pub fn trust(&mut self, ticket: Ticket) {
+        let is_within = self.config.max_connections.is_none_or(|max| self.table.len() <= max);
+        self.step_with(ticket.key, |connection, context| match connection.http_mut() {
+            Some(http) => {
+                http.trust();
+                let lifts = http.is_beyond_limit() && is_within;
+                ((), if lifts { http.lift_limit(context) } else { Effects::NONE })
+            }
+            None => ((), Effects::NONE),
+        });
+    }
+}
+
 /// For the tick.
 impl Sessions {
     /// Takes the incomplete request that the next bytes of a connection belong to. `None` if no
@@ -85,6 +107,11 @@ impl Sessions {
         self.table.expect(key).expect_http().step = RequestStep::Reading(unfinished);
     }
 
+    /// Whether a request has a body that is to be read.
+    pub(crate) fn awaits_body(&mut self, key: SessionKey) -> bool {
+        self.table.expect(key).expect_http().awaits_body()
+    }
+
     /// Begins a body that the application has accepted. `None`: the request was answered, or its
     /// connection is gone.
     pub(crate) fn begin_body(
@@ -92,8 +119,6 @@ impl Sessions {
         key: SessionKey,
         request: &RequestHead<'_>,
     ) -> Option<BodyReader> {
-        // The callback may have closed the connection.
-        self.table.get(key).and_then(Connection::http)?;
         let begun = self.check_body(request).and_then(|body| {
             self.reserve_body(key, body.memory_after(0))?;
             Ok(body)
@@ -149,6 +174,20 @@ impl Sessions {
         }
     }
 
+    /// Refuses a request for which the application has no response, if its connection is still
+    /// beyond the limits. Returns whether it is to be served.
+    pub(crate) fn check_limit(&mut self, key: SessionKey, request: &RequestHead<'_>) -> bool {
+        match self.table.get(key).and_then(Connection::http).map(HttpConnection::is_beyond_limit) {
+            Some(false) => true,
+            Some(true) => {
+                self.answer_failure(key, HandshakeFailure::TooManyConnections, is_head(request));
+                false
+            }
+            // The callback may have closed the connection.
+            None => false,
+        }
+    }
+
     /// Counts the memory of a request's body, unless that is too much for all bodies together.
     fn reserve_body(
         &mut self,
@@ -174,7 +213,7 @@ impl Sessions {
         let reads_body = self.config.max_body > 0 && request.has_body();
         let http = self.table.expect(key).expect_http();
         http.set_awaits_body(reads_body);
-        let listener = http.listener;
+        let (listener, beyond_limit) = (http.listener, http.is_beyond_limit());
         let checked = match request.kind() {
             Err(error) => Err(error.into()),
             // The application may answer readiness probes while it drains.
@@ -192,6 +231,7 @@ impl Sessions {
             Ok(RequestKind::Upgrade(_)) => self.check_capacity(),
         };
         match checked {
+            Ok(()) if beyond_limit => HeadOutcome::AskBeyondLimit,
             Ok(()) if reads_body => HeadOutcome::AskHead,
             Ok(()) => HeadOutcome::Ask,
             Err(failure) => {
@@ -315,7 +355,9 @@ impl Sessions {
         let Some(mut response) = failure.response() else { return self.remove(key) };
         let retry_after = match failure {
             HandshakeFailure::Stopping => self.shutdown.retry_after(key, self.now),
-            HandshakeFailure::TooManyBodies => Some(BODIES_RETRY_AFTER),
+            HandshakeFailure::TooManyBodies | HandshakeFailure::TooManyConnections => {
+                Some(CROWDED_RETRY_AFTER)
+            }
             _ => None,
         };
         if let Some(seconds) = retry_after {

@@ -26,9 +26,6 @@ pub struct Stats {
     /// request that the application answered is not counted, nor is the end of a connection that
     /// was kept after one.
     pub failed_handshakes: HandshakeFailures,
-    /// The bytes of all request bodies, which
-    /// [`Config::max_bodies`](crate::Config::max_bodies) limits.
-    pub body_bytes: usize,
     /// Sessions ended, by cause.
     pub disconnects: Disconnects,
     /// Messages received, and the bytes of their payloads.
@@ -113,7 +110,6 @@ impl Stats {
             accepted: admission.accepted(),
             accept_holds: admission.holds(),
             failed_handshakes: admission.failures().clone(),
-            body_bytes: admission.bodies(),
             disconnects: Disconnects(counters.disconnects),
             received: counters.received,
             sent: totals.sent,
@@ -133,6 +129,8 @@ pub(super) struct Counters {
     raw: usize,
     inactive: usize,
     closing: usize,
+    /// HTTP connections that the application trusts.
+    trusted: usize,
     disconnects: [u64; Cause::ALL.len()],
     pub(super) received: Traffic,
 }
@@ -160,7 +158,8 @@ impl Counters {
                 }
             }
             Kind::Closing => change(&mut self.closing),
-            Kind::Http | Kind::Lingering => {}
+            Kind::Http { trusted: true } => change(&mut self.trusted),
+            Kind::Http { trusted: false } | Kind::Lingering => {}
         }
     }
 
@@ -176,6 +175,11 @@ impl Counters {
     /// How many sessions are open.
     pub(super) fn open(&self) -> usize {
         self.websocket + self.raw
+    }
+
+    /// How many connections are sessions or trusted.
+    pub(super) fn trusted(&self) -> usize {
+        self.sessions() + self.trusted
     }
 
     /// How many sessions are open or closing.

@@ -17,7 +17,12 @@ pub(crate) fn get(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u1
 }
 
 /// Sends a request, and returns the head and the body of the response.
-fn ask(gateway: &Gateway, method: &str, path: &str, fields: &[(&str, &str)]) -> (String, String) {
+pub(crate) fn ask(
+    gateway: &Gateway,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> (String, String) {
     let url = gateway.admin.as_ref().expect("it has an admin server");
     let host = url.trim_start_matches("http://").trim_end_matches('/');
     let own = [("Host", host)];

@@ -17,7 +17,7 @@ const MAX_TRAILERS: usize = 8192;
 /// Decodes one chunked body. The result depends on the bytes alone, not on how they are split.
 #[derive(Debug, Default)]
 pub(super) struct ChunkReader {
-    position: Position,
+    position: ChunkPosition,
     /// The size of the current chunk as far as it was read, then what is left of its data.
     left: u64,
     /// How many digits the size has so far.
@@ -30,7 +30,7 @@ pub(super) struct ChunkReader {
 
 /// What the next byte is expected to be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Position {
+enum ChunkPosition {
     /// A digit of a chunk's size, or what ends it.
     #[default]
     Size,
@@ -73,46 +73,46 @@ impl ChunkReader {
     ) -> Result<(usize, &'a [u8]), RequestError> {
         for (at, &byte) in input.iter().enumerate() {
             match (self.position, byte) {
-                (Position::Data, _) => {
+                (ChunkPosition::Data, _) => {
                     let rest = &input[at..];
                     let count =
                         usize::try_from(self.left).map_or(rest.len(), |left| left.min(rest.len()));
                     self.left -= count as u64;
                     if self.left == 0 {
-                        self.position = Position::DataReturn;
+                        self.position = ChunkPosition::DataReturn;
                     }
                     return Ok((at + count, &rest[..count]));
                 }
-                (Position::End, _) => return Ok((at, &[])),
-                (Position::Size, _) if byte.is_ascii_hexdigit() => self.add_digit(byte)?,
-                (Position::Size, b'\r') if self.digits > 0 => {
-                    self.position = Position::SizeLineFeed;
+                (ChunkPosition::End, _) => return Ok((at, &[])),
+                (ChunkPosition::Size, _) if byte.is_ascii_hexdigit() => self.add_digit(byte)?,
+                (ChunkPosition::Size, b'\r') if self.digits > 0 => {
+                    self.position = ChunkPosition::SizeLineFeed;
                 }
-                (Position::Size, b' ' | b'\t') if self.digits > 0 => self.pad()?,
-                (Position::Size | Position::Padding, b';') if self.digits > 0 => {
-                    self.position = Position::Extension;
+                (ChunkPosition::Size, b' ' | b'\t') if self.digits > 0 => self.pad()?,
+                (ChunkPosition::Size | ChunkPosition::Padding, b';') if self.digits > 0 => {
+                    self.position = ChunkPosition::Extension;
                     self.count_extension()?;
                 }
-                (Position::Padding, b' ' | b'\t') => self.pad()?,
-                (Position::Extension, b'\r') => self.position = Position::SizeLineFeed,
-                (Position::Extension, _) if is_text(byte) => self.count_extension()?,
-                (Position::SizeLineFeed, b'\n') => self.begin_data(max)?,
-                (Position::DataReturn, b'\r') => self.position = Position::DataLineFeed,
-                (Position::DataLineFeed, b'\n') => {
-                    (self.position, self.left, self.digits) = (Position::Size, 0, 0);
+                (ChunkPosition::Padding, b' ' | b'\t') => self.pad()?,
+                (ChunkPosition::Extension, b'\r') => self.position = ChunkPosition::SizeLineFeed,
+                (ChunkPosition::Extension, _) if is_text(byte) => self.count_extension()?,
+                (ChunkPosition::SizeLineFeed, b'\n') => self.begin_data(max)?,
+                (ChunkPosition::DataReturn, b'\r') => self.position = ChunkPosition::DataLineFeed,
+                (ChunkPosition::DataLineFeed, b'\n') => {
+                    (self.position, self.left, self.digits) = (ChunkPosition::Size, 0, 0);
                 }
-                (Position::TrailerStart, b'\r') => self.position = Position::LastLineFeed,
-                (Position::TrailerStart, _) if is_token_byte(byte) => {
-                    self.position = Position::Trailer;
+                (ChunkPosition::TrailerStart, b'\r') => self.position = ChunkPosition::LastLineFeed,
+                (ChunkPosition::TrailerStart, _) if is_token_byte(byte) => {
+                    self.position = ChunkPosition::Trailer;
                     self.count_trailer()?;
                 }
-                (Position::Trailer, b'\r') => self.position = Position::TrailerLineFeed,
-                (Position::Trailer, _) if is_text(byte) => self.count_trailer()?,
-                (Position::TrailerLineFeed, b'\n') => {
-                    self.position = Position::TrailerStart;
+                (ChunkPosition::Trailer, b'\r') => self.position = ChunkPosition::TrailerLineFeed,
+                (ChunkPosition::Trailer, _) if is_text(byte) => self.count_trailer()?,
+                (ChunkPosition::TrailerLineFeed, b'\n') => {
+                    self.position = ChunkPosition::TrailerStart;
                     self.count_trailer()?;
                 }
-                (Position::LastLineFeed, b'\n') => self.position = Position::End,
+                (ChunkPosition::LastLineFeed, b'\n') => self.position = ChunkPosition::End,
                 // A bare LF ends no line here: peers that disagree about the end of a body would
                 // see different requests behind it.
                 _ => return Err(RequestError::BadChunk),
@@ -123,7 +123,7 @@ impl ChunkReader {
 
     /// Whether the body is complete.
     pub(super) fn is_whole(&self) -> bool {
-        self.position == Position::End
+        self.position == ChunkPosition::End
     }
 
     fn add_digit(&mut self, byte: u8) -> Result<(), RequestError> {
@@ -137,7 +137,7 @@ impl ChunkReader {
     }
 
     fn pad(&mut self) -> Result<(), RequestError> {
-        self.position = Position::Padding;
+        self.position = ChunkPosition::Padding;
         self.count_extension()
     }
 
@@ -154,13 +154,13 @@ impl ChunkReader {
     /// The line of a chunk's size is complete.
     fn begin_data(&mut self, max: usize) -> Result<(), RequestError> {
         if self.left == 0 {
-            self.position = Position::TrailerStart;
+            self.position = ChunkPosition::TrailerStart;
             return Ok(());
         }
         let total = self.total.checked_add(self.left);
         self.total =
             total.filter(|total| *total <= max as u64).ok_or(RequestError::BodyTooLarge)?;
-        self.position = Position::Data;
+        self.position = ChunkPosition::Data;
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ pub struct Response {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Vec<u8>,
+    closing: bool,
 }
 
 impl Response {
@@ -33,7 +34,7 @@ impl Response {
     pub fn new(status: u16) -> Result<Self, Error> {
         match StatusCode::from_u16(status) {
             Ok(status) if (200..600).contains(&status.as_u16()) => {
-                Ok(Self { status, headers: Vec::new(), body: Vec::new() })
+                Ok(Self { status, headers: Vec::new(), body: Vec::new(), closing: false })
             }
             _ => Err(Error::InvalidResponse { what: "status", given: status.to_string() }),
         }
@@ -71,6 +72,20 @@ impl Response {
     pub fn with_body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// Has the connection closed after the response, also where it would be kept.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.closing = true;
+        self
+    }
+
+    /// Whether the connection is closed after it in any case.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing
     }
 
     /// The status.

@@ -5,6 +5,7 @@ mod accept_rate;
 mod accepted;
 mod addresses;
 mod failures;
+mod room;
 
 use std::io;
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ pub use accepted::{Accepted, Refused};
 pub use failures::HandshakeFailures;
 
 pub(crate) use addresses::AddressRoom;
+pub(crate) use room::ConnectionRoom;
 
 /// Admission's own state.
 #[derive(Debug)]

@@ -28,12 +28,9 @@ const PAGE: &str = concat!(
     "</script>\n</body>\n</html>\n",
 );
 
-/// Answers a request for the page.
-pub(super) fn answer(method: &str) -> AdminResponse {
-    match AdminResponse::check_read_only(method) {
-        Ok(()) => page(200),
-        Err(refusal) => refusal,
-    }
+/// The page.
+pub(super) fn page() -> AdminResponse {
+    with_status(200)
 }
 
 /// Answers a request that the guard refused: if the token is missing or wrong, with the page, which
@@ -42,12 +39,12 @@ pub(super) fn sign_in(refusal: AdminResponse) -> AdminResponse {
     if refusal.status != 401 {
         return refusal;
     }
-    let mut answer = page(refusal.status);
+    let mut answer = with_status(refusal.status);
     answer.headers.extend(refusal.headers);
     answer
 }
 
-fn page(status: u16) -> AdminResponse {
+fn with_status(status: u16) -> AdminResponse {
     AdminResponse {
         status,
         content_type: "text/html; charset=utf-8",

@@ -83,6 +83,10 @@ impl From<AdminResponse> for Response {
     fn from(response: AdminResponse) -> Self {
         let AdminResponse { status, content_type, headers, body } = response;
         let mut response = Self::new(status).expect("a final status");
+        if status == 401 {
+            // Each guess at the token costs a connection.
+            response = response.closing();
+        }
         let own = [
             ("Content-Type", content_type),
             ("Cache-Control", "no-store"),

@@ -70,15 +70,39 @@ pub(crate) fn route(request: &ApiRequest<'_>) -> Result<ApiCall, AdminResponse> 
     let ApiRequest { method, path, .. } = *request;
     let found = ROUTES.iter().find_map(|route| Some((route, route.matches(path)?)));
     let Some((route, id)) = found else { return Err(errors::not_found(path)) };
-    let name = if method == "HEAD" { "GET" } else { method };
-    let Some((_, action)) = route.actions.iter().find(|(method, _)| *method == name) else {
-        return Err(errors::method_not_allowed(method, route.allowed()));
-    };
+    let action = route.action(method)?;
     let id = decoded(id).map_err(|error| bad(format!("the id in the path: {error}")))?;
     if route.has_id() && id.is_empty() {
         return Err(bad("the id in the path is empty"));
     }
     action(request, id)
+}
+
+/// Checks that there is a route for a path, and that it has the method.
+///
+/// # Errors
+///
+/// The response to a request without a route.
+pub(crate) fn check_target(method: &str, path: &str) -> Result<(), AdminResponse> {
+    let route = ROUTES.iter().find(|route| route.matches(path).is_some());
+    let route = route.ok_or_else(|| errors::not_found(path))?;
+    route.action(method).map(drop)
+}
+
+/// Checks the head of a request that has a body, on any path of the admin server.
+///
+/// # Errors
+///
+/// The response to a body that is not allowed there, or is not JSON.
+pub(crate) fn check_body(
+    method: &str,
+    path: &str,
+    content_type: Option<&str>,
+) -> Result<(), AdminResponse> {
+    if !(path.starts_with("/api/") && matches!(method, "POST" | "PATCH")) {
+        return Err(bad("a body is not allowed here"));
+    }
+    body::check_type(content_type).map_err(errors::unsupported_media_type)
 }
 
 /// Makes the call of a request. The second argument is the decoded id in the path, empty if the
@@ -120,6 +144,15 @@ impl Route {
             }
         }
         given.next().is_none().then_some(id)
+    }
+
+    /// The handler of a method.
+    fn action(&self, method: &str) -> Result<RouteHandler, AdminResponse> {
+        let name = if method == "HEAD" { "GET" } else { method };
+        let found = self.actions.iter().find(|(method, _)| *method == name);
+        let (_, action) =
+            found.ok_or_else(|| errors::method_not_allowed(method, self.allowed()))?;
+        Ok(*action)
     }
 
     fn has_id(&self) -> bool {
