@@ -142,8 +142,8 @@ fn trusted_connections_and_sessions_do_not_count_as_untrusted() {
         })
         .collect();
     let answers: Vec<_> = many.iter().map(|(answers, _)| answers[0].as_str()).collect();
-    let served = "200 keep-alive /trusted x";
-    assert_eq!(answers, [served, served, served, limit]);
+    let fine = "200 keep-alive /trusted x";
+    assert_eq!(answers, [fine, fine, fine, limit]);
     many[3].1.shutdown_write();
     // When an untrusted one ends, there is room for one.
     other.shutdown_write();

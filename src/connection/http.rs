@@ -310,7 +310,7 @@ impl Connection {
             return self.respond_last(response, is_head(request), context);
         }
         let mut bytes = Vec::new();
-        response.write_kept_to(is_head(request), &mut bytes);
+        response.write_kept_to(is_head(request), context.date.text(context.now), &mut bytes);
         let http = self.expect_http();
         http.outbox.push(context.pool, &[&bytes], 0, FrameKind::Control);
         http.expect_next(HeadReader::new(context.config.max_head_size));
@@ -328,7 +328,7 @@ impl Connection {
         context: &mut StepContext<'_>,
     ) -> Effects {
         let mut bytes = Vec::new();
-        response.write_to(head_only, &mut bytes);
+        response.write_to(head_only, context.date.text(context.now), &mut bytes);
         self.linger_after_http(&bytes, context)
     }
 

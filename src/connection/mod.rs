@@ -21,6 +21,7 @@ mod session;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::codec::http::HttpDate;
 use crate::config::Config;
 use crate::outbox::{Outbox, Pool};
 use crate::timer_wheel::TimerId;
@@ -152,6 +153,7 @@ pub(crate) struct StepContext<'a> {
     pub(crate) now: Instant,
     pub(crate) config: &'a Config,
     pub(crate) pool: &'a mut Pool,
+    pub(crate) date: &'a mut HttpDate,
     /// When a stop that is under way ends at the latest.
     pub(crate) stop_deadline: Option<Instant>,
 }

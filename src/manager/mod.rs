@@ -4,7 +4,7 @@ mod accepting;
 
 use std::io::ErrorKind;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Waker};
 
@@ -22,6 +22,9 @@ use accepting::Accepting;
 
 /// The most events that one poll returns. More ready sockets than that are served in several ticks.
 const EVENT_BATCH: usize = 1024;
+
+/// How often the time of day is read, at most. In between it follows the loop's own clock.
+const DATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Owns the sockets and runs the loop.
 ///
@@ -63,6 +66,8 @@ pub struct SessionManager<H> {
     shared: Arc<Shared>,
     /// Work left by the last turn; the next one must not sleep.
     left: Left,
+    /// When the time of day is read next.
+    date_due: Instant,
 }
 
 /// Work that is known to be left after a turn.
@@ -105,16 +110,18 @@ impl<H: Handler + 'static> SessionManager<H> {
         }));
         let (handle, inbox) = handle::channel(config.handle_queue, Arc::clone(&shared));
         let registry = Box::new(poll.registry().try_clone()?);
+        let now = Instant::now();
         Ok(Self {
             events: Events::with_capacity(EVENT_BATCH),
             accepting: Accepting::default(),
-            sessions: Sessions::new(config, registry, Instant::now()),
+            sessions: Sessions::new(config, registry, now),
             handler,
             buffer: vec![0; READ_BUFFER].into(),
             handle,
             inbox: Some(inbox),
             shared,
             left: Left::default(),
+            date_due: now,
             poll,
         })
     }
@@ -193,6 +200,9 @@ impl<H: Handler + 'static> SessionManager<H> {
         self.poll_events(max_wait)?;
         let started = Instant::now();
         self.sessions.set_now(started);
+        if started >= self.date_due {
+            self.read_time_of_day(started);
+        }
         self.tick();
         if self.sessions.is_stopped() {
             // Dropping the queue's end wakes threads that wait for a result.
@@ -239,6 +249,16 @@ impl<H: Handler + 'static> SessionManager<H> {
             Err(error) => return Err(error.into()),
         }
         Ok(())
+    }
+
+    /// Reads the time of day, which may be set forward and back, and from which the clock of the loop
+    /// may drift.
+    #[cold]
+    fn read_time_of_day(&mut self, now: Instant) {
+        self.date_due = now + DATE_INTERVAL;
+        // A clock before 1970 is wrong anyway.
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.sessions.set_time_of_day(since_1970);
     }
 
     fn tick(&mut self) {

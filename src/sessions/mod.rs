@@ -23,8 +23,9 @@ mod stop;
 mod table;
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use crate::codec::http::HttpDate;
 use crate::config::Config;
 use crate::connection::{
     Connection, Due, Effects, Kind, ListenerId, PauseOfAll, Session, StepContext,
@@ -74,6 +75,7 @@ use table::Table;
 pub struct Sessions {
     config: Config,
     now: Instant,
+    date: HttpDate,
     table: Table,
     admission: AdmissionControl,
     delivery: DeliveryQueue,
@@ -194,6 +196,7 @@ impl Sessions {
             notices: Notices::default(),
             counters: Counters::default(),
             carried: Vec::new(),
+            date: HttpDate::new(now),
             config,
             now,
         }
@@ -205,6 +208,11 @@ impl Sessions {
 
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.now = self.now.max(now);
+    }
+
+    /// Sets the time of day, since 1970, for `Date` fields. Until then they begin in 1970.
+    pub(crate) fn set_time_of_day(&mut self, since_1970: Duration) {
+        self.date.set(self.now, since_1970);
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -345,6 +353,7 @@ impl Sessions {
             now: self.now,
             config: &self.config,
             pool: self.delivery.pool(),
+            date: &mut self.date,
             stop_deadline: self.shutdown.deadline(),
         };
         let (given, effects) = act(connection, &mut context);

@@ -220,7 +220,7 @@ impl Sessions {
             Ok(RequestKind::Plain) if self.is_draining() => Ok(()),
             Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
             Ok(RequestKind::Plain) => Ok(()),
-            Ok(RequestKind::Upgrade(_)) if !self.admission.serves(listener, request.path()) => {
+            Ok(RequestKind::Upgrade(_)) if !self.admission.serves(listener, request) => {
                 Err(HandshakeFailure::NotFound)
             }
             // A client that replaces the session of its id does not need room at the limit. That is
@@ -278,7 +278,7 @@ impl Sessions {
             (Decision::Admit(_), Ok(RequestKind::Plain)) => {
                 let failure = if self.is_stopping() {
                     HandshakeFailure::Stopping
-                } else if self.admission.serves(listener, request.path()) {
+                } else if self.admission.serves(listener, request) {
                     RequestError::UpgradeRequired.into()
                 } else {
                     HandshakeFailure::NotFound

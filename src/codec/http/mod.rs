@@ -3,12 +3,15 @@
 
 mod body;
 mod chunks;
+mod date;
 mod head;
 mod request;
 mod response;
+mod target;
 mod upgrade;
 
 pub use body::BodyReader;
+pub use date::HttpDate;
 pub use head::{DEFAULT_MAX_HEAD, HeadProgress, HeadReader, MAX_HEADERS, RequestError};
 pub use request::{
     BodyLength, Expectation, HeaderField, HeaderSlots, Headers, HttpVersion, RequestHead,

@@ -11,6 +11,7 @@ use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::codec::http::RequestHead;
 use crate::config::Config;
 use crate::connection::{HandshakeFailure, Kind, ListenerId};
 use crate::error::{Error, Result};
@@ -69,10 +70,10 @@ impl AdmissionControl {
         self.listeners.get(id.index())
     }
 
-    /// Whether a listener serves this path to upgrade requests.
-    pub(crate) fn serves(&self, listener: ListenerId, path: &str) -> bool {
+    /// Whether a listener serves the path of this request to upgrade requests.
+    pub(crate) fn serves(&self, listener: ListenerId, request: &RequestHead<'_>) -> bool {
         match self.listener(listener).map(ListenUrl::protocol) {
-            Some(Protocol::WebSocket { path: Some(served) }) => **served == *path,
+            Some(Protocol::WebSocket { path: Some(served) }) => request.has_path(served),
             _ => true,
         }
     }

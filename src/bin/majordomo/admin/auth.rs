@@ -99,7 +99,7 @@ fn bearer(field: &str) -> Option<&str> {
 /// A page from elsewhere can make a browser on this machine send requests here. The browser sends
 /// the page's origin, and, if the page's own name resolves to this machine, that name as the host.
 fn check_origin(request: &RequestHead<'_>) -> Result<(), Denial> {
-    let host = request.headers().get("host").unwrap_or_default();
+    let host = request.host().unwrap_or_default();
     if !is_loopback_name(host_name(host)) {
         let detail = format!("host {host:?} is not this machine (--admin-token allows others)");
         return Err(Denial::Foreign(detail));

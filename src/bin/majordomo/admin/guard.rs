@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use majordomo::{HandshakeFailure, Request, RequestError, Stats};
+use majordomo::{HandshakeFailure, Request, RequestError, RequestHead, Stats};
 
 use super::api;
 use super::auth::{Authenticator, Denial};
@@ -44,14 +44,7 @@ impl Guard {
             }
             return Err(denial.response());
         }
-        let content_type = request.headers().get("content-type");
-        let checked = check_target(request).and_then(|()| {
-            if request.has_body() {
-                api::check_body(request.method(), request.path(), content_type)
-            } else {
-                Ok(())
-            }
-        });
+        let checked = AdminResource::of(request).check(request);
         match checked.as_ref().map_err(|refusal| refusal.status) {
             Err(404) => self.refused.count(AdminRefusal::NotFound),
             Err(405) => self.refused.count(AdminRefusal::MethodNotAllowed),
@@ -89,13 +82,55 @@ impl Guard {
     }
 }
 
-/// Checks that there is a path, and that it has the method.
-fn check_target(request: &Request<'_>) -> Result<(), AdminResponse> {
-    let (method, path) = (request.method(), request.path());
-    match path {
-        "/" | "/metrics" => AdminResponse::check_read_only(method),
-        "/control" => Ok(()),
-        _ if path.starts_with("/api/") => api::check_target(method, path),
-        _ => Err(AdminResponse::error(404, "not_found", &format!("no such path: {path}"))),
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AdminResource {
+    /// `/health`
+    Health,
+    /// `/ready`
+    Ready,
+    /// `/`
+    Console,
+    /// `/metrics`
+    Metrics,
+    /// `/control`
+    Control,
+    /// `/api`, which leads to the description of the API.
+    ApiRoot,
+    /// The API, or nothing.
+    Api,
+}
+
+impl AdminResource {
+    /// The paths, which are compared percent-decoded. Any other belongs to the API.
+    const PATHS: [(&'static str, Self); 7] = [
+        ("/health", Self::Health),
+        ("/ready", Self::Ready),
+        ("/", Self::Console),
+        ("/metrics", Self::Metrics),
+        ("/control", Self::Control),
+        ("/api", Self::ApiRoot),
+        ("/api/", Self::ApiRoot),
+    ];
+
+    pub(super) fn of(request: &RequestHead<'_>) -> Self {
+        let found = Self::PATHS.iter().find(|(path, _)| request.has_path(path));
+        found.map_or(Self::Api, |(_, resource)| *resource)
+    }
+
+    /// Checks that there is a path, that it has the method, and that it takes the body, if there is
+    /// one.
+    fn check(self, request: &RequestHead<'_>) -> Result<(), AdminResponse> {
+        let method = request.method();
+        match self {
+            Self::Control => {}
+            Self::Api => api::check_target(method, request.path())?,
+            _ => AdminResponse::check_read_only(method)?,
+        }
+        if !request.has_body() {
+            return Ok(());
+        }
+        let is_allowed = self == Self::Api && matches!(method, "POST" | "PATCH");
+        api::check_body(is_allowed, request.headers().get("content-type"))
     }
 }

@@ -15,7 +15,7 @@ use serde_json::json;
 use super::api::{self, ApiRequest};
 use super::auth::SUBPROTOCOL;
 use super::console;
-use super::guard::Guard;
+use super::guard::{AdminResource, Guard};
 use super::queue::{AdminMessage, AdminQueue, GatewayReply, QueueReceiver};
 use super::response::AdminResponse;
 use crate::backend::websocket::{self, ControlConnection};
@@ -148,15 +148,16 @@ impl AdminHandler {
     /// Answers a request if it is a probe, without asking the gateway's loop, which may be busy.
     /// `/health` answers 200 as long as this thread runs.
     fn probe(&self, request: &Request<'_>) -> Option<AdminResponse> {
-        let path = request.path();
-        if !matches!(path, "/health" | "/ready") {
+        let resource = AdminResource::of(request);
+        if !matches!(resource, AdminResource::Health | AdminResource::Ready) {
             return None;
         }
         if let Err(refusal) = AdminResponse::check_read_only(request.method()) {
             return Some(refusal);
         }
         let reason = self.status.reason();
-        let is_ready = path == "/health" || reason.is_none_or(StatusReason::is_ready);
+        let is_ready =
+            resource == AdminResource::Health || reason.is_none_or(StatusReason::is_ready);
         let word = reason.map_or("ready", StatusReason::as_str);
         Some(AdminResponse::json(if is_ready { 200 } else { 503 }, &json!({ "status": word })))
     }
@@ -172,7 +173,7 @@ impl AdminHandler {
             return Err(answer);
         }
         if let Err(refusal) = self.guard.check(request) {
-            let is_page = request.path() == "/";
+            let is_page = AdminResource::of(request) == AdminResource::Console;
             return Err(if is_page { console::sign_in(refusal) } else { refusal });
         }
         if self.guard.authenticates() {
@@ -264,23 +265,26 @@ impl Handler for AdminHandler {
         if let Err(answer) = self.check(sessions, request) {
             return respond(answer);
         }
-        match request.path() {
-            "/" => respond(console::page()),
-            "/control" if !matches!(request.query(), None | Some(WITHOUT_MESSAGES)) => {
+        match AdminResource::of(request) {
+            AdminResource::Console => respond(console::page()),
+            AdminResource::Control if !matches!(request.query(), None | Some(WITHOUT_MESSAGES)) => {
                 let detail = format!("/control takes no query but {WITHOUT_MESSAGES}");
                 respond(AdminResponse::error(400, "bad_command", &detail))
             }
-            "/control" if request.is_upgrade() => {
+            AdminResource::Control if request.is_upgrade() => {
                 let offered = request.subprotocols().any(|name| name == SUBPROTOCOL);
                 let admission = Admission::new();
                 if offered { admission.with_subprotocol(SUBPROTOCOL) } else { admission }.into()
             }
             // The library answers that an upgrade is required.
-            "/control" => Decision::admit(),
-            "/metrics" => self.ask(request.ticket(), |gateway, sessions| {
+            AdminResource::Control => Decision::admit(),
+            AdminResource::Metrics => self.ask(request.ticket(), |gateway, sessions| {
                 GatewayReply::Metrics(Box::new(gateway.metrics(sessions)))
             }),
-            _ => self.serve_api(request),
+            AdminResource::ApiRoot => respond(AdminResponse::redirect(api::DESCRIPTION_PATH)),
+            AdminResource::Health | AdminResource::Ready | AdminResource::Api => {
+                self.serve_api(request)
+            }
         }
     }
 

@@ -47,6 +47,12 @@ impl AdminResponse {
         Self { status: 204, content_type: "", headers: Vec::new(), body: Vec::new() }
     }
 
+    /// A redirect, with the same method, to another path of this server.
+    pub(super) fn redirect(path: &str) -> Self {
+        let empty = Self { status: 307, ..Self::no_content() };
+        empty.with_header("Location", path)
+    }
+
     /// Checks that a method is GET or HEAD.
     ///
     /// # Errors

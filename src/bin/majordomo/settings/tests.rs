@@ -352,7 +352,7 @@ fn the_documented_ranges_are_the_ones_that_are_accepted() {
 fn all_bodies_of_the_admin_server_may_not_be_less_than_one() {
     assert_eq!(
         load_error(&["--admin-max-bodies=16777215"], &[]),
-        "--admin-max-bodies: \"16777215\" is less than --admin-max-body (default): \"16MiB\""
+        "--admin-max-bodies: \"16777215\" is less than admin-max-body (default): \"16MiB\""
     );
     let settings = loaded(&["--admin-max-bodies=1KiB", "--admin-max-body=1KiB"], &[]).settings;
     assert_eq!((settings.admin_max_bodies, settings.admin_max_body), (1024, 1024));

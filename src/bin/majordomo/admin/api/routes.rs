@@ -19,6 +19,9 @@ use crate::backend::protocol::{Command, Recipients, json};
 #[cfg(test)]
 pub(super) use self::document::assert_is;
 
+/// Where the description of the API is.
+pub(crate) const DESCRIPTION_PATH: &str = "/api/openapi.json";
+
 /// The description of the API, in `OpenAPI` 3.1.
 const DESCRIPTION: &str = include_str!("../openapi.json");
 
@@ -95,11 +98,10 @@ pub(crate) fn check_target(method: &str, path: &str) -> Result<(), AdminResponse
 ///
 /// The response to a body that is not allowed there, or is not JSON.
 pub(crate) fn check_body(
-    method: &str,
-    path: &str,
+    is_allowed: bool,
     content_type: Option<&str>,
 ) -> Result<(), AdminResponse> {
-    if !(path.starts_with("/api/") && matches!(method, "POST" | "PATCH")) {
+    if !is_allowed {
         return Err(bad("a body is not allowed here"));
     }
     body::check_type(content_type).map_err(errors::unsupported_media_type)
@@ -127,7 +129,7 @@ const ROUTES: [Route; 8] = [
     Route { path: "/api/broadcast", actions: &[("POST", broadcast)] },
     Route { path: "/api/stats", actions: &[("GET", get_stats)] },
     Route { path: "/api/stop", actions: &[("POST", stop)] },
-    Route { path: "/api/openapi.json", actions: &[("GET", describe)] },
+    Route { path: DESCRIPTION_PATH, actions: &[("GET", describe)] },
 ];
 
 impl Route {
@@ -139,7 +141,7 @@ impl Route {
             let given = given.next()?;
             if part == "{id}" {
                 id = given;
-            } else if part != given {
+            } else if !is_segment(given, part) {
                 return None;
             }
         }
@@ -167,6 +169,11 @@ impl Route {
         });
         names.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether a segment of a path, as it was sent, is this one.
+fn is_segment(given: &str, part: &str) -> bool {
+    given == part || (given.contains('%') && decoded(given).is_ok_and(|given| given == part))
 }
 
 fn list_sessions(request: &ApiRequest<'_>, _: String) -> Result<ApiCall, AdminResponse> {
