@@ -28,22 +28,32 @@ pub(crate) struct HttpConnection {
     /// Input behind a request that is not answered yet: further requests, or the first frames. At
     /// most one read, because nothing more is read meanwhile.
     unread: Vec<u8>,
+    /// It was accepted beyond the limit of its address, to replace a session of that address.
+    pub(crate) beyond_limit: bool,
     /// How many requests were answered.
     answered: u64,
     /// The bytes that the current request's body takes of [`Config::max_bodies`].
     body: usize,
     /// Whether the current request has a body that is not read yet.
     awaits_body: bool,
-    /// Whether the application trusts it.
-    trusted: bool,
-    /// Whether it was accepted beyond the limits on all connections, for one request.
-    beyond_limit: bool,
+    standing: Standing,
     /// How many more requests it may begin in this tick.
     budget: u8,
     /// When it is closed, or refused.
     pub(crate) deadline: Instant,
     /// When that was set, or a pause was last excluded from it.
     pub(crate) since: Instant,
+}
+
+/// What a connection is with regard to the limits on all connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// One of those within the limits.
+    Ordinary,
+    /// It was accepted beyond the limits, for one request.
+    OneRequest,
+    /// The application trusts it.
+    Trusted,
 }
 
 /// The state of a request.
@@ -83,23 +93,20 @@ impl HttpConnection {
         now: Instant,
         deadline: Instant,
     ) -> Self {
-        let (outbox, unread) = (Outbox::default(), Vec::new());
-        let (answered, budget, since) = (0, REQUEST_BUDGET, now);
-        let (body, awaits_body, trusted, beyond_limit) = (0, false, false, false);
         Self {
             remote,
             listener,
             step,
-            outbox,
-            unread,
-            answered,
-            body,
-            awaits_body,
-            trusted,
-            beyond_limit,
-            budget,
+            outbox: Outbox::default(),
+            unread: Vec::new(),
+            beyond_limit: false,
+            answered: 0,
+            body: 0,
+            awaits_body: false,
+            standing: Standing::Ordinary,
+            budget: REQUEST_BUDGET,
             deadline,
-            since,
+            since: now,
         }
     }
 
@@ -203,30 +210,34 @@ impl HttpConnection {
 
     /// Whether the application trusts it.
     pub(crate) fn is_trusted(&self) -> bool {
-        self.trusted
-    }
-
-    /// The application trusts it.
-    pub(crate) fn trust(&mut self) {
-        self.trusted = true;
-    }
-
-    /// It is served as any other, although it was accepted beyond the limits: the application trusts
-    /// it, and there is room for one that is trusted.
-    pub(crate) fn lift_limit(&mut self, context: &StepContext<'_>) -> Effects {
-        self.beyond_limit = false;
-        self.give_time(context.config.handshake_timeout, context)
+        self.standing == Standing::Trusted
     }
 
     /// Whether it was accepted beyond the limits on all connections, for one request.
-    pub(crate) fn is_beyond_limit(&self) -> bool {
-        self.beyond_limit
+    pub(crate) fn is_limited(&self) -> bool {
+        self.standing == Standing::OneRequest
     }
 
     /// Makes it one that was accepted beyond the limits, and has until then.
     pub(crate) fn limit_to_one_request(&mut self, deadline: Instant) {
-        self.beyond_limit = true;
+        self.standing = Standing::OneRequest;
         self.deadline = self.deadline.min(deadline);
+    }
+
+    /// The application trusts it. If it was accepted beyond the limits, it is served as any other,
+    /// unless there is no room for one that is trusted.
+    pub(crate) fn trust(&mut self, has_room: bool, context: &StepContext<'_>) -> Effects {
+        match self.standing {
+            Standing::OneRequest if !has_room => Effects::NONE,
+            Standing::OneRequest => {
+                self.standing = Standing::Trusted;
+                self.give_time(context.config.handshake_timeout, context)
+            }
+            Standing::Ordinary | Standing::Trusted => {
+                self.standing = Standing::Trusted;
+                Effects::NONE
+            }
+        }
     }
 
     /// Takes the head of the deferred request, which is about to be decided.
@@ -312,12 +323,24 @@ impl Connection {
         let mut bytes = Vec::new();
         response.write_kept_to(is_head(request), context.date.text(context.now), &mut bytes);
         let http = self.expect_http();
-        http.outbox.push(context.pool, &[&bytes], 0, FrameKind::Control);
+        http.outbox.push_bytes(context.pool, &bytes);
         http.expect_next(HeadReader::new(context.config.max_head_size));
         // The same time as a last, lingering response has. The wait for the next request begins
         // after it.
         let effects = http.give_time(context.config.close_timeout, context);
         Effects { flush: true, ..effects }
+    }
+
+    /// Answers a request that the application has refused on its head, and ends the connection.
+    pub(crate) fn refuse_on_head(
+        &mut self,
+        response: &Response,
+        head_only: bool,
+        context: &mut StepContext<'_>,
+    ) -> Effects {
+        let effects = self.respond_last(response, head_only, context);
+        self.expect_lingering().discard_little();
+        effects
     }
 
     /// Answers a request and ends the connection. `head_only` leaves out the body.

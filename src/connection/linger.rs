@@ -6,16 +6,16 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Connection, Effects, Session, Stage, StepContext};
-use crate::outbox::{FrameKind, Outbox};
+use crate::outbox::Outbox;
 
 /// How much input a lingering socket still reads and discards. A peer that sends more than this
 /// after the end may not receive the response. It is as much as the rest of a large message: many
 /// clients do not read that a message is too big until they have sent all of it.
 const LINGER_BUDGET: usize = 16 << 20;
 
-/// The same for a socket whose request was answered without its body: it was refused, and what is
-/// left of a large body is not read to its end.
-const BODY_LINGER_BUDGET: usize = 256 << 10;
+/// The same for a socket whose request the application has refused on its head: what follows comes
+/// from a client that may not send it.
+const REFUSED_LINGER_BUDGET: usize = 256 << 10;
 
 /// A lingering socket.
 #[derive(Debug)]
@@ -46,10 +46,9 @@ impl Lingering {
         Self { address, outbox, budget: LINGER_BUDGET, peer, deadline }
     }
 
-    /// The same with another budget.
-    fn with_budget(mut self, budget: usize) -> Self {
-        self.budget = budget;
-        self
+    /// From now on it reads and discards little.
+    pub(crate) fn discard_little(&mut self) {
+        self.budget = self.budget.min(REFUSED_LINGER_BUDGET);
     }
 
     /// Whether a stop need not wait for it: its peer has received everything.
@@ -85,14 +84,11 @@ impl Connection {
         let deadline = context.deadline_in(context.config.close_timeout);
         let address = self.address();
         // Responses to earlier requests may still be queued.
-        let http = self.expect_http();
-        let mut outbox = std::mem::take(&mut http.outbox);
-        let budget = if http.awaits_body() { BODY_LINGER_BUDGET } else { LINGER_BUDGET };
+        let mut outbox = std::mem::take(&mut self.expect_http().outbox);
         if !response.is_empty() {
-            outbox.push(context.pool, &[response], 0, FrameKind::Control);
+            outbox.push_bytes(context.pool, response);
         }
-        let lingering =
-            Lingering::new(address, outbox, PeerEnd::Open, deadline).with_budget(budget);
+        let lingering = Lingering::new(address, outbox, PeerEnd::Open, deadline);
         self.stage = Stage::Lingering(Box::new(lingering));
         self.begin_lingering()
     }

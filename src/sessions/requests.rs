@@ -1,6 +1,6 @@
 //! Requests: calling the application, and answering.
 
-use super::Sessions;
+use super::{Sessions, admission};
 use crate::close::{Cause, CloseCode};
 use crate::codec::Codec;
 use crate::codec::http::{
@@ -79,13 +79,9 @@ impl Sessions {
     /// is served. An application calls it when a request has authenticated its client. Nothing
     /// happens if the connection is gone, or has become a session, which is trusted anyway.
     pub fn trust(&mut self, ticket: Ticket) {
-        let is_within = self.config.max_connections.is_none_or(|max| self.table.len() <= max);
+        let has_room = self.config.max_connections.is_none_or(|max| self.table.len() <= max);
         self.step_with(ticket.key, |connection, context| match connection.http_mut() {
-            Some(http) => {
-                http.trust();
-                let lifts = http.is_beyond_limit() && is_within;
-                ((), if lifts { http.lift_limit(context) } else { Effects::NONE })
-            }
+            Some(http) => ((), http.trust(has_room, context)),
             None => ((), Effects::NONE),
         });
     }
@@ -169,7 +165,7 @@ impl Sessions {
         // The callback may have closed the connection.
         if self.table.get(key).and_then(Connection::http).is_some() {
             self.step(key, |connection, context| {
-                connection.respond_last(response, is_head(request), context)
+                connection.refuse_on_head(response, is_head(request), context)
             });
         }
     }
@@ -177,7 +173,7 @@ impl Sessions {
     /// Refuses a request for which the application has no response, if its connection is still
     /// beyond the limits. Returns whether it is to be served.
     pub(crate) fn check_limit(&mut self, key: SessionKey, request: &RequestHead<'_>) -> bool {
-        match self.table.get(key).and_then(Connection::http).map(HttpConnection::is_beyond_limit) {
+        match self.table.get(key).and_then(Connection::http).map(HttpConnection::is_limited) {
             Some(false) => true,
             Some(true) => {
                 self.answer_failure(key, HandshakeFailure::TooManyConnections, is_head(request));
@@ -210,19 +206,21 @@ impl Sessions {
 
     /// Checks the head of a request, and answers it if the application need not be asked.
     pub(crate) fn examine(&mut self, key: SessionKey, request: &RequestHead<'_>) -> HeadOutcome {
+        let serves = self.find_serving_listener(key, request);
         let reads_body = self.config.max_body > 0 && request.has_body();
         let http = self.table.expect(key).expect_http();
         http.set_awaits_body(reads_body);
-        let (listener, beyond_limit) = (http.listener, http.is_beyond_limit());
+        let is_limited = http.is_limited();
         let checked = match request.kind() {
             Err(error) => Err(error.into()),
+            Ok(RequestKind::Plain) if self.check_address(key).is_err() => {
+                Err(HandshakeFailure::TooManySessionsPerAddress)
+            }
             // The application may answer readiness probes while it drains.
             Ok(RequestKind::Plain) if self.is_draining() => Ok(()),
             Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
             Ok(RequestKind::Plain) => Ok(()),
-            Ok(RequestKind::Upgrade(_)) if !self.admission.serves(listener, request) => {
-                Err(HandshakeFailure::NotFound)
-            }
+            Ok(RequestKind::Upgrade(_)) if !serves => Err(HandshakeFailure::NotFound),
             // A client that replaces the session of its id does not need room at the limit. That is
             // known when its id is.
             Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => {
@@ -231,7 +229,7 @@ impl Sessions {
             Ok(RequestKind::Upgrade(_)) => self.check_capacity(),
         };
         match checked {
-            Ok(()) if beyond_limit => HeadOutcome::AskBeyondLimit,
+            Ok(()) if is_limited => HeadOutcome::AskBeyondLimit,
             Ok(()) if reads_body => HeadOutcome::AskHead,
             Ok(()) => HeadOutcome::Ask,
             Err(failure) => {
@@ -239,6 +237,15 @@ impl Sessions {
                 HeadOutcome::Answered
             }
         }
+    }
+
+    /// Whether a listener of the connection's socket serves the request's path. From now on it is
+    /// the connection's listener.
+    fn find_serving_listener(&mut self, key: SessionKey, request: &RequestHead<'_>) -> bool {
+        let http = self.table.expect(key).expect_http();
+        let serving = self.admission.serving(http.listener, request.path());
+        http.listener = serving.unwrap_or(http.listener);
+        serving.is_some()
     }
 
     /// A request that the application is to decide about.
@@ -278,7 +285,7 @@ impl Sessions {
             (Decision::Admit(_), Ok(RequestKind::Plain)) => {
                 let failure = if self.is_stopping() {
                     HandshakeFailure::Stopping
-                } else if self.admission.serves(listener, request) {
+                } else if self.admission.serving(listener, request.path()).is_some() {
                     RequestError::UpgradeRequired.into()
                 } else {
                     HandshakeFailure::NotFound
@@ -322,6 +329,24 @@ impl Sessions {
             Some(max) if self.counters.open() >= max => Err(HandshakeFailure::TooManySessions),
             _ => Ok(()),
         }
+    }
+
+    /// Checks whether a connection's address is within its limit. Only a connection that was
+    /// accepted beyond it, because it might replace a session, can fail.
+    fn check_address(&mut self, key: SessionKey) -> std::result::Result<(), HandshakeFailure> {
+        let http = self.table.expect(key).expect_http();
+        if http.beyond_limit && self.admission.is_over_limit(http.remote.ip()) {
+            return Err(HandshakeFailure::TooManySessionsPerAddress);
+        }
+        http.beyond_limit = false;
+        Ok(())
+    }
+
+    /// Whether a session and an HTTP connection count for the same address.
+    fn share_address(&mut self, session: SessionKey, http: SessionKey) -> bool {
+        let one = self.table.expect(session).expect_session().remote_addr().ip();
+        let other = self.table.expect(http).expect_http().remote.ip();
+        admission::are_counted_together(one, other)
     }
 
     /// Turns a connection into an open session, whose id is free.
@@ -390,9 +415,18 @@ impl Sessions {
             .map_err(invalid)?;
         let id = id.map_or_else(SessionId::generate, Ok).map_err(invalid)?;
         match (self.key_of(&id), self.config.duplicate_id) {
-            (None, _) => self.check_capacity()?,
-            (Some(_), DuplicateId::Reject) => return Err(HandshakeFailure::DuplicateId),
+            (None, _) => {
+                self.check_address(key)?;
+                self.check_capacity()?;
+            }
+            (Some(older), DuplicateId::Reject) => {
+                self.probe(older);
+                return Err(HandshakeFailure::DuplicateId);
+            }
             (Some(older), DuplicateId::Replace) => {
+                if !self.share_address(older, key) {
+                    self.check_address(key)?;
+                }
                 self.close(older, Cause::Replaced, &CloseCode::POLICY_VIOLATION.into(), None);
             }
         }

@@ -28,10 +28,8 @@ fn start(flags: &[&str]) -> Gateway {
 fn start_with(open_files: usize, flags: &[&str]) -> Gateway {
     let mut command = Command::new("sh");
     let run = format!("ulimit -n {open_files}; exec \"$0\" \"$@\"");
-    command.args(["-c", &run, env!("CARGO_BIN_EXE_majordomo"), WS, "--mode=echo"]).args(flags);
-    if !flags.iter().any(|flag| flag.starts_with("--admin=")) {
-        command.arg("--admin=off");
-    }
+    let program = env!("CARGO_BIN_EXE_majordomo");
+    command.args(["-c", &run, program, WS, "--mode=echo", "--admin=off"]).args(flags);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Gateway::spawn(&mut command).0
 }

@@ -108,7 +108,7 @@ fn is_sub_delimiter(byte: u8) -> bool {
 
 /// Whether two paths are the same: segment by segment, percent-decoded (RFC 3986, section 6.2.2). An
 /// encoded slash is part of its segment.
-pub(super) fn is_same_path(one: &str, other: &str) -> bool {
+pub(crate) fn is_same_path(one: &str, other: &str) -> bool {
     one == other || {
         let (mut one, mut other) = (one.split('/'), other.split('/'));
         loop {

@@ -71,10 +71,9 @@ fn plain(stream: &[u8], max: usize) -> Result<Option<(Vec<u8>, usize)>, ()> {
         }
         let Some(end) = line.get(text..) else { return Ok(None) };
         match end {
-            [] => return Ok(None),
             // White space that nothing follows.
             [b'\r', ..] if padding == text && text > 0 => return Err(()),
-            [b'\r'] => return Ok(None),
+            [] | [b'\r'] => return Ok(None),
             [b'\r', b'\n', ..] => {}
             _ => return Err(()),
         }

@@ -15,6 +15,7 @@ use super::reports::SessionReport;
 use super::tasks::{self, TaskPerformer, TaskPoster, TaskQueue};
 use crate::backend::protocol::{Command, CommandRequest, SessionEnd};
 use crate::backend::{BackendId, BackendInput, BackendOutput};
+use crate::logging;
 use crate::metrics::{CauseCounts, MetricsSnapshot, TickHistograms};
 use crate::settings::{Mode, Settings};
 use crate::status::{GatewayStatus, StatusReason};
@@ -61,7 +62,7 @@ impl Gateway {
     pub(crate) fn new(settings: &Settings, started: Instant) -> Result<Self> {
         Ok(Self {
             mode: settings.mode,
-            admission: AdmissionPolicy::new(settings.session_id.clone(), settings.origins.clone()),
+            admission: AdmissionPolicy::new(settings.session_id.clone(), &settings.origins),
             stop_defaults: settings.stop_options(),
             started,
             started_at: SystemTime::now(),
@@ -263,6 +264,7 @@ impl Gateway {
         let mut snapshot = MetricsSnapshot::of(sessions, &self.ticks, self.started_at);
         snapshot.backends = self.backends.metrics();
         snapshot.backends_closed = self.backends_closed.clone();
+        snapshot.log_lines_lost = logging::lines_lost();
         snapshot
     }
 }

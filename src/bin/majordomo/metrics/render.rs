@@ -27,6 +27,7 @@ impl MetricsSnapshot {
         self.describe_loop(to);
         self.describe_backends(to);
         self.describe_admin(to);
+        self.describe_log(to);
     }
 
     fn describe_gateway(&self, to: &mut MetricsText) {
@@ -200,6 +201,14 @@ impl MetricsSnapshot {
             self.admin_refused
                 .iter()
                 .map(|(refusal, count)| ([("reason", refusal.as_str())], float(count))),
+        );
+    }
+
+    fn describe_log(&self, to: &mut MetricsText) {
+        to.counter(
+            "majordomo_log_lines_lost_total",
+            "Lines of the log that were not written, because standard error was not read.",
+            float(self.log_lines_lost),
         );
     }
 }

@@ -25,6 +25,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) backends_closed: CauseCounts,
     /// The requests that the admin server has refused.
     pub(crate) admin_refused: RefusalCounts,
+    /// The log lines that were lost.
+    pub(crate) log_lines_lost: u64,
 }
 
 /// A connection to a backend.
@@ -48,6 +50,7 @@ impl MetricsSnapshot {
             backends: Vec::new(),
             backends_closed: CauseCounts::default(),
             admin_refused: RefusalCounts::default(),
+            log_lines_lost: 0,
         }
     }
 }

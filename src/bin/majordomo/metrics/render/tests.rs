@@ -120,6 +120,7 @@ impl SampleSessions {
         snapshot.admin_refused.count(AdminRefusal::Unauthorized);
         snapshot.admin_refused.count(AdminRefusal::Unauthorized);
         snapshot.admin_refused.set(AdminRefusal::BodyTooLarge, 1);
+        snapshot.log_lines_lost = 43;
         snapshot
     }
 }
