@@ -163,6 +163,7 @@ impl Sessions {
         let address = http.remote.ip();
         let key = self.table.insert(stream, timer, Stage::Http(Box::new(http)));
         self.admission.change(address, None, Some(Kind::Http { trusted: false }));
+        self.peak = self.peak.max(self.table.len());
         key
     }
 

@@ -56,6 +56,9 @@ use shutdown::Shutdown;
 use stats::Counters;
 use table::Table;
 
+/// A table of so many slots is not made smaller.
+const KEPT_SLOTS: usize = 16;
+
 /// All sessions of one manager.
 ///
 /// A callback may call any method here, and may remove its own session or all of them: sending only
@@ -87,6 +90,8 @@ pub struct Sessions {
     counters: Counters,
     /// The connections to be read in the next tick, each once.
     carried: Vec<SessionKey>,
+    /// The most connections since the table was made smaller: the slots that it has.
+    peak: usize,
 }
 
 /// Finding sessions, and statistics.
@@ -110,7 +115,7 @@ impl Sessions {
     /// The key of the open session of this id.
     #[must_use]
     pub fn key_of(&self, id: &str) -> Option<SessionKey> {
-        self.table.find_open(SessionRef::Id(id))
+        self.get_session(id).map(Session::key)
     }
 
     /// How many sessions are open. O(1).
@@ -126,7 +131,8 @@ impl Sessions {
 
     /// All open sessions with their keys, in no particular order. Costs O(n).
     pub fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
-        self.table.iter().filter_map(|(key, connection)| Some((key, connection.open_session()?)))
+        let sessions = self.table.iter().filter_map(|(_, connection)| connection.open_session());
+        sessions.map(|session| (session.key(), session))
     }
 
     /// Statistics as of now. O(1).
@@ -198,6 +204,7 @@ impl Sessions {
             counters: Counters::default(),
             carried: Vec::new(),
             date: HttpDate::new(now),
+            peak: 0,
             config,
             now,
         }
@@ -243,9 +250,15 @@ impl Sessions {
         self.shutdown.is_stopped()
     }
 
+    /// The key by which the table finds the connection of any key.
+    #[inline]
+    pub(crate) fn current_key(&self, key: SessionKey) -> SessionKey {
+        self.table.current_key(key)
+    }
+
     /// Whether there is a connection of this key, a session or not.
     pub(crate) fn has_connection(&self, key: SessionKey) -> bool {
-        self.table.get(key).is_some()
+        self.table.get(self.current_key(key)).is_some()
     }
 
     /// The number of connections, sessions or not.
@@ -436,6 +449,35 @@ impl Sessions {
         self.admission.change(connection.address(), Some(connection.kind()), None);
         self.admission.change_bodies(connection.body_bytes(), 0);
         Some(connection)
+    }
+
+    /// Frees memory at the end of a tick, if there were far more connections than there are.
+    /// Amortised O(1) for each connection that has ended.
+    #[inline]
+    pub(crate) fn compact(&mut self) {
+        if self.peak > KEPT_SLOTS && self.table.len() < self.peak / 4 && !self.is_stopping() {
+            self.compact_now();
+        }
+    }
+
+    #[cold]
+    fn compact_now(&mut self) {
+        let Self { table, liveness, delivery, notices, carried, peak, .. } = self;
+        let moves = table.compact();
+        *peak = table.len();
+        liveness.compact(&moves, *peak, |key, timer| table.expect(key).set_timer(timer));
+        notices.compact(&moves);
+        delivery.compact();
+        notices::rekey(carried, &moves);
+    }
+
+    /// The memory of the tables and lists, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.table.memory()
+            + self.liveness.memory()
+            + self.delivery.memory()
+            + self.notices.memory()
+            + self.carried.capacity() * size_of::<SessionKey>()
     }
 
     /// Marks a connection to be read in the next tick, although no event announces input.

@@ -50,6 +50,7 @@ impl Sessions {
     /// session ends at once.
     pub fn decide(&mut self, ticket: Ticket, decision: Decision) -> Result<()> {
         let Ticket { key, number } = ticket;
+        let key = self.current_key(key);
         let http = self.table.get_mut(key).and_then(|connection| connection.http_mut());
         let deferred = match http.filter(|http| http.request_number() == number) {
             Some(http) if matches!(decision, Decision::Defer) => {
@@ -255,8 +256,9 @@ impl Sessions {
         head: &'a RequestHead<'a>,
         body: &'a [u8],
     ) -> Request<'a> {
+        let first_key = self.table.first_key(key);
         let http = self.table.expect(key).expect_http();
-        let ticket = Ticket { key, number: http.request_number() };
+        let ticket = Ticket { key: first_key, number: http.request_number() };
         let (remote, listener) = (http.remote, http.listener);
         Request { head, body, ticket, remote, listener }
     }
@@ -431,12 +433,14 @@ impl Sessions {
             }
         }
         self.free_id(&id);
+        let first_key = self.table.first_key(key);
         self.open(key, |connection, context| {
             let http = connection.expect_http();
             let (remote, listener) = (http.remote, http.listener);
             let (outbox, unread) = http.take_remains();
             let codec = Codec::websocket(context.config.max_message_size);
-            let mut session = Session::new(key, id, remote, Some(listener), codec, context.now);
+            let mut session =
+                Session::new(first_key, id, remote, Some(listener), codec, context.now);
             session.set_target(request.target());
             session.set_subprotocol(subprotocol);
             session.set_application_data(metadata, data);

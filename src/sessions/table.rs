@@ -1,6 +1,7 @@
 //! The table: connections by slot, sessions by id. The only place that maps tokens, slots and ids
 //! to each other.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -36,6 +37,11 @@ const _: () = {
 };
 
 /// Connections by slot, and sessions by id.
+///
+/// Most connections stay in the slot of their key. [`Table::compact`] moves some to lower slots, so
+/// that memory follows the connections there are. The application and the poll name such a
+/// connection by its first key still. [`Table::current_key`] gives the one of its slot, by which all
+/// other methods find it. Generations are unique, so that neither key names another one.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     connections: Slab<Connection>,
@@ -44,6 +50,10 @@ pub(crate) struct Table {
     /// Ids may be chosen by clients, so the hash is a keyed one.
     hasher: RandomState,
     generations: u32,
+    /// The slots of the connections that were moved, by their first key.
+    moved: HashMap<SessionKey, u32>,
+    /// The first keys of the connections that were moved, by their slot.
+    first_keys: HashMap<u32, SessionKey>,
 }
 
 impl Table {
@@ -61,6 +71,7 @@ impl Table {
         key
     }
 
+    /// The connection of a current key.
     #[inline]
     pub(crate) fn get(&self, key: SessionKey) -> Option<&Connection> {
         let connection = self.connections.get(key.slot())?;
@@ -73,19 +84,41 @@ impl Table {
         (connection.generation() == key.generation()).then_some(connection)
     }
 
-    /// The key of the connection that an event names. A token may have room for the lower bits of a
-    /// generation only. Then an event of a connection that is gone may name a later one of its slot,
-    /// which is read and finds nothing.
+    /// The first key of the connection that an event names. A token may have room for the lower bits
+    /// of a generation only. Then an event of a connection that is gone may name a later one, which
+    /// is read and finds nothing.
     #[inline]
     pub(crate) fn key_of_event(&self, key: SessionKey) -> SessionKey {
-        if GENERATION_MASK == u32::MAX {
-            return key;
+        if GENERATION_MASK == u32::MAX { key } else { self.whole_key(key) }
+    }
+
+    #[cold]
+    fn whole_key(&self, key: SessionKey) -> SessionKey {
+        let names = |whole: u32| whole & GENERATION_MASK == key.generation();
+        let there = self.connections.get(key.slot()).map(Connection::generation);
+        if let Some(whole) = there.filter(|whole| names(*whole)) {
+            return SessionKey::new(key.parts().0, whole);
         }
-        let generation = self.connections.get(key.slot()).map(Connection::generation);
-        match generation.filter(|whole| whole & GENERATION_MASK == key.generation()) {
-            Some(whole) => SessionKey::new(key.parts().0, whole),
-            None => key,
-        }
+        let is_it = |first: &&SessionKey| first.slot() == key.slot() && names(first.generation());
+        self.moved.keys().find(is_it).copied().unwrap_or(key)
+    }
+
+    /// The current key of the connection of any key: that of the slot where it is now.
+    #[inline]
+    pub(crate) fn current_key(&self, key: SessionKey) -> SessionKey {
+        if self.moved.is_empty() { key } else { self.current_key_of_moved(key) }
+    }
+
+    /// The first key of the connection of a current key: it stays valid for as long as the
+    /// connection lives.
+    pub(crate) fn first_key(&self, key: SessionKey) -> SessionKey {
+        let first = self.first_keys.get(&key.parts().0).copied();
+        first.filter(|first| first.generation() == key.generation()).unwrap_or(key)
+    }
+
+    #[cold]
+    fn current_key_of_moved(&self, key: SessionKey) -> SessionKey {
+        self.moved.get(&key).map_or(key, |slot| SessionKey::new(*slot, key.generation()))
     }
 
     /// The connection of a key that the caller knows to be in the table.
@@ -96,6 +129,10 @@ impl Table {
 
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Connection> {
         self.get(key)?;
+        let slot = u32::try_from(key.slot()).expect("a key is made of a slot of 32 bits");
+        if let Some(first) = self.first_keys.remove(&slot) {
+            self.moved.remove(&first);
+        }
         self.connections.try_remove(key.slot())
     }
 
@@ -112,12 +149,51 @@ impl Table {
         self.iter().map(|(_, connection)| connection.outbox().queued_bytes()).sum()
     }
 
+    /// Moves connections to the lowest slots, and frees the memory of the others. Returns the new
+    /// keys of those that were moved, by the keys of their slots before. Costs O(n).
+    pub(crate) fn compact(&mut self) -> HashMap<SessionKey, SessionKey> {
+        let Self { connections, index, hasher, moved, first_keys, .. } = self;
+        let mut keys = HashMap::new();
+        connections.compact(|connection, from, to| {
+            let (before, after) = (key_of(from, connection), key_of(to, connection));
+            let [from, to] = [before, after].map(|key| key.parts().0);
+            keys.insert(before, after);
+            let first = first_keys.remove(&from).unwrap_or(before);
+            if first == after {
+                moved.remove(&first);
+            } else {
+                moved.insert(first, to);
+                first_keys.insert(to, first);
+            }
+            if let Some(session) = connection.session()
+                && let Some(slot) =
+                    index.find_mut(hasher.hash_one(session.id().as_str()), |slot| *slot == from)
+            {
+                *slot = to;
+            }
+            true
+        });
+        index.shrink_to(0, |slot| hasher.hash_one(id_at(connections, *slot)));
+        moved.shrink_to_fit();
+        first_keys.shrink_to_fit();
+        keys
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.connections.capacity() * size_of::<Option<Connection>>()
+            + self.index.allocation_size()
+            + self.moved.capacity() * size_of::<(SessionKey, u32)>()
+            + self.first_keys.capacity() * size_of::<(u32, SessionKey)>()
+    }
+
     /// The number of ids in the index.
     pub(crate) fn id_count(&self) -> usize {
         self.index.len()
     }
 
-    /// All connections, in the order of their slots. Costs O(n) in the most there ever were.
+    /// All connections, in the order of their slots. Costs O(n) in the most that there were since
+    /// [`Table::compact`].
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Connection)> {
         self.connections.iter().map(|(slot, connection)| (key_of(slot, connection), connection))
     }
@@ -135,12 +211,12 @@ impl Table {
         Some(SessionKey::new(slot, connection.generation()))
     }
 
-    /// The open session of either name.
+    /// The current key of the open session of this id or key.
     #[inline]
     pub(crate) fn find_open(&self, session: SessionRef<'_>) -> Option<SessionKey> {
         let key = match session {
             SessionRef::Id(id) => self.find(id)?,
-            SessionRef::Key(key) => key,
+            SessionRef::Key(key) => self.current_key(key),
         };
         self.get(key)?.open_session().map(|_| key)
     }

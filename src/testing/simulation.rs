@@ -263,6 +263,13 @@ impl<H: Handler + 'static> Simulation<H> {
         self.sessions.footprint()
     }
 
+    /// The memory of the tables and lists of the sessions, in bytes.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.sessions.memory()
+    }
+
     /// Whether the manager has stopped: [`Sessions::stop`] was called, and no connection is left.
     #[must_use]
     pub fn is_stopped(&self) -> bool {

@@ -41,7 +41,8 @@ fn each_client_gets_its_close_frame_within_the_window() {
     drop(raw);
     let exit = gateway.wait();
     let expected = "shutting down (SIGTERM): draining 31 sessions over 300ms, 5s grace";
-    assert!(exit.log[0].contains(expected), "{exit:?}");
+    // Before it, the log may warn of what lines cannot carry.
+    assert!(exit.log.iter().any(|line| line.contains(expected)), "{exit:?}");
     assert_ended(&exit);
 }
 

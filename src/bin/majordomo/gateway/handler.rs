@@ -352,7 +352,7 @@ impl Handler for Gateway {
     }
 
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
-        let Disconnect { session, cause, code, reason, duration, .. } = &disconnect;
+        let Disconnect { session, pending, cause, code, reason, duration, .. } = &disconnect;
         log::debug!("session {} ended: {}", session.id(), describe_end(*cause, *code, reason));
         let end = SessionEnd {
             session: session.id(),
@@ -363,6 +363,7 @@ impl Handler for Gateway {
             received: session.received(),
             sent: session.sent(),
             dropped: session.dropped(),
+            pending: *pending,
         };
         self.backends.notify(|encoder| encoder.disconnect(end));
         self.backends.hand_over_if_full(sessions);

@@ -43,6 +43,8 @@ pub(crate) struct SessionEnd<'a> {
     pub(crate) sent: Traffic,
     /// How many queued messages were dropped.
     pub(crate) dropped: u64,
+    /// How many queued messages are neither sent nor dropped yet.
+    pub(crate) pending: u64,
 }
 
 /// Events.
@@ -108,6 +110,7 @@ impl BackendEncoder {
             .field("received", &end.received)
             .field("sent", &end.sent)
             .field("dropped", &end.dropped)
+            .field("pending", &end.pending)
             .end();
     }
 
@@ -301,6 +304,7 @@ mod tests {
             received: Traffic { messages: 2, bytes: 8 },
             sent: Traffic::default(),
             dropped: 0,
+            pending: 0,
         });
         encoder.stopping(&StopOptions::new().with_drain_window(Duration::from_secs(30)));
         encoder.stopped();
@@ -309,7 +313,7 @@ mod tests {
 {"seq":3,"event":"message","session":"a","text":"hello"}
 {"seq":4,"event":"message","session":"a","binary":"AAEC"}
 {"seq":5,"event":"state","session":"a","state":"inactive"}
-{"seq":6,"event":"disconnect","session":"a","cause":"client_closed","code":1000,"reason":"bye","duration_ms":1234,"received":{"messages":2,"bytes":8},"sent":{"messages":0,"bytes":0},"dropped":0}
+{"seq":6,"event":"disconnect","session":"a","cause":"client_closed","code":1000,"reason":"bye","duration_ms":1234,"received":{"messages":2,"bytes":8},"sent":{"messages":0,"bytes":0},"dropped":0,"pending":0}
 {"seq":7,"event":"stopping","drain_ms":30000,"grace_ms":5000,"code":1001,"reason":""}
 {"seq":8,"event":"stopped"}
 "#;
@@ -332,6 +336,7 @@ mod tests {
             received: Traffic::default(),
             sent: Traffic::default(),
             dropped: 3,
+            pending: 40,
         });
         let line: Value = serde_json::from_str(&text_of(&mut encoder)).expect("JSON");
         assert_eq!(line["code"], Value::Null);
