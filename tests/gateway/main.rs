@@ -25,6 +25,7 @@ mod log;
 mod messages;
 mod metrics;
 mod probes;
+mod refusals;
 mod settings;
 mod stopping;
 mod streams;
