@@ -8,6 +8,7 @@
 mod api;
 mod auth;
 mod console;
+mod guard;
 mod handler;
 mod queue;
 mod response;

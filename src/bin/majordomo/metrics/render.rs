@@ -26,6 +26,7 @@ impl MetricsSnapshot {
         self.describe_messages(to);
         self.describe_loop(to);
         self.describe_backends(to);
+        self.describe_admin(to);
         self.describe_log(to);
     }
 
@@ -190,6 +191,16 @@ impl MetricsSnapshot {
             "majordomo_reads_paused",
             "1 while no session is read because a backend is behind.",
             flag(self.reads_paused),
+        );
+    }
+
+    fn describe_admin(&self, to: &mut MetricsText) {
+        to.counters(
+            "majordomo_admin_refused_total",
+            "Requests to the admin server that were refused, by reason.",
+            self.admin_refused
+                .iter()
+                .map(|(refusal, count)| ([("reason", refusal.as_str())], float(count))),
         );
     }
 
