@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::io::ErrorKind;
+
 use common::simulation::{Client, Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
@@ -265,6 +267,7 @@ fn a_removed_raw_session_gets_what_is_queued_and_the_end_of_its_stream() {
 fn a_taken_id_is_answered_409_and_the_older_session_stays() {
     let mut server = Server::new();
     let mut older = server.join("a");
+    server.advance(seconds(1));
     let mut newer = server.dial();
     server.receive(&newer, &wire::upgrade("/?id=a", &[]));
     assert_eq!(newer.status(), 409);
@@ -272,8 +275,22 @@ fn a_taken_id_is_answered_409_and_the_older_session_stays() {
     assert_eq!(server.sessions().client_count(), 1);
     server.sessions().send_to("a", "still here").expect("open");
     server.settle();
-    assert_eq!(older.frames(), ["text still here"]);
+    assert_eq!(older.frames(), ["ping", "text still here"], "it may be a lost connection");
     assert_eq!(server.notes(), ["a connects"]);
+}
+
+#[test]
+fn a_key_names_no_later_session_of_its_slot_however_many_there_are() {
+    let mut server = Server::new();
+    server.join_lines().fail(ErrorKind::ConnectionReset);
+    server.settle();
+    let ended = server.handler().take_ended().key;
+    for _ in 0..10_000 {
+        let client = server.join_lines();
+        assert!(server.sessions().get_session(ended).is_none());
+        client.fail(ErrorKind::ConnectionReset);
+        server.settle();
+    }
 }
 
 #[test]

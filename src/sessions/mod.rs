@@ -14,6 +14,7 @@ mod footprint;
 mod liveness;
 mod notices;
 mod pause;
+mod probe;
 mod receive;
 mod requests;
 mod send;
@@ -192,8 +193,23 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn add_listener(&mut self, url: ListenUrl) -> Result<ListenerId> {
-        self.admission.add_listener(url)
+    pub(crate) fn add_listener(
+        &mut self,
+        url: ListenUrl,
+        first: Option<ListenerId>,
+    ) -> Result<ListenerId> {
+        self.admission.add_listener(url, first)
+    }
+
+    /// The key of the connection that an event names.
+    #[inline]
+    pub(crate) fn key_of_event(&self, key: SessionKey) -> SessionKey {
+        self.table.key_of_event(key)
+    }
+
+    /// The listener whose sockets a URL can share, with a path of its own.
+    pub(crate) fn shareable_listener(&self, url: &ListenUrl) -> Option<ListenerId> {
+        self.admission.shareable(url)
     }
 
     pub(crate) fn set_now(&mut self, now: Instant) {

@@ -1,6 +1,6 @@
 //! Requests: calling the application, and answering.
 
-use super::Sessions;
+use super::{Sessions, admission};
 use crate::close::{Cause, CloseCode};
 use crate::codec::Codec;
 use crate::codec::http::{
@@ -96,16 +96,17 @@ impl Sessions {
 
     /// Checks the head of a request, and answers it if the application need not be asked.
     pub(crate) fn examine(&mut self, key: SessionKey, request: &RequestHead<'_>) -> HeadOutcome {
-        let listener = self.table.expect(key).expect_http().listener;
+        let serves = self.find_serving_listener(key, request);
         let body = match request.kind() {
             Err(error) => Err(error.into()),
+            Ok(RequestKind::Plain) if self.check_address(key).is_err() => {
+                Err(HandshakeFailure::TooManySessionsPerAddress)
+            }
             // The application may answer readiness probes while it drains.
             Ok(RequestKind::Plain) if self.is_draining() => self.check_body(request),
             Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
             Ok(RequestKind::Plain) => self.check_body(request),
-            Ok(RequestKind::Upgrade(_)) if !self.admission.serves(listener, request.path()) => {
-                Err(HandshakeFailure::NotFound)
-            }
+            Ok(RequestKind::Upgrade(_)) if !serves => Err(HandshakeFailure::NotFound),
             // A client that replaces the session of its id does not need room at the limit. That is
             // known when its id is.
             Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => {
@@ -120,6 +121,15 @@ impl Sessions {
                 HeadOutcome::Answered
             }
         }
+    }
+
+    /// Whether a listener of the connection's socket serves the request's path. From now on it is
+    /// the connection's listener.
+    fn find_serving_listener(&mut self, key: SessionKey, request: &RequestHead<'_>) -> bool {
+        let http = self.table.expect(key).expect_http();
+        let serving = self.admission.serving(http.listener, request.path());
+        http.listener = serving.unwrap_or(http.listener);
+        serving.is_some()
     }
 
     /// A request that the application is to decide about.
@@ -160,7 +170,7 @@ impl Sessions {
             (Decision::Admit(_), Ok(RequestKind::Plain)) => {
                 let failure = if self.is_stopping() {
                     HandshakeFailure::Stopping
-                } else if self.admission.serves(listener, request.path()) {
+                } else if self.admission.serving(listener, request.path()).is_some() {
                     RequestError::UpgradeRequired.into()
                 } else {
                     HandshakeFailure::NotFound
@@ -204,6 +214,24 @@ impl Sessions {
             Some(max) if self.counters.open() >= max => Err(HandshakeFailure::TooManySessions),
             _ => Ok(()),
         }
+    }
+
+    /// Checks whether a connection's address is within its limit. Only a connection that was
+    /// accepted beyond it, because it might replace a session, can fail.
+    fn check_address(&mut self, key: SessionKey) -> std::result::Result<(), HandshakeFailure> {
+        let http = self.table.expect(key).expect_http();
+        if http.beyond_limit && self.admission.is_over_limit(http.remote.ip()) {
+            return Err(HandshakeFailure::TooManySessionsPerAddress);
+        }
+        http.beyond_limit = false;
+        Ok(())
+    }
+
+    /// Whether a session and an HTTP connection count for the same address.
+    fn share_address(&mut self, session: SessionKey, http: SessionKey) -> bool {
+        let one = self.table.expect(session).expect_session().remote_addr().ip();
+        let other = self.table.expect(http).expect_http().remote.ip();
+        admission::are_counted_together(one, other)
     }
 
     /// Turns a connection into an open session, whose id is free.
@@ -267,9 +295,18 @@ impl Sessions {
             .map_err(invalid)?;
         let id = id.map_or_else(SessionId::generate, Ok).map_err(invalid)?;
         match (self.key_of(&id), self.config.duplicate_id) {
-            (None, _) => self.check_capacity()?,
-            (Some(_), DuplicateId::Reject) => return Err(HandshakeFailure::DuplicateId),
+            (None, _) => {
+                self.check_address(key)?;
+                self.check_capacity()?;
+            }
+            (Some(older), DuplicateId::Reject) => {
+                self.probe(older);
+                return Err(HandshakeFailure::DuplicateId);
+            }
             (Some(older), DuplicateId::Replace) => {
+                if !self.share_address(older, key) {
+                    self.check_address(key)?;
+                }
                 self.close(older, Cause::Replaced, &CloseCode::POLICY_VIOLATION.into(), None);
             }
         }

@@ -19,7 +19,7 @@ const SLOT_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
 /// The slot that no connection has: tokens with it are those of listeners and the waker.
 const RESERVED_SLOT: u32 = u32::MAX >> (32 - SLOT_BITS);
 
-/// The generations that fit beside a slot.
+/// The bits of a generation that fit beside a slot.
 #[expect(clippy::cast_possible_truncation, reason = "the shift leaves at most 32 bits")]
 const GENERATION_MASK: u32 = (usize::MAX >> SLOT_BITS) as u32;
 
@@ -66,7 +66,7 @@ impl Table {
 
     pub(crate) fn insert(&mut self, stream: Stream, timer: TimerId, stage: Stage) -> SessionKey {
         let key = self.next_key();
-        self.generations = (self.generations + 1) & GENERATION_MASK;
+        self.generations = self.generations.wrapping_add(1);
         self.connections.insert(Connection::new(stream, key.generation(), timer, stage));
         key
     }
@@ -82,6 +82,25 @@ impl Table {
     pub(crate) fn get_mut(&mut self, key: SessionKey) -> Option<&mut Connection> {
         let connection = self.connections.get_mut(key.slot())?;
         (connection.generation() == key.generation()).then_some(connection)
+    }
+
+    /// The first key of the connection that an event names. A token may have room for the lower bits
+    /// of a generation only. Then an event of a connection that is gone may name a later one, which
+    /// is read and finds nothing.
+    #[inline]
+    pub(crate) fn key_of_event(&self, key: SessionKey) -> SessionKey {
+        if GENERATION_MASK == u32::MAX { key } else { self.whole_key(key) }
+    }
+
+    #[cold]
+    fn whole_key(&self, key: SessionKey) -> SessionKey {
+        let names = |whole: u32| whole & GENERATION_MASK == key.generation();
+        let there = self.connections.get(key.slot()).map(Connection::generation);
+        if let Some(whole) = there.filter(|whole| names(*whole)) {
+            return SessionKey::new(key.parts().0, whole);
+        }
+        let is_it = |first: &&SessionKey| first.slot() == key.slot() && names(first.generation());
+        self.moved.keys().find(is_it).copied().unwrap_or(key)
     }
 
     /// The current key of the connection of any key: that of the slot where it is now.
@@ -237,7 +256,7 @@ fn key_of(slot: usize, connection: &Connection) -> SessionKey {
 /// The source of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventSource {
-    /// A connection, which may be gone.
+    /// A connection, which may be gone. [`Table::key_of_event`] gives its key.
     Connection(SessionKey),
     /// The listener of this number.
     Listener(usize),
@@ -257,7 +276,7 @@ impl EventSource {
             }
             Self::Waker => (RESERVED_SLOT as usize, WAKER),
         };
-        Token(slot | (generation as usize) << SLOT_BITS)
+        Token(slot | ((generation & GENERATION_MASK) as usize) << SLOT_BITS)
     }
 
     #[inline]

@@ -98,7 +98,7 @@ impl<H: Handler + 'static> Simulation<H> {
     ///
     /// As [`Simulation::listen`].
     pub fn listen_on(&mut self, url: ListenUrl) -> Result<ListenerId> {
-        self.sessions.add_listener(url)
+        self.sessions.add_listener(url, None)
     }
 
     /// Connects a client of the test's own, and runs no tick. While all reads are paused, or the

@@ -26,6 +26,7 @@ mod log;
 mod memory;
 mod messages;
 mod metrics;
+mod probes;
 mod settings;
 mod stopping;
 mod streams;

@@ -1,17 +1,24 @@
 //! One run of the gateway: from the listeners to the last event.
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::process;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use majordomo::{Handle, Result, SessionManager};
+use majordomo::{Error, Handle, Result, SessionCounts, SessionManager, Sessions};
 
 use crate::admin::AdminServer;
 use crate::backend::BackendId;
 use crate::backend::stdio::{self, StdioNotice, StdioOutput};
-use crate::gateway::Gateway;
-use crate::settings::Settings;
-use crate::{limits, signals};
+use crate::gateway::{Gateway, describe_losses};
+use crate::settings::{Mode, Settings};
+use crate::{limits, logging, signals};
+
+/// The exit code after a second signal that cut sessions off.
+const CUT_OFF: i32 = 3;
 
 /// Runs until the gateway is stopped.
 ///
@@ -28,17 +35,25 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     for url in &settings.listen {
         urls.push(manager.listen_on(url.clone())?);
     }
-    let admin = AdminServer::open(settings, manager.handle())?;
+    let handle = manager.handle();
+    let gateway = manager.handler();
+    let admin = AdminServer::open(settings, gateway.open_tasks(handle), gateway.status())?;
     for url in &urls {
         log::info!("listening on {url}");
         manager.handler().add_listener(url);
     }
+    log_addresses(&mut manager);
     if let Some(admin) = &admin {
-        log::info!("console on {}", admin.url());
+        admin.log_where();
     }
     match open_files {
         Ok(limits) => log::info!("open file limit: {}", limits.after),
         Err(error) => log::warn!("cannot raise the open file limit: {error}"),
+    }
+    if settings.mode == Mode::Hub {
+        for loss in describe_losses(&urls, settings.config().max_message_size) {
+            log::warn!("{loss}");
+        }
     }
     if settings.stdio {
         start_stdio(&mut manager)?;
@@ -62,6 +77,17 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+/// Logs the addresses of the listeners whose host is a name.
+fn log_addresses(manager: &mut SessionManager<Gateway>) {
+    let addresses: Vec<_> = manager.listen_addrs().collect();
+    for (id, address) in addresses {
+        let url = manager.sessions().listener(id).expect("it was added");
+        if url.host().parse::<IpAddr>().is_err() {
+            log::info!("{url} is bound to {address}");
+        }
+    }
+}
+
 /// Hands over the events and replies of a tick to the backends.
 fn hand_over(manager: &mut SessionManager<Gateway>) {
     if manager.handler().end_tick() {
@@ -70,11 +96,55 @@ fn hand_over(manager: &mut SessionManager<Gateway>) {
 }
 
 fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
-    signals::watch(move |name| {
+    let other = handle.clone();
+    let graceful = move |name| {
+        let stop = move |gateway: &mut Gateway, sessions: &mut Sessions| {
+            gateway.stop_with_defaults(sessions, name);
+        };
         // After the end of the loop there is nothing to stop.
-        let _ = handle.post(move |gateway, sessions| gateway.stop_with_defaults(sessions, name));
-    })?;
+        if let Err(Error::QueueFull) = handle.try_post(stop) {
+            // The loop is behind. Waiting for it here would delay the second signal.
+            let thread = thread::Builder::new().name("stop".to_owned());
+            if let Err(error) = thread.spawn(move || drop(handle.post(stop))) {
+                log::error!("cannot stop: {error}");
+            }
+        }
+    };
+    signals::watch(graceful, move |name| exit_at_once(&other, name))?;
     Ok(())
+}
+
+/// Ends the process, and says whether that cuts sessions off.
+fn exit_at_once(handle: &Handle<Gateway>, name: &str) -> ! {
+    let (consequence, code) = match count_sessions(handle) {
+        Some(0) => (String::new(), 0),
+        Some(1) => (", 1 session is cut off".to_owned(), CUT_OFF),
+        Some(count) => (format!(", {count} sessions are cut off"), CUT_OFF),
+        None => (", sessions may be cut off".to_owned(), CUT_OFF),
+    };
+    log::warn!("{name} again: exiting at once{consequence}");
+    logging::wait_until_written();
+    process::exit(code)
+}
+
+/// How many sessions have not ended. `None` if the loop does not answer soon.
+fn count_sessions(handle: &Handle<Gateway>) -> Option<usize> {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let (sender, receiver) = mpsc::channel();
+    let posted = handle.try_post(move |_, sessions| {
+        let SessionCounts { active, inactive, closing, .. } = sessions.stats().sessions;
+        let _ = sender.send(active + inactive + closing);
+    });
+    match posted {
+        Ok(()) => match receiver.recv_timeout(PATIENCE) {
+            Ok(count) => Some(count),
+            Err(RecvTimeoutError::Disconnected) => Some(0),
+            Err(RecvTimeoutError::Timeout) => None,
+        },
+        // All sessions end before the loop does.
+        Err(Error::Stopped) => Some(0),
+        Err(_) => None,
+    }
 }
 
 /// Starts the backend over standard input and output. Its first event is `ready`.

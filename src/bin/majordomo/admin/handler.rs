@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use majordomo::{
-    Admission, Cause, Context, Decision, Disconnect, Handle, Handler, Message, Phase, Request,
-    SessionKey, Sessions, StopOptions, Ticket, Traffic,
+    Admission, Cause, Context, Decision, Disconnect, Handler, Message, Request, SessionKey,
+    Sessions, StopOptions, Ticket, Traffic,
 };
 use serde_json::json;
 
@@ -18,8 +19,9 @@ use super::queue::{AdminMessage, AdminQueue, GatewayReply, QueueReceiver};
 use super::response::AdminResponse;
 use crate::backend::websocket::{self, ControlConnection};
 use crate::backend::{BackendId, BackendInput};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, TaskPoster};
 use crate::metrics::{self, MetricsSnapshot};
+use crate::status::{GatewayStatus, StatusReason};
 
 /// The query of a control connection without `message` events.
 const WITHOUT_MESSAGES: &str = "messages=off";
@@ -28,7 +30,10 @@ const WITHOUT_MESSAGES: &str = "messages=off";
 #[derive(Debug)]
 pub(super) struct AdminHandler {
     auth: Authenticator,
-    gateway: Handle<Gateway>,
+    gateway: TaskPoster<Gateway>,
+    /// Whether commands are not read, because the gateway's loop is behind.
+    is_paused: bool,
+    status: Arc<GatewayStatus>,
     messages: Receiver<AdminMessage>,
     /// Set before the first turn of the loop.
     queue: Option<AdminQueue<Self>>,
@@ -43,12 +48,15 @@ pub(super) struct AdminHandler {
 impl AdminHandler {
     pub(super) fn new(
         auth: Authenticator,
-        gateway: Handle<Gateway>,
+        gateway: TaskPoster<Gateway>,
+        status: Arc<GatewayStatus>,
         messages: Receiver<AdminMessage>,
     ) -> Self {
         Self {
             auth,
             gateway,
+            is_paused: false,
+            status,
             messages,
             queue: None,
             connections: BTreeMap::new(),
@@ -65,16 +73,34 @@ impl AdminHandler {
         self.queue.clone().expect("it is set before the first turn of the loop")
     }
 
-    /// The longest sleep of the loop: a backend that reads nothing causes no event.
+    /// The longest sleep of the loop: a backend that reads nothing causes no event, nor does a
+    /// place in the queue of the gateway's loop.
     pub(super) fn max_wait(&self) -> Option<Duration> {
+        if self.gateway.is_behind() {
+            return Some(TaskPoster::<Gateway>::RETRY_AFTER);
+        }
         let is_any_high = self.connections.values().any(ControlConnection::is_high);
         is_any_high.then_some(websocket::PATIENCE / 10)
     }
 
-    /// Posts the input of this turn to the gateway's loop, in one piece: each post may wake that
-    /// loop. Blocks while its queue is full.
+    /// Whether the gateway's loop is behind, if that has changed since the last call.
+    pub(super) fn changed_to_behind(&mut self) -> Option<bool> {
+        let is_behind = self.gateway.is_behind();
+        let was_behind = mem::replace(&mut self.is_paused, is_behind);
+        (was_behind != is_behind).then_some(is_behind)
+    }
+
+    /// The control connections.
+    pub(super) fn control_connections(&self) -> Vec<SessionKey> {
+        self.connections.keys().copied().collect()
+    }
+
+    /// Posts the input of this turn to the gateway's loop, in one piece, because each post may wake
+    /// that loop; and what its queue had no place for before.
     pub(super) fn post_input(&mut self) {
         if self.input.is_empty() {
+            // After the end of the gateway's loop, tasks are discarded.
+            let _ = self.gateway.retry();
             return;
         }
         let input = mem::take(&mut self.input);
@@ -118,8 +144,20 @@ impl AdminHandler {
             self.gateway.post(move |gateway, sessions| gateway.remove_backend(sessions, id, cause));
     }
 
+    /// Answers a probe, without asking the gateway's loop, which may be busy. `/health` answers 200
+    /// as long as this thread runs.
+    fn probe(&self, path: &str, method: &str) -> AdminResponse {
+        if let Err(refusal) = AdminResponse::check_read_only(method) {
+            return refusal;
+        }
+        let reason = self.status.reason();
+        let is_ready = path == "/health" || reason.is_none_or(StatusReason::is_ready);
+        let word = reason.map_or("ready", StatusReason::as_str);
+        AdminResponse::json(if is_ready { 200 } else { 503 }, &json!({ "status": word }))
+    }
+
     /// Answers a request of the HTTP API.
-    fn serve_api(&self, request: &Request<'_>) -> Decision {
+    fn serve_api(&mut self, request: &Request<'_>) -> Decision {
         let call = api::route(&ApiRequest {
             method: request.method(),
             path: request.path(),
@@ -138,7 +176,7 @@ impl AdminHandler {
 
     /// Asks the gateway's loop. The request is answered when its reply comes through the queue.
     fn ask(
-        &self,
+        &mut self,
         ticket: Ticket,
         question: impl FnOnce(&mut Gateway, &mut Sessions) -> GatewayReply + Send + 'static,
     ) -> Decision {
@@ -180,13 +218,13 @@ impl QueueReceiver for AdminHandler {
 impl Handler for AdminHandler {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let path = request.path();
-        if path == "/health" {
-            return respond(health(request.method()));
+        if matches!(path, "/health" | "/ready") {
+            return respond(self.probe(path, request.method()));
         }
         if let Err(refusal) = self.auth.check(request) {
             return respond(if path == "/" { console::sign_in(refusal) } else { refusal });
         }
-        if matches!(path, "/ready" | "/metrics")
+        if path == "/metrics"
             && let Err(refusal) = AdminResponse::check_read_only(request.method())
         {
             return respond(refusal);
@@ -204,9 +242,6 @@ impl Handler for AdminHandler {
             }
             // The library answers that an upgrade is required.
             "/control" => Decision::admit(),
-            "/ready" => {
-                self.ask(request.ticket(), |_, sessions| GatewayReply::Phase(sessions.phase()))
-            }
             "/metrics" => self.ask(request.ticket(), |gateway, sessions| {
                 GatewayReply::Metrics(Box::new(gateway.metrics(sessions)))
             }),
@@ -224,6 +259,11 @@ impl Handler for AdminHandler {
         let remote = context.session().remote_addr();
         log::info!("control connection {backend} opened from {remote}");
         self.connections.insert(context.key(), connection);
+        if self.is_paused {
+            let key = context.key();
+            // A session that is closing already is not found.
+            let _ = context.sessions().pause_reads(key);
+        }
         let query = context.session().target().and_then(|target| target.split_once('?'));
         let without_messages = query.is_some_and(|(_, query)| query == WITHOUT_MESSAGES);
         let _ = self.gateway.post(move |gateway, sessions| {
@@ -252,23 +292,8 @@ fn respond(response: AdminResponse) -> Decision {
 
 fn render(reply: GatewayReply) -> AdminResponse {
     match reply {
-        GatewayReply::Phase(phase) => ready(phase),
         GatewayReply::Metrics(snapshot) => metrics_text(&snapshot),
         GatewayReply::Api(response) => response,
-    }
-}
-
-fn health(method: &str) -> AdminResponse {
-    match AdminResponse::check_read_only(method) {
-        Ok(()) => AdminResponse::json(200, &json!({ "status": "ok" })),
-        Err(refusal) => refusal,
-    }
-}
-
-fn ready(phase: Phase) -> AdminResponse {
-    match phase {
-        Phase::Running => AdminResponse::json(200, &json!({ "status": "ready" })),
-        _ => AdminResponse::json(503, &json!({ "status": "stopping" })),
     }
 }
 

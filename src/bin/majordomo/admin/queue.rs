@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use majordomo::{Handle, Phase, Sessions, Ticket};
+use majordomo::{Handle, Sessions, Ticket};
 
 use super::response::AdminResponse;
 use crate::backend::BackendId;
@@ -26,8 +26,6 @@ pub(super) enum AdminMessage {
 /// What the gateway's loop gives for a request. The admin server renders it.
 #[derive(Debug)]
 pub(super) enum GatewayReply {
-    /// For `/ready`.
-    Phase(Phase),
     /// For `/metrics`.
     Metrics(Box<MetricsSnapshot>),
     /// For the HTTP API.

@@ -1,19 +1,21 @@
 //! The admin server's listener, thread and loop.
 
 use std::io;
-use std::sync::mpsc;
+use std::net::IpAddr;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use majordomo::{Config, Error, Handle, ListenUrl, Result, SessionManager};
+use majordomo::{Config, Error, ListenUrl, Result, SessionManager};
 
 use super::auth::Authenticator;
 use super::handler::AdminHandler;
 use super::queue::{AdminMessage, AdminQueue};
 use crate::backend::websocket;
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, TaskPoster};
 use crate::settings::Settings;
 use crate::settings::value::AdminUrl;
+use crate::status::GatewayStatus;
 
 /// The largest command on a control connection in bytes, as on standard input.
 const MAX_COMMAND: usize = 64 << 20;
@@ -51,18 +53,22 @@ pub(crate) struct AdminThread {
 }
 
 impl AdminServer {
-    /// Opens the listener, if the settings have one. If the default port is in use, the gateway
-    /// runs without an admin server, and a warning is logged.
+    /// Opens the listener, if the settings have one.
     ///
     /// # Errors
     ///
-    /// If a configured address cannot be bound.
-    pub(crate) fn open(settings: &Settings, gateway: Handle<Gateway>) -> Result<Option<Self>> {
+    /// If its address cannot be bound. If another server has it, that may be another gateway, whose
+    /// console, API and metrics would be taken for this one's.
+    pub(crate) fn open(
+        settings: &Settings,
+        gateway: TaskPoster<Gateway>,
+        status: Arc<GatewayStatus>,
+    ) -> Result<Option<Self>> {
         let Some(url) = &settings.admin else { return Ok(None) };
         let (sender, receiver) = mpsc::channel();
         let auth = Authenticator::new(settings.admin_token.as_deref());
-        let mut manager =
-            SessionManager::new(config(), AdminHandler::new(auth, gateway, receiver))?;
+        let handler = AdminHandler::new(auth, gateway, status, receiver);
+        let mut manager = SessionManager::new(config(), handler)?;
         let queue = AdminQueue::new(sender, manager.handle());
         manager.handler().set_queue(queue.clone());
         match manager.listen_on(ListenUrl::websocket(url.host(), url.port())) {
@@ -70,13 +76,10 @@ impl AdminServer {
                 let url = url.with_port(actual.port());
                 Ok(Some(Self { manager, queue, url }))
             }
-            Err(Error::Listen { source, .. })
-                if settings.admin_is_default && source.kind() == io::ErrorKind::AddrInUse =>
-            {
-                log::warn!(
-                    "{url} is in use: running without the admin server (set --admin=URL or off)"
-                );
-                Ok(None)
+            Err(Error::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
+                let (authority, free) = (url.authority(), url.with_port(0).without_path());
+                let text = format!("{authority} is in use: choose --admin {free} or --admin off");
+                Err(Error::Io(io::Error::new(source.kind(), text)))
             }
             // The library names the URL of the listener, which begins with ws.
             Err(Error::Listen { source, .. }) => {
@@ -86,9 +89,15 @@ impl AdminServer {
         }
     }
 
-    /// Its URL, with the actual port.
-    pub(crate) fn url(&self) -> &AdminUrl {
-        &self.url
+    /// Logs its URL with the actual port, and the addresses of its host if that is a name.
+    pub(crate) fn log_where(&self) {
+        let Self { manager, url, .. } = self;
+        log::info!("console on {url}");
+        if url.host().parse::<IpAddr>().is_err() {
+            manager
+                .listen_addrs()
+                .for_each(|(_, address)| log::info!("{url} is bound to {address}"));
+        }
     }
 
     /// Starts the thread.
@@ -138,6 +147,7 @@ fn run(mut manager: SessionManager<AdminHandler>) -> Result<()> {
             return Ok(());
         }
         manager.handler().post_input();
+        pause_behind(&mut manager);
         for key in manager.handler().connections_with_backlog() {
             // A session that is closing is not found.
             let Some(session) = manager.sessions().get_session(key) else { continue };
@@ -148,5 +158,16 @@ fn run(mut manager: SessionManager<AdminHandler>) -> Result<()> {
                 removed.expect("it was found just now");
             }
         }
+    }
+}
+
+/// Stops reading commands while the gateway's loop is behind with those that it was given, so that
+/// what waits for it is bounded.
+fn pause_behind(manager: &mut SessionManager<AdminHandler>) {
+    let Some(is_behind) = manager.handler().changed_to_behind() else { return };
+    for key in manager.handler().control_connections() {
+        let sessions = manager.sessions();
+        // A session that is closing is not found.
+        let _ = if is_behind { sessions.pause_reads(key) } else { sessions.resume_reads(key) };
     }
 }

@@ -1,20 +1,24 @@
 //! The handler of the clients' sessions.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use majordomo::{
-    Cause, CloseCode, Context, Decision, Disconnect, Handler, ListenUrl, Message, Request, Result,
-    SessionId, Sessions, State, StopOptions,
+    Cause, CloseCode, Context, Decision, Disconnect, Handle, Handler, ListenUrl, Message, Request,
+    Result, SessionId, Sessions, State, StopOptions,
 };
 
 use super::admission::AdmissionPolicy;
 use super::backends::Backends;
 use super::commands::{CommandOutcome, execute};
 use super::reports::SessionReport;
+use super::tasks::{self, TaskPerformer, TaskPoster, TaskQueue};
 use crate::backend::protocol::{Command, CommandRequest, SessionEnd};
 use crate::backend::{BackendId, BackendInput, BackendOutput};
+use crate::logging;
 use crate::metrics::{CauseCounts, MetricsSnapshot, TickHistograms};
 use crate::settings::{Mode, Settings};
+use crate::status::{GatewayStatus, StatusReason};
 
 /// The most sessions in one `snapshot` event, so that none is larger than what backends read. More
 /// sessions take several events.
@@ -35,6 +39,10 @@ pub(crate) struct Gateway {
     listen: Vec<String>,
     backends: Backends,
     backends_closed: CauseCounts,
+    /// What the probes answer.
+    status: Arc<GatewayStatus>,
+    /// The tasks that the admin server gives, if there is one.
+    tasks: Option<TaskQueue<Self>>,
     ticks: TickHistograms,
     /// The messages received in this iteration of the loop.
     tick_messages: u64,
@@ -50,7 +58,7 @@ impl Gateway {
     pub(crate) fn new(settings: &Settings, started: Instant) -> Result<Self> {
         Ok(Self {
             mode: settings.mode,
-            admission: AdmissionPolicy::new(settings.session_id.clone(), settings.origins.clone()),
+            admission: AdmissionPolicy::new(settings.session_id.clone(), &settings.origins),
             stop_defaults: settings.stop_options(),
             started,
             started_at: SystemTime::now(),
@@ -58,6 +66,8 @@ impl Gateway {
             listen: Vec::new(),
             backends: Backends::default(),
             backends_closed: CauseCounts::default(),
+            status: Arc::default(),
+            tasks: None,
             ticks: TickHistograms::default(),
             tick_messages: 0,
         })
@@ -66,6 +76,18 @@ impl Gateway {
     /// Adds the actual URL of a listener, for `ready` events.
     pub(crate) fn add_listener(&mut self, url: &ListenUrl) {
         self.listen.push(url.to_string());
+    }
+
+    /// What the probes answer.
+    pub(crate) fn status(&self) -> Arc<GatewayStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// How the admin server gives tasks to the loop, whose handle this is.
+    pub(crate) fn open_tasks(&mut self, handle: Handle<Self>) -> TaskPoster<Self> {
+        let (poster, tasks) = tasks::channel(handle);
+        self.tasks = Some(tasks);
+        poster
     }
 
     /// Hands over the events and replies of a tick. Returns whether the sessions' reads have to be
@@ -216,6 +238,7 @@ impl Gateway {
         let mut snapshot = MetricsSnapshot::of(sessions, &self.ticks, self.started_at);
         snapshot.backends = self.backends.metrics();
         snapshot.backends_closed = self.backends_closed.clone();
+        snapshot.log_lines_lost = logging::lines_lost();
         snapshot
     }
 }
@@ -242,11 +265,19 @@ impl Gateway {
         } else {
             let plan = describe_stop(&options, sessions.client_count());
             log::info!("shutting down ({why}): {plan}");
+            self.status.set(StatusReason::Stopping, true);
             self.backends.notify(|encoder| encoder.stopping(&options));
         }
         if let Err(error) = sessions.stop(options) {
             log::debug!("shutting down ({why}): {error}");
         }
+    }
+}
+
+impl TaskPerformer for Gateway {
+    fn perform_task(&mut self, sessions: &mut Sessions) {
+        let tasks = self.tasks.as_ref().expect("tasks are posted after they were opened");
+        tasks.next()(self, sessions);
     }
 }
 

@@ -7,8 +7,13 @@ mod admission;
 mod backends;
 mod commands;
 mod handler;
+mod hub;
+mod origin;
 mod reports;
+mod tasks;
 
 pub(crate) use self::commands::CommandOutcome;
 pub(crate) use self::handler::Gateway;
+pub(crate) use self::hub::describe_losses;
 pub(crate) use self::reports::SessionReport;
+pub(crate) use self::tasks::TaskPoster;

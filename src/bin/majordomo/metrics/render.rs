@@ -26,6 +26,7 @@ impl MetricsSnapshot {
         self.describe_messages(to);
         self.describe_loop(to);
         self.describe_backends(to);
+        self.describe_log(to);
     }
 
     fn describe_gateway(&self, to: &mut MetricsText) {
@@ -189,6 +190,14 @@ impl MetricsSnapshot {
             "majordomo_reads_paused",
             "1 while no session is read because a backend is behind.",
             flag(self.reads_paused),
+        );
+    }
+
+    fn describe_log(&self, to: &mut MetricsText) {
+        to.counter(
+            "majordomo_log_lines_lost_total",
+            "Lines of the log that were not written, because standard error was not read.",
+            float(self.log_lines_lost),
         );
     }
 }

@@ -23,6 +23,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) backends: Vec<BackendMetrics>,
     /// The closed ones, by cause.
     pub(crate) backends_closed: CauseCounts,
+    /// The log lines that were lost.
+    pub(crate) log_lines_lost: u64,
 }
 
 /// A connection to a backend.
@@ -45,6 +47,7 @@ impl MetricsSnapshot {
             ticks: ticks.clone(),
             backends: Vec::new(),
             backends_closed: CauseCounts::default(),
+            log_lines_lost: 0,
         }
     }
 }

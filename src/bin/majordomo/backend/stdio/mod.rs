@@ -4,7 +4,6 @@
 //! Knows no session and no loop: callbacks act there.
 
 mod reader;
-mod retry;
 mod writer;
 
 pub(crate) use self::reader::spawn_reader;

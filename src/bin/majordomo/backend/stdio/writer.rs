@@ -6,9 +6,9 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use super::retry::wait_if_not_ready;
 use crate::backend::backlog::{Backlog, Pressure};
 use crate::backend::interface::BackendOutput;
+use crate::retry::wait_if_not_ready;
 
 /// The most bytes that are taken from the queue at a time: several times a pipe's capacity.
 const MAX_BATCH: usize = 256 << 10;
