@@ -319,7 +319,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         let left = process(self, &mut buffer[..count]);
         if left > 0 {
             // The next read needs the buffer.
-            self.sessions.keep_unread(key, buffer[count - left..count].to_vec());
+            self.sessions.copy_unread(key, &buffer[count - left..count]);
         }
         self.buffer = buffer;
     }

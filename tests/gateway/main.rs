@@ -8,6 +8,7 @@ mod gateway;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod wire;
 
+mod accounting;
 mod admission;
 mod api;
 mod backend;
@@ -22,6 +23,7 @@ mod guard;
 mod http;
 mod liveness;
 mod log;
+mod memory;
 mod messages;
 mod metrics;
 mod probes;

@@ -128,7 +128,7 @@ impl MetricsSnapshot {
         }
         to.counter(
             "majordomo_dropped_messages_total",
-            "Messages that were queued and then dropped, by policy or at the end of the session.",
+            "Messages that were queued and then dropped, by policy or with the socket of the session.",
             float(self.stats.dropped),
         );
         to.counter(
