@@ -73,8 +73,9 @@ pub struct Config {
     /// the limit has to be queued before the next time; if nothing more can be dropped, the search
     /// runs at most once a tick.
     pub max_total_outbox: Option<usize>,
-    /// The most messages that one session may send in a second; pings count as messages. Default
-    /// none; 1 to [`Config::MAX_RATE`]. See [`RatePolicy`] for how it is measured.
+    /// The most messages that one session may send in a second; control frames and empty
+    /// continuation frames count as messages. Default none; 1 to [`Config::MAX_RATE`]. See
+    /// [`RatePolicy`] for how it is measured.
     pub max_messages_per_second: Option<usize>,
     /// The most bytes that one session may send in a second, as received on the wire: messages,
     /// control frames, and frame headers. Default none; 1 to [`Config::MAX_RATE`].
@@ -190,8 +191,9 @@ pub enum SlowConsumer {
 ///
 /// Each limit is a token bucket of the session: it holds one second's worth, is full when the
 /// session begins, and refills steadily. So a session may send one second's worth at once, and in
-/// `n` seconds at most `n + 1` times its rate. Messages count when they are complete. Pings count
-/// as messages, because they are answered; pongs do not, because they answer this side's pings.
+/// `n` seconds at most `n + 1` times its rate. Messages count when they are complete. Pings, pongs
+/// and empty continuation frames count as messages, because they cost as much; a pong that answers
+/// one of this side's pings does not.
 /// Bytes count as they are received, including those of frame headers and of incomplete messages,
 /// so endless fragments are limited too. The buckets cost 24 bytes for each session.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]

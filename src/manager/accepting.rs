@@ -15,6 +15,9 @@ use crate::transport::{ListeningSocket, Stream};
 /// delay the sessions.
 const ACCEPT_BUDGET: usize = 256;
 
+/// The same for one listener, between two parts of a long flush.
+const BETWEEN_BUDGET: usize = 16;
+
 /// How long accepting pauses after the system had no descriptors or memory, unless one of this
 /// manager's connections ends before.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -107,6 +110,27 @@ impl Accepting {
 
     fn has_waiting(&self) -> bool {
         self.sockets.iter().any(|socket| socket.waiting)
+    }
+
+    /// Accepts a few connections if any wait, which no event has announced. An error is left for
+    /// [`Accepting::accept`]: without descriptors the system does not say whether any wait.
+    pub(super) fn accept_between<H: Handler>(&mut self, tick: &mut Tick<'_, H>) {
+        if self.exhausted.is_some() {
+            return;
+        }
+        for number in 0..self.sockets.len() {
+            let was_waiting = std::mem::replace(&mut self.sockets[number].waiting, true);
+            for _ in 0..BETWEEN_BUDGET {
+                let may_accept = tick.sessions.accepts() && tick.sessions.next_accept().is_none();
+                if !may_accept || self.accept_one(number, tick).is_err() {
+                    self.sockets[number].waiting = was_waiting;
+                    break;
+                }
+                if !self.sockets[number].waiting {
+                    break;
+                }
+            }
+        }
     }
 
     /// Accepts waiting connections, within the budget.

@@ -68,6 +68,8 @@ pub struct SessionManager<H> {
     shared: Arc<Shared>,
     /// Work left by the last turn; the next one must not sleep.
     left: Left,
+    /// Within a tick. It stays so if a callback panics.
+    in_tick: bool,
     /// When the time of day is read next.
     date_due: Instant,
 }
@@ -123,6 +125,7 @@ impl<H: Handler + 'static> SessionManager<H> {
             inbox: Some(inbox),
             shared,
             left: Left::default(),
+            in_tick: false,
             date_due: now,
             poll,
         })
@@ -195,8 +198,9 @@ impl<H: Handler + 'static> SessionManager<H> {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] when it has stopped before; [`Error::Io`] when the system's poll fails,
-    /// which only a bug causes.
+    /// [`Error::Stopped`] when it has stopped before; [`Error::Panicked`] after a panic of a callback
+    /// that the application caught; [`Error::Io`] when the system's poll fails, which only a bug
+    /// causes.
     pub fn run(&mut self) -> Result<()> {
         while !self.turn(None)?.stopped {}
         Ok(())
@@ -212,6 +216,9 @@ impl<H: Handler + 'static> SessionManager<H> {
     ///
     /// As [`SessionManager::run`].
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn> {
+        if self.in_tick {
+            return Err(Error::Panicked);
+        }
         if self.sessions.is_stopped() {
             return Err(Error::Stopped);
         }
@@ -219,10 +226,12 @@ impl<H: Handler + 'static> SessionManager<H> {
         self.poll_events(max_wait)?;
         let started = Instant::now();
         self.sessions.set_now(started);
+        self.in_tick = true;
         if started >= self.date_due {
             self.read_time_of_day(started);
         }
         self.tick();
+        self.in_tick = false;
         if self.sessions.is_stopped() {
             // Dropping the queue's end wakes threads that wait for a result.
             self.inbox = None;
@@ -262,10 +271,19 @@ impl<H: Handler + 'static> SessionManager<H> {
             let until = due.map(|at| at.saturating_duration_since(Instant::now()));
             until.into_iter().chain(max_wait).min()
         };
-        match self.poll.poll(&mut self.events, wait) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
-            Err(error) => return Err(error.into()),
+        self.look(wait)
+    }
+
+    /// Polls. If a signal interrupts the sleep, it looks once more, without a sleep: the process may
+    /// have been suspended, and what was received meanwhile comes before the deadlines that have
+    /// passed.
+    fn look(&mut self, wait: Option<Duration>) -> Result<()> {
+        for wait in [wait, Some(Duration::ZERO)] {
+            match self.poll.poll(&mut self.events, wait) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -348,6 +366,10 @@ impl<H: Handler> TickInput<H> for PollInput<'_, H> {
 
     fn accept(&mut self, tick: &mut Tick<'_, H>) {
         self.accepting.accept(tick);
+    }
+
+    fn accept_between(&mut self, tick: &mut Tick<'_, H>) {
+        self.accepting.accept_between(tick);
     }
 
     fn posted(&mut self, tick: &mut Tick<'_, H>) {

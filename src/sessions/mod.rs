@@ -7,6 +7,7 @@
 
 mod accept;
 mod admission;
+mod budget;
 mod close;
 mod delivery;
 mod expire;
@@ -23,6 +24,7 @@ mod stats;
 mod stop;
 mod table;
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -42,6 +44,7 @@ pub use liveness::RateLimited;
 pub use shutdown::{Phase, StopOptions};
 pub use stats::{Disconnects, SessionCounts, Stats};
 
+pub(crate) use budget::{Budget, ITEM, REQUEST};
 pub(crate) use expire::Expired;
 pub(crate) use notices::Notice;
 pub(crate) use receive::{Decoded, Readiness};
@@ -87,9 +90,13 @@ pub struct Sessions {
     shutdown: Shutdown,
     /// What the tick reports to the handler.
     pub(crate) notices: Notices,
+    /// How much this tick may still do.
+    pub(crate) budget: Budget,
     counters: Counters,
-    /// The connections to be read in the next tick, each once.
-    carried: Vec<SessionKey>,
+    /// The connections to be read in the next tick, each once, in the order of their turns.
+    carried: VecDeque<SessionKey>,
+    /// More deadlines have passed than the tick has handled.
+    pub(crate) has_deadlines: bool,
     /// The most connections since the table was made smaller: the slots that it has.
     peak: usize,
 }
@@ -201,8 +208,10 @@ impl Sessions {
             liveness: Liveness::new(&config, now),
             shutdown: Shutdown::new(),
             notices: Notices::default(),
+            budget: Budget::default(),
             counters: Counters::default(),
-            carried: Vec::new(),
+            carried: VecDeque::new(),
+            has_deadlines: false,
             date: HttpDate::new(now),
             peak: 0,
             config,
@@ -277,20 +286,24 @@ impl Sessions {
         self.table.get_mut(key)?.session_mut()
     }
 
-    /// Takes the list of connections to be read in this tick.
-    pub(crate) fn take_carried(&mut self) -> Vec<SessionKey> {
-        let carried = std::mem::take(&mut self.carried);
-        for key in &carried {
-            if let Some(connection) = self.table.get_mut(*key) {
-                connection.flags.carried = false;
-            }
+    /// How many connections wait to be read.
+    pub(crate) fn carried_count(&self) -> usize {
+        self.carried.len()
+    }
+
+    /// Takes the connection that is to be read first of those that wait.
+    pub(crate) fn next_carried(&mut self) -> Option<SessionKey> {
+        let key = self.carried.pop_front()?;
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.flags.carried = false;
         }
-        carried
+        Some(key)
     }
 
     /// Whether a poll must not sleep: there is work that no event announces.
     pub(crate) fn has_work(&self) -> bool {
         !self.carried.is_empty()
+            || self.has_deadlines
             || self.delivery.marked_count() > 0
             || self.notices.has_work()
             || (self.is_stopping() && !self.is_stopped() && self.table.is_empty())
@@ -468,7 +481,8 @@ impl Sessions {
         liveness.compact(&moves, *peak, |key, timer| table.expect(key).set_timer(timer));
         notices.compact(&moves);
         delivery.compact();
-        notices::rekey(carried, &moves);
+        notices::rekey(&mut *carried, &moves);
+        carried.shrink_to_fit();
     }
 
     /// The memory of the tables and lists, in bytes.
@@ -485,7 +499,7 @@ impl Sessions {
         let connection = self.table.expect(key);
         if !connection.flags.carried {
             connection.flags.carried = true;
-            self.carried.push(key);
+            self.carried.push_back(key);
         }
     }
 

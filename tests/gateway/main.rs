@@ -29,4 +29,5 @@ mod refusals;
 mod settings;
 mod stopping;
 mod streams;
+mod suspended;
 mod volume;

@@ -3,6 +3,7 @@
 
 use std::io;
 
+#[cfg(unix)]
 use rlimit::Resource;
 
 /// The soft limit of open files.
@@ -19,11 +20,19 @@ pub(crate) struct OpenFiles {
 /// # Errors
 ///
 /// If the system refuses. Then the limit stays as it was.
+#[cfg(unix)]
 pub(crate) fn raise_open_files() -> io::Result<OpenFiles> {
     let before = Resource::NOFILE.get_soft()?;
     // It observes the hard limit, and on macOS the kernel's maximum.
     let after = rlimit::increase_nofile_limit(rlimit::INFINITY)?;
     Ok(OpenFiles { before, after })
+}
+
+/// The same where sockets are no files, and nothing limits their number.
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere it may fail")]
+pub(crate) fn raise_open_files() -> io::Result<OpenFiles> {
+    Ok(OpenFiles { before: u64::MAX, after: u64::MAX })
 }
 
 /// How many connections there may be, of each kind.
@@ -60,7 +69,7 @@ pub(crate) fn used_files() -> usize {
     std::fs::read_dir("/dev/fd").map_or(STANDARD, Iterator::count)
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
     use super::*;
 

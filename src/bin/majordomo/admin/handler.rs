@@ -24,6 +24,10 @@ use crate::gateway::{Gateway, TaskPoster};
 use crate::metrics::{self, MetricsSnapshot};
 use crate::status::{GatewayStatus, StatusReason};
 
+/// The most commands that are handed over at a time. The gateway's loop executes them in a row, and
+/// bounds how much it performs in an iteration between two pieces.
+const BATCH: usize = 32;
+
 /// The query of a control connection without `message` events.
 const WITHOUT_MESSAGES: &str = "messages=off";
 
@@ -96,7 +100,7 @@ impl AdminHandler {
         self.connections.keys().copied().collect()
     }
 
-    /// Posts the input of this turn to the gateway's loop, in one piece, because each post may wake
+    /// Posts the input of this turn to the gateway's loop, in few pieces, because each post may wake
     /// that loop; and what its queue had no place for before.
     pub(super) fn post_input(&mut self) {
         if self.input.is_empty() {
@@ -104,13 +108,16 @@ impl AdminHandler {
             let _ = self.gateway.retry();
             return;
         }
-        let input = mem::take(&mut self.input);
-        // After the end of the gateway's loop, input is discarded.
-        let _ = self.gateway.post(move |gateway, sessions| {
-            for (backend, input) in input {
-                gateway.handle_input(sessions, backend, input);
-            }
-        });
+        let mut rest = mem::take(&mut self.input).into_iter();
+        while rest.len() > 0 {
+            let input: Vec<_> = rest.by_ref().take(BATCH).collect();
+            // After the end of the gateway's loop, input is discarded.
+            let _ = self.gateway.post(move |gateway, sessions| {
+                for (backend, input) in input {
+                    gateway.handle_input(sessions, backend, input);
+                }
+            });
+        }
     }
 
     /// The control connections for which bytes wait.

@@ -345,8 +345,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         group: LIMITS,
         placeholder: "N|off",
         example: "100",
-        help: "Limits the messages that one session may send per second; pings count. A session \
-               may send one second's worth at once.",
+        help: "Limits the messages that one session may send per second; pings, unasked pongs and \
+               empty continuation frames count. A session may send one second's worth at once.",
         beyond: Some("Beyond the limit, --rate-policy applies."),
         allowed: Some("1 to 1073741824, or off"),
         binding: &One(
