@@ -35,11 +35,11 @@ const connection = {
       return this.become("signed-out");
     }
     try {
-      await this.api("ready");
+      await this.api("api/stats");
     } catch (error) {
       if (error.status === 401) return this.become("signed-out");
       if (error.status === 403) return this.become("forbidden", error.message);
-      // A draining gateway is not ready, but accepts control connections.
+      // A gateway that stops may refuse this, but accepts control connections.
       if (!error.status) return this.lost("");
     }
     this.open();
