@@ -127,7 +127,9 @@ impl SessionKey {
         Self { slot, generation }
     }
 
-    pub(crate) fn slot(self) -> usize {
+    /// The slot: a number below [`Sessions::slots`](crate::Sessions::slots).
+    #[must_use]
+    pub fn slot(self) -> usize {
         self.slot as usize
     }
 

@@ -125,6 +125,40 @@ impl Sessions {
         self.table.iter().filter_map(|(key, connection)| Some((key, connection.open_session()?)))
     }
 
+    /// A bound of the slots of all sessions: each session's [`SessionKey::slot`] is below it. It
+    /// may grow, and does not shrink.
+    ///
+    /// With [`Sessions::session_at`], a walk over all sessions can be interrupted and continued. A
+    /// session keeps its slot; one that connects during the walk may get any slot that is free.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.table.slots()
+    }
+
+    /// The session in a slot, if there is one and it is not removed yet: it may be closing, which
+    /// its [`Session::state`] says. O(1).
+    #[must_use]
+    pub fn session_at(&self, slot: usize) -> Option<(SessionKey, &Session)> {
+        let (key, connection) = self.table.at_slot(slot)?;
+        Some((key, connection.session()?))
+    }
+
+    /// Limits the kernel's send buffer of a session's socket (`SO_SNDBUF`), so that what the socket
+    /// has taken is not far from what the peer has taken. By default the system adapts the size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`]; [`Error::Io`] if the system refuses it.
+    pub fn limit_send_buffer<'a>(
+        &self,
+        session: impl Into<SessionRef<'a>>,
+        bytes: usize,
+    ) -> Result<()> {
+        let key = self.find(session.into())?;
+        let connection = self.table.get(key).expect("it was found just now");
+        Ok(connection.stream.limit_send_buffer(bytes)?)
+    }
+
     /// Statistics as of now. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {

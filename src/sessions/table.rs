@@ -112,6 +112,17 @@ impl Table {
         self.connections.iter_mut().map(|(slot, connection)| (key_of(slot, connection), connection))
     }
 
+    /// A bound of the slots in use: they are below it.
+    pub(crate) fn slots(&self) -> usize {
+        self.connections.capacity()
+    }
+
+    /// The connection in a slot.
+    pub(crate) fn at_slot(&self, slot: usize) -> Option<(SessionKey, &Connection)> {
+        let connection = self.connections.get(slot)?;
+        Some((key_of(slot, connection), connection))
+    }
+
     /// The session that has this id, open or closing.
     pub(crate) fn find(&self, id: &str) -> Option<SessionKey> {
         let slot = *self.index.find(self.hasher.hash_one(id), |slot| self.id_of(*slot) == id)?;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use majordomo::{Handle, Result, SessionManager};
 
 use crate::admin::AdminServer;
-use crate::backend::BackendId;
-use crate::backend::stdio::{self, StdioNotice, StdioOutput};
+use crate::backend::stdio::{self, CommandGate, StdioNotice, StdioOutput};
+use crate::backend::{BackendId, LinkOutput};
 use crate::gateway::Gateway;
 use crate::settings::Settings;
 use crate::{limits, signals};
@@ -44,11 +44,14 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         start_stdio(&mut manager)?;
     }
     let admin = admin.map(AdminServer::spawn).transpose()?;
-    hand_over(&mut manager);
+    let (gateway, sessions) = manager.handler_and_sessions();
+    gateway.begin(sessions);
+    end_tick(&mut manager);
     // Events are handed over at the end of each tick, so the loop is here and not in the library.
     loop {
-        let turn = manager.turn(None)?;
-        hand_over(&mut manager);
+        let wait = manager.handler().max_wait();
+        let turn = manager.turn(wait)?;
+        end_tick(&mut manager);
         manager.handler().count_tick(turn.started.elapsed());
         if turn.stopped {
             break;
@@ -62,10 +65,11 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Hands over the events and replies of a tick to the backends.
-fn hand_over(manager: &mut SessionManager<Gateway>) {
-    if manager.handler().end_tick() {
-        manager.sessions().pause_all_reads();
+/// Hands over the events and replies of a tick to the links.
+fn end_tick(manager: &mut SessionManager<Gateway>) {
+    if manager.handler().has_links() {
+        let (gateway, sessions) = manager.handler_and_sessions();
+        gateway.end_tick(sessions);
     }
 }
 
@@ -80,7 +84,8 @@ fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
 /// Starts the backend over standard input and output. Its first event is `ready`.
 fn start_stdio(manager: &mut SessionManager<Gateway>) -> Result<()> {
     let handle = manager.handle();
-    let output = StdioOutput::spawn(io::stdout(), move |notice| {
+    let gate = CommandGate::default();
+    let output = StdioOutput::spawn(io::stdout(), gate.clone(), move |notice| {
         // After the end of the loop, notices are discarded.
         let _ = match notice {
             StdioNotice::BacklogLow => handle.post(Gateway::handle_low_backlog),
@@ -90,10 +95,12 @@ fn start_stdio(manager: &mut SessionManager<Gateway>) -> Result<()> {
             }),
         };
     })?;
-    manager.handler().add_backend(BackendId::Stdio, Box::new(output));
+    manager.handler().add_stdio(LinkOutput::Stdio(output));
     let handle = manager.handle();
-    // The loop's queue is bounded: while it is full, commands wait in the backend's pipe.
+    // The loop's queue is bounded: while it is full, commands wait in the backend's pipe. They also
+    // do while it does not read its replies.
     stdio::spawn_reader(io::stdin(), move |inputs| {
+        gate.wait_until_open();
         let posted = handle.post(move |gateway, sessions| {
             for input in inputs {
                 gateway.handle_input(sessions, BackendId::Stdio, input);

@@ -10,7 +10,6 @@ use majordomo::{Config, Error, Handle, ListenUrl, Result, SessionManager};
 use super::auth::Authenticator;
 use super::handler::AdminHandler;
 use super::queue::{AdminMessage, AdminQueue};
-use crate::backend::websocket;
 use crate::gateway::Gateway;
 use crate::settings::Settings;
 use crate::settings::value::AdminUrl;
@@ -18,9 +17,9 @@ use crate::settings::value::AdminUrl;
 /// The largest command on a control connection in bytes, as on standard input.
 const MAX_COMMAND: usize = 64 << 20;
 
-/// The largest outbox of a control connection: more than [`websocket::MAX_BACKLOG`], at which the
-/// connection is closed.
-const MAX_OUTBOX: usize = 4 * websocket::MAX_BACKLOG;
+/// The largest outbox of a control connection. It is given little more than a line at a time; one
+/// that has a longer line than this to get is closed.
+const MAX_OUTBOX: usize = 256 << 20;
 
 /// The largest body of a request in bytes: room for a message of 8 MiB with any escapes.
 const MAX_BODY: usize = 16 << 20;
@@ -61,8 +60,10 @@ impl AdminServer {
         let Some(url) = &settings.admin else { return Ok(None) };
         let (sender, receiver) = mpsc::channel();
         let auth = Authenticator::new(settings.admin_token.as_deref());
-        let mut manager =
-            SessionManager::new(config(), AdminHandler::new(auth, gateway, receiver))?;
+        let mut manager = SessionManager::new(
+            config(),
+            AdminHandler::new(auth, settings.mode, gateway, receiver),
+        )?;
         let queue = AdminQueue::new(sender, manager.handle());
         manager.handler().set_queue(queue.clone());
         match manager.listen_on(ListenUrl::websocket(url.host(), url.port())) {
@@ -137,16 +138,7 @@ fn run(mut manager: SessionManager<AdminHandler>) -> Result<()> {
         if manager.turn(wait)?.stopped {
             return Ok(());
         }
-        manager.handler().post_input();
-        for key in manager.handler().connections_with_backlog() {
-            // A session that is closing is not found.
-            let Some(session) = manager.sessions().get_session(key) else { continue };
-            let sent = session.sent();
-            if manager.handler().record_sent(key, sent) {
-                manager.handler().remove_slow(key);
-                let removed = manager.sessions().remove_session(key);
-                removed.expect("it was found just now");
-            }
-        }
+        let (handler, sessions) = manager.handler_and_sessions();
+        handler.end_turn(sessions);
     }
 }

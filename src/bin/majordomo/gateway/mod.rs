@@ -4,11 +4,15 @@
 //! and events leave it through the outputs of its backends.
 
 mod admission;
-mod backends;
 mod commands;
 mod handler;
+mod links;
+mod metadata;
+mod pages;
 mod reports;
+mod unheard;
 
-pub(crate) use self::commands::CommandOutcome;
+pub(crate) use self::commands::{CommandError, CommandOutcome};
 pub(crate) use self::handler::Gateway;
+pub(crate) use self::pages::IdPage;
 pub(crate) use self::reports::SessionReport;

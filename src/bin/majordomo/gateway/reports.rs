@@ -3,17 +3,18 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use majordomo::{Error, Phase, Result, Session, Sessions, State, Stats, Traffic};
-use serde::Serialize;
+use majordomo::{Error, ListenUrl, Phase, Session, Sessions, State, Stats, Traffic};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 /// A session as of now. Durations are in milliseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, serde::Serialize)]
 pub(crate) struct SessionReport<'a> {
     id: &'a str,
     remote: SocketAddr,
     /// The URL of its listener.
-    listen: Option<String>,
+    #[serde(serialize_with = "text")]
+    listen: Option<&'a ListenUrl>,
     /// `websocket`, or `raw` for TCP.
     protocol: &'static str,
     /// The target of its upgrade request; null over raw TCP.
@@ -24,7 +25,8 @@ pub(crate) struct SessionReport<'a> {
     duration_ms: u64,
     /// The time since its last byte.
     silent_ms: u64,
-    metadata: Map<String, Value>,
+    #[serde(serialize_with = "object")]
+    metadata: Option<&'a Map<String, Value>>,
     /// The bytes in its outbox.
     queued_bytes: usize,
     received: Traffic,
@@ -38,7 +40,7 @@ impl<'a> SessionReport<'a> {
     /// # Errors
     ///
     /// [`Error::SessionNotFound`].
-    pub(crate) fn find(id: &str, sessions: &'a Sessions) -> Result<Self> {
+    pub(crate) fn find(id: &str, sessions: &'a Sessions) -> majordomo::Result<Self> {
         let session = sessions.get_session(id).ok_or(Error::SessionNotFound)?;
         Ok(Self::of(session, sessions))
     }
@@ -49,14 +51,14 @@ impl<'a> SessionReport<'a> {
         Self {
             id: session.id(),
             remote: session.remote_addr(),
-            listen: listener.map(ToString::to_string),
+            listen: listener,
             protocol: if session.is_websocket() { "websocket" } else { "raw" },
             target: session.target(),
             subprotocol: session.subprotocol(),
             state: session.state(),
             duration_ms: milliseconds(session.connected().elapsed()),
             silent_ms: milliseconds(session.last_active().elapsed()),
-            metadata: session.metadata().cloned().unwrap_or_default(),
+            metadata: session.metadata(),
             queued_bytes: session.queued_bytes(),
             received: session.received(),
             sent: session.sent(),
@@ -66,7 +68,7 @@ impl<'a> SessionReport<'a> {
 }
 
 /// The library's counters, and the gateway's own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, serde::Serialize)]
 pub(crate) struct StatsReport {
     uptime_ms: u64,
     /// `running`, or the phase of the shutdown.
@@ -86,6 +88,23 @@ impl StatsReport {
             reads_paused: sessions.are_reads_paused(),
             stats: sessions.stats(),
         }
+    }
+}
+
+/// Serializes absent metadata as an empty object.
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn object<S: Serializer>(map: &Option<&Map<String, Value>>, to: S) -> Result<S::Ok, S::Error> {
+    match map {
+        Some(map) => map.serialize(to),
+        None => to.serialize_map(Some(0))?.end(),
+    }
+}
+
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn text<S: Serializer>(url: &Option<&ListenUrl>, to: S) -> Result<S::Ok, S::Error> {
+    match url {
+        Some(url) => to.collect_str(url),
+        None => to.serialize_none(),
     }
 }
 

@@ -3,9 +3,11 @@
 //!
 //! Knows no session and no loop: callbacks act there.
 
+mod gate;
 mod reader;
 mod retry;
 mod writer;
 
+pub(crate) use self::gate::CommandGate;
 pub(crate) use self::reader::spawn_reader;
 pub(crate) use self::writer::{StdioNotice, StdioOutput};
