@@ -115,14 +115,15 @@ pub struct Config {
     /// clients that open sockets and send nothing. Sockets that the application hands over count.
     /// Closing sessions and lingering sockets do not: a client that was closed may reconnect at
     /// once. A connection beyond the limit is answered 429 as soon as it is accepted; a raw one is
-    /// closed. Connections that were answered so, or that linger after their end, are kept up to
+    /// closed. With [`DuplicateId::Replace`] its request is read first: it is admitted if it
+    /// replaces a session of the same address. Connections that were answered so, or that linger after their end, are kept up to
     /// the same number. Further ones are closed at once, so an address holds at most about twice as
     /// many sockets.
     ///
     /// An IPv6 address counts with its /64, the least that one customer is assigned. An IPv4-mapped
     /// IPv6 address counts as IPv4. Behind a proxy all clients have the proxy's address: set the
     /// limit in the proxy there. Allow one session more than a client needs if it may reconnect
-    /// before its lost connection is noticed, also with [`DuplicateId::Replace`].
+    /// before its lost connection is noticed, unless it replaces it.
     pub max_sessions_per_address: Option<usize>,
     /// The most connections that are accepted in a second, over all listeners. Default none; 1 to
     /// [`Config::MAX_ACCEPT_RATE`].
@@ -276,7 +277,9 @@ impl<'de> Visitor<'de> for KeepHeadersVisitor {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum DuplicateId {
-    /// The new client is refused with 409.
+    /// The new client is refused with 409. The older session may be a connection that was lost:
+    /// over WebSocket it is pinged at once, and ends with cause `heartbeat_timeout` if it stays
+    /// silent for [`Config::close_timeout`].
     #[default]
     Reject,
     /// The older session is closed, with cause `replaced`.

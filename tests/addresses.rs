@@ -34,13 +34,33 @@ fn early_status(server: &mut Server, client: &mut Client) -> Option<String> {
     (!text.is_empty()).then(|| text.lines().next().expect("a status line").to_owned())
 }
 
-/// How many more connections are accepted from the address. All of them are closed again.
+/// How many more connections are accepted from the address without one being replaced. All of them
+/// are closed again.
 fn room(server: &mut Server, address: &str) -> usize {
+    let refuses = |server: &mut Server, client: &mut Client| {
+        early_status(server, client).is_some() || client.is_dropped()
+    };
+    room_until(server, address, refuses)
+}
+
+/// How many more sessions the address can have. All of them are closed again.
+fn room_for_sessions(server: &mut Server, address: &str) -> usize {
+    room_until(server, address, |server, client| {
+        server.receive(client, &wire::upgrade("/", &[]));
+        client.is_dropped() || client.status() != 101
+    })
+}
+
+fn room_until(
+    server: &mut Server,
+    address: &str,
+    refuses: impl Fn(&mut Server, &mut Client) -> bool,
+) -> usize {
     let mut taken = Vec::new();
     loop {
         assert!(taken.len() < 100, "there is no limit");
         let mut client = server.dial_from(address);
-        if early_status(server, &mut client).is_some() || client.is_dropped() {
+        if refuses(server, &mut client) {
             client.shutdown_write();
             break;
         }
@@ -195,10 +215,60 @@ fn replacing_a_session_keeps_the_count_of_its_address() {
         server.settle();
         let _older = server.join("a");
         let newer = server.join("a");
-        assert_eq!(room(&mut server, HERE), 1);
+        assert_eq!(room_for_sessions(&mut server, HERE), 1);
         newer.shutdown_write();
         server.settle();
     }
+}
+
+#[test]
+fn at_the_limit_a_client_may_replace_a_session_of_its_own_address_and_do_nothing_else() {
+    let config = Config { duplicate_id: DuplicateId::Replace, ..limited(2) };
+    let mut server = Server::with(config);
+    let (_a, mut b) = (server.join("a"), server.join("b"));
+    let mut there = server.dial_from(THERE);
+    server.receive(&there, &wire::upgrade("/?id=c", &[]));
+    assert_eq!(there.status(), 101);
+    server.notes();
+
+    let mut again = server.dial();
+    assert_eq!(early_status(&mut server, &mut again), None);
+    server.receive(&again, &wire::upgrade("/?id=b", &[]));
+    assert_eq!(again.status(), 101);
+    assert_eq!(server.notes(), ["b ends replaced 1008", "b connects"]);
+    assert_eq!(b.frames(), ["close 1008"]);
+
+    for request in [
+        wire::upgrade("/?id=d", &[]),
+        // That would leave this address with three.
+        wire::upgrade("/?id=c", &[]),
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+    ] {
+        let mut other = server.dial();
+        server.receive(&other, &request);
+        assert_eq!(other.status(), 429);
+        other.shutdown_write();
+        server.settle();
+    }
+    assert!(server.notes().is_empty());
+    assert!(server.join_lines().is_dropped());
+    // One of the two leaves while a connection beyond the limit waits.
+    let mut waiting = server.dial();
+    server.settle();
+    again.shutdown_write();
+    server.settle();
+    server.receive(&waiting, &wire::upgrade("/?id=d", &[]));
+    assert_eq!(waiting.status(), 101);
+}
+
+#[test]
+fn with_replace_an_address_holds_a_bounded_number_of_sockets() {
+    let config = Config { duplicate_id: DuplicateId::Replace, ..limited(4) };
+    let mut server = Server::with(config);
+    let crowd: Vec<_> = (0..100).map(|_| server.dial()).collect();
+    server.settle();
+    let held = crowd.iter().filter(|client| !client.is_dropped()).count();
+    assert_eq!(held, 8, "four that may become sessions, and four that may replace one");
 }
 
 #[test]
@@ -354,7 +424,7 @@ proptest! {
         let stats = server.stats();
         prop_assert_eq!(stats.sessions.closing + stats.other_connections, 0);
         for host in 0..3 {
-            prop_assert_eq!(room(&mut server, &format!("192.0.2.{host}")), 3);
+            prop_assert_eq!(room_for_sessions(&mut server, &format!("192.0.2.{host}")), 3);
         }
     }
 }

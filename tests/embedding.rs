@@ -1,6 +1,6 @@
 //! A manager inside the loop of an application: an application that watches the descriptor,
 //! edge-triggered, and sleeps until the deadline misses no event, and does not wake without one.
-#![cfg(unix)]
+#![cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};

@@ -322,3 +322,54 @@ fn a_shared_ping_reaches_each_session_whole_and_in_order_and_counts_as_no_messag
     }
     assert_eq!(server.stats().sent.messages, 5);
 }
+
+#[test]
+fn a_refused_duplicate_pings_the_older_session_which_ends_if_it_stays_silent() {
+    for config in [Config::default(), beating(0, 0)] {
+        let mut server = Server::with(config);
+        let mut lost = server.join("a");
+        server.advance(seconds(1));
+        server.notes();
+        for _ in 0..3 {
+            let mut again = server.dial();
+            server.receive(&again, &wire::upgrade("/?id=a", &[]));
+            assert_eq!(again.status(), 409);
+        }
+        assert_eq!(lost.frames(), ["ping"], "one is outstanding at a time");
+        server.advance(almost(5));
+        assert!(server.notes().is_empty());
+        server.advance(MILLISECOND);
+        assert_eq!(server.notes(), ["a turns inactive", "a ends heartbeat_timeout -"]);
+        assert!(lost.is_dropped());
+        let _again = server.join("a");
+    }
+}
+
+#[test]
+fn a_session_that_answers_the_ping_of_a_refused_duplicate_stays() {
+    let mut server = Server::new();
+    let mut client = server.join("a");
+    server.notes();
+    let mut early = server.dial();
+    server.receive(&early, &wire::upgrade("/?id=a", &[]));
+    assert_eq!(early.status(), 409);
+    assert!(client.frames().is_empty(), "it has sent its request just now");
+    server.advance(seconds(1));
+    for _ in 0..3 {
+        let mut other = server.dial();
+        server.receive(&other, &wire::upgrade("/?id=a", &[]));
+        assert_eq!(other.status(), 409);
+        assert_eq!(client.frames(), ["ping"]);
+        server.advance(almost(5));
+        server.receive(&client, &wire::text("x"));
+        server.advance(seconds(5));
+    }
+    assert!(server.notes().iter().all(|note| !note.contains("ends")));
+    // Its own heartbeat goes on as before.
+    server.advance(seconds(25));
+    assert_eq!(client.frames(), ["ping"]);
+    server.advance(almost(60));
+    assert!(!client.is_dropped());
+    server.advance(MILLISECOND);
+    assert!(client.is_dropped());
+}

@@ -38,6 +38,11 @@ impl Session {
         }
         // Raw TCP has no ping: the kernel's keepalive probes replace it.
         if self.is_websocket() {
+            if let Some(at) = self.probe_ends_at(config)
+                && wait_for(at)
+            {
+                return Due::Now(Deadline::Heartbeat);
+            }
             let interval = nanos(config.heartbeat_interval);
             if let Some(at) = self.timeout_at(interval, nanos(config.heartbeat_timeout))
                 && wait_for(at)
@@ -80,6 +85,25 @@ impl Session {
         self.pinged.map(|pinged| at.max(pinged.get().saturating_add(rest)))
     }
 
+    /// When it is lost if it does not answer a probe.
+    #[inline]
+    fn probe_ends_at(&self, config: &Config) -> Option<u64> {
+        let pinged = self.pinged.filter(|_| self.probed)?;
+        Some(pinged.get().saturating_add(nanos(config.close_timeout)))
+    }
+
+    /// Whether a probe is unanswered.
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probed && self.pinged.is_some()
+    }
+
+    /// Records that it was sent a probe, `now` nanoseconds after it connected: a ping that it has
+    /// to answer within [`Config::close_timeout`], whatever its heartbeat.
+    pub(crate) fn record_probe(&mut self, now: u64) {
+        self.record_ping(now);
+        self.probed = true;
+    }
+
     /// Whether a ping is unanswered and it is not inactive yet.
     pub(crate) fn may_turn_inactive(&self) -> bool {
         self.pinged.is_some() && !self.inactive
@@ -88,6 +112,7 @@ impl Session {
     /// Records that it was sent a ping, `now` nanoseconds after it connected.
     pub(crate) fn record_ping(&mut self, now: u64) {
         self.pinged = NonZeroU64::new(now.max(1));
+        self.probed = false;
     }
 
     pub(crate) fn record_inactive(&mut self) {

@@ -28,6 +28,8 @@ pub(crate) struct HttpConnection {
     /// Input behind a request that is not answered yet: further requests, or the first frames. At
     /// most one read, because nothing more is read meanwhile.
     unread: Vec<u8>,
+    /// It was accepted beyond the limit of its address, to replace a session of that address.
+    pub(crate) beyond_limit: bool,
     /// How many requests were answered.
     answered: u64,
     /// How many more requests it may begin in this tick.
@@ -75,9 +77,18 @@ impl HttpConnection {
         now: Instant,
         deadline: Instant,
     ) -> Self {
-        let (outbox, unread) = (Outbox::default(), Vec::new());
-        let (answered, budget, since) = (0, REQUEST_BUDGET, now);
-        Self { remote, listener, step, outbox, unread, answered, budget, deadline, since }
+        Self {
+            remote,
+            listener,
+            step,
+            outbox: Outbox::default(),
+            unread: Vec::new(),
+            beyond_limit: false,
+            answered: 0,
+            budget: REQUEST_BUDGET,
+            deadline,
+            since: now,
+        }
     }
 
     /// The number of the current request, or of the next one.

@@ -86,6 +86,8 @@ pub struct Session {
     pub(super) pinged: Option<NonZeroU64>,
     pub(super) last_message: u64,
     pub(super) inactive: bool,
+    /// Whether the ping that is outstanding asked on behalf of another connection.
+    pub(super) probed: bool,
     listener: Option<ListenerId>,
     /// The key, in two parts: each stands where four bytes are left.
     slot: u32,
@@ -143,6 +145,7 @@ impl Session {
             ending: None,
             listener,
             inactive: false,
+            probed: false,
         }
     }
 

@@ -321,7 +321,8 @@ impl<H: Handler> TickInput<H> for PollInput<'_, H> {
     }
 }
 
-#[cfg(unix)]
+// The poll(2) selector of `mio` has no descriptor.
+#[cfg(all(unix, not(mio_unsupported_force_poll_poll)))]
 impl<H> std::os::fd::AsRawFd for SessionManager<H> {
     /// The descriptor of the poll, itself pollable: readable when a turn has events to process.
     ///

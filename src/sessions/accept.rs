@@ -8,6 +8,7 @@ use super::admission::{Accepted, AddressRoom, Refused};
 use super::table::EventSource;
 use crate::codec::http::HeadReader;
 use crate::codec::{Codec, Framing};
+use crate::config::DuplicateId;
 use crate::connection::{
     HandshakeFailure, HttpConnection, Kind, ListenerId, RequestStep, Session, Stage,
     UnfinishedRequest,
@@ -34,7 +35,14 @@ impl Sessions {
     ) -> std::result::Result<SessionKey, Refused> {
         match self.check_addition(id.into(), &accepted) {
             Ok((id, remote)) => self.take_over(id, remote, accepted),
-            Err(error) => Err(Refused { error, accepted: Box::new(accepted) }),
+            Err(error) => {
+                if let Error::DuplicateSession { id } = &error
+                    && let Some(older) = self.key_of(id)
+                {
+                    self.probe(older);
+                }
+                Err(Refused { error, accepted: Box::new(accepted) })
+            }
         }
     }
 
@@ -120,10 +128,12 @@ impl Sessions {
         let deadline = self.shutdown.deadline().map_or(deadline, |stop| deadline.min(stop));
         let head = HeadReader::new(self.config.max_head_size);
         let step = RequestStep::Reading(UnfinishedRequest::Head(head));
-        let key =
-            self.insert(stream, HttpConnection::new(remote, listener, step, self.now, deadline));
-        if room == AddressRoom::Full {
+        let mut http = HttpConnection::new(remote, listener, step, self.now, deadline);
+        http.beyond_limit = room == AddressRoom::Full;
+        let key = self.insert(stream, http);
+        if room == AddressRoom::Full && self.config.duplicate_id == DuplicateId::Reject {
             // Answered before it sends its request: waiting for the request would exceed the limit.
+            // With `Replace`, the request may be to replace a session of the same address.
             self.refuse(key, HandshakeFailure::TooManySessionsPerAddress);
         } else if let Some(framing) = raw {
             self.admit_raw(key, remote, listener, framing);

@@ -14,6 +14,7 @@ mod footprint;
 mod liveness;
 mod notices;
 mod pause;
+mod probe;
 mod receive;
 mod requests;
 mod send;

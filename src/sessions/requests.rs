@@ -1,6 +1,6 @@
 //! Requests: calling the application, and answering.
 
-use super::Sessions;
+use super::{Sessions, admission};
 use crate::close::{Cause, CloseCode};
 use crate::codec::Codec;
 use crate::codec::http::{
@@ -98,6 +98,9 @@ impl Sessions {
         let listener = self.table.expect(key).expect_http().listener;
         let body = match request.kind() {
             Err(error) => Err(error.into()),
+            Ok(RequestKind::Plain) if self.check_address(key).is_err() => {
+                Err(HandshakeFailure::TooManySessionsPerAddress)
+            }
             // The application may answer readiness probes while it drains.
             Ok(RequestKind::Plain) if self.is_draining() => self.check_body(request),
             Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
@@ -204,6 +207,24 @@ impl Sessions {
         }
     }
 
+    /// Checks whether a connection's address is within its limit. Only a connection that was
+    /// accepted beyond it, because it might replace a session, can fail.
+    fn check_address(&mut self, key: SessionKey) -> std::result::Result<(), HandshakeFailure> {
+        let http = self.table.expect(key).expect_http();
+        if http.beyond_limit && self.admission.is_over_limit(http.remote.ip()) {
+            return Err(HandshakeFailure::TooManySessionsPerAddress);
+        }
+        http.beyond_limit = false;
+        Ok(())
+    }
+
+    /// Whether a session and an HTTP connection count for the same address.
+    fn share_address(&mut self, session: SessionKey, http: SessionKey) -> bool {
+        let one = self.table.expect(session).expect_session().remote_addr().ip();
+        let other = self.table.expect(http).expect_http().remote.ip();
+        admission::are_counted_together(one, other)
+    }
+
     /// Turns a connection into an open session, whose id is free.
     pub(super) fn open(
         &mut self,
@@ -265,9 +286,18 @@ impl Sessions {
             .map_err(invalid)?;
         let id = id.map_or_else(SessionId::generate, Ok).map_err(invalid)?;
         match (self.key_of(&id), self.config.duplicate_id) {
-            (None, _) => self.check_capacity()?,
-            (Some(_), DuplicateId::Reject) => return Err(HandshakeFailure::DuplicateId),
+            (None, _) => {
+                self.check_address(key)?;
+                self.check_capacity()?;
+            }
+            (Some(older), DuplicateId::Reject) => {
+                self.probe(older);
+                return Err(HandshakeFailure::DuplicateId);
+            }
             (Some(older), DuplicateId::Replace) => {
+                if !self.share_address(older, key) {
+                    self.check_address(key)?;
+                }
                 self.close(older, Cause::Replaced, &CloseCode::POLICY_VIOLATION.into(), None);
             }
         }

@@ -143,7 +143,7 @@ impl Sessions {
                 }
                 outcome => outcome,
             },
-            Err(error) => self.delivery.refuse(error),
+            Err(error) => self.delivery.refuse_unframeable(connection, error),
         };
         self.settle(key, outcome)
     }

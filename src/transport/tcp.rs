@@ -8,9 +8,22 @@ use socket2::{SockRef, TcpKeepalive};
 
 use super::outcome::{Read, Write};
 
-/// Whether a read or write that stopped short means that the socket is drained or full. On Unix it
-/// does, and an edge follows. Windows rearms only when an operation would block.
-const SHORT_MEANS_DONE: bool = cfg!(unix);
+/// Whether a read or write that stopped short means that the socket is drained or full, and an edge
+/// follows. With epoll and kqueue it does. The other selectors of `mio` (Windows, poll(2)) report
+/// nothing more before an operation would have blocked.
+const SHORT_MEANS_DONE: bool = cfg!(all(
+    not(mio_unsupported_force_poll_poll),
+    any(
+        target_os = "android",
+        target_os = "dragonfly",
+        target_os = "freebsd",
+        target_os = "illumos",
+        target_os = "linux",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_vendor = "apple",
+    )
+));
 
 /// How many keepalive probes may go unanswered, over the time between interval and timeout.
 const KEEPALIVE_PROBES: u32 = 3;
@@ -46,7 +59,7 @@ impl Keepalive {
 #[inline]
 pub(super) fn read(stream: &TcpStream, buffer: &mut [u8], until_end: bool) -> Read {
     loop {
-        return match system::receive(stream, buffer) {
+        return match stream.try_io(|| system::receive(stream, buffer)) {
             Ok(0) => Read::EndOfStream,
             Ok(count) => {
                 let drained = SHORT_MEANS_DONE && !until_end && count < buffer.len();
@@ -61,18 +74,22 @@ pub(super) fn read(stream: &TcpStream, buffer: &mut [u8], until_end: bool) -> Re
 
 #[inline]
 pub(super) fn write(stream: &TcpStream, bytes: &[u8]) -> Write {
-    write_with(bytes.len(), || system::send(stream, bytes))
+    write_with(stream, bytes.len(), || system::send(stream, bytes))
 }
 
 pub(super) fn write_vectored(stream: &TcpStream, slices: &[IoSlice<'_>]) -> Write {
     let given = slices.iter().map(|slice| slice.len()).sum();
-    write_with(given, || system::send_vectored(stream, slices))
+    write_with(stream, given, || system::send_vectored(stream, slices))
 }
 
 #[inline]
-fn write_with(given: usize, mut write: impl FnMut() -> io::Result<usize>) -> Write {
+fn write_with(
+    stream: &TcpStream,
+    given: usize,
+    mut write: impl FnMut() -> io::Result<usize>,
+) -> Write {
     loop {
-        return match write() {
+        return match stream.try_io(&mut write) {
             Ok(count) => Write::Taken { count, full: SHORT_MEANS_DONE && count < given },
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 Write::Taken { count: 0, full: true }
@@ -106,7 +123,8 @@ pub(super) fn set_keepalive(stream: &TcpStream, keepalive: Keepalive) {
 
 /// The calls that every message takes, straight to the kernel: around each of them the C library
 /// makes the thread cancellable and not cancellable again, which are two atomic exchanges as soon
-/// as the process has a second thread.
+/// as the process has a second thread. `mio` sees their results through `TcpStream::try_io`, because
+/// some of its selectors report a socket again only after it was told that an operation would block.
 ///
 /// A peer that is gone raises no SIGPIPE, which the application may not ignore.
 #[cfg(target_os = "linux")]

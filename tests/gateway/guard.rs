@@ -42,9 +42,9 @@ fn without_a_token_pages_of_other_origins_are_refused() {
     let gateway = Gateway::start(&[WS, ADMIN]);
     let own = gateway.admin.clone().expect("one");
     let own = own.trim_end_matches('/');
-    assert_eq!(get(&gateway, "/ready", &[]).0, 200);
-    assert_eq!(get(&gateway, "/ready", &[("Origin", own)]).0, 200);
-    assert_eq!(get(&gateway, "/ready", &[("Host", "localhost:9002")]).0, 200);
+    assert_eq!(get(&gateway, "/metrics", &[]).0, 200);
+    assert_eq!(get(&gateway, "/metrics", &[("Origin", own)]).0, 200);
+    assert_eq!(get(&gateway, "/metrics", &[("Host", "localhost:9002")]).0, 200);
     for foreign in [
         ("Origin", "http://example.org"),
         ("Origin", "null"),
@@ -53,10 +53,12 @@ fn without_a_token_pages_of_other_origins_are_refused() {
         ("Host", "example.org"),
         ("Host", "127.0.0.1.example.org:9002"),
     ] {
-        let (status, body) = get(&gateway, "/ready", &[foreign]);
+        let (status, body) = get(&gateway, "/metrics", &[foreign]);
         assert_eq!(status, 403, "{foreign:?}");
         assert!(body.contains("\"forbidden\""), "{body}");
-        assert_eq!(get(&gateway, "/health", &[foreign]).0, 200, "it reveals nothing");
+        for probe in ["/health", "/ready"] {
+            assert_eq!(get(&gateway, probe, &[foreign]).0, 200, "{probe} reveals one word");
+        }
         let (name, value) = foreign;
         if name == "Origin" {
             let refusal = Client::try_connect(&control_url(&gateway), &[(name, value)]);
@@ -66,11 +68,13 @@ fn without_a_token_pages_of_other_origins_are_refused() {
 }
 
 #[test]
-fn with_a_token_all_paths_except_health_need_it() {
+fn with_a_token_all_paths_except_the_probes_need_it() {
     let gateway = Gateway::start(&[WS, ADMIN, &format!("--admin-token={TOKEN}")]);
     let right = format!("Bearer {TOKEN}");
-    assert_eq!(get(&gateway, "/health", &[]).0, 200);
-    for path in ["/", "/ready", "/metrics", "/api/stats", "/nowhere", "/control"] {
+    for probe in ["/health", "/ready"] {
+        assert_eq!(get(&gateway, probe, &[]), (200, "{\"status\":\"ready\"}\n".to_owned()));
+    }
+    for path in ["/", "/metrics", "/api/stats", "/nowhere", "/control"] {
         assert_eq!(get(&gateway, path, &[]).0, 401, "{path}");
         for wrong in ["Bearer", "Bearer x", "Basic abc", &format!("{right}x"), &right[..12]] {
             assert_eq!(get(&gateway, path, &[("Authorization", wrong)]).0, 401, "{path} {wrong}");
@@ -79,7 +83,7 @@ fn with_a_token_all_paths_except_health_need_it() {
     }
     // A page of another origin cannot know the token.
     let foreign = [("Authorization", right.as_str()), ("Origin", "http://example.org")];
-    assert_eq!(get(&gateway, "/ready", &foreign).0, 200);
+    assert_eq!(get(&gateway, "/metrics", &foreign).0, 200);
 
     let url = control_url(&gateway);
     assert_eq!(Client::try_connect(&url, &[]).expect_err("refused").status(), 401);
@@ -121,7 +125,7 @@ fn ready_fails_while_draining_and_health_does_not() {
     gateway.signal("TERM");
     gateway.log.wait_for("shutting down (SIGTERM)");
     assert_eq!(get(&gateway, "/ready", &[]), (503, "{\"status\":\"stopping\"}\n".to_owned()));
-    assert_eq!(get(&gateway, "/health", &[]), (200, "{\"status\":\"ok\"}\n".to_owned()));
+    assert_eq!(get(&gateway, "/health", &[]), (200, "{\"status\":\"stopping\"}\n".to_owned()));
     gateway.signal("TERM");
     drop(clients);
 }

@@ -84,3 +84,44 @@ fn client_input_is_escaped_in_the_log() {
         assert!(!line.contains(does_something), "{line:?}");
     }
 }
+
+#[test]
+fn a_hub_that_mixes_framings_says_so_at_its_start_and_once_for_each_session_that_misses_something()
+{
+    const U8: &str = "--listen=tcp://127.0.0.1:0?framing=u8";
+    let (gateway, mut backend) = Gateway::with_backend(&[WS, LINES, U8, "--mode=hub"]);
+    backend.event("ready");
+    let mut sender = Client::connect(gateway.url());
+    let sender_id = backend.event("connect")["session"].clone();
+    let mut lines = RawClient::connect(&gateway.urls[1]);
+    let lines_id = backend.event("connect")["session"].clone();
+    let mut short = RawClient::connect(&gateway.urls[2]);
+    let short_id = backend.event("connect")["session"].clone();
+    for text in ["two\nlines", "two\nmore", "cr\r"] {
+        sender.send(text);
+    }
+    sender.send("x".repeat(256));
+    sender.send("last");
+    (0..5).for_each(|_| drop(backend.event("message")));
+    assert_eq!(lines.line(), "x".repeat(256));
+    assert_eq!(lines.line(), "last");
+    let short_received = "\x09two\nlines\x08two\nmore\x03cr\r\x04last";
+    assert_eq!(short.read(short_received.len()), short_received.as_bytes());
+    let command = json!({"command": "send", "session": lines_id, "text": "a\nb", "id": 1});
+    backend.send(&command);
+    assert_eq!(backend.reply(1)["error"], "unframeable");
+    gateway.signal("TERM");
+    let log = gateway.wait().log;
+    let warnings: Vec<_> = log.iter().filter(|line| line.contains(" WARN ")).collect();
+    assert_eq!(warnings.len(), 4, "{log:#?}");
+    for (warning, url) in warnings.iter().zip(["framing=lines", "framing=u8"]) {
+        assert!(warning.contains("clients of tcp://127.0.0.1:"), "{warning}");
+        assert!(warning.contains(url) && warning.contains(" miss messages "), "{warning}");
+    }
+    for id in [&lines_id, &short_id] {
+        let id = format!("session {} ", id.as_str().expect("an id"));
+        assert_eq!(warnings.iter().filter(|line| line.contains(&id)).count(), 1, "{log:#?}");
+    }
+    let id = format!("session {} ", sender_id.as_str().expect("an id"));
+    assert!(!warnings.iter().any(|line| line.contains(&id)), "{log:#?}");
+}

@@ -25,6 +25,7 @@ mod liveness;
 mod log;
 mod messages;
 mod metrics;
+mod probes;
 mod settings;
 mod stopping;
 mod streams;

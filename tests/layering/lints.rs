@@ -27,6 +27,8 @@ const PREDICATES: &[&str] = &[
     "target_family",
     "target_arch",
     "target_pointer_width",
+    // The selector of `mio`, which is one of the platforms that the sources are compiled for.
+    "mio_unsupported_force_poll_poll",
 ];
 
 pub(crate) fn clock_violations(sources: &[Source]) -> Vec<String> {

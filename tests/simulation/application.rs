@@ -155,8 +155,10 @@ impl Application {
             let named = self.rng.u8(..3) > 0;
             let id = named.then(|| format!("session-{}", self.rng.u8(..5)));
             let answer = self.expected_status(sessions, number, id.as_deref());
-            if answer == 101 {
-                self.replace(sessions, id.as_deref());
+            match (answer, id.as_deref()) {
+                (101, id) => self.replace(sessions, id),
+                (409, Some(id)) => self.note_wanted(sessions, id),
+                _ => {}
             }
             let admission = Admission::new();
             let admission = match id {
@@ -187,6 +189,14 @@ impl Application {
     pub(crate) fn linger_deadline(&self) -> u64 {
         let deadline = self.now + self.plan.timeouts.close;
         self.stopping.as_ref().map_or(deadline, |stop| stop.deadline.min(deadline))
+    }
+
+    /// Another client asks for the id of an open session.
+    fn note_wanted(&mut self, sessions: &Sessions, id: &str) {
+        let session = sessions.get_session(id).expect("the id is taken");
+        let client = &mut self.clients[number_of(session)];
+        // Nothing is asked of a session that is not read.
+        client.is_wanted |= client.heartbeat.paused.is_none() || client.meter.delays();
     }
 
     /// The session of this id is replaced.

@@ -262,9 +262,17 @@ impl Client {
         most: usize,
     ) {
         let number = self.number;
+        let is_wanted = std::mem::take(&mut self.is_wanted);
+        if is_wanted && (has_read || self.heartbeat.paused.is_some() || self.meter.delays()) {
+            // The order of both in this tick is unknown.
+            self.heartbeat.uncertain = true;
+            self.pings_possible += 1;
+        }
+        let was_asked = is_wanted && self.heartbeat.uncertain;
         if has_read {
             assert!(!self.heartbeat.inactive, "client {number} has sent bytes, and is inactive");
             self.heartbeat.restart(now);
+            self.heartbeat.uncertain = was_asked;
             // The bytes that were read may not be handled yet: those behind an upgrade request wait
             // for the next tick if its decision was deferred in this one.
             if self.has_deferred_input || (self.meter.unsure && self.meter.delays()) {
@@ -280,6 +288,12 @@ impl Client {
                 } else {
                     self.pings_possible += 1;
                 }
+            }
+            if is_wanted && self.heartbeat.probe(now) {
+                // If its own ping was due as well, either came first, and the second one is not
+                // sent if that was this one.
+                self.inflow += 2;
+                self.pings_possible += 1;
             }
             let next = self.heartbeat.next(timeouts);
             let is_late = next.is_some_and(|due| due <= now);

@@ -157,6 +157,8 @@ pub(crate) struct Client {
     pub(crate) close_frame: Option<(Option<u16>, String)>,
     /// Pings of the server that are due, that may have been sent, and that arrived.
     pub(crate) pings_due: u64,
+    /// In this tick another client asked for its id.
+    pub(crate) is_wanted: bool,
     pub(crate) pings_possible: u64,
     pub(crate) pings_received: u64,
     /// The most bytes that its outbox may have held in this tick.
@@ -215,6 +217,7 @@ impl Client {
             ledger: Ledger::default(),
             close_frame: None,
             pings_due: 0,
+            is_wanted: false,
             pings_possible: 0,
             pings_received: 0,
             inflow: 0,

@@ -35,6 +35,8 @@ pub(crate) struct Heartbeat {
     pub(crate) last_active: u64,
     pub(crate) last_message: u64,
     pub(crate) pinged: Option<u64>,
+    /// When it was pinged on behalf of another client that wanted its id.
+    probed: Option<u64>,
     pub(crate) inactive: bool,
     /// Since when its clocks are stopped.
     pub(crate) paused: Option<u64>,
@@ -50,6 +52,7 @@ impl Heartbeat {
             last_active: now,
             last_message: now,
             pinged: None,
+            probed: None,
             inactive: false,
             paused: None,
             uncertain: false,
@@ -59,7 +62,18 @@ impl Heartbeat {
     pub(crate) fn restart(&mut self, now: u64) {
         self.last_active = now;
         self.pinged = None;
+        self.probed = None;
         self.uncertain = false;
+    }
+
+    /// Another client asked for its id. Returns whether it is sent a ping.
+    pub(crate) fn probe(&mut self, now: u64) -> bool {
+        // One that has sent something at this moment is there.
+        if self.probed.is_some() || self.last_active == now {
+            return false;
+        }
+        (self.pinged, self.probed) = (Some(now), Some(now));
+        true
     }
 
     pub(crate) fn pause(&mut self, now: u64, timeouts: &Timeouts) {
@@ -75,6 +89,7 @@ impl Heartbeat {
             self.last_active += pause;
             self.last_message += pause;
             self.pinged = self.pinged.map(|at| at + pause);
+            self.probed = self.probed.map(|at| at + pause);
             self.uncertain |= self.is_due(now, timeouts);
         }
     }
@@ -87,9 +102,15 @@ impl Heartbeat {
         (timeouts.idle > 0).then(|| self.last_message + timeouts.idle)
     }
 
-    /// When it times out: the timeout after its last activity, but not sooner after its ping than
-    /// the timeout exceeds the interval.
+    /// When it times out: when the first of both does.
     pub(crate) fn dead_at(&self, timeouts: &Timeouts) -> Option<u64> {
+        let unanswered = self.probed.map(|at| at + timeouts.close);
+        unanswered.into_iter().chain(self.silent_at(timeouts)).min()
+    }
+
+    /// The timeout after its last activity, but not sooner after its ping than the timeout exceeds
+    /// the interval.
+    fn silent_at(&self, timeouts: &Timeouts) -> Option<u64> {
         if !self.has_ping || timeouts.timeout == 0 {
             return None;
         }

@@ -113,7 +113,7 @@ fn draw_config(rng: &mut Rng) -> Config {
     let idle = if rng.bool() { 0 } else { rng.u64(5..2000) };
     let max_message_size = *pick(rng, &[1, 40, 300, 2000, 20_000, 70_000]);
     let max_outbox = *pick(rng, &[0, 100, 700, 3000, 20_000, 100_000]);
-    Config {
+    let mut config = Config {
         heartbeat_interval: millis(interval),
         heartbeat_timeout: millis(timeout),
         idle_timeout: millis(idle),
@@ -131,7 +131,12 @@ fn draw_config(rng: &mut Rng) -> Config {
         keep_headers: if rng.bool() { KeepHeaders::All } else { KeepHeaders::None },
         handle_queue: rng.usize(1..20),
         ..draw_limits(rng)
+    };
+    if config.max_sessions_per_address.is_some() {
+        // With `Replace`, whether there is room depends on the request: tests/addresses.rs.
+        config.duplicate_id = DuplicateId::Reject;
     }
+    config
 }
 
 /// Limits that most seeds leave out.

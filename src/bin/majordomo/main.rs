@@ -9,6 +9,7 @@ mod metrics;
 mod run;
 mod settings;
 mod signals;
+mod status;
 
 use std::env;
 use std::fs;

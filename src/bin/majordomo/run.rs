@@ -9,8 +9,8 @@ use majordomo::{Handle, Result, SessionManager};
 use crate::admin::AdminServer;
 use crate::backend::stdio::{self, CommandGate, StdioNotice, StdioOutput};
 use crate::backend::{BackendId, LinkOutput};
-use crate::gateway::Gateway;
-use crate::settings::Settings;
+use crate::gateway::{Gateway, describe_losses};
+use crate::settings::{Mode, Settings};
 use crate::{limits, signals};
 
 /// Runs until the gateway is stopped.
@@ -28,7 +28,9 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     for url in &settings.listen {
         urls.push(manager.listen_on(url.clone())?);
     }
-    let admin = AdminServer::open(settings, manager.handle())?;
+    let handle = manager.handle();
+    let gateway = manager.handler();
+    let admin = AdminServer::open(settings, gateway.open_tasks(handle), gateway.status())?;
     for url in &urls {
         log::info!("listening on {url}");
         manager.handler().add_listener(url);
@@ -40,12 +42,17 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         Ok(limits) => log::info!("open file limit: {}", limits.after),
         Err(error) => log::warn!("cannot raise the open file limit: {error}"),
     }
+    if settings.mode == Mode::Hub {
+        for loss in describe_losses(&urls, settings.config().max_message_size) {
+            log::warn!("{loss}");
+        }
+    }
     if settings.stdio {
         start_stdio(&mut manager)?;
     }
-    let admin = admin.map(AdminServer::spawn).transpose()?;
     let (gateway, sessions) = manager.handler_and_sessions();
     gateway.begin(sessions);
+    let admin = admin.map(AdminServer::spawn).transpose()?;
     end_tick(&mut manager);
     // Events are handed over at the end of each tick, so the loop is here and not in the library.
     loop {

@@ -17,6 +17,8 @@ pub use self::format::{ByteOrder, CustomFraming, FrameProgress, FrameSpan, Frami
 pub struct FramingDecoder {
     framing: Framing,
     state: DecoderState,
+    /// Whether a message was refused because of the framing.
+    has_refused: bool,
 }
 
 /// The state of an incomplete frame.
@@ -54,13 +56,18 @@ impl FramingDecoder {
                 DecoderState::Custom(CustomDecoder::new(custom.clone(), max))
             }
         };
-        Self { framing, state }
+        Self { framing, state, has_refused: false }
     }
 
     /// The framing.
     #[must_use]
     pub fn framing(&self) -> &Framing {
         &self.framing
+    }
+
+    /// Records that the framing could not carry a message. Returns whether it is the first one.
+    pub fn record_refusal(&mut self) -> bool {
+        !std::mem::replace(&mut self.has_refused, true)
     }
 
     /// Decodes the front of `input`: see [`Codec::decode`](super::Codec::decode).

@@ -21,7 +21,8 @@ pub(super) struct Addresses {
 /// The connections of one address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Count {
-    /// Open sessions, and connections that may become sessions.
+    /// Open sessions, and connections that may become sessions. Beyond the limit are those that may
+    /// replace a session of this address.
     present: usize,
     /// Closing sessions and lingering sockets. They must not prevent a client that was closed from
     /// reconnecting at once.
@@ -47,6 +48,11 @@ impl From<Kind> for Presence {
 }
 
 impl Count {
+    /// How many connections there are that the limit does not allow for.
+    fn beyond(self, max: usize) -> usize {
+        self.present.saturating_sub(max) + self.leaving
+    }
+
     fn part(&mut self, presence: Presence) -> &mut usize {
         match presence {
             Presence::Present => &mut self.present,
@@ -60,9 +66,9 @@ impl Count {
 pub(crate) enum AddressRoom {
     /// The connection is accepted.
     Free,
-    /// The connection is answered 429.
+    /// The connection is answered 429, unless it replaces a session of the same address.
     Full,
-    /// The connection is dropped without an answer: as many as the limit were answered already, and
+    /// The connection is dropped without an answer: as many as the limit are beyond it already, or
     /// linger.
     Exceeded,
 }
@@ -76,18 +82,26 @@ impl Addresses {
     pub(super) fn room(&self, address: IpAddr) -> AddressRoom {
         let Some(max) = self.max else { return AddressRoom::Free };
         let count = self.counts.get(&network(address)).copied().unwrap_or_default();
-        match count {
-            Count { present, .. } if present < max => AddressRoom::Free,
-            Count { leaving, .. } if leaving < max => AddressRoom::Full,
-            Count { .. } => AddressRoom::Exceeded,
+        if count.present < max {
+            AddressRoom::Free
+        } else if count.beyond(max) < max {
+            AddressRoom::Full
+        } else {
+            AddressRoom::Exceeded
         }
+    }
+
+    /// Whether this address has more connections than the limit, apart from those that are leaving.
+    pub(super) fn is_over_limit(&self, address: IpAddr) -> bool {
+        let Some(max) = self.max else { return false };
+        self.counts.get(&network(address)).is_some_and(|count| count.present > max)
     }
 
     /// Whether few enough connections of this address are leaving for one more socket to linger.
     /// The socket in question is counted already.
     pub(super) fn may_linger(&self, address: IpAddr) -> bool {
         let Some(max) = self.max else { return true };
-        self.counts.get(&network(address)).is_none_or(|count| count.leaving <= max)
+        self.counts.get(&network(address)).is_none_or(|count| count.beyond(max) <= max)
     }
 
     /// Counts a change of a connection from kind `before` to kind `after`.
@@ -134,6 +148,11 @@ impl Addresses {
             }
         }
     }
+}
+
+/// Whether two addresses count as one.
+pub(crate) fn are_counted_together(one: IpAddr, other: IpAddr) -> bool {
+    network(one) == network(other)
 }
 
 /// The key under which an address is counted. A customer with an IPv6 address has at least its /64

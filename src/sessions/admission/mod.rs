@@ -22,7 +22,7 @@ pub use accept_rate::Holds;
 pub use accepted::{Accepted, Refused};
 pub use failures::HandshakeFailures;
 
-pub(crate) use addresses::AddressRoom;
+pub(crate) use addresses::{AddressRoom, are_counted_together};
 
 /// Admission's own state.
 #[derive(Debug)]
@@ -109,6 +109,11 @@ impl AdmissionControl {
     /// Whether there is room for one more connection of this address.
     pub(crate) fn room(&self, address: IpAddr) -> AddressRoom {
         self.addresses.room(address)
+    }
+
+    /// Whether this address has more connections than its limit.
+    pub(crate) fn is_over_limit(&self, address: IpAddr) -> bool {
+        self.addresses.is_over_limit(address)
     }
 
     /// Whether a socket of this address, which is counted as leaving, may linger.

@@ -174,7 +174,7 @@ impl DeliveryQueue {
                 Some(frame) => self.send_batched(key, connection, frame),
                 None => match encoded.frame(&session.codec) {
                     Ok(frame) => self.send_shared(key, connection, frame),
-                    Err(error) => self.refuse(error),
+                    Err(error) => self.refuse_unframeable(connection, error),
                 },
             };
             match outcome {
@@ -188,6 +188,27 @@ impl DeliveryQueue {
             }
         }
         broadcast
+    }
+
+    /// Counts a message to many sessions that the framing of one cannot carry. The sender is told
+    /// only how many sessions did not get it, so the log says once which one.
+    #[cold]
+    pub(crate) fn refuse_unframeable(
+        &mut self,
+        connection: &mut Connection,
+        error: Error,
+    ) -> SendOutcome {
+        let session = connection.expect_session();
+        if let Codec::Raw(decoder) = &mut session.codec
+            && decoder.record_refusal()
+        {
+            let (id, remote) = (session.id(), session.remote_addr());
+            log::warn!(
+                "session {id} from {remote} misses a message to many sessions: {error} (further \
+                 ones are counted only)"
+            );
+        }
+        self.refuse(error)
     }
 
     /// The outbox of a session, if it has room for `wire` bytes or gets some, and the flags of its

@@ -1,11 +1,12 @@
 //! The handler of the admin server: routes requests and keeps the control connections.
 
 use std::mem;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use majordomo::{
-    Admission, Cause, Context, Decision, Disconnect, Handle, Handler, Message, Request, SessionKey,
+    Admission, Cause, Context, Decision, Disconnect, Handler, Message, Request, SessionKey,
     Sessions, StopOptions, Ticket,
 };
 use serde_json::json;
@@ -18,9 +19,10 @@ use super::queue::{AdminMessage, AdminQueue, GatewayReply, QueueReceiver};
 use super::response::AdminResponse;
 use crate::backend::websocket::{ControlConnections, LinkNotice};
 use crate::backend::{BackendId, BackendInput, LinkKind, LinkOutput};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, TaskPoster};
 use crate::metrics::{self, MetricsSnapshot};
 use crate::settings::value::Mode;
+use crate::status::{GatewayStatus, StatusReason};
 
 /// How often the gateway judges links that may pause reads. One that reads nothing causes no event.
 const JUDGE_INTERVAL: Duration = Duration::from_millis(250);
@@ -37,7 +39,10 @@ const MIN_GRACE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(super) struct AdminHandler {
     auth: Authenticator,
-    gateway: Handle<Gateway>,
+    gateway: TaskPoster<Gateway>,
+    /// Whether commands are not read, because the gateway's loop is behind.
+    is_paused: bool,
+    status: Arc<GatewayStatus>,
     messages: Receiver<AdminMessage>,
     /// Set before the first turn of the loop.
     queue: Option<AdminQueue<Self>>,
@@ -57,12 +62,15 @@ impl AdminHandler {
     pub(super) fn new(
         auth: Authenticator,
         mode: Mode,
-        gateway: Handle<Gateway>,
+        gateway: TaskPoster<Gateway>,
+        status: Arc<GatewayStatus>,
         messages: Receiver<AdminMessage>,
     ) -> Self {
         Self {
             auth,
             gateway,
+            is_paused: false,
+            status,
             messages,
             queue: None,
             default_kind: match mode {
@@ -84,14 +92,16 @@ impl AdminHandler {
         self.queue.clone().expect("it is set before the first turn of the loop")
     }
 
-    /// The longest sleep of the loop.
+    /// The longest sleep of the loop: a link that reads nothing causes no event, nor does a place in
+    /// the queue of the gateway's loop.
     pub(super) fn max_wait(&self) -> Option<Duration> {
         if self.connections.has_room() {
             return Some(Duration::ZERO);
         }
+        let retry = self.gateway.is_behind().then_some(TaskPoster::<Gateway>::RETRY_AFTER);
         let judge = self.connections.may_pause().then_some(JUDGE_INTERVAL);
         let stop = self.stop_at.map(|at| at.saturating_duration_since(Instant::now()));
-        judge.into_iter().chain(stop).min()
+        [retry, judge, stop].into_iter().flatten().min()
     }
 
     /// Ends a turn: posts its input, and gives control connections more lines.
@@ -103,6 +113,7 @@ impl AdminHandler {
             self.judged = now;
             let _ = self.gateway.post(Gateway::judge_links);
         }
+        self.pause_behind(sessions);
         if let Some(at) = self.stop_at
             && (now >= at || !self.connections.is_any_waiting())
         {
@@ -110,6 +121,19 @@ impl AdminHandler {
             let grace = at.saturating_duration_since(now).max(MIN_GRACE);
             let stopped = sessions.stop(StopOptions::new().with_grace(grace));
             stopped.expect("the admin server is stopped once");
+        }
+    }
+
+    /// Stops reading commands while the gateway's loop is behind with those that it was given, so
+    /// that what waits for it is bounded.
+    fn pause_behind(&mut self, sessions: &mut Sessions) {
+        let is_behind = self.gateway.is_behind();
+        if mem::replace(&mut self.is_paused, is_behind) == is_behind {
+            return;
+        }
+        for key in self.connections.keys() {
+            // A session that is closing is not found.
+            let _ = if is_behind { sessions.pause_reads(key) } else { sessions.resume_reads(key) };
         }
     }
 
@@ -125,10 +149,12 @@ impl AdminHandler {
         }
     }
 
-    /// Posts the input of this turn to the gateway's loop, in one piece: each post may wake that
-    /// loop. Blocks while its queue is full.
+    /// Posts the input of this turn to the gateway's loop, in one piece, because each post may wake
+    /// that loop; and what its queue had no place for before.
     fn post_input(&mut self) {
         if self.input.is_empty() {
+            // After the end of the gateway's loop, tasks are discarded.
+            let _ = self.gateway.retry();
             return;
         }
         let input = mem::take(&mut self.input);
@@ -150,8 +176,20 @@ impl AdminHandler {
             self.gateway.post(move |gateway, sessions| gateway.remove_link(sessions, id, cause));
     }
 
+    /// Answers a probe, without asking the gateway's loop, which may be busy. `/health` answers 200
+    /// as long as this thread runs.
+    fn probe(&self, path: &str, method: &str) -> AdminResponse {
+        if let Err(refusal) = AdminResponse::check_read_only(method) {
+            return refusal;
+        }
+        let reason = self.status.reason();
+        let is_ready = path == "/health" || reason.is_none_or(StatusReason::is_ready);
+        let word = reason.map_or("ready", StatusReason::as_str);
+        AdminResponse::json(if is_ready { 200 } else { 503 }, &json!({ "status": word }))
+    }
+
     /// Answers a request of the HTTP API.
-    fn serve_api(&self, request: &Request<'_>) -> Decision {
+    fn serve_api(&mut self, request: &Request<'_>) -> Decision {
         let call = api::route(&ApiRequest {
             method: request.method(),
             path: request.path(),
@@ -170,7 +208,7 @@ impl AdminHandler {
 
     /// Asks the gateway's loop. The request is answered when its reply comes through the queue.
     fn ask(
-        &self,
+        &mut self,
         ticket: Ticket,
         question: impl FnOnce(&mut Gateway, &mut Sessions) -> GatewayReply + Send + 'static,
     ) -> Decision {
@@ -210,13 +248,13 @@ impl QueueReceiver for AdminHandler {
 impl Handler for AdminHandler {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
         let path = request.path();
-        if path == "/health" {
-            return respond(health(request.method()));
+        if matches!(path, "/health" | "/ready") {
+            return respond(self.probe(path, request.method()));
         }
         if let Err(refusal) = self.auth.check(request) {
             return respond(if path == "/" { console::sign_in(refusal) } else { refusal });
         }
-        if matches!(path, "/ready" | "/metrics")
+        if path == "/metrics"
             && let Err(refusal) = AdminResponse::check_read_only(request.method())
         {
             return respond(refusal);
@@ -224,9 +262,6 @@ impl Handler for AdminHandler {
         match path {
             "/" => respond(console::answer(request.method())),
             "/control" => control(request),
-            "/ready" => self.ask(request.ticket(), |gateway, sessions| {
-                GatewayReply::Ready(gateway.check_ready(sessions))
-            }),
             "/metrics" => self.ask(request.ticket(), |gateway, sessions| {
                 GatewayReply::Metrics(Box::new(gateway.metrics(sessions)))
             }),
@@ -244,13 +279,17 @@ impl Handler for AdminHandler {
             Some(true) => LinkKind::Observer,
             Some(false) => LinkKind::Backend,
         };
-        if let Err(error) = context.sessions().limit_send_buffer(key, SEND_BUFFER) {
-            log::debug!("cannot limit the send buffer of a control connection: {error}");
-        }
         let output = LinkOutput::Control(self.connections.open(key, kind, Box::new(self.queue())));
         let (id, remote) = (output.id(), context.session().remote_addr());
         let kind_name = kind.as_str();
         log::info!("control connection {id} opened from {remote}: {kind_name}");
+        // A session that is closing already is not found.
+        if let Err(error) = context.sessions().limit_send_buffer(key, SEND_BUFFER) {
+            log::debug!("cannot limit the send buffer of a control connection: {error}");
+        }
+        if self.is_paused {
+            let _ = context.sessions().pause_reads(key);
+        }
         let _ = self.gateway.post(move |gateway, sessions| {
             gateway.add_link(sessions, output, kind, messages);
         });
@@ -286,23 +325,8 @@ fn respond(response: AdminResponse) -> Decision {
 
 fn render(reply: GatewayReply) -> AdminResponse {
     match reply {
-        GatewayReply::Ready(reply) => ready(reply),
         GatewayReply::Metrics(snapshot) => metrics_text(&snapshot),
         GatewayReply::Api(response) => response,
-    }
-}
-
-fn health(method: &str) -> AdminResponse {
-    match AdminResponse::check_read_only(method) {
-        Ok(()) => AdminResponse::json(200, &json!({ "status": "ok" })),
-        Err(refusal) => refusal,
-    }
-}
-
-fn ready(reply: Result<(), &'static str>) -> AdminResponse {
-    match reply {
-        Ok(()) => AdminResponse::json(200, &json!({ "status": "ready" })),
-        Err(why) => AdminResponse::json(503, &json!({ "status": why })),
     }
 }
 

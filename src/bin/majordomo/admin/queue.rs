@@ -26,8 +26,6 @@ pub(super) enum AdminMessage {
 /// What the gateway's loop gives for a request. The admin server renders it.
 #[derive(Debug)]
 pub(super) enum GatewayReply {
-    /// For `/ready`: why the gateway is not ready, if it is not.
-    Ready(Result<(), &'static str>),
     /// For `/metrics`.
     Metrics(Box<MetricsSnapshot>),
     /// For the HTTP API.

@@ -1,18 +1,19 @@
 //! The admin server's listener, thread and loop.
 
 use std::io;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use majordomo::{Config, Error, Handle, ListenUrl, Result, SessionManager};
+use majordomo::{Config, Error, ListenUrl, Result, SessionManager};
 
 use super::auth::Authenticator;
 use super::handler::AdminHandler;
 use super::queue::{AdminMessage, AdminQueue};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, TaskPoster};
 use crate::settings::Settings;
 use crate::settings::value::AdminUrl;
+use crate::status::GatewayStatus;
 
 /// The largest command on a control connection in bytes, as on standard input.
 const MAX_COMMAND: usize = 64 << 20;
@@ -56,14 +57,16 @@ impl AdminServer {
     /// # Errors
     ///
     /// If a configured address cannot be bound.
-    pub(crate) fn open(settings: &Settings, gateway: Handle<Gateway>) -> Result<Option<Self>> {
+    pub(crate) fn open(
+        settings: &Settings,
+        gateway: TaskPoster<Gateway>,
+        status: Arc<GatewayStatus>,
+    ) -> Result<Option<Self>> {
         let Some(url) = &settings.admin else { return Ok(None) };
         let (sender, receiver) = mpsc::channel();
         let auth = Authenticator::new(settings.admin_token.as_deref());
-        let mut manager = SessionManager::new(
-            config(),
-            AdminHandler::new(auth, settings.mode, gateway, receiver),
-        )?;
+        let handler = AdminHandler::new(auth, settings.mode, gateway, status, receiver);
+        let mut manager = SessionManager::new(config(), handler)?;
         let queue = AdminQueue::new(sender, manager.handle());
         manager.handler().set_queue(queue.clone());
         match manager.listen_on(ListenUrl::websocket(url.host(), url.port())) {

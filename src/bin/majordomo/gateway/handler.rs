@@ -1,20 +1,23 @@
 //! The handler of the clients' sessions.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use majordomo::{
-    Cause, CloseCode, CloseReason, Context, Decision, Disconnect, Handler, ListenUrl, Message,
-    Phase, Request, Result, SessionId, Sessions, State, StopOptions,
+    Cause, CloseCode, CloseReason, Context, Decision, Disconnect, Handle, Handler, ListenUrl,
+    Message, Request, Result, SessionId, Sessions, State, StopOptions,
 };
 
 use super::admission::AdmissionPolicy;
 use super::commands::{CommandDefaults, CommandError, CommandOutcome, execute};
 use super::links::{Links, PauseMeter};
+use super::tasks::{self, TaskPerformer, TaskPoster, TaskQueue};
 use super::unheard::UnheardMessages;
 use crate::backend::protocol::{Command, CommandRequest, SessionEnd};
 use crate::backend::{BackendId, BackendInput, LinkKind, LinkOutput};
 use crate::metrics::{CauseCounts, MetricsSnapshot, TickHistograms};
 use crate::settings::{Mode, Settings};
+use crate::status::{GatewayStatus, StatusReason};
 
 /// The gateway's state, apart from the sessions.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ pub(crate) struct Gateway {
     links_closed: CauseCounts,
     unheard: UnheardMessages,
     pauses: PauseMeter,
+    /// What the probes answer.
+    status: Arc<GatewayStatus>,
+    /// The tasks that the admin server gives, if there is one.
+    tasks: Option<TaskQueue<Self>>,
     ticks: TickHistograms,
     /// The messages received in this iteration of the loop.
     tick_messages: u64,
@@ -61,6 +68,8 @@ impl Gateway {
             links_closed: CauseCounts::default(),
             unheard: UnheardMessages::new(settings.mode, settings.without_backend),
             pauses: PauseMeter::default(),
+            status: Arc::default(),
+            tasks: None,
             ticks: TickHistograms::default(),
             tick_messages: 0,
         })
@@ -69,6 +78,18 @@ impl Gateway {
     /// Adds the actual URL of a listener, for `ready` events.
     pub(crate) fn add_listener(&mut self, url: &ListenUrl) {
         self.listen.push(url.to_string());
+    }
+
+    /// What the probes answer.
+    pub(crate) fn status(&self) -> Arc<GatewayStatus> {
+        Arc::clone(&self.status)
+    }
+
+    /// How the admin server gives tasks to the loop, whose handle this is.
+    pub(crate) fn open_tasks(&mut self, handle: Handle<Self>) -> TaskPoster<Self> {
+        let (poster, tasks) = tasks::channel(handle);
+        self.tasks = Some(tasks);
+        poster
     }
 
     /// Whether [`Gateway::end_tick`] has something to do.
@@ -80,7 +101,7 @@ impl Gateway {
     /// Hands over the events and replies of a tick, and produces a part of a snapshot.
     pub(crate) fn end_tick(&mut self, sessions: &mut Sessions) {
         self.links.end_tick(sessions);
-        self.update_pause(sessions);
+        self.handle_changed_links(sessions);
     }
 
     /// The longest sleep of the loop.
@@ -92,7 +113,7 @@ impl Gateway {
     /// Begins to run, now that the backend over standard input and output was added, if there is
     /// one.
     pub(crate) fn begin(&mut self, sessions: &mut Sessions) {
-        self.update_pause(sessions);
+        self.handle_changed_links(sessions);
     }
 
     /// Counts an iteration of the loop, by its duration without the sleep.
@@ -135,7 +156,7 @@ impl Gateway {
         if kind == LinkKind::Backend {
             self.unheard.end();
         }
-        self.update_pause(sessions);
+        self.handle_changed_links(sessions);
     }
 
     /// A link has got a part of its snapshot: the next one may be produced.
@@ -214,7 +235,7 @@ impl Gateway {
     /// again, and commands that have waited are executed.
     pub(crate) fn handle_low_backlog(&mut self, sessions: &mut Sessions) {
         self.links.relax(Instant::now());
-        self.update_pause(sessions);
+        self.handle_changed_links(sessions);
         while let Some((link, input)) = self.links.next_deferred() {
             self.execute_input(sessions, link, input);
         }
@@ -224,6 +245,14 @@ impl Gateway {
     /// may do so.
     pub(crate) fn judge_links(&mut self, sessions: &mut Sessions) {
         self.links.judge(Instant::now());
+        self.handle_changed_links(sessions);
+    }
+
+    /// Applies what may have changed with the links: the probes' answer, and whether reads are paused.
+    fn handle_changed_links(&mut self, sessions: &mut Sessions) {
+        if self.unheard.refuses() {
+            self.status.set(StatusReason::NoBackend, self.is_refusing());
+        }
         self.update_pause(sessions);
     }
 
@@ -304,21 +333,6 @@ impl Gateway {
         snapshot
     }
 
-    /// Whether new sessions are accepted; otherwise the error is why not.
-    ///
-    /// # Errors
-    ///
-    /// `stopping` or `no_backend`.
-    pub(crate) fn check_ready(&self, sessions: &Sessions) -> std::result::Result<(), &'static str> {
-        if sessions.phase() != Phase::Running {
-            Err("stopping")
-        } else if self.is_refusing() {
-            Err("no_backend")
-        } else {
-            Ok(())
-        }
-    }
-
     /// Whether sessions are refused because there is no backend.
     fn is_refusing(&self) -> bool {
         self.unheard.refuses() && !self.links.has_backend()
@@ -347,11 +361,19 @@ impl Gateway {
         } else {
             let plan = describe_stop(&options, sessions.client_count());
             log::info!("shutting down ({why}): {plan}");
+            self.status.set(StatusReason::Stopping, true);
             self.links.notify(|encoder| encoder.stopping(&options));
         }
         if let Err(error) = sessions.stop(options) {
             log::debug!("shutting down ({why}): {error}");
         }
+    }
+}
+
+impl TaskPerformer for Gateway {
+    fn perform_task(&mut self, sessions: &mut Sessions) {
+        let tasks = self.tasks.as_ref().expect("tasks are posted after they were opened");
+        tasks.next()(self, sessions);
     }
 }
 

@@ -6,13 +6,17 @@
 mod admission;
 mod commands;
 mod handler;
+mod hub;
 mod links;
 mod metadata;
 mod pages;
 mod reports;
+mod tasks;
 mod unheard;
 
 pub(crate) use self::commands::{CommandError, CommandOutcome};
 pub(crate) use self::handler::Gateway;
+pub(crate) use self::hub::describe_losses;
 pub(crate) use self::pages::IdPage;
 pub(crate) use self::reports::SessionReport;
+pub(crate) use self::tasks::TaskPoster;

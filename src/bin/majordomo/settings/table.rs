@@ -125,8 +125,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         group: ADMIN,
         placeholder: "TOKEN",
         example: "0123456789abcdef",
-        help: "Token that requests to the admin server must send, except for /health: \
-               Authorization: Bearer TOKEN. Required if other machines can reach the admin server. \
+        help: "Token that requests to the admin server must send, except for /health and \
+               /ready: Authorization: Bearer TOKEN. Required if other machines can reach the admin server. \
                Without a token only requests from this machine are served, and none from other \
                sites' pages. Prefer the variable: other users can see flags.",
         allowed: Some("16 or more visible ASCII characters, no spaces"),

@@ -47,6 +47,11 @@ impl ControlConnections {
         Some(id)
     }
 
+    /// The keys of all of them.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = SessionKey> {
+        self.links.keys().copied()
+    }
+
     /// Decodes a message of a connection.
     pub(crate) fn decode(
         &mut self,
