@@ -156,7 +156,7 @@ impl Sessions {
         bytes: usize,
     ) -> Result<()> {
         let key = self.find(session.into())?;
-        let connection = self.table.get(key).expect("it was found just now");
+        let connection = self.table.get(key).ok_or(Error::SessionNotFound)?;
         Ok(connection.stream.limit_send_buffer(bytes)?)
     }
 

@@ -13,8 +13,7 @@ pub(crate) struct SessionReport<'a> {
     id: &'a str,
     remote: SocketAddr,
     /// The URL of its listener.
-    #[serde(serialize_with = "text")]
-    listen: Option<&'a ListenUrl>,
+    listen: Option<UrlReport<'a>>,
     /// `websocket`, or `raw` for TCP.
     protocol: &'static str,
     /// The target of its upgrade request; null over raw TCP.
@@ -25,8 +24,7 @@ pub(crate) struct SessionReport<'a> {
     duration_ms: u64,
     /// The time since its last byte.
     silent_ms: u64,
-    #[serde(serialize_with = "object")]
-    metadata: Option<&'a Map<String, Value>>,
+    metadata: MetadataReport<'a>,
     /// The bytes in its outbox.
     queued_bytes: usize,
     received: Traffic,
@@ -51,14 +49,14 @@ impl<'a> SessionReport<'a> {
         Self {
             id: session.id(),
             remote: session.remote_addr(),
-            listen: listener,
+            listen: listener.map(UrlReport),
             protocol: if session.is_websocket() { "websocket" } else { "raw" },
             target: session.target(),
             subprotocol: session.subprotocol(),
             state: session.state(),
             duration_ms: milliseconds(session.connected().elapsed()),
             silent_ms: milliseconds(session.last_active().elapsed()),
-            metadata: session.metadata(),
+            metadata: MetadataReport(session.metadata()),
             queued_bytes: session.queued_bytes(),
             received: session.received(),
             sent: session.sent(),
@@ -91,20 +89,26 @@ impl StatsReport {
     }
 }
 
-/// Serializes absent metadata as an empty object.
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
-fn object<S: Serializer>(map: &Option<&Map<String, Value>>, to: S) -> Result<S::Ok, S::Error> {
-    match map {
-        Some(map) => map.serialize(to),
-        None => to.serialize_map(Some(0))?.end(),
+/// Metadata, which are an empty object if they are absent.
+#[derive(Debug)]
+struct MetadataReport<'a>(Option<&'a Map<String, Value>>);
+
+impl Serialize for MetadataReport<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(map) => map.serialize(to),
+            None => to.serialize_map(Some(0))?.end(),
+        }
     }
 }
 
-#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
-fn text<S: Serializer>(url: &Option<&ListenUrl>, to: S) -> Result<S::Ok, S::Error> {
-    match url {
-        Some(url) => to.collect_str(url),
-        None => to.serialize_none(),
+/// A URL as text.
+#[derive(Debug)]
+struct UrlReport<'a>(&'a ListenUrl);
+
+impl Serialize for UrlReport<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self.0)
     }
 }
 

@@ -5,7 +5,6 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use bytes::Bytes;
 use majordomo::{Cause, CloseCode, Delivery, Error, Message, StopOptions, Traffic};
 use serde::Serialize;
 
@@ -261,8 +260,8 @@ impl BackendEncoder {
 
     /// Takes all lines encoded so far. They are copied, so that what waits in a queue has no spare
     /// capacity and the encoder's buffer is used again.
-    pub(crate) fn take(&mut self) -> Bytes {
-        let lines = Bytes::copy_from_slice(&self.lines);
+    pub(crate) fn take(&mut self) -> Vec<u8> {
+        let lines = self.lines.as_slice().to_vec();
         self.lines.clear();
         self.lines.shrink_to(KEPT_CAPACITY);
         lines
@@ -341,7 +340,7 @@ mod tests {
     use super::*;
 
     fn text_of(encoder: &mut BackendEncoder) -> String {
-        String::from_utf8(encoder.take().into()).expect("JSON is UTF-8")
+        String::from_utf8(encoder.take()).expect("JSON is UTF-8")
     }
 
     /// A line with the beginning that it lacks.

@@ -81,13 +81,13 @@ impl ControlConnections {
                 for (feed, lines) in
                     [(EventFeed::All, all), (EventFeed::SessionsOnly, sessions_only)]
                 {
-                    let takes = |link: &ControlConnection| link.feed() == Some(feed);
-                    let count = self.links.values().filter(|link| takes(link)).count();
+                    let is_taker = |link: &ControlConnection| link.feed() == Some(feed);
+                    let count = self.links.values().filter(|link| is_taker(link)).count();
                     if lines.is_empty() || count == 0 {
                         continue;
                     }
                     let position = self.logs.of_mut(feed).push(lines, count);
-                    let takers = self.links.values_mut().filter(|link| takes(link));
+                    let takers = self.links.values_mut().filter(|link| is_taker(link));
                     takers.for_each(|link| link.queue_events(feed, position));
                 }
             }

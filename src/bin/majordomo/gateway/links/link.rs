@@ -147,7 +147,7 @@ impl Link {
         if self.is_closing {
             self.own.clear();
         } else {
-            self.output.push_own(self.own.take(), part);
+            self.output.push_own(self.own.take().into(), part);
         }
     }
 

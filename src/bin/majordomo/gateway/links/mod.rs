@@ -37,7 +37,7 @@ const MIN_PATIENCE: Duration = Duration::from_secs(1);
 /// All links.
 #[derive(Debug, Default)]
 pub(super) struct Links {
-    links: Vec<Link>,
+    all: Vec<Link>,
     /// The events that were not handed over yet.
     events: BackendEncoder,
     /// The same without `message` events, if a link gets those.
@@ -52,6 +52,7 @@ pub(super) struct Links {
 
 /// What is true of any link, kept so that an event need not look at each.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each stands for itself")]
 struct Summary {
     /// One gets `message` events.
     takes_messages: bool,
@@ -77,16 +78,16 @@ impl Links {
     ) -> &mut BackendEncoder {
         // It gets no event from before.
         self.hand_over();
-        self.links.push(Link::new(output, kind, wants_messages, self.probation.end(now)));
+        self.all.push(Link::new(output, kind, wants_messages, self.probation.end(now)));
         self.summarize();
-        &mut self.links.last_mut().expect("it was just added").own
+        &mut self.all.last_mut().expect("it was just added").own
     }
 
     pub(super) fn remove(&mut self, id: BackendId) {
-        let before = self.links.len();
+        let before = self.all.len();
         // What is collected is for the others, and counted in its backlog no more.
-        self.links.retain(|link| link.id() != id);
-        debug_assert_eq!(self.links.len() + 1, before, "a link is removed once");
+        self.all.retain(|link| link.id() != id);
+        debug_assert_eq!(self.all.len() + 1, before, "a link is removed once");
         self.summarize();
     }
 
@@ -100,7 +101,7 @@ impl Links {
     /// Records that a link has got a part of its snapshot, so that the next one may be produced. The
     /// link may be gone.
     pub(super) fn allow_next_part(&mut self, id: BackendId, sessions: &Sessions) {
-        if let Some(link) = self.links.iter_mut().find(|link| link.id() == id) {
+        if let Some(link) = self.all.iter_mut().find(|link| link.id() == id) {
             link.allow_next_part();
             self.send_part(sessions);
         }
@@ -108,7 +109,7 @@ impl Links {
 
     fn summarize(&mut self) {
         let mut summary = Summary::default();
-        for link in self.links.iter().filter(|link| !link.is_closing()) {
+        for link in self.all.iter().filter(|link| !link.is_closing()) {
             summary.takes_messages |= link.feed() == MessageFeed::All;
             summary.takes_sessions_only |= link.feed() != MessageFeed::All;
             summary.leaves_out |= link.feed() == MessageFeed::LeftOut;
@@ -119,13 +120,13 @@ impl Links {
     }
 
     fn get_mut(&mut self, id: BackendId) -> &mut Link {
-        let found = self.links.iter_mut().find(|link| link.id() == id);
+        let found = self.all.iter_mut().find(|link| link.id() == id);
         found.expect("a link is removed after its last command")
     }
 
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.links.is_empty()
+        self.all.is_empty()
     }
 
     /// Whether there is a backend. An observer is none.
@@ -136,7 +137,7 @@ impl Links {
 
     /// How many control connections of a kind there are.
     pub(super) fn count_control(&self, kind: LinkKind) -> usize {
-        self.links.iter().filter(|link| link.is_open_control() && link.kind() == kind).count()
+        self.all.iter().filter(|link| link.is_open_control() && link.kind() == kind).count()
     }
 
     /// The bytes that wait for each link.
@@ -145,7 +146,7 @@ impl Links {
             MessageFeed::All => self.events.len(),
             MessageFeed::Off | MessageFeed::LeftOut => self.sessions_only.len(),
         };
-        let metrics = self.links.iter().map(|link| {
+        let metrics = self.all.iter().map(|link| {
             let backlog = link.own.len() + collected(link) + link.backlog();
             BackendMetrics { id: link.id().to_string(), backlog }
         });
@@ -184,7 +185,7 @@ impl Links {
 
     /// The next command that has waited, and its link.
     pub(super) fn next_deferred(&mut self) -> Option<(BackendId, BackendInput)> {
-        self.links.iter_mut().find_map(|link| {
+        self.all.iter_mut().find_map(|link| {
             link.hand_over_if_full();
             Some((link.id(), link.next_deferred()?))
         })
@@ -209,24 +210,24 @@ impl Links {
         sessions: &Sessions,
         is_for_message: bool,
     ) {
-        for index in 0..self.links.len() {
-            let link = &self.links[index];
+        for index in 0..self.all.len() {
+            let link = &self.all[index];
             let is_told = !is_for_message || link.feed() == MessageFeed::All;
             if is_told && link.lacks(key) {
                 self.hand_over_events();
-                self.links[index].introduce(key, &SessionReport::of(session, sessions));
+                self.all[index].introduce(key, &SessionReport::of(session, sessions));
             }
         }
     }
 
     /// Records that all links get a `connect` event of this session.
     pub(super) fn record_connect(&mut self, key: SessionKey) {
-        self.links.iter_mut().for_each(|link| link.record_connect(key));
+        self.all.iter_mut().for_each(|link| link.record_connect(key));
     }
 
     /// Records that all links have got the `disconnect` event of this session.
     pub(super) fn record_disconnect(&mut self, key: SessionKey) {
-        self.links.iter_mut().for_each(|link| link.record_disconnect(key));
+        self.all.iter_mut().for_each(|link| link.record_disconnect(key));
     }
 
     /// Sends a `message` event to each link that gets them.
@@ -240,7 +241,7 @@ impl Links {
 
     /// Sends another event to each link.
     pub(super) fn notify(&mut self, encode: impl FnOnce(&mut BackendEncoder)) {
-        if self.links.is_empty() {
+        if self.all.is_empty() {
             return;
         }
         if self.summary.leaves_out && self.messages > 0 {
@@ -265,7 +266,7 @@ impl Links {
 
     /// Hands over all that was encoded. Afterwards the caller asks [`Links::are_reads_held`].
     pub(super) fn hand_over(&mut self) {
-        let any_own = self.links.iter_mut().fold(false, |any, link| link.hand_over_own() | any);
+        let any_own = self.all.iter_mut().fold(false, |any, link| link.hand_over_own() | any);
         if self.messages > 0 || self.events.len() > 0 {
             self.hand_over_events();
         } else if any_own {
@@ -282,7 +283,7 @@ impl Links {
         let all = take_if(takes_messages, &mut self.events);
         let sessions_only = take_if(takes_sessions_only, &mut self.sessions_only);
         let messages = std::mem::take(&mut self.messages);
-        for link in &mut self.links {
+        for link in &mut self.all {
             link.hand_over_events(&all, &sessions_only, messages);
         }
         self.forward(all, sessions_only);
@@ -293,7 +294,7 @@ impl Links {
     fn forward(&self, all: Bytes, sessions_only: Bytes) {
         let is_taken = |lines: &Bytes, is_all: bool| {
             let takes = |link: &Link| link.is_open_control() && link.gets_all() == is_all;
-            !lines.is_empty() && self.links.iter().any(takes)
+            !lines.is_empty() && self.all.iter().any(takes)
         };
         let all = if is_taken(&all, true) { all } else { Bytes::new() };
         let sessions_only =
@@ -301,7 +302,7 @@ impl Links {
         if all.is_empty() && sessions_only.is_empty() {
             return;
         }
-        let one = self.links.iter().find(|link| link.is_open_control()).expect("one takes them");
+        let one = self.all.iter().find(|link| link.is_open_control()).expect("one takes them");
         one.forward(ControlMessage::Events { all, sessions_only });
     }
 
@@ -309,7 +310,7 @@ impl Links {
     fn review(&mut self, now: Instant) {
         let mut has_changed = false;
         let well = self.count_well();
-        for link in &mut self.links {
+        for link in &mut self.all {
             has_changed |= link.update_feed();
             if link.backlog() > MAX_BACKLOG && link.is_open_control() {
                 link.close();
@@ -324,7 +325,7 @@ impl Links {
 
     /// How many backends could go on if no other paused reads.
     fn count_well(&self) -> usize {
-        self.links.iter().filter(|link| link.is_backend_and_well()).count()
+        self.all.iter().filter(|link| link.is_backend_and_well()).count()
     }
 
     /// Handles a backlog that has become low, or a link that has gone. Afterwards the caller asks
@@ -337,7 +338,7 @@ impl Links {
     /// Closes the links whose time for pauses is used up. Called now and then while one pauses reads.
     pub(super) fn judge(&mut self, now: Instant) {
         let well = self.count_well();
-        for link in &mut self.links {
+        for link in &mut self.all {
             if link.has_spent_its_time(well == 0, now) {
                 link.close();
                 self.probation.begin(now);
@@ -348,7 +349,7 @@ impl Links {
 
     /// Whether reads are to be paused because a backend is behind.
     pub(super) fn are_reads_held(&self) -> bool {
-        self.links.iter().any(Link::is_pausing)
+        self.all.iter().any(Link::is_pausing)
     }
 
     /// Ends a tick: produces a part of a snapshot, and hands over all that was encoded.
@@ -360,7 +361,7 @@ impl Links {
 
     /// Whether another part of a snapshot can be produced at once.
     pub(super) fn has_part_to_send(&self) -> bool {
-        self.summary.is_introducing && self.links.iter().any(Link::can_take_part)
+        self.summary.is_introducing && self.all.iter().any(Link::can_take_part)
     }
 
     /// Produces the next part of a snapshot, unless there was one in this tick: with its bounds that
@@ -369,12 +370,12 @@ impl Links {
         if self.has_sent_part {
             return;
         }
-        let Some(index) = self.links.iter().position(Link::can_take_part) else { return };
+        let Some(index) = self.all.iter().position(Link::can_take_part) else { return };
         self.hand_over_events();
-        self.links[index].send_part(sessions);
+        self.all[index].send_part(sessions);
         self.has_sent_part = true;
         // The others come first next time.
-        self.links[index..].rotate_left(1);
+        self.all[index..].rotate_left(1);
         self.summarize();
     }
 
@@ -385,7 +386,7 @@ impl Links {
         self.notify(BackendEncoder::stopped);
         self.hand_over();
         let mut all = true;
-        for link in self.links.drain(..) {
+        for link in self.all.drain(..) {
             all &= link.finish(patience.max(MIN_PATIENCE));
         }
         self.summarize();
@@ -399,7 +400,7 @@ fn take_if(is_taken: bool, encoder: &mut BackendEncoder) -> Bytes {
         return Bytes::new();
     }
     if is_taken {
-        encoder.take()
+        encoder.take().into()
     } else {
         encoder.clear();
         Bytes::new()
