@@ -17,7 +17,8 @@ pub enum Error {
     SessionNotFound,
     /// The string is not a valid session id.
     #[error(
-        "session id {} is not allowed: 1 to 256 bytes of visible characters, no white space",
+        "session id {} is not allowed: 1 to 256 bytes of visible characters, no white space, \
+         not . or ..",
         shortened(.given)
     )]
     InvalidSessionId {

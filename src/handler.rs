@@ -161,7 +161,7 @@ impl<'a> Context<'a> {
     /// The session's key: cheap to keep, and the cheapest way to send to it later.
     #[must_use]
     pub fn key(&self) -> SessionKey {
-        self.key
+        self.session().key()
     }
 
     /// The session's id.

@@ -14,7 +14,8 @@ use crate::error::Error;
 /// punctuation and symbols of any script, with their combining marks. Not allowed are white space,
 /// control characters, characters that change the direction of text or join others invisibly,
 /// unassigned and private-use characters, letters that look blank, and U+FFFD, which replaces
-/// invalid bytes.
+/// invalid bytes. `.` and `..` are not allowed either: as a segment of a URL's path they name
+/// something else (RFC 3986, section 5.2.4).
 ///
 /// The table stores it once, beside the session it names. Cloning it copies the string.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,11 +30,12 @@ impl SessionId {
     /// # Errors
     ///
     /// [`Error::InvalidSessionId`] when it is empty, longer than [`SessionId::MAX_LEN`] bytes, or
-    /// contains a character that is not visible. Ids appear in logs and URLs, and people compare
+    /// contains a character that is not visible, and for `.` and `..`. Ids appear in logs and URLs, and people compare
     /// them by eye.
     pub fn new(id: impl Into<Box<str>>) -> Result<Self, Error> {
         let id = id.into();
-        let allowed = !id.is_empty() && id.len() <= Self::MAX_LEN && is_visible(&id);
+        let is_dots = matches!(&*id, "." | "..");
+        let allowed = (1..=Self::MAX_LEN).contains(&id.len()) && !is_dots && is_visible(&id);
         if allowed { Ok(Self(id)) } else { Err(Error::InvalidSessionId { given: id.into() }) }
     }
 
@@ -127,9 +129,7 @@ impl SessionKey {
         Self { slot, generation }
     }
 
-    /// The slot: a number below [`Sessions::slots`](crate::Sessions::slots).
-    #[must_use]
-    pub fn slot(self) -> usize {
+    pub(crate) fn slot(self) -> usize {
         self.slot as usize
     }
 
@@ -207,6 +207,16 @@ mod tests {
     }
 
     #[test]
+    fn segments_that_urls_resolve_are_refused() {
+        for bad in [".", ".."] {
+            assert!(matches!(SessionId::new(bad), Err(Error::InvalidSessionId { .. })), "{bad}");
+        }
+        for good in ["...", ".a", "a.", "a.b", "..a"] {
+            assert!(SessionId::new(good).is_ok(), "{good}");
+        }
+    }
+
+    #[test]
     fn visible_characters_of_any_script_are_allowed() {
         // All of visible ASCII, and other scripts with their marks.
         let ascii: String = (0x21..=0x7E_u8).map(char::from).collect();
@@ -245,7 +255,7 @@ mod tests {
         assert_eq!(
             refusal("a\u{1b}[31m\u{202e}"),
             "session id \"a\\u{1b}[31m\\u{202e}\" is not allowed: 1 to 256 bytes of visible \
-             characters, no white space"
+             characters, no white space, not . or .."
         );
         let long = refusal(&"ä".repeat(20_000));
         assert!(long.starts_with(&format!("session id \"{}\".. is not allowed", "ä".repeat(64))));

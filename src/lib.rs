@@ -63,7 +63,7 @@
 //! | count them | [`Sessions::client_count`]; all counters: [`Sessions::stats`] |
 //! | read the upgrade request later | [`Session::target`], [`Session::query`], [`Session::header`] |
 //! | keep data with a session | [`Context::data_mut`], [`Session::data`]; as JSON: [`Session::metadata_mut`] |
-//! | know the listeners and the settings in force | [`Sessions::listeners`], [`Sessions::listener`], [`Sessions::config`] |
+//! | know the listeners and the settings in force | [`Sessions::listeners`], [`Sessions::listener`], [`SessionManager::listen_addrs`], [`Sessions::config`] |
 //!
 //! | to send | |
 //! |---|---|

@@ -79,11 +79,13 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
         // The end of the grace may have ended sessions.
         self.dispatch();
         self.sessions.finish_stopping();
+        self.sessions.compact();
     }
 
     /// Handles the readiness of one connection, which may be gone.
     #[inline]
     pub(crate) fn handle_readiness(&mut self, key: SessionKey, readiness: Readiness) {
+        let key = self.sessions.current_key(key);
         if !self.was_read.is_empty() && self.was_read.binary_search(&key).is_ok() {
             return self.sessions.defer_readiness(key, readiness);
         }

@@ -76,3 +76,37 @@ fn several_frames_for_one_session_leave_in_one_write() {
     });
     assert_eq!(sent, PopulationTraffic { writes: 40, bytes: (2 * 40 + 10) * FRAME });
 }
+
+#[test]
+fn memory_follows_the_sessions_there_are_and_not_the_most_there_were() {
+    const COUNT: usize = 9_000;
+    let config = Config { max_messages_per_second: Some(100), ..Config::default() };
+    let mut server = Server::with(Config { heartbeat_timeout: seconds(600), ..config });
+    let (listener, upgrade) = (server.websocket, wire::upgrade("/", &[]));
+    let join = |server: &mut Server, count: usize| -> Vec<SessionKey> {
+        let join = |_| server.add_member(listener, &upgrade).expect("it connects");
+        (0..count).map(join).collect()
+    };
+    let leave = |server: &mut Server, keys: &[SessionKey]| {
+        for key in keys {
+            server.member_sends(*key, &wire::close(1000, ""));
+        }
+        server.advance(seconds(6));
+    };
+    join(&mut server, 1);
+    let others = join(&mut server, COUNT);
+    join(&mut server, 1);
+    server.sessions().broadcast("hello");
+    server.settle();
+    let at_most = server.memory();
+    let each = at_most / COUNT;
+    leave(&mut server, &others);
+    assert_eq!(server.sessions().client_count(), 2);
+    let left = server.memory();
+    assert!(left < 64 * each + 64 * 1024, "{left} of {at_most} bytes are left");
+    // The same number again costs the same.
+    join(&mut server, COUNT);
+    server.sessions().broadcast("hello");
+    server.settle();
+    assert!(server.memory() <= at_most + at_most / 8, "{} after {at_most}", server.memory());
+}

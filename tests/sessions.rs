@@ -2,11 +2,13 @@
 
 mod common;
 
-use common::simulation::{Server, close_reason, seconds};
+use std::io::ErrorKind;
+
+use common::simulation::{Client, Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
     Admission, Cause, Config, Decision, Error, HandshakeFailure, Initiator, KeepHeaders, SessionId,
-    State,
+    SessionKey, State,
 };
 use serde_json::json;
 
@@ -278,6 +280,20 @@ fn a_taken_id_is_answered_409_and_the_older_session_stays() {
 }
 
 #[test]
+fn a_key_names_no_later_session_of_its_slot_however_many_there_are() {
+    let mut server = Server::new();
+    server.join_lines().fail(ErrorKind::ConnectionReset);
+    server.settle();
+    let ended = server.handler().take_ended().key;
+    for _ in 0..10_000 {
+        let client = server.join_lines();
+        assert!(server.sessions().get_session(ended).is_none());
+        client.fail(ErrorKind::ConnectionReset);
+        server.settle();
+    }
+}
+
+#[test]
 fn an_invalid_key_or_an_unknown_id_is_not_found_anywhere() {
     let mut server = Server::new();
     let _client = server.join("a");
@@ -387,4 +403,120 @@ fn a_refusal_by_the_application_is_counted() {
     server.advance(seconds(5));
     assert_eq!(server.stats().other_connections, 0);
     assert!(client.is_dropped());
+}
+
+/// Closes a session. Returns the key that its end names.
+fn leave(server: &mut Server, client: &mut Client) -> SessionKey {
+    client.send(&wire::close(1000, ""));
+    client.shutdown_write();
+    server.settle();
+    server.handler().take_ended().key
+}
+
+/// 500 sessions, of which those from `first` to `last` stay, and the keys of all.
+fn few_of_many(first: usize, last: usize) -> (Server, Vec<Client>, Vec<SessionKey>) {
+    let mut server = Server::new();
+    let mut clients: Vec<_> = (0..500).map(|number| server.join(&number.to_string())).collect();
+    let keys: Vec<_> = (0..500).map(|number| server.key(&number.to_string())).collect();
+    let mut staying = Vec::new();
+    for (number, mut client) in clients.drain(..).enumerate() {
+        if (first..=last).contains(&number) {
+            staying.push(client);
+        } else {
+            leave(&mut server, &mut client);
+        }
+    }
+    server.notes();
+    (server, staying, keys)
+}
+
+#[test]
+fn sessions_keep_their_keys_when_the_table_has_become_smaller() {
+    let (mut server, mut staying, keys) = few_of_many(490, 499);
+    assert!(server.memory() < 64 * 1024, "{} bytes", server.memory());
+    for (number, key) in keys.iter().enumerate() {
+        let session = server.sessions().get_session(*key);
+        assert_eq!(session.is_some(), number >= 490, "{number}");
+        assert!(session.is_none_or(|session| session.id().as_str() == number.to_string()));
+        assert!(session.is_none_or(|session| session.key() == *key));
+        assert_eq!(server.sessions().key_of(&number.to_string()).is_some(), number >= 490);
+    }
+    assert!(
+        server
+            .sessions()
+            .iter()
+            .all(|(key, session)| keys[490..].contains(&key) && session.key() == key)
+    );
+
+    // New ones take the slots of those that have left, and of those that were moved.
+    let mut others: Vec<_> = (500..1000).map(|number| server.join(&number.to_string())).collect();
+    server.notes();
+    for key in &keys[..490] {
+        assert!(server.sessions().send_to(*key, "stray").is_err());
+    }
+    for key in &keys[490..] {
+        server.sessions().send_to(*key, "by key").expect("it is open");
+    }
+    let delivery = server.sessions().broadcast_others(keys[495], "to others");
+    assert_eq!((delivery.queued, delivery.refused), (509, 0));
+    server.settle();
+    for (number, client) in staying.iter_mut().enumerate() {
+        let both = ["text by key", "text to others"];
+        assert_eq!(client.frames(), both[..if number == 5 { 1 } else { 2 }], "{number}");
+        client.send(&wire::text("hello"));
+    }
+    server.settle();
+    let heard = server.notes();
+    assert_eq!(heard.len(), 10, "{heard:?}");
+    assert!(others.iter_mut().all(|client| client.frames() == ["text to others"]));
+
+    // Timers and ends are those of the right sessions.
+    assert_eq!(leave(&mut server, &mut staying[9]), keys[499]);
+    assert!(server.sessions().get_session(keys[499]).is_none());
+    assert!(server.sessions().get_session("498").is_some());
+    server.advance(seconds(91));
+    assert_eq!(server.sessions().client_count(), 0, "no client has answered a ping");
+}
+
+#[test]
+fn a_session_that_was_moved_twice_keeps_its_key() {
+    let (mut server, mut staying, keys) = few_of_many(400, 499);
+    let key = keys[499];
+    for (client, key) in staying[..99].iter_mut().zip(&keys[400..]) {
+        assert_eq!(leave(&mut server, client), *key);
+    }
+    assert_eq!(server.sessions().client_count(), 1);
+    server.sessions().send_to(key, "still here").expect("it is open");
+    server.settle();
+    assert_eq!(staying[99].frames(), ["text still here"]);
+    assert_eq!(server.key("499"), key);
+    assert_eq!(leave(&mut server, &mut staying[99]), key);
+    assert!(server.sessions().get_session(key).is_none());
+}
+
+#[test]
+fn a_walk_by_slots_finds_each_session_under_its_key() {
+    let mut server = Server::new();
+    let _a = server.join("a");
+    let _b = server.join("b");
+    let _raw = server.join_lines();
+    let keys: Vec<_> = ["a", "b"].map(|id| server.key(id)).into();
+    let raw = server.raw_key();
+    let sessions = server.sessions();
+    let mut found: Vec<_> = (0..sessions.slots())
+        .filter_map(|slot| sessions.session_at(slot))
+        .map(|(key, session)| {
+            assert_eq!(sessions.get_session(key).map(|it| it.id()), Some(session.id()));
+            key
+        })
+        .collect();
+    found.sort();
+    let mut expected = [keys, vec![raw]].concat();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(sessions.session_at(sessions.slots()).is_none());
+    assert_eq!(sessions.compactions(), 0);
+    assert!(sessions.limit_send_buffer("a", 1 << 16).is_ok());
+    let unknown = sessions.limit_send_buffer("unknown", 1 << 16);
+    assert!(matches!(unknown, Err(Error::SessionNotFound)), "{unknown:?}");
 }

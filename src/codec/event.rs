@@ -127,6 +127,9 @@ pub enum CodecError {
         /// The limit.
         max: usize,
     },
+    /// There is no memory for the message that it sends in parts.
+    #[error("no memory for a message that arrives in parts")]
+    OutOfMemory,
 }
 
 impl CodecError {
@@ -136,7 +139,8 @@ impl CodecError {
         match self {
             Self::Protocol(_) => CloseCode::PROTOCOL_ERROR,
             Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
-            Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
+            // "[...] it has received a message that is too big for it to process."
+            Self::MessageTooBig { .. } | Self::OutOfMemory => CloseCode::MESSAGE_TOO_BIG,
         }
     }
 
@@ -145,7 +149,7 @@ impl CodecError {
     pub fn cause(self) -> Cause {
         match self {
             Self::Protocol(_) | Self::InvalidUtf8 => Cause::ProtocolError,
-            Self::MessageTooBig { .. } => Cause::MessageTooBig,
+            Self::MessageTooBig { .. } | Self::OutOfMemory => Cause::MessageTooBig,
         }
     }
 }

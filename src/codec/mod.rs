@@ -12,6 +12,7 @@ mod encoded;
 mod event;
 mod frame;
 mod framing;
+mod growth;
 pub mod http;
 mod input;
 pub mod websocket;

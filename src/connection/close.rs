@@ -19,6 +19,12 @@ pub struct Disconnect {
     /// The key that the session had. It finds no session any more, and names what to remove from the
     /// application's own sets.
     pub key: SessionKey,
+    /// Messages that were queued and are neither sent nor dropped: they wait for a socket that its
+    /// peer still reads, after the end of the session. Messages queued are
+    /// [`Session::sent`], [`Session::dropped`] and these together. They are counted as sent or
+    /// dropped in [`Stats`](crate::Stats) once the peer has read them or the socket is given up,
+    /// after [`Config::close_timeout`](crate::Config::close_timeout) at the latest.
+    pub pending: u64,
     /// Why it ended.
     pub cause: Cause,
     /// The code of the close frame that ended it: the peer's if the peer began, this side's
@@ -244,13 +250,13 @@ impl Connection {
 
 impl Session {
     /// The report of a session that has ended, for the handler.
-    pub(crate) fn into_disconnect(mut self, now: Instant) -> Disconnect {
+    pub(crate) fn into_disconnect(mut self, pending: u64, now: Instant) -> Disconnect {
         // The ending stays with the session: it is the session's state.
         let ending = self.ending.as_mut().expect("a session is removed once it has ended");
         let (cause, code, initiator) = (ending.cause, ending.code, ending.initiator);
         let reason = std::mem::take(&mut ending.reason);
         let duration = now.saturating_duration_since(self.connected());
         let key = self.key();
-        Disconnect { session: self, key, cause, code, reason, initiator, duration }
+        Disconnect { session: self, key, pending, cause, code, reason, initiator, duration }
     }
 }

@@ -252,7 +252,7 @@ impl Connection {
         let mut bytes = Vec::new();
         response.write_kept_to(is_head(request), &mut bytes);
         let http = self.expect_http();
-        http.outbox.push(context.pool, &[&bytes], 0, FrameKind::Control);
+        http.outbox.push_bytes(context.pool, &bytes);
         http.expect_next(HeadReader::new(context.config.max_head_size));
         // The same time as a last, lingering response has. The wait for the next request begins
         // after it.

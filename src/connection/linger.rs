@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::{Connection, Effects, Session, Stage, StepContext};
-use crate::outbox::{FrameKind, Outbox};
+use crate::outbox::Outbox;
 
 /// How much input a lingering socket still reads and discards. A peer that sends more than this
 /// after the end may not receive the response. It is as much as the rest of a large message: many
@@ -77,7 +77,7 @@ impl Connection {
         // Responses to earlier requests may still be queued.
         let mut outbox = std::mem::take(&mut self.expect_http().outbox);
         if !response.is_empty() {
-            outbox.push(context.pool, &[response], 0, FrameKind::Control);
+            outbox.push_bytes(context.pool, response);
         }
         let lingering = Lingering::new(address, outbox, PeerEnd::Open, deadline);
         self.stage = Stage::Lingering(Box::new(lingering));

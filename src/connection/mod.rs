@@ -183,6 +183,11 @@ impl Connection {
         self.timer
     }
 
+    /// Its timer has another name.
+    pub(crate) fn set_timer(&mut self, timer: TimerId) {
+        self.timer = timer;
+    }
+
     /// The session: open, closing, or ended and not yet removed.
     #[inline]
     pub(crate) fn session(&self) -> Option<&Session> {

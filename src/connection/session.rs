@@ -307,7 +307,7 @@ impl Session {
     }
 
     /// Messages that were queued and then lost: dropped by the slow-consumer policy, or still
-    /// queued when the session ended.
+    /// queued when the session ended and its socket was dropped.
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.dropped

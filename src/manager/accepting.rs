@@ -1,6 +1,7 @@
 //! Accepting connections in batches, and retrying when no file descriptors are left.
 
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::connection::ListenerId;
@@ -8,7 +9,7 @@ use crate::error::Error;
 use crate::handler::Handler;
 use crate::sessions::Sessions;
 use crate::tick::{Tick, guarded};
-use crate::transport::{Listener, Stream};
+use crate::transport::{ListeningSocket, Stream};
 
 /// The most connections that a tick accepts, over all listeners, so that many new clients do not
 /// delay the sessions.
@@ -18,18 +19,20 @@ const ACCEPT_BUDGET: usize = 256;
 /// manager's connections ends before.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
-/// The listeners, and which of them have connections waiting.
+/// The listening sockets, and which of them have connections waiting.
 #[derive(Debug, Default)]
 pub(super) struct Accepting {
-    listeners: Vec<Waiting>,
-    /// The listener to begin with: if not all can be served, a busy one must not starve the others.
+    sockets: Vec<Socket>,
+    /// The socket to begin with: if not all can be served, a busy one must not starve the others.
     turn: usize,
     exhausted: Option<Exhausted>,
 }
 
 #[derive(Debug)]
-struct Waiting {
-    listener: Listener,
+struct Socket {
+    listener: ListeningSocket,
+    /// The listener that it belongs to.
+    id: ListenerId,
     /// An edge was reported, and the backlog has not been found empty since.
     waiting: bool,
 }
@@ -50,18 +53,28 @@ impl Exhausted {
 }
 
 impl Accepting {
-    pub(super) fn add(&mut self, listener: Listener) {
-        self.listeners.push(Waiting { listener, waiting: false });
+    pub(super) fn add(&mut self, listener: ListeningSocket, id: ListenerId) {
+        self.sockets.push(Socket { listener, id, waiting: false });
+    }
+
+    /// The number of sockets, which is the number of the next one.
+    pub(super) fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// The listeners and the addresses of their sockets.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (ListenerId, SocketAddr)> {
+        self.sockets.iter().map(|socket| (socket.id, socket.listener.address()))
     }
 
     pub(super) fn close(&mut self) {
         *self = Self::default();
     }
 
-    /// Records that a listener has connections waiting.
+    /// Records that a socket has connections waiting.
     pub(super) fn mark(&mut self, number: usize) {
-        if let Some(listener) = self.listeners.get_mut(number) {
-            listener.waiting = true;
+        if let Some(socket) = self.sockets.get_mut(number) {
+            socket.waiting = true;
         }
     }
 
@@ -88,7 +101,7 @@ impl Accepting {
     }
 
     fn has_waiting(&self) -> bool {
-        self.listeners.iter().any(|listener| listener.waiting)
+        self.sockets.iter().any(|socket| socket.waiting)
     }
 
     /// Accepts waiting connections, within the budget.
@@ -129,25 +142,24 @@ impl Accepting {
         }
     }
 
-    /// The next listener that has connections waiting, round robin.
+    /// The next socket that has connections waiting, round robin.
     fn next_listener(&self) -> Option<usize> {
-        let count = self.listeners.len();
+        let count = self.sockets.len();
         (self.turn..self.turn + count)
             .map(|number| number % count)
-            .find(|number| self.listeners[*number].waiting)
+            .find(|number| self.sockets[*number].waiting)
     }
 
     /// Accepts one connection, or records that none waits.
     fn accept_one<H: Handler>(&mut self, number: usize, tick: &mut Tick<'_, H>) -> io::Result<()> {
-        let waiting = &mut self.listeners[number];
-        match waiting.listener.accept() {
+        let socket = &mut self.sockets[number];
+        match socket.listener.accept() {
             Ok((stream, remote)) => {
-                let id = ListenerId::new(number).expect("it was given an id when it was added");
-                tick.handle_accepted(Stream::Tcp(stream), remote, id).map(drop)
+                tick.handle_accepted(Stream::Tcp(stream), remote, socket.id).map(drop)
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
-                    waiting.waiting = false;
+                    socket.waiting = false;
                     Ok(())
                 }
                 // The peer closed before it was accepted.
@@ -160,7 +172,7 @@ impl Accepting {
     }
 
     fn report<H: Handler>(&self, number: usize, source: io::Error, tick: &mut Tick<'_, H>) {
-        let url = self.listeners[number].listener.url().to_string();
+        let url = self.sockets[number].listener.url().to_string();
         let error = Error::Accept { url, source };
         log::error!("{error}; open connections are not affected");
         tick.dispatch();
@@ -212,16 +224,18 @@ mod tests {
                 Self { accepting: Accepting::default(), sessions, clients: Vec::new() };
             for _ in 0..listeners {
                 let url: crate::transport::ListenUrl = "ws://127.0.0.1:0".parse().expect("a URL");
-                let listener = Listener::open(url).expect("a port");
-                fixture.sessions.add_listener(listener.url().clone()).expect("few");
-                fixture.accepting.add(listener);
+                let (url, sockets) = ListeningSocket::open_all(url).expect("a port");
+                let id = fixture.sessions.add_listener(url, None).expect("few");
+                for socket in sockets {
+                    fixture.accepting.add(socket, id);
+                }
             }
             fixture
         }
 
         /// Connects `count` clients to a listener. The poll reports them once.
         fn connect(&mut self, number: usize, count: usize) {
-            let port = self.accepting.listeners[number].listener.url().port();
+            let port = self.accepting.sockets[number].listener.url().port();
             let connect = |_| std::net::TcpStream::connect(("127.0.0.1", port)).expect("backlog");
             self.clients.extend((0..count).map(connect));
             self.accepting.mark(number);
@@ -295,11 +309,11 @@ mod tests {
         fixture.connect(2, 3);
         assert_eq!(fixture.accept_after(Duration::ZERO), 4);
         assert_eq!(fixture.accept_after(Duration::from_millis(500)), 2);
-        assert!(fixture.accepting.listeners[0].waiting);
+        assert!(fixture.accepting.sockets[0].waiting);
         // Three of the six are from the other listener. The next accept finds its backlog empty.
         assert_eq!(fixture.accept_after(Duration::from_millis(250)), 1);
         assert_eq!(fixture.accept_after(Duration::from_millis(250)), 1);
-        assert!(!fixture.accepting.listeners[2].waiting);
+        assert!(!fixture.accepting.sockets[2].waiting);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 mod accepting;
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Interest, Poll, Waker};
 
 use crate::config::Config;
+use crate::connection::ListenerId;
 use crate::error::{Error, Result};
 use crate::fn_handler::FnHandler;
 use crate::handle::{self, Handle, Inbox, Shared};
@@ -16,7 +18,7 @@ use crate::handler::{Context, Handler};
 use crate::message::Message;
 use crate::sessions::{EventSource, Readiness, Sessions};
 use crate::tick::{READ_BUFFER, Tick, TickInput};
-use crate::transport::{ListenUrl, Listener};
+use crate::transport::{ListenUrl, ListeningSocket};
 
 use accepting::Accepting;
 
@@ -118,12 +120,18 @@ impl<H: Handler + 'static> SessionManager<H> {
 
     /// Listens on a URL, such as `ws://127.0.0.1:9001` or `tcp://[::]:7000?framing=lines`. Returns
     /// the URL with the actual port: with port 0 the system chooses one. May be called more than
-    /// once. A host name is resolved here, which may block.
+    /// once.
+    ///
+    /// A host name is resolved here, which may block. All its addresses of this machine are bound,
+    /// to the same port; [`SessionManager::listen_addrs`] gives them.
+    ///
+    /// WebSocket listeners with the same host and port and different paths share their sockets. A
+    /// request belongs to the listener of its path, or to the one without a path.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidUrl`]; [`Error::Listen`] when the address cannot be bound;
-    /// [`Error::Stopped`].
+    /// [`Error::InvalidUrl`]; [`Error::Listen`] when one of the addresses is in use, or none can be
+    /// bound; [`Error::Stopped`].
     pub fn listen(&mut self, url: &str) -> Result<ListenUrl> {
         self.listen_on(url.parse()?)
     }
@@ -136,13 +144,24 @@ impl<H: Handler + 'static> SessionManager<H> {
     /// As [`SessionManager::listen`].
     pub fn listen_on(&mut self, url: ListenUrl) -> Result<ListenUrl> {
         self.sessions.check_running()?;
-        let mut listener = Listener::open(url)?;
-        let url = listener.url().clone();
-        let id = self.sessions.add_listener(url.clone())?;
-        let token = EventSource::Listener(id.index()).token();
-        self.poll.registry().register(&mut listener.socket, token, Interest::READABLE)?;
-        self.accepting.add(listener);
+        if let Some(first) = self.sessions.shareable_listener(&url) {
+            self.sessions.add_listener(url.clone(), Some(first))?;
+            return Ok(url);
+        }
+        let (url, sockets) = ListeningSocket::open_all(url)?;
+        let id = self.sessions.add_listener(url.clone(), None)?;
+        for mut socket in sockets {
+            let token = EventSource::Listener(self.accepting.len()).token();
+            self.poll.registry().register(&mut socket.socket, token, Interest::READABLE)?;
+            self.accepting.add(socket, id);
+        }
         Ok(url)
+    }
+
+    /// The addresses that the listeners have bound. A host name may have several; listeners that
+    /// share their sockets appear as the first of them.
+    pub fn listen_addrs(&self) -> impl Iterator<Item = (ListenerId, SocketAddr)> {
+        self.accepting.addresses()
     }
 
     /// How other threads reach the loop.
@@ -298,6 +317,7 @@ impl<H: Handler> TickInput<H> for PollInput<'_, H> {
                             || event.is_error()
                             || event.is_priority(),
                     };
+                    let key = tick.sessions.key_of_event(key);
                     tick.handle_readiness(key, readiness);
                 }
                 EventSource::Listener(number) => self.accepting.mark(number),

@@ -29,6 +29,10 @@ const COPY_LIMIT: usize = 1024;
 /// be moved when a frame is dropped from its middle.
 const BUFFER_TARGET: usize = 16 * 1024;
 
+/// The largest frame that bytes without a limit are cut into. The size of a frame is stored in 32
+/// bits, and a response may be larger.
+const MAX_PIECE: usize = 1 << 30;
+
 /// How far control frames may exceed an outbox's limit, in bytes: room for a close frame and about
 /// thirty pongs of full size.
 pub const CONTROL_RESERVE: usize = 4096;
@@ -168,6 +172,17 @@ impl Outbox {
         bytes.reserve(wire);
         for part in parts {
             bytes.extend_from_slice(part);
+        }
+    }
+
+    /// Copies bytes of any length that are no message, such as an HTTP response, into the queue.
+    pub(crate) fn push_bytes(&mut self, pool: &mut Pool, bytes: &[u8]) {
+        self.push_pieces(pool, bytes, MAX_PIECE);
+    }
+
+    fn push_pieces(&mut self, pool: &mut Pool, bytes: &[u8], max: usize) {
+        for piece in bytes.chunks(max) {
+            self.push(pool, &[piece], 0, FrameKind::Control);
         }
     }
 
@@ -440,4 +455,27 @@ fn copy_chunk(chunk: &mut Chunk, pool: &mut Pool) {
         buffer.append(bytes.len(), payload, kind).extend_from_slice(bytes);
     }
     *chunk = Chunk::Copied(buffer);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_beyond_the_largest_frame_are_queued_in_pieces_and_leave_as_they_are() {
+        const _: () = assert!(MAX_PIECE <= u32::MAX as usize, "the size of a frame has 32 bits");
+        let bytes: Vec<u8> = (0..50_000_u16).flat_map(u16::to_be_bytes).collect();
+        for max in [1, 999, 16 * 1024, 60_000, MAX_PIECE] {
+            let (mut pool, mut outbox) = (Pool::new(), Outbox::default());
+            outbox.push_pieces(&mut pool, &bytes, max);
+            assert_eq!(outbox.queued_bytes(), bytes.len());
+            let mut left = Vec::new();
+            while !outbox.is_empty() {
+                let front = outbox.front(&pool).to_vec();
+                left.extend_from_slice(&front);
+                assert_eq!(outbox.advance(&mut pool, front.len()), Departed::default());
+            }
+            assert!(left == bytes, "pieces of {max}");
+        }
+    }
 }

@@ -146,6 +146,7 @@ impl Sessions {
         let address = http.remote.ip();
         let key = self.table.insert(stream, timer, Stage::Http(Box::new(http)));
         self.admission.change(address, None, Some(Kind::Http));
+        self.peak = self.peak.max(self.table.len());
         key
     }
 

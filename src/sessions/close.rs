@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Sessions;
 use super::delivery::Flushed;
 use crate::close::{Cause, CloseReason};
-use crate::connection::{Disconnect, SocketFate, Stage};
+use crate::connection::{Connection, Disconnect, SocketFate, Stage, StepContext};
 use crate::error::{Error, Result};
 use crate::id::{SessionId, SessionKey, SessionRef};
 
@@ -80,23 +80,26 @@ impl Sessions {
         let address = connection.address();
         let may_linger = connection.session()?.ending()?.socket == SocketFate::Linger;
         if may_linger {
-            // Flushed first, so that the counters that the application is given are final. A socket
-            // that fails now is dropped at its next read or write.
+            // Flushed first, so that as few messages as possible are pending. A socket that fails
+            // now is dropped at its next read or write.
             let _: Flushed = self.delivery.flush(connection);
         }
         self.table.remove_id(key);
-        self.delivery.count_waiting_as_dropped(self.table.expect(key).expect_session());
-        let session = if may_linger && self.admission.may_linger(address) {
-            self.step_with(key, |connection, context| connection.linger_after_session(context))?
+        let (session, pending) = if may_linger && self.admission.may_linger(address) {
+            let pending = self.delivery.count_waiting(self.table.expect(key).outbox());
+            let linger = |connection: &mut Connection, context: &mut StepContext<'_>| {
+                connection.linger_after_session(context)
+            };
+            (self.step_with(key, linger)?, pending)
         } else {
             let mut connection = self.take_out(key)?;
-            self.delivery.discard(&mut connection);
+            self.delivery.drop_all(connection.expect_session());
             let Stage::Session(session) = connection.stage else {
                 unreachable!("it was a session just now");
             };
-            session
+            (session, 0)
         };
-        let disconnect = session.into_disconnect(self.now);
+        let disconnect = session.into_disconnect(pending, self.now);
         self.counters.count_disconnect(disconnect.cause);
         Some(disconnect)
     }

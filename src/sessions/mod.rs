@@ -54,6 +54,9 @@ use shutdown::Shutdown;
 use stats::Counters;
 use table::Table;
 
+/// A table of so many slots is not made smaller.
+const KEPT_SLOTS: usize = 16;
+
 /// All sessions of one manager.
 ///
 /// A callback may call any method here, and may remove its own session or all of them: sending only
@@ -84,6 +87,8 @@ pub struct Sessions {
     counters: Counters,
     /// The connections to be read in the next tick, each once.
     carried: Vec<SessionKey>,
+    /// The most connections since the table was made smaller: the slots that it has.
+    peak: usize,
 }
 
 /// Finding sessions, and statistics.
@@ -107,7 +112,7 @@ impl Sessions {
     /// The key of the open session of this id.
     #[must_use]
     pub fn key_of(&self, id: &str) -> Option<SessionKey> {
-        self.table.find_open(SessionRef::Id(id))
+        self.get_session(id).map(Session::key)
     }
 
     /// How many sessions are open. O(1).
@@ -123,25 +128,32 @@ impl Sessions {
 
     /// All open sessions with their keys, in no particular order. Costs O(n).
     pub fn iter(&self) -> impl Iterator<Item = (SessionKey, &Session)> {
-        self.table.iter().filter_map(|(key, connection)| Some((key, connection.open_session()?)))
+        let sessions = self.table.iter().filter_map(|(_, connection)| connection.open_session());
+        sessions.map(|session| (session.key(), session))
     }
 
-    /// A bound of the slots of all sessions: each session's [`SessionKey::slot`] is below it. It
-    /// may grow, and does not shrink.
+    /// How many slots the table of sessions has: a bound for [`Sessions::session_at`].
     ///
-    /// With [`Sessions::session_at`], a walk over all sessions can be interrupted and continued. A
-    /// session keeps its slot; one that connects during the walk may get any slot that is free.
+    /// With both, a walk over all sessions can be interrupted and continued. A session keeps its
+    /// slot unless [`Sessions::compactions`] changes, which a walk has to look at. One that connects
+    /// during the walk may get any slot that is free.
     #[must_use]
     pub fn slots(&self) -> usize {
         self.table.slots()
+    }
+
+    /// How often sessions were moved to other slots, to free memory.
+    #[must_use]
+    pub fn compactions(&self) -> u64 {
+        self.table.compactions()
     }
 
     /// The session in a slot, if there is one and it is not removed yet: it may be closing, which
     /// its [`Session::state`] says. O(1).
     #[must_use]
     pub fn session_at(&self, slot: usize) -> Option<(SessionKey, &Session)> {
-        let (key, connection) = self.table.at_slot(slot)?;
-        Some((key, connection.session()?))
+        let session = self.table.at_slot(slot)?.session()?;
+        Some((session.key(), session))
     }
 
     /// Limits the kernel's send buffer of a session's socket (`SO_SNDBUF`), so that what the socket
@@ -215,13 +227,29 @@ impl Sessions {
             notices: Notices::default(),
             counters: Counters::default(),
             carried: Vec::new(),
+            peak: 0,
             config,
             now,
         }
     }
 
-    pub(crate) fn add_listener(&mut self, url: ListenUrl) -> Result<ListenerId> {
-        self.admission.add_listener(url)
+    pub(crate) fn add_listener(
+        &mut self,
+        url: ListenUrl,
+        first: Option<ListenerId>,
+    ) -> Result<ListenerId> {
+        self.admission.add_listener(url, first)
+    }
+
+    /// The key of the connection that an event names.
+    #[inline]
+    pub(crate) fn key_of_event(&self, key: SessionKey) -> SessionKey {
+        self.table.key_of_event(key)
+    }
+
+    /// The listener whose sockets a URL can share, with a path of its own.
+    pub(crate) fn shareable_listener(&self, url: &ListenUrl) -> Option<ListenerId> {
+        self.admission.shareable(url)
     }
 
     pub(crate) fn set_now(&mut self, now: Instant) {
@@ -240,9 +268,15 @@ impl Sessions {
         self.shutdown.is_stopped()
     }
 
+    /// The key by which the table finds the connection of any key.
+    #[inline]
+    pub(crate) fn current_key(&self, key: SessionKey) -> SessionKey {
+        self.table.current_key(key)
+    }
+
     /// Whether there is a connection of this key, a session or not.
     pub(crate) fn has_connection(&self, key: SessionKey) -> bool {
-        self.table.get(key).is_some()
+        self.table.get(self.current_key(key)).is_some()
     }
 
     /// The number of connections, sessions or not.
@@ -425,6 +459,35 @@ impl Sessions {
         self.counters.change(Some(connection.kind()), None);
         self.admission.change(connection.address(), Some(connection.kind()), None);
         Some(connection)
+    }
+
+    /// Frees memory at the end of a tick, if there were far more connections than there are.
+    /// Amortised O(1) for each connection that has ended.
+    #[inline]
+    pub(crate) fn compact(&mut self) {
+        if self.peak > KEPT_SLOTS && self.table.len() < self.peak / 4 && !self.is_stopping() {
+            self.compact_now();
+        }
+    }
+
+    #[cold]
+    fn compact_now(&mut self) {
+        let Self { table, liveness, delivery, notices, carried, peak, .. } = self;
+        let moves = table.compact();
+        *peak = table.len();
+        liveness.compact(&moves, *peak, |key, timer| table.expect(key).set_timer(timer));
+        notices.compact(&moves);
+        delivery.compact();
+        notices::rekey(carried, &moves);
+    }
+
+    /// The memory of the tables and lists, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.table.memory()
+            + self.liveness.memory()
+            + self.delivery.memory()
+            + self.notices.memory()
+            + self.carried.capacity() * size_of::<SessionKey>()
     }
 
     /// Marks a connection to be read in the next tick, although no event announces input.

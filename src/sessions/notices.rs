@@ -1,7 +1,7 @@
 //! Events of sessions that the handler has not been notified of: one queue, in the order of the
 //! events.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use crate::connection::State;
 use crate::id::SessionKey;
@@ -19,6 +19,15 @@ pub(crate) enum Notice {
     State(SessionKey, State),
     /// An outbox that had filled past half is empty again.
     Drain(SessionKey),
+}
+
+/// Replaces the keys in a list by those that the connections have now, and frees the memory that the
+/// list does not need.
+pub(super) fn rekey(list: &mut Vec<SessionKey>, moves: &HashMap<SessionKey, SessionKey>) {
+    for key in list.iter_mut() {
+        *key = moves.get(key).copied().unwrap_or(*key);
+    }
+    list.shrink_to_fit();
 }
 
 /// The notices that wait for the handler.
@@ -59,6 +68,20 @@ impl Notices {
     /// Whether the next tick has notices to dispatch.
     pub(crate) fn has_work(&self) -> bool {
         !self.queue.is_empty() || !self.drained.is_empty()
+    }
+
+    /// Connections were moved in the table, from the first of a pair of keys to the second, while
+    /// no notice waits for this tick. Frees the memory that is not needed.
+    pub(crate) fn compact(&mut self, moves: &HashMap<SessionKey, SessionKey>) {
+        assert!(self.queue.is_empty(), "a tick dispatches all notices");
+        self.queue.shrink_to_fit();
+        rekey(&mut self.drained, moves);
+    }
+
+    /// The memory of both lists, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.queue.capacity() * size_of::<Notice>()
+            + self.drained.capacity() * size_of::<SessionKey>()
     }
 
     /// The number of notices, including those of the next tick.

@@ -42,6 +42,7 @@ impl Sessions {
     /// session ends at once.
     pub fn decide(&mut self, ticket: Ticket, decision: Decision) -> Result<()> {
         let Ticket { key, number } = ticket;
+        let key = self.current_key(key);
         let http = self.table.get_mut(key).and_then(|connection| connection.http_mut());
         let deferred = match http.filter(|http| http.request_number() == number) {
             Some(http) if matches!(decision, Decision::Defer) => {
@@ -95,7 +96,7 @@ impl Sessions {
 
     /// Checks the head of a request, and answers it if the application need not be asked.
     pub(crate) fn examine(&mut self, key: SessionKey, request: &RequestHead<'_>) -> HeadOutcome {
-        let listener = self.table.expect(key).expect_http().listener;
+        let serves = self.find_serving_listener(key, request);
         let body = match request.kind() {
             Err(error) => Err(error.into()),
             Ok(RequestKind::Plain) if self.check_address(key).is_err() => {
@@ -105,9 +106,7 @@ impl Sessions {
             Ok(RequestKind::Plain) if self.is_draining() => self.check_body(request),
             Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
             Ok(RequestKind::Plain) => self.check_body(request),
-            Ok(RequestKind::Upgrade(_)) if !self.admission.serves(listener, request.path()) => {
-                Err(HandshakeFailure::NotFound)
-            }
+            Ok(RequestKind::Upgrade(_)) if !serves => Err(HandshakeFailure::NotFound),
             // A client that replaces the session of its id does not need room at the limit. That is
             // known when its id is.
             Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => {
@@ -124,6 +123,15 @@ impl Sessions {
         }
     }
 
+    /// Whether a listener of the connection's socket serves the request's path. From now on it is
+    /// the connection's listener.
+    fn find_serving_listener(&mut self, key: SessionKey, request: &RequestHead<'_>) -> bool {
+        let http = self.table.expect(key).expect_http();
+        let serving = self.admission.serving(http.listener, request.path());
+        http.listener = serving.unwrap_or(http.listener);
+        serving.is_some()
+    }
+
     /// A request that the application is to decide about.
     pub(crate) fn request<'a>(
         &mut self,
@@ -131,8 +139,9 @@ impl Sessions {
         head: &'a RequestHead<'a>,
         body: &'a [u8],
     ) -> Request<'a> {
+        let first_key = self.table.first_key(key);
         let http = self.table.expect(key).expect_http();
-        let ticket = Ticket { key, number: http.request_number() };
+        let ticket = Ticket { key: first_key, number: http.request_number() };
         let (remote, listener) = (http.remote, http.listener);
         Request { head, body, ticket, remote, listener }
     }
@@ -161,7 +170,7 @@ impl Sessions {
             (Decision::Admit(_), Ok(RequestKind::Plain)) => {
                 let failure = if self.is_stopping() {
                     HandshakeFailure::Stopping
-                } else if self.admission.serves(listener, request.path()) {
+                } else if self.admission.serving(listener, request.path()).is_some() {
                     RequestError::UpgradeRequired.into()
                 } else {
                     HandshakeFailure::NotFound
@@ -302,12 +311,14 @@ impl Sessions {
             }
         }
         self.free_id(&id);
+        let first_key = self.table.first_key(key);
         self.open(key, |connection, context| {
             let http = connection.expect_http();
             let (remote, listener) = (http.remote, http.listener);
             let (outbox, unread) = http.take_remains();
             let codec = Codec::websocket(context.config.max_message_size);
-            let mut session = Session::new(key, id, remote, Some(listener), codec, context.now);
+            let mut session =
+                Session::new(first_key, id, remote, Some(listener), codec, context.now);
             session.set_target(request.target());
             session.set_subprotocol(subprotocol);
             session.set_application_data(metadata, data);

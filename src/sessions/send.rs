@@ -53,7 +53,9 @@ impl Sessions {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "each caller knows what kind of message it is")]
     fn send<'m>(&mut self, key: SessionKey, message: impl Into<Message<'m>> + Copy) -> Result<()> {
-        let Some(connection) = self.table.get_mut(key) else { return Err(self.not_found()) };
+        let Some(connection) = self.table.get_mut(key) else {
+            return self.send_to_moved(key, message.into());
+        };
         match self.delivery.send(key, connection, message) {
             SendOutcome::Queued => Ok(()),
             outcome => self.settle_failure(key, outcome, message.into()),
@@ -146,6 +148,16 @@ impl Sessions {
             Err(error) => self.delivery.refuse_unframeable(connection, error),
         };
         self.settle(key, outcome)
+    }
+
+    /// Sends to a session that is in another slot than its key says, if it is there.
+    #[cold]
+    fn send_to_moved(&mut self, key: SessionKey, message: Message<'_>) -> Result<()> {
+        let current = self.table.current_key(key);
+        if current == key {
+            return Err(self.not_found());
+        }
+        self.send_encoded(current, &mut Encoded::new(message))
     }
 
     /// Handles a message for one session that was not queued.
@@ -255,7 +267,6 @@ impl Sessions {
             if let Stage::Session(_) = connection.stage {
                 self.delivery.reduce(*fullest, connection, level);
             } else {
-                // What it had queued was counted as dropped when its session ended.
                 self.remove(*fullest);
             }
         }

@@ -32,7 +32,7 @@ pub struct Stats {
     pub received: Traffic,
     /// Messages completely written to sockets, and the bytes of their payloads.
     pub sent: Traffic,
-    /// Messages that were queued and then lost: by policy, or with their session.
+    /// Messages that were queued and then lost: by policy, or with their session's socket.
     pub dropped: u64,
     /// Messages that were not queued for a session: its outbox was full, or its framing cannot
     /// carry them.

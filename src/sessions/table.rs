@@ -1,6 +1,7 @@
 //! The table: connections by slot, sessions by id. The only place that maps tokens, slots and ids
 //! to each other.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
 use hashbrown::HashTable;
@@ -18,7 +19,7 @@ const SLOT_BITS: u32 = if usize::BITS == 64 { 32 } else { 20 };
 /// The slot that no connection has: tokens with it are those of listeners and the waker.
 const RESERVED_SLOT: u32 = u32::MAX >> (32 - SLOT_BITS);
 
-/// The generations that fit beside a slot.
+/// The bits of a generation that fit beside a slot.
 #[expect(clippy::cast_possible_truncation, reason = "the shift leaves at most 32 bits")]
 const GENERATION_MASK: u32 = (usize::MAX >> SLOT_BITS) as u32;
 
@@ -36,6 +37,11 @@ const _: () = {
 };
 
 /// Connections by slot, and sessions by id.
+///
+/// Most connections stay in the slot of their key. [`Table::compact`] moves some to lower slots, so
+/// that memory follows the connections there are. The application and the poll name such a
+/// connection by its first key still. [`Table::current_key`] gives the one of its slot, by which all
+/// other methods find it. Generations are unique, so that neither key names another one.
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     connections: Slab<Connection>,
@@ -44,6 +50,11 @@ pub(crate) struct Table {
     /// Ids may be chosen by clients, so the hash is a keyed one.
     hasher: RandomState,
     generations: u32,
+    compactions: u64,
+    /// The slots of the connections that were moved, by their first key.
+    moved: HashMap<SessionKey, u32>,
+    /// The first keys of the connections that were moved, by their slot.
+    first_keys: HashMap<u32, SessionKey>,
 }
 
 impl Table {
@@ -56,11 +67,12 @@ impl Table {
 
     pub(crate) fn insert(&mut self, stream: Stream, timer: TimerId, stage: Stage) -> SessionKey {
         let key = self.next_key();
-        self.generations = (self.generations + 1) & GENERATION_MASK;
+        self.generations = self.generations.wrapping_add(1);
         self.connections.insert(Connection::new(stream, key.generation(), timer, stage));
         key
     }
 
+    /// The connection of a current key.
     #[inline]
     pub(crate) fn get(&self, key: SessionKey) -> Option<&Connection> {
         let connection = self.connections.get(key.slot())?;
@@ -73,6 +85,43 @@ impl Table {
         (connection.generation() == key.generation()).then_some(connection)
     }
 
+    /// The first key of the connection that an event names. A token may have room for the lower bits
+    /// of a generation only. Then an event of a connection that is gone may name a later one, which
+    /// is read and finds nothing.
+    #[inline]
+    pub(crate) fn key_of_event(&self, key: SessionKey) -> SessionKey {
+        if GENERATION_MASK == u32::MAX { key } else { self.whole_key(key) }
+    }
+
+    #[cold]
+    fn whole_key(&self, key: SessionKey) -> SessionKey {
+        let names = |whole: u32| whole & GENERATION_MASK == key.generation();
+        let there = self.connections.get(key.slot()).map(Connection::generation);
+        if let Some(whole) = there.filter(|whole| names(*whole)) {
+            return SessionKey::new(key.parts().0, whole);
+        }
+        let is_it = |first: &&SessionKey| first.slot() == key.slot() && names(first.generation());
+        self.moved.keys().find(is_it).copied().unwrap_or(key)
+    }
+
+    /// The current key of the connection of any key: that of the slot where it is now.
+    #[inline]
+    pub(crate) fn current_key(&self, key: SessionKey) -> SessionKey {
+        if self.moved.is_empty() { key } else { self.current_key_of_moved(key) }
+    }
+
+    /// The first key of the connection of a current key: it stays valid for as long as the
+    /// connection lives.
+    pub(crate) fn first_key(&self, key: SessionKey) -> SessionKey {
+        let first = self.first_keys.get(&key.parts().0).copied();
+        first.filter(|first| first.generation() == key.generation()).unwrap_or(key)
+    }
+
+    #[cold]
+    fn current_key_of_moved(&self, key: SessionKey) -> SessionKey {
+        self.moved.get(&key).map_or(key, |slot| SessionKey::new(*slot, key.generation()))
+    }
+
     /// The connection of a key that the caller knows to be in the table.
     #[inline]
     pub(crate) fn expect(&mut self, key: SessionKey) -> &mut Connection {
@@ -81,6 +130,10 @@ impl Table {
 
     pub(crate) fn remove(&mut self, key: SessionKey) -> Option<Connection> {
         self.get(key)?;
+        let slot = u32::try_from(key.slot()).expect("a key is made of a slot of 32 bits");
+        if let Some(first) = self.first_keys.remove(&slot) {
+            self.moved.remove(&first);
+        }
         self.connections.try_remove(key.slot())
     }
 
@@ -97,12 +150,52 @@ impl Table {
         self.iter().map(|(_, connection)| connection.outbox().queued_bytes()).sum()
     }
 
+    /// Moves connections to the lowest slots, and frees the memory of the others. Returns the new
+    /// keys of those that were moved, by the keys of their slots before. Costs O(n).
+    pub(crate) fn compact(&mut self) -> HashMap<SessionKey, SessionKey> {
+        self.compactions += 1;
+        let Self { connections, index, hasher, moved, first_keys, .. } = self;
+        let mut keys = HashMap::new();
+        connections.compact(|connection, from, to| {
+            let (before, after) = (key_of(from, connection), key_of(to, connection));
+            let [from, to] = [before, after].map(|key| key.parts().0);
+            keys.insert(before, after);
+            let first = first_keys.remove(&from).unwrap_or(before);
+            if first == after {
+                moved.remove(&first);
+            } else {
+                moved.insert(first, to);
+                first_keys.insert(to, first);
+            }
+            if let Some(session) = connection.session()
+                && let Some(slot) =
+                    index.find_mut(hasher.hash_one(session.id().as_str()), |slot| *slot == from)
+            {
+                *slot = to;
+            }
+            true
+        });
+        index.shrink_to(0, |slot| hasher.hash_one(id_at(connections, *slot)));
+        moved.shrink_to_fit();
+        first_keys.shrink_to_fit();
+        keys
+    }
+
+    /// Its memory, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.connections.capacity() * size_of::<Option<Connection>>()
+            + self.index.allocation_size()
+            + self.moved.capacity() * size_of::<(SessionKey, u32)>()
+            + self.first_keys.capacity() * size_of::<(u32, SessionKey)>()
+    }
+
     /// The number of ids in the index.
     pub(crate) fn id_count(&self) -> usize {
         self.index.len()
     }
 
-    /// All connections, in the order of their slots. Costs O(n) in the most there ever were.
+    /// All connections, in the order of their slots. Costs O(n) in the most that there were since
+    /// [`Table::compact`].
     pub(crate) fn iter(&self) -> impl Iterator<Item = (SessionKey, &Connection)> {
         self.connections.iter().map(|(slot, connection)| (key_of(slot, connection), connection))
     }
@@ -117,10 +210,14 @@ impl Table {
         self.connections.capacity()
     }
 
+    /// How often connections were moved to other slots.
+    pub(crate) fn compactions(&self) -> u64 {
+        self.compactions
+    }
+
     /// The connection in a slot.
-    pub(crate) fn at_slot(&self, slot: usize) -> Option<(SessionKey, &Connection)> {
-        let connection = self.connections.get(slot)?;
-        Some((key_of(slot, connection), connection))
+    pub(crate) fn at_slot(&self, slot: usize) -> Option<&Connection> {
+        self.connections.get(slot)
     }
 
     /// The session that has this id, open or closing.
@@ -131,12 +228,12 @@ impl Table {
         Some(SessionKey::new(slot, connection.generation()))
     }
 
-    /// The open session of either name.
+    /// The current key of the open session of this id or key.
     #[inline]
     pub(crate) fn find_open(&self, session: SessionRef<'_>) -> Option<SessionKey> {
         let key = match session {
             SessionRef::Id(id) => self.find(id)?,
-            SessionRef::Key(key) => key,
+            SessionRef::Key(key) => self.current_key(key),
         };
         self.get(key)?.open_session().map(|_| key)
     }
@@ -176,7 +273,7 @@ fn key_of(slot: usize, connection: &Connection) -> SessionKey {
 /// The source of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EventSource {
-    /// A connection, which may be gone.
+    /// A connection, which may be gone. [`Table::key_of_event`] gives its key.
     Connection(SessionKey),
     /// The listener of this number.
     Listener(usize),
@@ -196,7 +293,7 @@ impl EventSource {
             }
             Self::Waker => (RESERVED_SLOT as usize, WAKER),
         };
-        Token(slot | (generation as usize) << SLOT_BITS)
+        Token(slot | ((generation & GENERATION_MASK) as usize) << SLOT_BITS)
     }
 
     #[inline]

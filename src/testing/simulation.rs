@@ -98,7 +98,7 @@ impl<H: Handler + 'static> Simulation<H> {
     ///
     /// As [`Simulation::listen`].
     pub fn listen_on(&mut self, url: ListenUrl) -> Result<ListenerId> {
-        self.sessions.add_listener(url)
+        self.sessions.add_listener(url, None)
     }
 
     /// Connects a client of the test's own, and runs no tick. While all reads are paused, or the
@@ -261,6 +261,13 @@ impl<H: Handler + 'static> Simulation<H> {
     #[must_use]
     pub fn footprint(&self) -> Footprint {
         self.sessions.footprint()
+    }
+
+    /// The memory of the tables and lists of the sessions, in bytes.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.sessions.memory()
     }
 
     /// Whether the manager has stopped: [`Sessions::stop`] was called, and no connection is left.

@@ -127,6 +127,10 @@ impl Blocks {
         Some(batch)
     }
 
+    pub(super) fn memory(&self) -> usize {
+        self.blocks.capacity() * size_of::<Block>()
+    }
+
     /// Adds a block to the queue.
     #[inline(never)]
     fn grow(&mut self, queue: &mut Queue) {

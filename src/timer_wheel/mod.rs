@@ -213,6 +213,34 @@ impl<K: Copy> TimerWheel<K> {
         self.scheduled
     }
 
+    /// Frees the memory that the entries do not need, for which it moves some of them. Each key is
+    /// passed to `rekey` with its entry's new id, and may be changed. Costs O(n).
+    pub(crate) fn compact(&mut self, mut rekey: impl FnMut(&mut K, TimerId)) {
+        self.entries.compact(|_, _, _| true);
+        self.slots = Slots::new();
+        self.late.clear();
+        for (number, entry) in &mut self.entries {
+            let id = TimerId::from_index(number);
+            rekey(&mut entry.key, id);
+            match entry.place {
+                Place::Idle => {}
+                Place::Late => {
+                    self.late.insert((entry.deadline, id.index()));
+                }
+                Place::Slot(_) => {
+                    let slot = SlotId::of(entry.deadline, self.elapsed);
+                    entry.position = self.slots.push(slot, entry.deadline, id.index());
+                    entry.place = Place::Slot(slot);
+                }
+            }
+        }
+    }
+
+    /// The memory of the entries and their queues, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.entries.capacity() * size_of::<Option<Entry<K>>>() + self.slots.memory()
+    }
+
     /// The place and time of the earliest deadline: for a slot, its minimum.
     #[inline]
     fn earliest(&self) -> Option<(u64, Earliest)> {

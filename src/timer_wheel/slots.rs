@@ -179,6 +179,10 @@ impl Slots {
         (level.slots[usize::from(index)].min, SlotId { index, ..here })
     }
 
+    pub(super) fn memory(&self) -> usize {
+        self.levels.capacity() * size_of::<Level>() + self.blocks.memory()
+    }
+
     fn vacate(&mut self, id: SlotId) {
         let level = &mut self.levels[usize::from(id.level)];
         level.slots[usize::from(id.index)] = Slot::EMPTY;

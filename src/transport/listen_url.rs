@@ -25,7 +25,7 @@ pub enum Protocol {
 /// The address and the protocol of a listener.
 ///
 /// Written as `ws://HOST:PORT[/PATH]` or `tcp://HOST:PORT?framing=NAME`, with the names of
-/// [`Framing::from_name`]. Port 0 lets the system choose.
+/// [`Framing::from_name`]. Port 0 lets the system choose. Of a host name, all addresses are bound.
 ///
 /// # Examples
 ///

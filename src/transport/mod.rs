@@ -10,7 +10,7 @@ mod stream;
 mod tcp;
 
 pub use listen_url::{ListenUrl, Protocol};
-pub(crate) use listener::Listener;
+pub(crate) use listener::ListeningSocket;
 pub(crate) use outcome::{Read, Write};
 pub(crate) use stream::{Register, Stream};
 pub(crate) use tcp::Keepalive;

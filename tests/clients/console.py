@@ -383,6 +383,16 @@ def columns(program, chromium):
         page.check()
 
 
+def ages(program, chromium):
+    """No session was last active before it came, whatever the latency of a report."""
+    with Gateway(program, WEB, RAW, ADMIN) as gateway, dial(gateway.urls[1]):
+        page = Page(chromium, gateway)
+        page.sees_sessions(1)
+        page.run("for (const { id } of model.sessions.values()) model.report({ id, duration_ms: 0, silent_ms: 900 })")
+        assert page.run("return [...model.sessions.values()].every(({ active, since }) => active >= since)")
+        page.check()
+
+
 def narrow(program, chromium):
     """At 390 and 360 px nothing is wider than the page and all text is legible, in both themes."""
     with Gateway(program, WEB, RAW, ADMIN) as gateway:
@@ -469,7 +479,7 @@ def restart(program, chromium):
         page.check(expected=["ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESPONSE", "503"])
 
 
-SCENARIOS = [first_visit, raw_clients, figures, keyboard, many_sessions, columns, busy, narrow, dark, token, restart]
+SCENARIOS = [first_visit, raw_clients, figures, keyboard, many_sessions, columns, ages, busy, narrow, dark, token, restart]
 
 
 LINES = [

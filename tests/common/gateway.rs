@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
@@ -47,14 +47,22 @@ pub(crate) struct Lines(Receiver<String>);
 impl Lines {
     pub(crate) fn of(from: impl Read + Send + 'static) -> Self {
         let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(from).lines() {
-                if sender.send(line.expect("UTF-8 from a pipe")).is_err() {
-                    return;
-                }
-            }
-        });
+        Self::read(from, move |line| sender.send(line).is_ok());
         Self(receiver)
+    }
+
+    /// The same, but a line is read only when it is asked for. Little more than one is read ahead.
+    pub(crate) fn on_demand(from: impl Read + Send + 'static) -> Self {
+        let (sender, receiver) = mpsc::sync_channel(0);
+        Self::read(from, move |line| sender.send(line).is_ok());
+        Self(receiver)
+    }
+
+    fn read(from: impl Read + Send + 'static, send: impl Fn(String) -> bool + Send + 'static) {
+        thread::spawn(move || {
+            let mut lines = BufReader::new(from).lines();
+            while lines.next().is_some_and(|line| send(line.expect("UTF-8 from a pipe"))) {}
+        });
     }
 
     /// The next line; none at the end.
@@ -119,8 +127,21 @@ impl Gateway {
 
     /// Starts what was prepared, and waits until it listens.
     pub(crate) fn spawn(command: &mut Command) -> (Self, ChildStdout) {
+        Self::spawn_with_log(command, Lines::of)
+    }
+
+    /// The same, but its log is read only when the test asks for a line. Until then its pipe is
+    /// open, and can be full.
+    pub(crate) fn spawn_with_unread_log(command: &mut Command) -> (Self, ChildStdout) {
+        Self::spawn_with_log(command, Lines::on_demand)
+    }
+
+    fn spawn_with_log(
+        command: &mut Command,
+        read: impl FnOnce(ChildStderr) -> Lines,
+    ) -> (Self, ChildStdout) {
         let mut child = command.spawn().expect("the gateway starts");
-        let log = Lines::of(child.stderr.take().expect("it is piped"));
+        let log = read(child.stderr.take().expect("it is piped"));
         let output = child.stdout.take().expect("it is piped");
         let mut gateway = Self { child, log, urls: Vec::new(), admin: None };
         loop {

@@ -1,11 +1,12 @@
 //! Admission: origins, ids and limits.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 
 use serde_json::json;
 
-use crate::gateway::{Backend, Client, Gateway, LINES, LONG, RawClient, WS};
+use crate::gateway::{Backend, Client, Gateway, LINES, LONG, Lines, RawClient, WS, command, run};
+use crate::wire;
 
 /// The status and the body of a refusal.
 fn refusal(url: &str, headers: &[(&str, &str)]) -> (u16, String) {
@@ -32,6 +33,60 @@ fn a_listener_with_a_path_answers_others_404() {
 }
 
 #[test]
+fn listeners_with_the_same_port_and_a_path_each_share_a_socket() {
+    // A port that is free just now.
+    let port = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr());
+    let base = format!("ws://127.0.0.1:{}", port.expect("a port").port());
+    let [a, b] = ["a", "b"].map(|path| format!("{base}/{path}"));
+    let flags = ["--listen", &a, "--listen", &b];
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    assert_eq!(gateway.urls, [&*a, &*b]);
+    assert_eq!(backend.event("ready")["listen"], json!([a, b]));
+    for url in [&b, &a, &b] {
+        let client = Client::connect(&format!("{url}?x=1"));
+        assert_eq!(backend.event("connect")["listen"], **url);
+        client.close(1000, "");
+        backend.event("disconnect");
+    }
+    assert_eq!(refusal(&format!("{base}/c"), &[]).0, 404);
+    drop(gateway);
+
+    // One without a path serves the rest.
+    let gateway = Gateway::start(&["--listen", &base, "--listen", &b]);
+    Client::connect(&b);
+    Client::connect(&format!("{base}/c"));
+    drop(gateway);
+
+    // The same path twice is a mistake, and raw TCP has no paths.
+    for other in [a.clone(), format!("{}?framing=lines", base.replace("ws", "tcp"))] {
+        let exit = run(&mut command(&["--listen", &a, "--listen", &other]));
+        assert_eq!(exit.code, Some(1), "{exit:?}");
+        let [line] = &*exit.log else { panic!("{exit:?}") };
+        assert!(line.contains(&format!("cannot listen on {other}: ")), "{line}");
+    }
+}
+
+#[test]
+fn each_address_of_a_host_name_is_logged() {
+    let mut prepared = command(&["--listen=ws://localhost:0/a", "--admin=http://localhost:0"]);
+    let mut child = prepared.spawn().expect("the gateway starts");
+    let log = Lines::of(child.stderr.take().expect("it is piped"));
+    for begin in ["listening on ", "console on "] {
+        let line = log.wait_for(begin);
+        let url = line.split_once(begin).expect("it was found").1;
+        let port = url.rsplit_once(':').expect("a port").1;
+        let port: u16 = port.trim_end_matches(['/', 'a']).parse().expect("a number");
+        let addresses = ("localhost", port).to_socket_addrs().expect("it resolves");
+        for address in addresses {
+            log.wait_for(&format!("{url} is bound to {address}"));
+            TcpStream::connect(address).expect("it listens");
+        }
+    }
+    child.kill().expect("our own child");
+    child.wait().expect("our own child");
+}
+
+#[test]
 fn a_plain_request_is_answered_426() {
     let gateway = Gateway::start(&[WS, "--origin=https://example.org"]);
     let mut stream = TcpStream::connect(gateway.url().strip_prefix("ws://").expect("a scheme"))
@@ -44,25 +99,74 @@ fn a_plain_request_is_answered_426() {
 }
 
 #[test]
-fn a_page_of_another_origin_is_answered_403() {
-    let flags = [WS, "--origin=https://Example.org", "--origin=http://localhost:8080"];
-    let gateway = Gateway::start(&flags);
+fn by_default_pages_of_this_machine_and_of_the_requested_host_are_admitted() {
+    let gateway = Gateway::start(&[WS]);
     let url = gateway.url();
-    for good in ["https://example.org", "HTTPS://EXAMPLE.ORG", "http://localhost:8080"] {
+    for good in ["http://localhost:3000", "https://127.0.0.1", "http://[::1]:9002"] {
         Client::connect_with(url, &[("Origin", good)]);
     }
-    for bad in ["https://example.org.evil.net", "http://example.org", "null", ""] {
+    for (bad, flag) in [
+        ("https://Evil.example:443", "https://evil.example"),
+        ("null", "null"),
+        ("file://", "file://"),
+        ("", "any"),
+    ] {
         let (status, body) = refusal(url, &[("Origin", bad)]);
-        assert_eq!((status, body), (403, format!("origin {bad:?} is not allowed\n")));
+        let expected = format!("origin {bad:?} is not allowed (--origin {flag} admits it)\n");
+        assert_eq!((status, body), (403, expected));
     }
-    // Clients that are not browsers send no origin.
+    // The log says so as well, and at the default level not each time.
+    let line = gateway.log.wait_for("refused: 403, ");
+    let expected = " is not allowed (--origin https://evil.example admits it)";
+    assert!(line.contains(" WARN ") && line.ends_with(expected), "{line}");
+    // A client that is no browser sends no origin.
+    Client::connect(url);
+
+    // Behind a proxy that passes the host on.
+    let request = |host: &str, origin: &str| {
+        let head = wire::upgrade("/", &[&format!("Origin: {origin}")]);
+        let head = String::from_utf8(head).expect("ASCII");
+        let head = head.replace("Host: test", &format!("Host: {host}"));
+        let address = url.strip_prefix("ws://").expect("a scheme");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        stream.write_all(head.as_bytes()).expect("written");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("an answer");
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let page = "https://chat.example.org";
+    assert_eq!(request("chat.example.org", page), "HTTP/1.1 101");
+    assert_eq!(request("Chat.example.org:8080", page), "HTTP/1.1 101");
+    assert_eq!(request("example.org", page), "HTTP/1.1 403");
+    gateway.signal("TERM");
+    let warnings = gateway.wait().log.iter().filter(|line| line.contains("refused: 403")).count();
+    assert_eq!(warnings, 0, "one in ten seconds");
+}
+
+#[test]
+fn a_list_of_origins_replaces_the_default() {
+    let flags =
+        [WS, "--origin=https://Example.org:443/", "--origin=http://a:8080", "--origin=null"];
+    let gateway = Gateway::start(&flags);
+    let url = gateway.url();
+    for good in ["https://example.org", "HTTPS://EXAMPLE.ORG:443", "http://a:8080/", "null"] {
+        Client::connect_with(url, &[("Origin", good)]);
+    }
+    for bad in ["https://example.org.evil.net", "http://example.org", "http://localhost"] {
+        let (status, body) = refusal(url, &[("Origin", bad)]);
+        let expected = format!("origin {bad:?} is not allowed (--origin {bad} admits it)\n");
+        assert_eq!((status, body), (403, expected));
+    }
     Client::connect(url);
 }
 
 #[test]
-fn without_a_list_of_origins_all_are_allowed() {
-    let gateway = Gateway::start(&[WS]);
-    Client::connect_with(gateway.url(), &[("Origin", "https://anywhere.net")]);
+fn with_any_origin_all_are_admitted() {
+    let gateway = Gateway::start(&[WS, "--origin=any"]);
+    for origin in ["https://anywhere.net", "null", "file://", "no origin"] {
+        Client::connect_with(gateway.url(), &[("Origin", origin)]);
+    }
 }
 
 #[test]
@@ -70,8 +174,13 @@ fn ids_come_from_the_query() {
     let (gateway, mut backend) = Gateway::with_backend(&[WS, LINES, "--session-id=query:user"]);
     backend.event("ready");
     let url = gateway.url();
-    let _anna = Client::connect(&format!("{url}/?room=1&user=anna%2B1&user=second"));
+    let _anna = Client::connect(&format!("{url}/?room=1&user=anna%2B1&USER=second"));
     assert_eq!(connected(&mut backend), "anna+1");
+    // What is before the gateway may have looked at either.
+    for repeated in ["user=admin&user=bob", "user=admin&x&us%65r=admin", "user&user=a"] {
+        let refused = refusal(&format!("{url}/?{repeated}"), &[]);
+        assert_eq!(refused, (400, "parameter user is repeated\n".to_owned()), "{repeated}");
+    }
     let _nameless = Client::connect(url);
     assert_eq!(connected(&mut backend).len(), 22, "one was generated");
     let _raw = RawClient::connect(&gateway.urls[1]);
@@ -82,14 +191,13 @@ fn ids_come_from_the_query() {
     // White space and control characters, ANSI's among them; one that turns the direction of text;
     // one that has no width; no UTF-8.
     let invisible = ["a%20b", "%0a", "%1b%5B31m", "%C2%9B31m", "%E2%80%AEa", "a%E2%80%8B", "a%FF"];
-    for bad in ["", &"x".repeat(257), &"%0a".repeat(5000)].into_iter().chain(invisible) {
+    let bounds = ["", ".", "%2E.", &"x".repeat(257), &"%0a".repeat(5000)];
+    for bad in bounds.into_iter().chain(invisible) {
         let (status, body) = refusal(&format!("{url}/?user={bad}"), &[]);
         assert_eq!(status, 400, "{bad:?}");
-        assert!(
-            body.ends_with(
-                " is not allowed: 1 to 256 bytes of visible characters, no white space\n"
-            )
-        );
+        assert!(body.ends_with(
+            " is not allowed: 1 to 256 bytes of visible characters, no white space, not . or ..\n"
+        ));
         let is_raw = |c: char| c.is_control() || matches!(c, '\u{200B}' | '\u{202E}');
         assert!(body.len() < 300 && !body.trim_end().contains(is_raw), "{body:?}");
     }

@@ -20,7 +20,8 @@ const FEW_TICKS: u64 = 15;
 fn start(flags: &[&str]) -> Gateway {
     let mut command = Command::new("sh");
     let run = format!("ulimit -n {OPEN_FILES}; exec \"$0\" \"$@\"");
-    command.args(["-c", &run, env!("CARGO_BIN_EXE_majordomo"), WS, "--mode=echo"]).args(flags);
+    let program = env!("CARGO_BIN_EXE_majordomo");
+    command.args(["-c", &run, program, WS, "--mode=echo", "--admin=off"]).args(flags);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Gateway::spawn(&mut command).0
 }

@@ -1,12 +1,12 @@
 //! The admin server: authentication, address and probes.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::control::ADMIN;
-use crate::gateway::{Client, Gateway, WS, command, run};
+use crate::gateway::{Client, Gateway, WS};
 
 const TOKEN: &str = "a-token-of-some-length";
 
@@ -95,24 +95,6 @@ fn with_a_token_all_paths_except_the_probes_need_it() {
     Client::connect_with(&url, &[("Sec-WebSocket-Protocol", &bearer(TOKEN))]);
     let wrong = Client::try_connect(&url, &[("Sec-WebSocket-Protocol", &bearer("another"))]);
     assert_eq!(wrong.expect_err("refused").status(), 401);
-}
-
-#[test]
-fn a_configured_address_in_use_is_an_error_and_the_default_is_not() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", taken.local_addr().expect("bound"));
-    let exit = run(&mut command(&[WS, &format!("--admin={url}")]));
-    assert_eq!(exit.code, Some(1), "{exit:?}");
-
-    // If this fails, another process has the port, which serves as well.
-    let _taken = TcpListener::bind("127.0.0.1:9002");
-    let mut prepared = command(&[WS, "--mode=echo"]);
-    prepared.env_remove("MAJORDOMO_ADMIN");
-    let (gateway, _) = Gateway::spawn(&mut prepared);
-    assert_eq!(gateway.admin, None);
-    let mut client = Client::connect(gateway.url());
-    client.send("hello");
-    assert_eq!(client.text(), "hello");
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::net::TcpStream;
 
 use serde_json::json;
 
-use crate::gateway::{Client, Gateway, LINES, LONG, RawClient, WS};
+use crate::control::{ADMIN, ControlConnection};
+use crate::gateway::{Client, Gateway, LINES, LONG, Lines, RawClient, WS, command};
+use crate::guard::get;
 use crate::wire;
 
 /// Characters that must not reach the log: line ends, control sequences of 7 and 8 bits, changes of
@@ -83,6 +85,92 @@ fn client_input_is_escaped_in_the_log() {
         let does_something = |c: char| c.is_control() || (!c.is_ascii() && raw.contains(c));
         assert!(!line.contains(does_something), "{line:?}");
     }
+}
+
+/// A gateway in mode `echo` whose log is a pipe that is open and not read, and its standard output.
+fn start_unread(flags: &[&str]) -> (Gateway, Lines) {
+    let flags = [&[WS, ADMIN, "--mode=echo"], flags].concat();
+    let (gateway, output) = Gateway::spawn_with_unread_log(&mut command(&flags));
+    (gateway, Lines::of(output))
+}
+
+/// Checks that all parts of it answer, and stops it.
+fn assert_it_serves_and_stops((gateway, output): (Gateway, Lines)) {
+    let mut client = Client::connect(gateway.url());
+    client.send("still there?");
+    assert_eq!(client.text(), "still there?");
+    assert_eq!(get(&gateway, "/health", &[]).0, 200);
+    assert_eq!(get(&gateway, "/ready", &[]).0, 200);
+    gateway.signal("TERM");
+    assert_eq!(client.close_code(), 1001);
+    // The end of its output is its own end, for which the log is not needed.
+    assert_eq!(output.next(), None);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn control_connections_do_not_wait_for_a_log_that_is_open_and_not_read() {
+    let (gateway, output) = start_unread(&[]);
+    // Two lines of more than 80 bytes each, at the default level: more than a pipe's capacity.
+    for _ in 0..500 {
+        ControlConnection::new(&gateway);
+    }
+    assert_it_serves_and_stops((gateway, output));
+}
+
+#[test]
+fn sessions_do_not_wait_for_a_log_that_is_open_and_not_read() {
+    let (gateway, output) = start_unread(&["--log=debug"]);
+    let long = "x".repeat(4000);
+    for _ in 0..150 {
+        Client::connect(&format!("{}/{long}", gateway.url())).close(1000, "");
+    }
+    assert_it_serves_and_stops((gateway, output));
+}
+
+/// The value of `majordomo_log_lines_lost_total`.
+fn lines_lost(gateway: &Gateway) -> u64 {
+    let (_, metrics) = get(gateway, "/metrics", &[]);
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix("majordomo_log_lines_lost_total "));
+    value.expect("the metric").parse().expect("a number")
+}
+
+#[test]
+fn lost_lines_are_counted_and_the_log_says_how_many_once_it_is_read() {
+    let (gateway, _output) = start_unread(&["--log=debug"]);
+    assert_eq!(lines_lost(&gateway), 0);
+    let long = "x".repeat(4000);
+    let mut sessions = 0;
+    while lines_lost(&gateway) < 10 {
+        Client::connect(&format!("{}/{long}", gateway.url())).close(1000, "");
+        sessions += 1;
+    }
+    let lost = lines_lost(&gateway);
+    let line = gateway.log.wait_for(" log lines lost");
+    assert!(line.contains(&format!(" WARN  {lost} log lines lost")), "{line}, not {lost}");
+    // From now on nothing is lost, up to the last line.
+    gateway.signal("TERM");
+    let exit = gateway.wait();
+    assert_eq!(exit.code, Some(0));
+    let end = exit.log.last().map(String::as_str).unwrap_or_default();
+    assert!(end.ends_with(" INFO  stopped"), "{end}");
+    assert!(sessions > 60, "a pipe and the queue hold the lines of {sessions} sessions");
+}
+
+#[test]
+fn the_end_of_an_orderly_exit_is_in_the_log() {
+    // More lines than the queue holds, of a reader that reads.
+    let gateway = Gateway::start(&[WS, "--log=debug", "--mode=echo"]);
+    for _ in 0..300 {
+        Client::connect(&format!("{}/{}", gateway.url(), "x".repeat(4000))).close(1000, "");
+    }
+    gateway.signal("TERM");
+    let exit = gateway.wait();
+    let connected = exit.log.iter().filter(|line| line.contains(" connected: ")).count();
+    assert_eq!((exit.code, connected), (Some(0), 300));
+    assert!(exit.log.iter().all(|line| !line.contains("lost")), "a line was lost");
+    assert!(exit.log.last().is_some_and(|line| line.ends_with(" INFO  stopped")), "{exit:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process;
+use std::process::{self, Stdio};
 
 use crate::gateway::{Client, Gateway, WS, command, run};
 
@@ -132,14 +132,36 @@ fn a_port_in_use_is_one_line_and_exit_code_1() {
 }
 
 #[test]
-fn an_admin_port_in_use_is_named_by_the_url_of_the_admin_server() {
-    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let url = format!("http://{}", taken.local_addr().expect("an address"));
-    let exit = run(&mut command(&[WS, "--admin", &url]));
+fn an_admin_port_in_use_is_exit_code_1_with_what_to_choose() {
+    for host in ["127.0.0.1", "[::1]"] {
+        let taken = TcpListener::bind(format!("{host}:0")).expect("a port");
+        let address = taken.local_addr().expect("an address");
+        let exit = run(&mut command(&[WS, &format!("--admin=http://{address}")]));
+        assert_eq!(exit.code, Some(1), "{exit:?}");
+        let expected = format!(
+            "majordomo: {address} is in use: choose --admin http://{host}:0 or --admin off"
+        );
+        assert_eq!(exit.log, [expected]);
+    }
+}
+
+#[test]
+fn the_default_admin_port_in_use_is_exit_code_1_too() {
+    // If another process has the port already, that is as good.
+    let _taken = TcpListener::bind("127.0.0.1:9002");
+    let exit = run(command(&[WS]).env_remove("MAJORDOMO_ADMIN"));
     assert_eq!(exit.code, Some(1), "{exit:?}");
-    let [line] = &*exit.log else { panic!("{exit:?}") };
-    let expected = format!("majordomo: cannot listen on {url}/ (--admin): Address already in use");
-    assert!(line.starts_with(&expected), "{line}");
+    let expected = "majordomo: 127.0.0.1:9002 is in use: choose --admin http://127.0.0.1:0 or \
+                    --admin off";
+    assert_eq!(exit.log, [expected]);
+}
+
+#[test]
+fn with_stdio_no_admin_port_is_opened_by_default() {
+    let mut prepared = command(&[WS, "--stdio"]);
+    prepared.env_remove("MAJORDOMO_ADMIN").stdin(Stdio::piped());
+    let (gateway, _output) = Gateway::spawn(&mut prepared);
+    assert_eq!(gateway.admin, None);
 }
 
 #[test]

@@ -1,8 +1,12 @@
 //! Shutdown.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::process::Stdio;
 
+use rustix::pty::{self, OpenptFlags};
 use serde_json::json;
 use tungstenite::Message;
 use tungstenite::protocol::frame::coding::CloseCode;
@@ -11,7 +15,7 @@ use crate::gateway::{Client, Gateway, LINES, RawClient, WS, command};
 
 #[test]
 fn a_signal_closes_every_session_with_1001_and_exits_with_0() {
-    for name in ["TERM", "INT"] {
+    for name in ["TERM", "INT", "QUIT"] {
         let gateway = Gateway::start(&[WS, LINES, "--mode=echo"]);
         let web = Client::connect(gateway.url());
         let mut raw = RawClient::connect(&gateway.urls[1]);
@@ -41,8 +45,82 @@ fn a_second_signal_exits_at_once() {
     gateway.log.wait_for("shutting down (SIGTERM)");
     gateway.signal("TERM");
     let exit = gateway.wait();
+    // Not 0: the session was cut off.
+    assert_eq!(exit.code, Some(3), "{exit:?}");
+    let expected = "SIGTERM again: exiting at once, 1 session is cut off";
+    assert!(exit.log[0].ends_with(expected), "{exit:?}");
+}
+
+#[test]
+fn a_second_signal_that_cuts_no_session_off_exits_with_0() {
+    // The shutdown waits for the backend, which does not read.
+    let (gateway, _backend) = Gateway::with_backend(&[WS, "--grace=1h"]);
+    let mut client = Client::connect(gateway.url());
+    client.send("x".repeat(1 << 20));
+    client.close(1000, "");
+    gateway.signal("TERM");
+    gateway.log.wait_for("shutting down (SIGTERM): 0 sessions");
+    gateway.signal("INT");
+    let exit = gateway.wait();
     assert_eq!(exit.code, Some(0), "{exit:?}");
-    assert!(exit.log[0].contains("SIGTERM again: exiting at once"), "{exit:?}");
+    assert!(exit.log[0].ends_with("SIGINT again: exiting at once"), "{exit:?}");
+}
+
+#[test]
+fn signals_that_do_not_stop_are_logged() {
+    let gateway = Gateway::start(&[WS, "--mode=echo"]);
+    let mut client = Client::connect(gateway.url());
+    for (name, expected) in [
+        ("USR1", " INFO  SIGUSR1 ignored"),
+        ("USR2", " INFO  SIGUSR2 ignored"),
+        // No standard stream is a terminal.
+        ("HUP", " WARN  SIGHUP ignored: settings are read at the start only"),
+    ] {
+        gateway.signal(name);
+        let line = gateway.log.next().expect("a line");
+        assert!(line.ends_with(expected), "{line}");
+    }
+    client.send("still there?");
+    assert_eq!(client.text(), "still there?");
+    gateway.signal("QUIT");
+    assert_eq!(client.close_code(), 1001);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+/// A terminal: the end that a terminal emulator has, and the one that a program has.
+fn terminal() -> (OwnedFd, File) {
+    let no_controlling_terminal = OpenptFlags::NOCTTY.bits().cast_signed();
+    // The gateway must not inherit it.
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let emulator = pty::openpt(flags).expect("a terminal");
+    pty::grantpt(&emulator).expect("it is ours");
+    pty::unlockpt(&emulator).expect("it is ours");
+    let path = pty::ptsname(&emulator, Vec::new()).expect("a name");
+    let path = path.into_string().expect("ASCII");
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(no_controlling_terminal);
+    (emulator, options.open(path).expect("it is unlocked"))
+}
+
+#[test]
+fn a_terminal_that_hangs_up_stops_the_gateway_gracefully() {
+    let (emulator, terminal) = terminal();
+    let mut prepared = command(&[WS, "--mode=echo"]);
+    let (gateway, _output) = Gateway::spawn(prepared.stdin(terminal));
+    drop(prepared);
+    let client = Client::connect(gateway.url());
+    // With the terminal in use, the signal does not stop it.
+    gateway.signal("HUP");
+    gateway.log.wait_for("SIGHUP ignored");
+    drop(emulator);
+    // The shell sends one too.
+    gateway.signal("HUP");
+    gateway.signal("HUP");
+    assert_eq!(client.close_code(), 1001);
+    let exit = gateway.wait();
+    assert_eq!(exit.code, Some(0), "{exit:?}");
+    let expected = "shutting down (SIGHUP): 1 session has 5s to close";
+    assert!(exit.log[0].ends_with(expected), "{exit:?}");
 }
 
 #[test]

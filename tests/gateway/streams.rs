@@ -10,7 +10,7 @@ use crate::gateway::{Client, Exit, Gateway, WS, command};
 /// Starts one, by a shell that does `redirect` to its streams.
 fn redirected(redirect: &str, flags: &str) -> Gateway {
     let mut sh = std::process::Command::new("sh");
-    let run = format!("exec \"$0\" {WS} {flags} {redirect}");
+    let run = format!("exec \"$0\" {WS} --admin=off {flags} {redirect}");
     sh.args(["-c", &run, env!("CARGO_BIN_EXE_majordomo")]);
     // A pipe as input: its end would be a stop.
     sh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

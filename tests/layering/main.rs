@@ -32,6 +32,7 @@ const LIBRARY: &Layers = &[
 
 /// The modules of the binary, lowest first. `main.rs` declares them and starts `run`.
 const BINARY: &Layers = &[
+    &["retry"],
     &["limits", "logging", "signals", "status"],
     &["settings", "backend::protocol"],
     &["metrics"],

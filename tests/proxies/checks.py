@@ -92,8 +92,9 @@ def timeouts(kind, _tools, texts, _place):
 
 
 def sessions(kind, tools, texts, place):
-    """upgrade, messages, pings, Origin, X-Forwarded-For and /health pass"""
-    flags = ("--mode=echo", "--session-id=header:X-Forwarded-For", f"--origin={ORIGIN}")
+    """upgrade, messages, pings, Host, Origin, X-Forwarded-For and /health pass"""
+    # Without --origin the page is admitted only if its host is the one in Host.
+    flags = ("--mode=echo", "--session-id=header:X-Forwarded-For")
     with Gateway(tools.programs["gateway"], LISTEN, ADMIN, *flags) as gateway:
         with kind(tools, texts, place, *ports(gateway), HOSTS[:1]) as proxy:
             forged = {"X-Forwarded-For": "203.0.113.9"}
@@ -224,18 +225,21 @@ def alerts(tools, texts, place):
 
 
 def signals(tools, _texts, _place):
-    """SIGTERM and SIGINT, twice, and SIGHUP do what the document says"""
+    """SIGTERM, SIGINT and SIGQUIT, twice, and the signals that do not stop do what the document says"""
     program, flags = tools.programs["gateway"], (LISTEN, "--grace=1h")
-    for one in (signal.SIGTERM, signal.SIGINT):
+    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         with Gateway(program, *flags) as gateway, unanswering(gateway):
             gateway.process.send_signal(one)
             wait_for(gateway, f"shutting down ({one.name}): 1 session has 1h to close")
             gateway.process.send_signal(signal.SIGINT)
-            wait_for(gateway, "SIGINT again: exiting at once")
-            equal(gateway.wait(), 0)
+            wait_for(gateway, "SIGINT again: exiting at once, 1 session is cut off")
+            equal(gateway.wait(), 3)
     with Gateway(program, *flags) as gateway:
-        gateway.process.send_signal(signal.SIGHUP)
-        equal(gateway.wait(), -signal.SIGHUP)
+        for other in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            gateway.process.send_signal(other)
+            wait_for(gateway, f"{other.name} ignored")
+        gateway.stop()
+        equal(gateway.wait(), 0)
 
 
 def exit_codes(tools, _texts, _place):

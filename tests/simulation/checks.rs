@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use majordomo::outbox::CONTROL_RESERVE;
 use majordomo::testing::internal::Footprint;
-use majordomo::{Session, Sessions, State};
+use majordomo::{Session, Sessions, State, Traffic};
 
 use crate::application::Application;
 use crate::client::{Client, Input, Phase, RequestKind};
@@ -47,7 +47,18 @@ impl Application {
         }
         self.check_counts(sessions, inside, open);
         self.check_admission(sessions);
-        self.live.retain(|number| self.clients[*number].phase != Phase::Gone);
+        self.live.retain(|number| {
+            let client = &self.clients[*number];
+            let is_gone = client.phase == Phase::Gone;
+            if is_gone {
+                let (sent, lost) = client.settled();
+                self.totals.sent.messages += sent.messages;
+                self.totals.sent.bytes += sent.bytes;
+                self.totals.dropped += lost;
+                self.totals.lost += lost;
+            }
+            !is_gone
+        });
     }
 
     fn check_open(&mut self, start: Instant, number: usize, session: &Session) {
@@ -197,6 +208,11 @@ impl Application {
                 } else {
                     waiting += client.ledger.bytes().saturating_sub(client.reader.partial());
                 }
+            } else {
+                let (later, lost) = client.settled();
+                sent.messages += later.messages;
+                sent.bytes += later.bytes;
+                dropped += lost;
             }
         }
         assert_eq!(stats.received, received, "received by all");
@@ -253,6 +269,20 @@ impl Application {
 }
 
 impl Client {
+    /// The messages that were pending when its session ended: those that it has received since, and
+    /// how many are lost, because its socket is dropped.
+    fn settled(&self) -> (Traffic, u64) {
+        if !self.disconnected {
+            return (Traffic::default(), 0);
+        }
+        let (now, before) = (self.ledger.delivered, self.sent_at_end);
+        let sent =
+            Traffic { messages: now.messages - before.messages, bytes: now.bytes - before.bytes };
+        let left = self.pending.checked_sub(sent.messages);
+        let left = left.expect("it receives no more messages than are pending");
+        (sent, if self.phase == Phase::Gone { left } else { 0 })
+    }
+
     fn check_heartbeat(
         &mut self,
         session: &Session,

@@ -115,6 +115,10 @@ pub(crate) struct Client {
     pub(crate) meter: Meter,
     pub(crate) paused: bool,
     pub(crate) end: Option<End>,
+    /// The messages that were pending when its session ended.
+    pub(crate) pending: u64,
+    /// What was sent to it when its session ended.
+    pub(crate) sent_at_end: Traffic,
     /// Its socket may be dropped before its deadline.
     pub(crate) may_go: bool,
     /// Until when it may answer, if the drain closed its session and not the end of its stream.
@@ -191,6 +195,8 @@ impl Client {
             meter: Meter::new(config),
             paused: false,
             end: None,
+            pending: 0,
+            sent_at_end: Traffic::default(),
             may_go: false,
             answer_by: None,
             may_be_slow: false,

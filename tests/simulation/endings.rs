@@ -26,7 +26,8 @@ impl Application {
         client.disconnected = true;
         // The deadline of a stop ends every other wait.
         client.may_go |= is_late;
-        let settled = disconnect.session.sent().messages + disconnect.session.dropped();
+        let session = &disconnect.session;
+        let settled = session.sent().messages + session.dropped() + disconnect.pending;
         if let Some((payload, wire)) =
             client.perhaps.take().filter(|_| settled > client.ledger.accepted)
         {
@@ -61,7 +62,7 @@ impl Application {
         let is_complete = client.check_code(disconnect, &end, now);
 
         self.totals.disconnects[end.cause as usize] += 1;
-        self.totals.lost += client.ledger.waiting();
+        self.totals.lost += client.ledger.waiting() - disconnect.pending;
         self.totals.dropped += disconnect.session.dropped();
         self.totals.sent.messages += client.ledger.delivered.messages;
         self.totals.sent.bytes += client.ledger.delivered.bytes;
@@ -77,6 +78,9 @@ impl Application {
         );
         let deadline = if is_broken { now } else { linger };
         client.may_go |= is_broken || !is_complete;
+        assert!(!is_broken || disconnect.pending == 0, "client {number} does not linger");
+        client.pending = disconnect.pending;
+        client.sent_at_end = client.ledger.delivered;
         client.phase = Phase::Lingering { deadline };
         client.end = Some(end);
         client.note_pings(false, 0);
@@ -88,9 +92,9 @@ impl Client {
         let (session, ledger, number) = (&disconnect.session, &self.ledger, self.number);
         assert_eq!(session.received(), self.received, "client {number}: received");
         assert_eq!(session.sent(), ledger.delivered, "client {number}: sent");
-        let lost = ledger.dropped + ledger.waiting();
-        assert_eq!(session.dropped(), lost, "client {number}: dropped");
-        let settled = session.sent().messages + session.dropped();
+        let left = ledger.dropped + ledger.waiting();
+        assert_eq!(session.dropped() + disconnect.pending, left, "client {number}: dropped");
+        let settled = session.sent().messages + left;
         assert_eq!(settled, ledger.accepted, "client {number}: accepted");
         assert_eq!(session.queued_bytes(), 0, "client {number}: queued");
     }

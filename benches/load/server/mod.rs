@@ -96,9 +96,7 @@ impl Kind {
             Mode::Hub => "hub",
             Mode::Backend => "backend",
         });
-        if options.admin {
-            command.args(["--admin", "http://127.0.0.1:0"]);
-        }
+        command.args(["--admin", if options.admin { "http://127.0.0.1:0" } else { "off" }]);
         if let Some(token) = &options.token {
             command.env("MAJORDOMO_ADMIN_TOKEN", token);
         }

@@ -1,17 +1,24 @@
 //! One run of the gateway: from the listeners to the last event.
 
 use std::io;
+use std::net::IpAddr;
 use std::ops::ControlFlow;
-use std::time::Instant;
+use std::process;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use majordomo::{Handle, Result, SessionManager};
+use majordomo::{Error, Handle, Result, SessionCounts, SessionManager, Sessions};
 
 use crate::admin::AdminServer;
 use crate::backend::stdio::{self, CommandGate, StdioNotice, StdioOutput};
 use crate::backend::{BackendId, LinkOutput};
 use crate::gateway::{Gateway, describe_losses};
 use crate::settings::{Mode, Settings};
-use crate::{limits, signals};
+use crate::{limits, logging, signals};
+
+/// The exit code after a second signal that cut sessions off.
+const CUT_OFF: i32 = 3;
 
 /// Runs until the gateway is stopped.
 ///
@@ -35,8 +42,9 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         log::info!("listening on {url}");
         manager.handler().add_listener(url);
     }
+    log_addresses(&mut manager);
     if let Some(admin) = &admin {
-        log::info!("console on {}", admin.url());
+        admin.log_where();
     }
     match open_files {
         Ok(limits) => log::info!("open file limit: {}", limits.after),
@@ -72,20 +80,75 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
+/// Logs the addresses of the listeners whose host is a name.
+fn log_addresses(manager: &mut SessionManager<Gateway>) {
+    let addresses: Vec<_> = manager.listen_addrs().collect();
+    for (id, address) in addresses {
+        let url = manager.sessions().listener(id).expect("it was added");
+        if url.host().parse::<IpAddr>().is_err() {
+            log::info!("{url} is bound to {address}");
+        }
+    }
+}
+
 /// Hands over the events and replies of a tick to the links.
 fn end_tick(manager: &mut SessionManager<Gateway>) {
-    if manager.handler().has_links() {
+    if manager.handler().hand_over() {
         let (gateway, sessions) = manager.handler_and_sessions();
         gateway.end_tick(sessions);
     }
 }
 
 fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
-    signals::watch(move |name| {
+    let other = handle.clone();
+    let graceful = move |name| {
+        let stop = move |gateway: &mut Gateway, sessions: &mut Sessions| {
+            gateway.stop_with_defaults(sessions, name);
+        };
         // After the end of the loop there is nothing to stop.
-        let _ = handle.post(move |gateway, sessions| gateway.stop_with_defaults(sessions, name));
-    })?;
+        if let Err(Error::QueueFull) = handle.try_post(stop) {
+            // The loop is behind. Waiting for it here would delay the second signal.
+            let thread = thread::Builder::new().name("stop".to_owned());
+            if let Err(error) = thread.spawn(move || drop(handle.post(stop))) {
+                log::error!("cannot stop: {error}");
+            }
+        }
+    };
+    signals::watch(graceful, move |name| exit_at_once(&other, name))?;
     Ok(())
+}
+
+/// Ends the process, and says whether that cuts sessions off.
+fn exit_at_once(handle: &Handle<Gateway>, name: &str) -> ! {
+    let (consequence, code) = match count_sessions(handle) {
+        Some(0) => (String::new(), 0),
+        Some(1) => (", 1 session is cut off".to_owned(), CUT_OFF),
+        Some(count) => (format!(", {count} sessions are cut off"), CUT_OFF),
+        None => (", sessions may be cut off".to_owned(), CUT_OFF),
+    };
+    log::warn!("{name} again: exiting at once{consequence}");
+    logging::wait_until_written();
+    process::exit(code)
+}
+
+/// How many sessions have not ended. `None` if the loop does not answer soon.
+fn count_sessions(handle: &Handle<Gateway>) -> Option<usize> {
+    const PATIENCE: Duration = Duration::from_millis(200);
+    let (sender, receiver) = mpsc::channel();
+    let posted = handle.try_post(move |_, sessions| {
+        let SessionCounts { active, inactive, closing, .. } = sessions.stats().sessions;
+        let _ = sender.send(active + inactive + closing);
+    });
+    match posted {
+        Ok(()) => match receiver.recv_timeout(PATIENCE) {
+            Ok(count) => Some(count),
+            Err(RecvTimeoutError::Disconnected) => Some(0),
+            Err(RecvTimeoutError::Timeout) => None,
+        },
+        // All sessions end before the loop does.
+        Err(Error::Stopped) => Some(0),
+        Err(_) => None,
+    }
 }
 
 /// Starts the backend over standard input and output. Its first event is `ready`.

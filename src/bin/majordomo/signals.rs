@@ -1,49 +1,78 @@
-//! The signals that stop the gateway: the first one gracefully, the second one at once.
+//! The signals that the process handles. None of them ends it on the spot.
+//!
+//! | signal | effect |
+//! |---|---|
+//! | SIGINT, SIGTERM, SIGQUIT | the first one stops gracefully, the second one at once |
+//! | SIGHUP | stops gracefully if a terminal has hung up; otherwise it only logs |
+//! | SIGUSR1, SIGUSR2 | are logged |
 
-use std::io;
-use std::process;
+use std::io::{self, IsTerminal};
 use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
-/// The exit code after a second signal. It is that of a graceful stop, because the gateway stopped
-/// as it was asked to.
-const EXIT_CODE: i32 = 0;
-
-/// Waits for SIGINT and SIGTERM on a thread of its own. The first signal calls `graceful` with its
-/// name, on that thread; the second ends the process at once. The default actions of both signals
-/// are replaced, so this is called before anything is opened.
+/// Waits for the signals on a thread of its own. The first one that stops calls `graceful` with its
+/// name, on that thread; the second one calls `at_once`, which ends the process. The default
+/// actions of the signals are replaced, so this is called before anything is opened.
 ///
 /// # Errors
 ///
 /// If the system refuses the signal handlers or the thread.
-pub(crate) fn watch(graceful: impl FnOnce(&'static str) + Send + 'static) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+pub(crate) fn watch(
+    graceful: impl FnOnce(&'static str) + Send + 'static,
+    at_once: impl FnOnce(&'static str) + Send + 'static,
+) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
+    let terminals = Terminals::now();
     let thread = thread::Builder::new().name("signals".to_owned());
     thread
         .spawn(move || {
-            follow(signals.forever(), graceful, |name| {
-                log::warn!("{name} again: exiting at once");
-                process::exit(EXIT_CODE)
-            });
+            let has_hung_up = || terminals.have_hung_up();
+            follow(signals.forever(), has_hung_up, graceful, at_once);
         })
         .map(drop)
 }
 
-/// Calls `graceful` for the first signal and `at_once` for the second.
+/// Which of the standard streams were terminals at the start: input, output, error.
+#[derive(Clone, Copy, Debug)]
+struct Terminals([bool; 3]);
+
+impl Terminals {
+    fn now() -> Self {
+        Self([io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()])
+    }
+
+    /// Whether one of them has hung up. Since then its descriptor reports POLLHUP and is no
+    /// terminal any more: the system refuses the request that tells terminals apart.
+    fn have_hung_up(self) -> bool {
+        self.0.iter().zip(Self::now().0).any(|(before, now)| *before && !now)
+    }
+}
+
+/// Calls `graceful` for the first signal that stops, and `at_once` for the second.
 fn follow(
     signals: impl IntoIterator<Item = i32>,
+    has_hung_up: impl Fn() -> bool,
     graceful: impl FnOnce(&'static str),
     at_once: impl FnOnce(&'static str),
 ) {
-    let mut names = signals.into_iter().map(|signal| signal_name(signal).unwrap_or("signal"));
-    if let Some(name) = names.next() {
-        graceful(name);
-    }
-    if let Some(name) = names.next() {
-        at_once(name);
+    let mut graceful = Some(graceful);
+    for signal in signals {
+        let name = signal_name(signal).unwrap_or("signal");
+        match (signal, &graceful) {
+            (SIGUSR1 | SIGUSR2, _) => log::info!("{name} ignored"),
+            (SIGHUP, _) if !has_hung_up() => {
+                log::warn!("{name} ignored: settings are read at the start only");
+            }
+            // The shell and the system may both send one.
+            (SIGHUP, None) => {}
+            _ => match graceful.take() {
+                Some(graceful) => graceful(name),
+                None => return at_once(name),
+            },
+        }
     }
 }
 
@@ -57,23 +86,45 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn the_first_is_graceful_and_the_second_at_once() {
+    /// What the signals cause.
+    fn effects(signals: &[i32], has_hung_up: bool) -> Vec<(&'static str, &'static str)> {
         let seen = RefCell::new(Vec::new());
         let record = |how: &'static str| {
             let seen = &seen;
             move |name: &'static str| seen.borrow_mut().push((how, name))
         };
-        follow([SIGTERM], record("graceful"), record("at once"));
-        assert_eq!(seen.take(), [("graceful", "SIGTERM")]);
-        follow([SIGINT, SIGTERM, SIGINT], record("graceful"), record("at once"));
-        assert_eq!(seen.take(), [("graceful", "SIGINT"), ("at once", "SIGTERM")]);
+        let signals = signals.iter().copied();
+        follow(signals, || has_hung_up, record("graceful"), record("at once"));
+        seen.into_inner()
+    }
+
+    #[test]
+    fn the_first_is_graceful_and_the_second_at_once() {
+        assert_eq!(effects(&[SIGTERM], false), [("graceful", "SIGTERM")]);
+        assert_eq!(effects(&[SIGQUIT], false), [("graceful", "SIGQUIT")]);
+        let both = [("graceful", "SIGINT"), ("at once", "SIGTERM")];
+        assert_eq!(effects(&[SIGINT, SIGTERM, SIGINT], false), both);
+    }
+
+    #[test]
+    fn a_hang_up_stops_gracefully_only_if_a_terminal_has_hung_up() {
+        assert_eq!(effects(&[SIGHUP, SIGHUP], false), []);
+        assert_eq!(effects(&[SIGHUP], true), [("graceful", "SIGHUP")]);
+        assert_eq!(effects(&[SIGHUP, SIGHUP], true), [("graceful", "SIGHUP")], "sent by two");
+        let then = [("graceful", "SIGHUP"), ("at once", "SIGTERM")];
+        assert_eq!(effects(&[SIGHUP, SIGTERM], true), then);
+    }
+
+    #[test]
+    fn user_signals_do_nothing() {
+        assert_eq!(effects(&[SIGUSR1, SIGUSR2, SIGTERM], true), [("graceful", "SIGTERM")]);
     }
 
     #[test]
     fn a_real_signal_reaches_the_callback() {
         let (sender, receiver) = mpsc::channel();
-        watch(move |name| sender.send(name).expect("the test waits")).expect("handlers");
+        let graceful = move |name| sender.send(name).expect("the test waits");
+        watch(graceful, |name| panic!("{name} was sent twice")).expect("handlers");
         raise(SIGTERM).expect("raised");
         assert_eq!(receiver.recv_timeout(Duration::from_secs(30)), Ok("SIGTERM"));
     }

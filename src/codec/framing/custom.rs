@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::check_len;
 use crate::codec::event::{CodecError, Event};
 use crate::codec::framing::{CustomFraming, FrameProgress};
+use crate::codec::growth;
 use crate::codec::input::take_front;
 
 /// An incomplete frame.
@@ -46,7 +47,7 @@ impl CustomDecoder {
         let held = self.bytes.len();
         if held > 0 {
             let more = input.len().min(shown.saturating_sub(held));
-            self.bytes.extend_from_slice(&input[..more]);
+            growth::append(&mut self.bytes, &input[..more], shown)?;
         }
         let arrived = if held > 0 { &self.bytes } else { &input[..input.len().min(shown)] };
         let frame = match self.framing.decode(arrived, self.seen)? {
@@ -55,7 +56,7 @@ impl CustomDecoder {
                 self.seen = arrived.len();
                 let arrived = take_front(input, usize::MAX);
                 if held == 0 {
-                    self.bytes.extend_from_slice(arrived);
+                    growth::append(&mut self.bytes, arrived, shown)?;
                 }
                 return Ok(None);
             }
@@ -75,7 +76,7 @@ impl CustomDecoder {
         // A framing may need the beginning of the next frame to find the end of this one. Then what
         // follows the frame is held as well, and is decoded again.
         if let Some(follows) = payload.get(frame.consumed..held) {
-            self.bytes.extend_from_slice(follows);
+            growth::append(&mut self.bytes, follows, shown)?;
         }
         take_front(input, frame.consumed.saturating_sub(held));
         payload.truncate(frame.payload.end);

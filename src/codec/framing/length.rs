@@ -4,6 +4,7 @@ use std::mem;
 
 use crate::codec::event::{CodecError, Event};
 use crate::codec::framing::{ByteOrder, PrefixWidth};
+use crate::codec::growth;
 use crate::codec::input::take_front;
 use crate::message::{Message, OwnedMessage};
 
@@ -63,7 +64,8 @@ impl LengthDecoder {
             return layout.check_start(head).map(|()| None);
         }
         let payload_len = layout.payload_len(head, max)?;
-        self.payload.extend_from_slice(take_front(input, payload_len - self.payload.len()));
+        let more = take_front(input, payload_len - self.payload.len());
+        growth::append(&mut self.payload, more, payload_len)?;
         if self.payload.len() < payload_len {
             return Ok(None);
         }

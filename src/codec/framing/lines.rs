@@ -4,6 +4,7 @@ use std::mem;
 
 use super::check_len;
 use crate::codec::event::{CodecError, Event};
+use crate::codec::growth;
 use crate::codec::input::take_front;
 use crate::message::{Message, OwnedMessage};
 
@@ -30,8 +31,10 @@ impl LinesDecoder {
         &mut self,
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
+        // With the carriage return at its end.
+        let most = self.max.saturating_add(1);
         let Some(end) = memchr::memchr(b'\n', input) else {
-            self.partial.extend_from_slice(take_front(input, usize::MAX));
+            growth::append(&mut self.partial, take_front(input, usize::MAX), most)?;
             // A carriage return may turn out to be part of the line's end.
             check_len(without_cr(&self.partial).len(), self.max)?;
             return Ok(None);
@@ -45,7 +48,7 @@ impl LinesDecoder {
                 simdutf8::basic::from_utf8(line).map_or(Message::Binary(line), Message::Text);
             return Ok(Some(Event::Message(message)));
         }
-        self.partial.extend_from_slice(line);
+        growth::append(&mut self.partial, line, most)?;
         let mut line = mem::take(&mut self.partial);
         line.truncate(without_cr(&line).len());
         check_len(line.len(), self.max)?;

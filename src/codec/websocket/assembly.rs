@@ -5,6 +5,7 @@ use super::header::{Control, Header, MAX_HEADER, Opcode};
 use super::mask::apply_mask;
 use super::text::GrowingText;
 use crate::codec::event::{CodecError, ControlPayload, Event, PayloadKind};
+use crate::codec::growth;
 use crate::codec::input::take_front;
 use crate::message::OwnedMessage;
 
@@ -54,7 +55,9 @@ impl Assembly {
                 OpenFrame::Data { is_final, mask, remaining } => {
                     let message =
                         self.message.as_mut().expect("`begin` gave the data frame a message");
-                    message.push(take_payload(input, mask, remaining))?;
+                    // Of a fragment it is not known what follows.
+                    let whole = if *is_final { message.len() + *remaining } else { max };
+                    message.push(take_payload(input, mask, remaining), whole)?;
                     if *remaining > 0 {
                         return Ok(None);
                     }
@@ -128,13 +131,11 @@ impl AssembledPayload {
         }
     }
 
-    fn push(&mut self, chunk: &[u8]) -> Result<(), CodecError> {
+    /// Appends a chunk of a message of at most `whole` bytes.
+    fn push(&mut self, chunk: &[u8], whole: usize) -> Result<(), CodecError> {
         match self {
-            Self::Text(text) => text.push(chunk),
-            Self::Binary(bytes) => {
-                bytes.extend_from_slice(chunk);
-                Ok(())
-            }
+            Self::Text(text) => text.push(chunk, whole),
+            Self::Binary(bytes) => growth::append(bytes, chunk, whole),
         }
     }
 

@@ -1,6 +1,7 @@
 //! UTF-8 that is validated as it is received.
 
 use crate::codec::event::CodecError;
+use crate::codec::growth;
 
 /// Text that grows by chunks, each byte of which is validated once, when it is received.
 ///
@@ -13,12 +14,13 @@ pub(super) struct GrowingText {
 }
 
 impl GrowingText {
-    /// Appends a chunk.
+    /// Appends a chunk of a text of at most `whole` bytes.
     ///
     /// # Errors
     ///
-    /// [`CodecError::InvalidUtf8`] if no continuation could make the text valid.
-    pub(super) fn push(&mut self, mut chunk: &[u8]) -> Result<(), CodecError> {
+    /// [`CodecError::InvalidUtf8`] if no continuation could make the text valid;
+    /// [`CodecError::OutOfMemory`].
+    pub(super) fn push(&mut self, mut chunk: &[u8], whole: usize) -> Result<(), CodecError> {
         while self.begun_len > 0 {
             let Some((&next, rest)) = chunk.split_first() else { return Ok(()) };
             chunk = rest;
@@ -26,14 +28,14 @@ impl GrowingText {
             self.begun_len += 1;
             let begun = &self.begun[..self.begun_len];
             if let Some(character) = complete_or_begun(begun)? {
-                self.checked.push_str(character);
+                growth::append_text(&mut self.checked, character, whole)?;
                 self.begun_len = 0;
             }
         }
         let (complete, begun) = chunk.split_at(chunk.len() - begun_at_end(chunk));
         complete_or_begun(begun)?;
         let complete = simdutf8::basic::from_utf8(complete).map_err(|_| CodecError::InvalidUtf8)?;
-        self.checked.push_str(complete);
+        growth::append_text(&mut self.checked, complete, whole)?;
         self.begun[..begun.len()].copy_from_slice(begun);
         self.begun_len = begun.len();
         Ok(())
@@ -90,7 +92,7 @@ mod tests {
     fn push_all(chunks: &[&[u8]]) -> Result<String, CodecError> {
         let mut text = GrowingText::default();
         for chunk in chunks {
-            text.push(chunk)?;
+            text.push(chunk, usize::MAX)?;
         }
         text.finish()
     }
@@ -132,9 +134,9 @@ mod tests {
                 let mut text = GrowingText::default();
                 let (right, last) = wrong.split_at(wrong.len() - 1);
                 for chunk in right.chunks(chunk_len) {
-                    assert_eq!(text.push(chunk), Ok(()), "{wrong:x?}");
+                    assert_eq!(text.push(chunk, usize::MAX), Ok(()), "{wrong:x?}");
                 }
-                assert_eq!(text.push(last), Err(CodecError::InvalidUtf8), "{wrong:x?}");
+                assert_eq!(text.push(last, usize::MAX), Err(CodecError::InvalidUtf8), "{wrong:x?}");
             }
             assert_eq!(push_all(&[wrong]), Err(CodecError::InvalidUtf8), "{wrong:x?} whole");
         }

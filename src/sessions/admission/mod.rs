@@ -28,11 +28,19 @@ pub(crate) use addresses::{AddressRoom, are_counted_together};
 #[derive(Debug)]
 pub(crate) struct AdmissionControl {
     registry: Box<dyn Register>,
-    listeners: Vec<ListenUrl>,
+    listeners: Vec<ListenerEntry>,
     accept_rate: AcceptRate,
     addresses: Addresses,
     accepted: u64,
     failures: HandshakeFailures,
+}
+
+/// A listener. Several may share their sockets, with a path each.
+#[derive(Debug)]
+struct ListenerEntry {
+    url: ListenUrl,
+    /// The first listener of the same sockets: connections are accepted under its id.
+    first: ListenerId,
 }
 
 impl AdmissionControl {
@@ -47,29 +55,65 @@ impl AdmissionControl {
         }
     }
 
-    pub(crate) fn add_listener(&mut self, url: ListenUrl) -> Result<ListenerId> {
+    /// Adds a listener. With `first` it has no sockets of its own, but those of that listener.
+    pub(crate) fn add_listener(
+        &mut self,
+        url: ListenUrl,
+        first: Option<ListenerId>,
+    ) -> Result<ListenerId> {
         let id = ListenerId::new(self.listeners.len()).ok_or_else(|| Error::InvalidUrl {
             given: url.to_string(),
             reason: format!("a manager has at most {} listeners", ListenerId::MAX),
         })?;
-        self.listeners.push(url);
+        self.listeners.push(ListenerEntry { url, first: first.unwrap_or(id) });
         Ok(id)
     }
 
     pub(crate) fn listeners(&self) -> impl Iterator<Item = (ListenerId, &ListenUrl)> {
-        (0..).map_while(ListenerId::new).zip(&self.listeners)
+        let urls = self.listeners.iter().map(|listener| &listener.url);
+        (0..).map_while(ListenerId::new).zip(urls)
+    }
+
+    /// The listener whose sockets a URL can share: it has the same host and port, and none of its
+    /// listeners has the same path.
+    pub(crate) fn shareable(&self, url: &ListenUrl) -> Option<ListenerId> {
+        let path = |url: &ListenUrl| match url.protocol() {
+            Protocol::WebSocket { path } => Some(path.clone()),
+            Protocol::Raw { .. } => None,
+        };
+        let wanted = path(url)?;
+        let same = |listener: &&ListenerEntry| {
+            (listener.url.host(), listener.url.port()) == (url.host(), url.port())
+        };
+        // With port 0 the system chooses one that is free.
+        let mut same = self.listeners.iter().filter(same).filter(|_| url.port() != 0).peekable();
+        let first = same.peek()?.first;
+        same.all(|listener| path(&listener.url).is_some_and(|path| path != wanted)).then_some(first)
     }
 
     pub(crate) fn listener(&self, id: ListenerId) -> Option<&ListenUrl> {
-        self.listeners.get(id.index())
+        self.listeners.get(id.index()).map(|listener| &listener.url)
     }
 
-    /// Whether a listener serves this path to upgrade requests.
-    pub(crate) fn serves(&self, listener: ListenerId, path: &str) -> bool {
-        match self.listener(listener).map(ListenUrl::protocol) {
-            Some(Protocol::WebSocket { path: Some(served) }) => **served == *path,
-            _ => true,
+    /// The listener that serves this path to upgrade requests, of those that share the sockets of
+    /// `listener`. One without a path serves what is left. O(n) in all listeners.
+    pub(crate) fn serving(&self, listener: ListenerId, path: &str) -> Option<ListenerId> {
+        // An application's own sockets have no listener.
+        let Some(ListenerEntry { first, .. }) = self.listeners.get(listener.index()) else {
+            return Some(listener);
+        };
+        let mut fallback = None;
+        for (id, entry) in (0..).map_while(ListenerId::new).zip(&self.listeners) {
+            if entry.first != *first {
+                continue;
+            }
+            match entry.url.protocol() {
+                Protocol::WebSocket { path: Some(served) } if **served == *path => return Some(id),
+                Protocol::WebSocket { path: Some(_) } => {}
+                _ => fallback = Some(id),
+            }
         }
+        fallback
     }
 
     /// Registers a socket with the poll.
@@ -138,5 +182,55 @@ impl AdmissionControl {
 
     pub(crate) fn failures(&self) -> &HandshakeFailures {
         &self.failures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An admission with these listeners, added as the manager adds them.
+    fn with_listeners(urls: &[&str]) -> AdmissionControl {
+        let poll = mio::Poll::new().expect("a poll");
+        let registry = Box::new(poll.registry().try_clone().expect("a registry"));
+        let mut admission = AdmissionControl::new(&Config::default(), registry, Instant::now());
+        for url in urls {
+            let url: ListenUrl = url.parse().expect("a URL");
+            let first = admission.shareable(&url);
+            admission.add_listener(url, first).expect("few");
+        }
+        admission
+    }
+
+    fn id(number: usize) -> ListenerId {
+        ListenerId::new(number).expect("few")
+    }
+
+    #[test]
+    fn only_websocket_listeners_with_the_same_host_and_port_and_other_paths_share_sockets() {
+        let admission =
+            with_listeners(&["ws://a:1/x", "ws://b:1/y", "ws://a:0/z", "tcp://c:1?framing=u8"]);
+        let shareable = |url: &str| admission.shareable(&url.parse().expect("a URL"));
+        assert_eq!(shareable("ws://a:1/y"), Some(id(0)));
+        assert_eq!(shareable("ws://a:1"), Some(id(0)), "it serves the other paths");
+        assert_eq!(shareable("ws://b:1/x"), Some(id(1)));
+        for other in ["ws://a:1/x", "ws://a:2/y", "ws://a:0/y", "tcp://a:1?framing=u8", "ws://c:1"]
+        {
+            assert_eq!(shareable(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_request_belongs_to_the_listener_of_its_path_among_those_of_its_socket() {
+        let admission = with_listeners(&["ws://a:1/x", "ws://a:2", "ws://a:1/y", "ws://a:2/y"]);
+        // Connections are accepted under the first listener of a socket. A later request of the
+        // same connection may have another path.
+        for accepted in [id(0), id(2)] {
+            assert_eq!(admission.serving(accepted, "/x"), Some(id(0)));
+            assert_eq!(admission.serving(accepted, "/y"), Some(id(2)));
+            assert_eq!(admission.serving(accepted, "/"), None);
+        }
+        assert_eq!(admission.serving(id(1), "/y"), Some(id(3)));
+        assert_eq!(admission.serving(id(1), "/x"), Some(id(1)));
     }
 }

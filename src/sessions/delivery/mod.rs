@@ -69,6 +69,14 @@ pub(crate) struct DeliveryTotals {
     pub(crate) total_outbox_full: u64,
 }
 
+impl DeliveryTotals {
+    #[inline]
+    fn count_sent(&mut self, departed: Departed) {
+        self.sent.messages += departed.messages;
+        self.sent.bytes += departed.payload;
+    }
+}
+
 /// The result of queueing one message for one session.
 #[derive(Debug)]
 pub(crate) enum SendOutcome {
@@ -177,6 +185,17 @@ impl DeliveryQueue {
         }
     }
 
+    /// Frees the memory of the list, which is empty between two ticks.
+    pub(crate) fn compact(&mut self) {
+        assert!(self.marked.is_empty(), "a tick flushes all that is marked");
+        self.marked.shrink_to_fit();
+    }
+
+    /// The memory of the list, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.marked.capacity() * size_of::<SessionKey>()
+    }
+
     /// How many connections are to be flushed.
     pub(crate) fn marked_count(&self) -> usize {
         self.marked.len()
@@ -212,22 +231,25 @@ impl DeliveryQueue {
                 self.record_sent(session, departed);
                 flushed
             }
-            // What a lingering socket still sends was counted when its session ended.
-            Stage::Lingering(lingering) => self.flush_answers(stream, flags, &mut lingering.outbox),
-            Stage::Http(http) => self.flush_answers(stream, flags, &mut http.outbox),
+            Stage::Lingering(lingering) => {
+                self.flush_without_session(stream, flags, &mut lingering.outbox)
+            }
+            Stage::Http(http) => self.flush_without_session(stream, flags, &mut http.outbox),
         }
     }
 
-    /// The same for a connection without a session.
-    fn flush_answers(
+    /// The same for a connection without a session. What it sends of a session that has ended counts
+    /// in the totals.
+    fn flush_without_session(
         &mut self,
         stream: &mut Stream,
         flags: &mut ConnectionFlags,
         outbox: &mut Outbox,
     ) -> Flushed {
         let before = outbox.queued_bytes();
-        let (_, flushed) = write_out(stream, flags, outbox, &mut self.pool);
+        let (departed, flushed) = write_out(stream, flags, outbox, &mut self.pool);
         self.queued -= before - outbox.queued_bytes();
+        self.totals.count_sent(departed);
         flushed
     }
 
@@ -242,17 +264,18 @@ impl DeliveryQueue {
         self.queued = self.queued + after - before;
     }
 
-    /// Empties the outbox of a connection that ends.
+    /// Empties the outbox of a connection without a session, which ends. The messages of a session
+    /// that has ended are lost, and count in the totals.
     pub(crate) fn discard(&mut self, connection: &mut Connection) {
         let outbox = connection.outbox_mut();
         self.queued -= outbox.queued_bytes();
-        outbox.clear(&mut self.pool);
+        let lost = outbox.clear(&mut self.pool);
+        self.totals.dropped += lost.messages;
     }
 
-    /// Counts the messages that wait in the outbox of a session that has ended as dropped.
-    pub(crate) fn count_waiting_as_dropped(&mut self, session: &mut Session) {
-        let waiting = session.outbox.waiting(&self.pool);
-        self.record_dropped(session, waiting);
+    /// The number of messages that wait in an outbox.
+    pub(crate) fn count_waiting(&self, outbox: &Outbox) -> u64 {
+        outbox.waiting(&self.pool).messages
     }
 
     /// Bytes that wait in all outboxes.
@@ -279,8 +302,7 @@ impl DeliveryQueue {
     #[inline]
     fn record_sent(&mut self, session: &mut Session, departed: Departed) {
         session.record_sent(departed.messages, departed.payload);
-        self.totals.sent.messages += departed.messages;
-        self.totals.sent.bytes += departed.payload;
+        self.totals.count_sent(departed);
     }
 
     fn record_dropped(&mut self, session: &mut Session, dropped: Departed) {

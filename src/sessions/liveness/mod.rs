@@ -3,6 +3,7 @@
 
 mod rates;
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::config::{Config, RatePolicy};
@@ -70,6 +71,29 @@ impl Liveness {
     #[inline]
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<SessionKey> {
         self.wheel.pop_expired(now)
+    }
+
+    /// Connections were moved to other slots, from the first of a pair of keys to the second, and
+    /// `end` is above all slots. Frees the memory that is not needed. `set_timer` is given each
+    /// connection's timer.
+    pub(crate) fn compact(
+        &mut self,
+        moves: &HashMap<SessionKey, SessionKey>,
+        end: usize,
+        mut set_timer: impl FnMut(SessionKey, TimerId),
+    ) {
+        self.wheel.compact(|key, timer| {
+            *key = moves.get(key).copied().unwrap_or(*key);
+            set_timer(*key, timer);
+        });
+        if let Some(rates) = &mut self.rates {
+            rates.compact(moves, end);
+        }
+    }
+
+    /// The memory of timers and buckets, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.wheel.memory() + self.rates.as_ref().map_or(0, |rates| rates.memory())
     }
 
     /// How many timers there are.

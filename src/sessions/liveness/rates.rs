@@ -1,9 +1,11 @@
 //! How much each session may send: token buckets, in whole numbers. Knows slots and times; knows no
 //! session, and does not apply the policy.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::config::{Config, RatePolicy};
+use crate::id::SessionKey;
 
 /// Levels count in billionths of a token, so that refilling by the nanosecond is exact: a rate is
 /// at most 2^30 a second, so a full bucket is below 2^61.
@@ -100,6 +102,23 @@ impl Rates {
         let full = |limit: Option<Limit>| limit.map_or(0, Limit::full);
         let (messages, bytes) = (full(self.messages), full(self.bytes));
         self.buckets[slot] = Buckets { filled: self.since_start(now), messages, bytes };
+    }
+
+    /// Sessions were moved to other slots, which were free, and `end` is above all slots.
+    pub(crate) fn compact(&mut self, moves: &HashMap<SessionKey, SessionKey>, end: usize) {
+        for (from, to) in moves {
+            // A connection that is no session yet has no buckets.
+            if let Some(buckets) = self.buckets.get(from.slot()).copied() {
+                self.buckets[to.slot()] = buckets;
+            }
+        }
+        self.buckets.truncate(end);
+        self.buckets.shrink_to_fit();
+    }
+
+    /// Their memory, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.buckets.capacity() * size_of::<Buckets>()
     }
 
     /// Takes one message, if there is a token for it.

@@ -1,6 +1,7 @@
 //! The admin server's listener, thread and loop.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -51,12 +52,12 @@ pub(crate) struct AdminThread {
 }
 
 impl AdminServer {
-    /// Opens the listener, if the settings have one. If the default port is in use, the gateway
-    /// runs without an admin server, and a warning is logged.
+    /// Opens the listener, if the settings have one.
     ///
     /// # Errors
     ///
-    /// If a configured address cannot be bound.
+    /// If its address cannot be bound. If another server has it, that may be another gateway, whose
+    /// console, API and metrics would be taken for this one's.
     pub(crate) fn open(
         settings: &Settings,
         gateway: TaskPoster<Gateway>,
@@ -74,13 +75,10 @@ impl AdminServer {
                 let url = url.with_port(actual.port());
                 Ok(Some(Self { manager, queue, url }))
             }
-            Err(Error::Listen { source, .. })
-                if settings.admin_is_default && source.kind() == io::ErrorKind::AddrInUse =>
-            {
-                log::warn!(
-                    "{url} is in use: running without the admin server (set --admin=URL or off)"
-                );
-                Ok(None)
+            Err(Error::Listen { source, .. }) if source.kind() == io::ErrorKind::AddrInUse => {
+                let (authority, free) = (url.authority(), url.with_port(0).without_path());
+                let text = format!("{authority} is in use: choose --admin {free} or --admin off");
+                Err(Error::Io(io::Error::new(source.kind(), text)))
             }
             // The library names the URL of the listener, which begins with ws.
             Err(Error::Listen { source, .. }) => {
@@ -90,9 +88,15 @@ impl AdminServer {
         }
     }
 
-    /// Its URL, with the actual port.
-    pub(crate) fn url(&self) -> &AdminUrl {
-        &self.url
+    /// Logs its URL with the actual port, and the addresses of its host if that is a name.
+    pub(crate) fn log_where(&self) {
+        let Self { manager, url, .. } = self;
+        log::info!("console on {url}");
+        if url.host().parse::<IpAddr>().is_err() {
+            manager
+                .listen_addrs()
+                .for_each(|(_, address)| log::info!("{url} is bound to {address}"));
+        }
     }
 
     /// Starts the thread.

@@ -42,12 +42,16 @@ impl LinkOutput {
         }
     }
 
-    /// Queues events that others get as well. Never blocks. For control connections,
-    /// [`ControlMessage::Events`] brings them to all links at once, and this only counts them.
-    pub(crate) fn push_events(&self, lines: &Bytes) {
-        match self {
-            Self::Stdio(output) => output.push_events(lines.clone()),
-            Self::Control(output) => output.state().backlog.add(lines.len()),
+    /// Counts events that follow.
+    pub(crate) fn count_events(&self, bytes: usize) {
+        self.state().backlog.add(bytes);
+    }
+
+    /// Queues events that were counted. Never blocks. [`ControlMessage::Events`] brings them to all
+    /// control connections at once.
+    pub(crate) fn push_events(&self, lines: Bytes) {
+        if let Self::Stdio(output) = self {
+            output.push_events(lines);
         }
     }
 

@@ -1,30 +1,37 @@
 //! Admission: which requests become sessions, and with which id.
 
 use std::borrow::Cow;
+use std::time::Instant;
 
 use majordomo::{Admission, Decision, Request, RequestHead, Response, SessionId};
 
-use crate::settings::value::IdSource;
+use super::origin::OriginPolicy;
+use crate::logging::Throttle;
+use crate::settings::value::{IdSource, OriginRule};
 
 /// The rules of the settings.
 #[derive(Debug)]
 pub(super) struct AdmissionPolicy {
     ids: IdSource,
-    /// The allowed origins; all of them if empty.
-    origins: Vec<String>,
+    origins: OriginPolicy,
+    /// For the warnings of refused origins: each page that a browser opens may cause one.
+    throttle: Throttle,
 }
+
+/// The status for an origin that is not admitted.
+const FORBIDDEN: u16 = 403;
 
 /// The status and the text of a refusal.
 type RefusedWith = (u16, String);
 
 impl AdmissionPolicy {
-    pub(super) fn new(ids: IdSource, origins: Vec<String>) -> Self {
-        Self { ids, origins }
+    pub(super) fn new(ids: IdSource, origins: &[OriginRule]) -> Self {
+        Self { ids, origins: OriginPolicy::new(origins), throttle: Throttle::default() }
     }
 
     /// Decides about a request. A request without an upgrade is admitted: the library answers it
     /// with what is missing.
-    pub(super) fn decide(&self, request: &Request<'_>) -> Decision {
+    pub(super) fn decide(&mut self, request: &Request<'_>) -> Decision {
         if !request.is_upgrade() {
             return Decision::admit();
         }
@@ -32,7 +39,7 @@ impl AdmissionPolicy {
             Ok(None) => Decision::admit(),
             Ok(Some(id)) => Admission::new().with_id(id).into(),
             Err((status, text)) => {
-                log::debug!("request from {} refused: {status}, {text}", request.remote_addr());
+                self.log_refusal(request, status, &text);
                 let response = Response::text(status, text + "\n");
                 Decision::Respond(response.expect("403 and 400 are final statuses"))
             }
@@ -42,12 +49,20 @@ impl AdmissionPolicy {
     /// Checks the origin, which only browsers send: only they connect on behalf of a page from
     /// elsewhere.
     fn check_origin(&self, request: &RequestHead<'_>) -> Result<(), RefusedWith> {
-        let Some(origin) = request.origin() else { return Ok(()) };
-        let is_allowed = |allowed: &String| allowed.eq_ignore_ascii_case(origin);
-        if self.origins.is_empty() || self.origins.iter().any(is_allowed) {
-            Ok(())
-        } else {
-            Err((403, format!("origin {origin:?} is not allowed")))
+        self.origins.check(request).map_err(|text| (FORBIDDEN, text))
+    }
+
+    /// Logs a refusal. A refused origin is a warning, because only a setting admits it.
+    #[cold]
+    fn log_refusal(&mut self, request: &Request<'_>, status: u16, text: &str) {
+        let remote = request.remote_addr();
+        let passed = (status == FORBIDDEN).then(|| self.throttle.pass(Instant::now())).flatten();
+        match passed {
+            Some(0) => log::warn!("request from {remote} refused: {status}, {text}"),
+            Some(more) => {
+                log::warn!("request from {remote} refused: {status}, {text}; {more} more before");
+            }
+            None => log::debug!("request from {remote} refused: {status}, {text}"),
         }
     }
 
@@ -55,7 +70,7 @@ impl AdmissionPolicy {
     fn id(&self, request: &RequestHead<'_>) -> Result<Option<SessionId>, RefusedWith> {
         let given = match &self.ids {
             IdSource::Generated => None,
-            IdSource::Query(name) => request.query_value(name),
+            IdSource::Query(name) => parameter(request, name)?,
             IdSource::Header(name) => header(request, name)?.map(Cow::Borrowed),
         };
         match given.map(|id| SessionId::new(Box::<str>::from(id))) {
@@ -64,6 +79,21 @@ impl AdmissionPolicy {
             Some(Err(error)) => Err((400, error.to_string())),
         }
     }
+}
+
+/// The value of the parameter with the id. A repeated parameter is refused: what is before the
+/// gateway may read the other one.
+fn parameter<'a>(
+    request: &RequestHead<'a>,
+    name: &str,
+) -> Result<Option<Cow<'a, str>>, RefusedWith> {
+    let query = request.query().unwrap_or_default();
+    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+    let first = values.next();
+    if values.next().is_some() {
+        return Err((400, format!("parameter {name} is repeated")));
+    }
+    Ok(first.map(|(_, value)| value))
 }
 
 /// The value of the header with the id. A repeated header is refused: behind a proxy that sets it,

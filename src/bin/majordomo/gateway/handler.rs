@@ -15,6 +15,7 @@ use super::tasks::{self, TaskPerformer, TaskPoster, TaskQueue};
 use super::unheard::UnheardMessages;
 use crate::backend::protocol::{Command, CommandRequest, SessionEnd};
 use crate::backend::{BackendId, BackendInput, LinkKind, LinkOutput};
+use crate::logging;
 use crate::metrics::{CauseCounts, MetricsSnapshot, TickHistograms};
 use crate::settings::{Mode, Settings};
 use crate::status::{GatewayStatus, StatusReason};
@@ -55,7 +56,7 @@ impl Gateway {
     pub(crate) fn new(settings: &Settings, started: Instant) -> Result<Self> {
         Ok(Self {
             mode: settings.mode,
-            admission: AdmissionPolicy::new(settings.session_id.clone(), settings.origins.clone()),
+            admission: AdmissionPolicy::new(settings.session_id.clone(), &settings.origins),
             defaults: CommandDefaults {
                 stop: settings.stop_options(),
                 max_metadata: settings.max_metadata,
@@ -92,15 +93,20 @@ impl Gateway {
         poster
     }
 
-    /// Whether [`Gateway::end_tick`] has something to do.
-    #[inline]
-    pub(crate) fn has_links(&self) -> bool {
-        !self.links.is_empty()
+    /// Hands over the events and replies of a tick. Returns whether [`Gateway::end_tick`] has
+    /// something to do.
+    #[must_use]
+    pub(crate) fn hand_over(&mut self) -> bool {
+        if self.links.is_empty() {
+            return false;
+        }
+        self.links.hand_over();
+        self.links.is_introducing() || self.wants_pause() != self.pauses.is_pausing()
     }
 
-    /// Hands over the events and replies of a tick, and produces a part of a snapshot.
+    /// Produces a part of a snapshot, and pauses or resumes reads.
     pub(crate) fn end_tick(&mut self, sessions: &mut Sessions) {
-        self.links.end_tick(sessions);
+        self.links.send_part_at_end(sessions);
         self.handle_changed_links(sessions);
     }
 
@@ -234,7 +240,7 @@ impl Gateway {
     /// Handles a backlog that has become low: reads go on unless another is high, messages are sent
     /// again, and commands that have waited are executed.
     pub(crate) fn handle_low_backlog(&mut self, sessions: &mut Sessions) {
-        self.links.relax(Instant::now());
+        self.links.relax();
         self.handle_changed_links(sessions);
         while let Some((link, input)) = self.links.next_deferred() {
             self.execute_input(sessions, link, input);
@@ -258,8 +264,7 @@ impl Gateway {
 
     /// Pauses or resumes the reads of all sessions, as links and the lack of a backend say.
     fn update_pause(&mut self, sessions: &mut Sessions) {
-        let lacks_backend = self.unheard.pauses() && !self.links.has_backend();
-        let is_wanted = lacks_backend || self.links.are_reads_held();
+        let is_wanted = self.wants_pause();
         if is_wanted == sessions.are_reads_paused() {
             return;
         }
@@ -268,7 +273,7 @@ impl Gateway {
             // During a shutdown they cannot be paused.
             if sessions.are_reads_paused() {
                 self.pauses.begin(Instant::now());
-                if lacks_backend {
+                if self.lacks_backend() {
                     self.unheard.warn("no session is read, and none is accepted");
                 }
             }
@@ -277,6 +282,16 @@ impl Gateway {
             sessions.resume_all_reads();
             self.pauses.end(Instant::now());
         }
+    }
+
+    /// Whether no session is to be read.
+    fn wants_pause(&self) -> bool {
+        self.lacks_backend() || self.links.are_reads_held()
+    }
+
+    /// Whether reads wait for a backend to come.
+    fn lacks_backend(&self) -> bool {
+        self.unheard.pauses() && !self.links.has_backend()
     }
 
     #[inline]
@@ -330,6 +345,7 @@ impl Gateway {
         snapshot.backends_closed = self.links_closed.clone();
         snapshot.pauses = (self.pauses.count(), self.pauses.total(Instant::now()));
         snapshot.unheard = self.unheard.total();
+        snapshot.log_lines_lost = logging::lines_lost();
         snapshot
     }
 
@@ -440,7 +456,7 @@ impl Handler for Gateway {
     }
 
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
-        let Disconnect { session, cause, code, reason, duration, .. } = &disconnect;
+        let Disconnect { session, pending, cause, code, reason, duration, .. } = &disconnect;
         log::debug!("session {} ended: {}", session.id(), describe_end(*cause, *code, reason));
         let end = SessionEnd {
             session: session.id(),
@@ -451,6 +467,7 @@ impl Handler for Gateway {
             received: session.received(),
             sent: session.sent(),
             dropped: session.dropped(),
+            pending: *pending,
         };
         let is_introducing = self.links.is_introducing();
         if is_introducing {

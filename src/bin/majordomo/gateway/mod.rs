@@ -9,6 +9,7 @@ mod handler;
 mod hub;
 mod links;
 mod metadata;
+mod origin;
 mod pages;
 mod reports;
 mod tasks;

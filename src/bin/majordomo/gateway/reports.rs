@@ -46,6 +46,8 @@ impl<'a> SessionReport<'a> {
     /// The report on a session of `sessions`.
     pub(super) fn of(session: &'a Session, sessions: &'a Sessions) -> Self {
         let listener = session.listener().and_then(|id| sessions.listener(id));
+        // One time for both durations: no session is silent for longer than it is connected.
+        let now = Instant::now();
         Self {
             id: session.id(),
             remote: session.remote_addr(),
@@ -54,8 +56,8 @@ impl<'a> SessionReport<'a> {
             target: session.target(),
             subprotocol: session.subprotocol(),
             state: session.state(),
-            duration_ms: milliseconds(session.connected().elapsed()),
-            silent_ms: milliseconds(session.last_active().elapsed()),
+            duration_ms: milliseconds(now.saturating_duration_since(session.connected())),
+            silent_ms: milliseconds(now.saturating_duration_since(session.last_active())),
             metadata: MetadataReport(session.metadata()),
             queued_bytes: session.queued_bytes(),
             received: session.received(),
@@ -114,4 +116,29 @@ impl Serialize for UrlReport<'_> {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use majordomo::testing::Simulation;
+    use majordomo::{Config, FnHandler};
+
+    use super::*;
+
+    #[test]
+    fn no_session_was_last_active_before_it_came() {
+        let handler = FnHandler::new(|_, _| {});
+        let mut simulation = Simulation::new(Config::default(), handler, Instant::now());
+        let simulation = simulation.as_mut().expect("a valid config");
+        let listener = simulation.listen("tcp://127.0.0.1:1?framing=lines").expect("a URL");
+        let _client = simulation.connect(listener);
+        simulation.settle();
+        let sessions = simulation.sessions();
+        // Often enough for a millisecond to pass between two readings of the clock.
+        for _ in 0..100_000 {
+            let (_, session) = sessions.iter().next().expect("it is open");
+            let report = SessionReport::of(session, sessions);
+            assert!(report.silent_ms <= report.duration_ms, "{report:?}");
+        }
+    }
 }

@@ -26,6 +26,7 @@ impl MetricsSnapshot {
         self.describe_messages(to);
         self.describe_loop(to);
         self.describe_backends(to);
+        self.describe_log(to);
     }
 
     fn describe_gateway(&self, to: &mut MetricsText) {
@@ -205,6 +206,14 @@ impl MetricsSnapshot {
             "majordomo_unheard_messages_total",
             "Messages from clients that were discarded because no backend was connected.",
             float(self.unheard),
+        );
+    }
+
+    fn describe_log(&self, to: &mut MetricsText) {
+        to.counter(
+            "majordomo_log_lines_lost_total",
+            "Lines of the log that were not written, because standard error was not read.",
+            float(self.log_lines_lost),
         );
     }
 }

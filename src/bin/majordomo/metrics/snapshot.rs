@@ -29,6 +29,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) pauses: (u64, Duration),
     /// How many messages were discarded because there was no backend.
     pub(crate) unheard: u64,
+    /// The log lines that were lost.
+    pub(crate) log_lines_lost: u64,
 }
 
 /// A link.
@@ -54,6 +56,7 @@ impl MetricsSnapshot {
             backends_closed: CauseCounts::default(),
             pauses: (0, Duration::ZERO),
             unheard: 0,
+            log_lines_lost: 0,
         }
     }
 }

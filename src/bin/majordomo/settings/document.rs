@@ -11,7 +11,7 @@ use std::{env, fs};
 use super::help::{EXAMPLE_FILE, EXIT_CODES, LISTS, PRECEDENCE, wrapped};
 use super::setting::{self, Setting};
 use super::table::{CONFIG, CONFIG_PLACEHOLDER, SETTINGS};
-use super::value::Mode;
+use super::value::{Mode, OriginRule};
 use super::{Invocation, Loaded, load};
 
 const HEAD: &str = "\
@@ -169,7 +169,7 @@ fn the_files_in_the_document_of_the_configuration_are_read() {
     assert_eq!(lines.len(), SETTINGS.len());
     let settings = file_loads(&lines.join("\n")).settings;
     assert_eq!(settings.mode, Mode::Echo);
-    assert_eq!(settings.origins, ["https://example.org"]);
+    assert_eq!(settings.origins, [OriginRule::Only("https://example.org".to_owned())]);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn the_document_of_the_configuration_covers_every_option() {
         let limits = setting.name.starts_with("max-") || setting.name.ends_with("-timeout");
         assert!(!limits || setting.beyond.is_some(), "{}: beyond the limit", setting.name);
     }
-    for code in 0..=2 {
+    for code in 0..=3 {
         assert!(text.contains(&format!("\n| {code} | ")), "exit code {code}");
     }
 }

@@ -12,7 +12,7 @@ pub(super) struct Environment {
     /// The path of the file.
     pub(super) config: Option<OsString>,
     pub(super) assignments: Vec<Assignment>,
-    /// Names that have the prefix and are no settings.
+    /// Names that have the prefix and are no settings, apart from those that Kubernetes sets.
     pub(super) unknown: Vec<String>,
 }
 
@@ -42,6 +42,25 @@ pub(super) fn parse(
         };
         assignments.push(Assignment { position, source, values });
     }
-    let unknown = prefixed.iter().map(|(name, _)| name.to_string_lossy().into_owned()).collect();
+    let unknown = prefixed.iter().filter(|(name, value)| !is_of_kubernetes(name, value));
+    let unknown = unknown.map(|(name, _)| name.to_string_lossy().into_owned()).collect();
     Ok(Environment { config, assignments, unknown })
+}
+
+/// Whether a variable describes a service of Kubernetes whose name is `majordomo`, or begins so.
+/// Each container gets such variables for each service of its namespace.
+fn is_of_kubernetes(name: &OsStr, value: &OsStr) -> bool {
+    let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else { return false };
+    if name.contains("_SERVICE_HOST") || name.contains("_SERVICE_PORT") {
+        return true;
+    }
+    // As Docker's links: `MAJORDOMO_PORT=tcp://10.0.0.11:9001`, and `MAJORDOMO_PORT_9001_TCP` and
+    // others for each port.
+    match name.split_once("_PORT") {
+        Some((_, "")) => value.contains("://"),
+        Some((_, port)) => {
+            port.starts_with('_') && port[1..].starts_with(|c: char| c.is_ascii_digit())
+        }
+        None => false,
+    }
 }

@@ -8,9 +8,10 @@ use log::LevelFilter;
 use majordomo::{CloseCode, CloseReason, DuplicateId, ListenUrl, RatePolicy, SlowConsumer};
 
 use super::value::{
-    AdminUrl, Choice, IdSource, Mode, OFF, ParseResult, WithoutBackend, admin_url_or_off,
-    count_or_off, duration, duration_or_off, duration_text, id_source, listen_url, one_of, origin,
-    positive_duration, rate_or_off, size, size_or_off, size_text, switch, token,
+    AdminUrl, Choice, IdSource, Mode, OFF, OriginRule, ParseResult, WithoutBackend,
+    admin_url_or_off, count_or_off, duration, duration_or_off, duration_text, id_source,
+    listen_url, one_of, origin, positive_duration, rate_or_off, size, size_or_off, size_text,
+    switch, token,
 };
 
 /// How the values of a type are written.
@@ -31,8 +32,8 @@ pub(crate) const TOKEN: ValueFormat<Option<String>> =
     ValueFormat { parse: |text| token(text).map(Some), write: Option::clone };
 pub(crate) const ID_SOURCE: ValueFormat<IdSource> =
     ValueFormat { parse: id_source, write: |source| Some(source.to_string()) };
-pub(crate) const ORIGIN: ValueFormat<String> =
-    ValueFormat { parse: origin, write: |origin| Some(origin.clone()) };
+pub(crate) const ORIGIN: ValueFormat<OriginRule> =
+    ValueFormat { parse: origin, write: |rule| Some(rule.to_string()) };
 pub(crate) const SWITCH: ValueFormat<bool> =
     ValueFormat { parse: switch, write: |yes| Some(yes.to_string()) };
 

@@ -33,13 +33,15 @@ const EXAMPLES: &str = "majordomo
 majordomo --listen ws://0.0.0.0:80 --listen 'tcp://0.0.0.0:81?framing=u16'
     A hub for WebSocket and raw TCP clients.
 majordomo --stdio --session-id query:user --duplicate-id replace
-    A backend starts the gateway; wss://.../?user=anna is the session anna.";
+    A backend starts the gateway; wss://.../?user=anna is the session anna. That believes the
+    client: any client can take the id of any other, and so its place.";
 
 /// What the process exits with.
-pub(super) const EXIT_CODES: [(u8, &str); 3] = [
+pub(super) const EXIT_CODES: [(u8, &str); 4] = [
     (0, "shut down by a signal, by a command, or by the end of input with --stdio"),
     (1, "could not start or continue, for instance because a port is in use"),
     (2, "a bad flag, variable or file"),
+    (3, "a second signal cut sessions off that had not ended"),
 ];
 
 /// The version, on a line.

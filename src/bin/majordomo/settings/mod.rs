@@ -43,7 +43,7 @@ pub(crate) struct Loaded {
     /// The settings.
     pub(crate) settings: Settings,
     /// Variables with the gateway's prefix that are no settings. They may be misspelt, or not meant
-    /// for the gateway (Kubernetes sets some for a service named `majordomo`).
+    /// for the gateway. Those that Kubernetes sets for a service named `majordomo` are left out.
     pub(crate) unknown_variables: Vec<String>,
     /// One line for each value that was given under its former name.
     renamed_values: Vec<String>,
@@ -105,9 +105,16 @@ impl Loaded {
     /// What the log should warn of, one line each.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         let unknown = self.unknown_variables.iter();
+        let has_no_effect = self.settings.admin_token.is_some() && self.has_no_default_admin();
+        let token = has_no_effect.then(|| {
+            let place =
+                self.provenance[row("admin-token")].source.label(&SETTINGS[row("admin-token")]);
+            format!("{place} has no effect: with --stdio, --admin defaults to off")
+        });
         unknown
             .map(|name| format!("unknown variable {name} ignored (see --help)"))
             .chain(self.renamed_values.iter().cloned())
+            .chain(token)
     }
 
     /// Overrides the settings with what one source has.
@@ -132,7 +139,9 @@ impl Loaded {
         if self.settings.stdio && self.is_default("mode") {
             self.settings.mode = Mode::Backend;
         }
-        self.settings.admin_is_default = self.is_default("admin");
+        if self.has_no_default_admin() {
+            self.settings.admin = None;
+        }
         let settings = &self.settings;
         if settings.mode == Mode::Backend && !settings.stdio && settings.admin.is_none() {
             let mode = self.describe("mode");
@@ -160,6 +169,12 @@ impl Loaded {
             Err(Error::InvalidConfig { field, .. }) => Err(self.out_of_range(field)),
             Err(error) => unreachable!("validate names a field: {error}"),
         }
+    }
+
+    /// Whether the admin server is off by default: its port is one for the machine, and backends
+    /// may start several gateways.
+    fn has_no_default_admin(&self) -> bool {
+        self.settings.stdio && self.is_default("admin")
     }
 
     /// Whether no source gave the setting.

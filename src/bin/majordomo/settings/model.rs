@@ -3,7 +3,7 @@
 use log::LevelFilter;
 use majordomo::{Config, ListenUrl, StopOptions};
 
-use super::value::{AdminUrl, IdSource, Mode, WithoutBackend};
+use super::value::{AdminUrl, IdSource, Mode, OriginRule, WithoutBackend};
 
 /// The length of the queue through which other threads reach the loop, in items. Its memory is
 /// allocated at the start, and a short queue is enough: one item holds many commands of a backend,
@@ -23,14 +23,12 @@ pub(crate) struct Settings {
     pub(crate) stdio: bool,
     /// Where the admin server listens; none if it is off.
     pub(crate) admin: Option<AdminUrl>,
-    /// Whether `admin` is the default, given by no source.
-    pub(crate) admin_is_default: bool,
     /// The token that requests to the admin server must send.
     pub(crate) admin_token: Option<String>,
     /// Where ids of sessions come from.
     pub(crate) session_id: IdSource,
-    /// The origins that are admitted, in lower case; empty admits all.
-    pub(crate) origins: Vec<String>,
+    /// The origins that are admitted. Without any, those of the hosts that are the gateway's own.
+    pub(crate) origins: Vec<OriginRule>,
     /// The largest metadata of a session, as JSON.
     pub(crate) max_metadata: usize,
     /// How a shutdown proceeds unless the command that starts it says otherwise.
@@ -49,7 +47,6 @@ impl Default for Settings {
             without_backend: WithoutBackend::Discard,
             stdio: false,
             admin: Some(AdminUrl::new("127.0.0.1", 9002)),
-            admin_is_default: true,
             admin_token: None,
             session_id: IdSource::Generated,
             origins: Vec::new(),

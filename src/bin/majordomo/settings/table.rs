@@ -64,7 +64,9 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "tcp://127.0.0.1:9003?framing=lines",
         help: "Address to listen on; may be repeated. WebSocket: ws://HOST:PORT[/PATH]. Raw TCP: \
                tcp://HOST:PORT?framing=FRAMING. Port 0 lets the system choose a port. With a \
-               path, requests for other paths are answered 404.",
+               path, requests for other paths are answered 404; WebSocket URLs with the same host \
+               and port and different paths share the port. Of a host name all addresses are bound; \
+               if one is in use, the gateway does not start.",
         allowed: Some(
             "ws:// and tcp:// URLs; FRAMING is lines, u8, u16, u32, u64, u16le, u32le, u64le \
              (length prefixes) or header ($, 16-bit length, #)",
@@ -114,8 +116,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "URL|off",
         example: "off",
         help: "Address of the admin server, which has the console, the HTTP API, the metrics and \
-               the control connections of backends. If the default address is in use, the gateway \
-               runs without it; if a given address is in use, the gateway does not start.",
+               the control connections of backends. If the address is in use, the gateway does not \
+               start. With --stdio the default is off.",
         allowed: Some("http://HOST:PORT, or off"),
         binding: &One(|settings| &mut settings.admin, format::ADMIN_URL_OR_OFF),
         ..ROW
@@ -141,10 +143,11 @@ pub(crate) static SETTINGS: &[Setting] = &[
         example: "query:user",
         help: "Source of session ids. generated: random. query:NAME: the parameter NAME of the \
                request's query. header:NAME: the header NAME of the request. Without that \
-               parameter or header, and for raw TCP, the id is random.",
+               parameter or header, and for raw TCP, the id is random. The gateway believes the \
+               request: if ids have to be trusted, a proxy sets or checks them.",
         beyond: Some(
-            "An id of more than 256 bytes, or with characters that are not visible, is answered \
-             400.",
+            "A parameter or header that is repeated, an id of more than 256 bytes or with \
+             characters that are not visible, and the ids . and .. are answered 400.",
         ),
         binding: &One(|settings| &mut settings.session_id, format::ID_SOURCE),
         ..ROW
@@ -164,10 +167,16 @@ pub(crate) static SETTINGS: &[Setting] = &[
         group: ADMISSION,
         placeholder: "ORIGIN",
         example: "https://example.org",
-        help: "Admits browsers with this Origin header only; may be repeated. Without it, every \
-               origin is admitted. Requests without an Origin header are always admitted.",
+        help: "Admits pages with this Origin header only; may be repeated. any: all pages. Without \
+               it, the pages of this machine (http and https, with a loopback name or address) are \
+               admitted, and those whose host is the host in the request's Host header, whatever \
+               their port. Requests without an Origin header are always admitted: only browsers \
+               send one.",
         beyond: Some("A request with another origin is answered 403."),
-        allowed: Some("SCHEME://HOST or SCHEME://HOST:PORT without a path, or null"),
+        allowed: Some(
+            "SCHEME://HOST or SCHEME://HOST:PORT without a path, SCHEME:// for one without hosts \
+             such as file, null, or any",
+        ),
         binding: &List(|settings| &mut settings.origins, format::ORIGIN),
         ..ROW
     },

@@ -62,7 +62,6 @@ fn the_defaults_are_those_of_the_library_and_of_the_gateway() {
         without_backend: WithoutBackend::Discard,
         stdio: false,
         admin: Some(AdminUrl::new("127.0.0.1", 9002)),
-        admin_is_default: true,
         admin_token: None,
         session_id: IdSource::Generated,
         origins: vec![],
@@ -83,8 +82,7 @@ fn a_default_as_text_stands_for_the_default() {
             continue;
         };
         let by_flag = loaded(&[&format!("--{}={text}", setting.name)], &[]).settings;
-        // Only whether `admin` was given differs.
-        assert_eq!(Settings { admin_is_default: true, ..by_flag }, defaults, "{}", setting.name);
+        assert_eq!(by_flag, defaults, "{}", setting.name);
     }
 }
 
@@ -263,6 +261,46 @@ fn an_empty_variable_counts_as_not_set_and_an_unknown_one_is_reported() {
 }
 
 #[test]
+fn the_variables_that_kubernetes_sets_for_a_service_are_no_settings() {
+    // For services that are named `majordomo` and `majordomo-admin`.
+    let of_kubernetes = [
+        ("MAJORDOMO_SERVICE_HOST", "10.0.0.11"),
+        ("MAJORDOMO_SERVICE_PORT", "9001"),
+        ("MAJORDOMO_SERVICE_PORT_WEBSOCKET", "9001"),
+        ("MAJORDOMO_PORT", "tcp://10.0.0.11:9001"),
+        ("MAJORDOMO_PORT_9001_TCP", "tcp://10.0.0.11:9001"),
+        ("MAJORDOMO_PORT_9001_TCP_PROTO", "tcp"),
+        ("MAJORDOMO_PORT_9001_TCP_PORT", "9001"),
+        ("MAJORDOMO_PORT_9001_TCP_ADDR", "10.0.0.11"),
+        ("MAJORDOMO_ADMIN_SERVICE_HOST", "10.0.0.12"),
+        ("MAJORDOMO_ADMIN_PORT", "tcp://10.0.0.12:9002"),
+        ("MAJORDOMO_ADMIN_PORT_9002_TCP_ADDR", "10.0.0.12"),
+    ];
+    assert_eq!(loaded(&[], &of_kubernetes).warnings().count(), 0);
+    // What a user may believe to be a setting.
+    for (name, value) in [("MAJORDOMO_PORT", "9001"), ("MAJORDOMO_PORT_", "1"), ("MAJORDOMO_S", "")]
+    {
+        assert_eq!(loaded(&[], &[(name, value)]).unknown_variables, [name]);
+    }
+}
+
+#[test]
+fn with_stdio_the_admin_server_is_off_unless_it_is_asked_for() {
+    assert_eq!(loaded(&["--stdio"], &[]).settings.admin, None);
+    assert!(loaded(&[], &[]).settings.admin.is_some());
+    let url = "http://127.0.0.1:9002";
+    assert!(loaded(&["--stdio"], &[("MAJORDOMO_ADMIN", url)]).settings.admin.is_some());
+    // A token alone does not ask for it.
+    let token = "0123456789abcdef";
+    let warnings = |admin: &[(&str, &str)]| -> Vec<String> {
+        loaded(&["--stdio", "--admin-token", token], admin).warnings().collect()
+    };
+    let warning = "--admin-token has no effect: with --stdio, --admin defaults to off";
+    assert_eq!(warnings(&[]), [warning]);
+    assert_eq!(warnings(&[("MAJORDOMO_ADMIN", url)]), [""; 0]);
+}
+
+#[test]
 fn stdio_changes_the_default_mode_but_not_an_explicit_one() {
     assert_eq!(loaded(&["--stdio"], &[]).settings.mode, Mode::Backend);
     assert_eq!(loaded(&["--stdio"], &[("MAJORDOMO_MODE", "hub")]).settings.mode, Mode::Hub);
@@ -348,7 +386,7 @@ fn the_documented_ranges_are_the_ones_that_are_accepted() {
 fn an_admin_server_that_other_machines_reach_needs_a_token() {
     const TOKEN: &str = "0123456789abcdef";
     for local in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1", "off"] {
-        assert!(!loaded(&["--admin", local], &[]).settings.admin_is_default);
+        assert_eq!(loaded(&["--admin", local], &[]).settings.admin.is_none(), local == "off");
     }
     for public in ["http://0.0.0.0:1", "http://[::]:1", "http://example.org:1"] {
         assert_eq!(

@@ -196,29 +196,63 @@ pub(super) fn id_source(text: &str) -> ParseResult<IdSource> {
     }
 }
 
+/// Which pages may connect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum OriginRule {
+    /// All.
+    Any,
+    /// Those of this origin, as [`normalized_origin`] writes it.
+    Only(String),
+}
+
+impl fmt::Display for OriginRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Any => "any",
+            Self::Only(origin) => origin,
+        })
+    }
+}
+
+/// An origin, or `any`.
+pub(super) fn origin(text: &str) -> ParseResult<OriginRule> {
+    let text = text.trim();
+    if text == "any" {
+        return Ok(OriginRule::Any);
+    }
+    normalized_origin(text).map(OriginRule::Only).ok_or_else(|| {
+        format!(
+            "{text:?} is not an origin (scheme://host or scheme://host:port without a path, null, \
+             or any)"
+        )
+    })
+}
+
 /// An origin as browsers send it (RFC 6454, section 6.2): lower case, without the default port of
-/// the scheme, or `null`.
-pub(super) fn origin(text: &str) -> ParseResult<String> {
-    let origin = text.trim().to_ascii_lowercase();
+/// the scheme, or `null`. A slash at the end is ignored. Schemes other than those of the web may
+/// have no host: `file://`.
+pub(crate) fn normalized_origin(text: &str) -> Option<String> {
+    let origin = text.to_ascii_lowercase();
     if origin == "null" {
-        return Ok(origin);
+        return Some(origin);
     }
-    let allowed = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | '?' | '#' | '@' | '*' | ',');
-    match origin.split_once("://") {
-        Some((scheme, host))
-            if !scheme.is_empty() && !host.is_empty() && host.chars().all(allowed) =>
-        {
-            let default_port = match scheme {
-                "http" => ":80",
-                "https" => ":443",
-                _ => "",
-            };
-            Ok(origin.strip_suffix(default_port).unwrap_or(&origin).to_owned())
-        }
-        _ => Err(format!(
-            "{text:?} is not an origin (scheme://host or scheme://host:port, without a path, or null)"
-        )),
+    let (scheme, authority) = origin.split_once("://")?;
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    let is_allowed = |c: char, others: &str| c.is_ascii_alphanumeric() || others.contains(c);
+    let default_port = match scheme {
+        "http" | "ws" => Some(":80"),
+        "https" | "wss" => Some(":443"),
+        _ => None,
+    };
+    if !scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        || !scheme.chars().all(|c| is_allowed(c, "+-."))
+        || !authority.chars().all(|c| is_allowed(c, "-._~%:[]"))
+        || (authority.is_empty() && default_port.is_some())
+    {
+        return None;
     }
+    let authority = default_port.and_then(|port| authority.strip_suffix(port)).unwrap_or(authority);
+    Some(format!("{scheme}://{authority}"))
 }
 
 /// The URL of a listener.
@@ -254,8 +288,17 @@ impl AdminUrl {
     }
 
     /// Without the slash that a browser shows at the end.
-    pub(super) fn without_path(&self) -> String {
-        self.to_string().trim_end_matches('/').to_owned()
+    pub(crate) fn without_path(&self) -> String {
+        format!("http://{}", self.authority())
+    }
+
+    /// The host and the port.
+    pub(crate) fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
     }
 
     /// Whether only this machine reaches it. Names other than `localhost` are not resolved.
@@ -266,11 +309,7 @@ impl AdminUrl {
 
 impl fmt::Display for AdminUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "http://[{}]:{}/", self.host, self.port)
-        } else {
-            write!(f, "http://{}:{}/", self.host, self.port)
-        }
+        write!(f, "http://{}/", self.authority())
     }
 }
 
@@ -416,11 +455,38 @@ mod tests {
 
     #[test]
     fn an_origin_is_compared_as_browsers_send_it() {
-        assert_eq!(origin("https://Example.org"), Ok("https://example.org".into()));
-        assert_eq!(origin("https://example.org:443"), Ok("https://example.org".into()));
-        assert_eq!(origin("http://localhost:8080"), Ok("http://localhost:8080".into()));
-        assert_eq!(origin("null"), Ok("null".into()));
-        for bad in ["", "example.org", "https://example.org/", "https://", "*", "https://*.org"] {
+        for (given, normalized) in [
+            ("https://Example.org", "https://example.org"),
+            ("https://example.org:443", "https://example.org"),
+            ("https://example.org:443/", "https://example.org"),
+            ("https://example.org/", "https://example.org"),
+            ("http://example.org:80", "http://example.org"),
+            ("http://example.org:443", "http://example.org:443"),
+            ("http://localhost:8080", "http://localhost:8080"),
+            ("https://[::1]:443", "https://[::1]"),
+            ("wss://example.org:443", "wss://example.org"),
+            ("chrome-extension://abc", "chrome-extension://abc"),
+            ("NULL", "null"),
+            ("file://", "file://"),
+            ("file:///", "file://"),
+            ("app://", "app://"),
+        ] {
+            assert_eq!(origin(given), Ok(OriginRule::Only(normalized.into())), "{given}");
+        }
+        assert_eq!(origin(" any "), Ok(OriginRule::Any));
+        for bad in [
+            "",
+            "example.org",
+            "https://",
+            "https:///",
+            "https://a/b",
+            "https://a//",
+            "*",
+            "https://*.org",
+            "https://a b",
+            "1a://b",
+            "://b",
+        ] {
             assert!(origin(bad).is_err(), "{bad}");
         }
     }

@@ -196,6 +196,7 @@ fn send(request: &ApiRequest<'_>, session: String) -> Result<ApiCall, AdminRespo
 fn add_metadata(request: &ApiRequest<'_>, session: String) -> Result<ApiCall, AdminResponse> {
     request.parameters(&[])?;
     let set = request.object()?;
+    json::text(request.body).and_then(|text| json::check_numbers(text, 1)).map_err(in_body)?;
     Ok(ApiCall::Command(Command::Metadata { session, set }))
 }
 

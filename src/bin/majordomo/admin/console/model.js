@@ -44,7 +44,8 @@ const model = {
     const since = now - report.duration_ms;
     if (!known || Math.abs(session.since - since) > 1000) session.since = since;
     const { silent_ms, ...rest } = report;
-    Object.assign(session, rest, { active: now - silent_ms, reported: now });
+    // No session is last active before it came: a report is later than the event, whose time is kept.
+    Object.assign(session, rest, { active: Math.max(session.since, now - silent_ms), reported: now });
     return session;
   },
 

@@ -141,7 +141,12 @@ impl CommandName {
             Self::Send => json::object::<SendFields>(text)?.command(),
             Self::Broadcast => json::object::<BroadcastFields>(text)?.command(),
             Self::Close => json::object::<CloseFields>(text).map(CloseFields::command),
-            Self::Metadata => json::object::<MetadataFields>(text).map(MetadataFields::command),
+            Self::Metadata => {
+                let fields = json::object::<MetadataFields>(text)?;
+                // Those in `set`: the id comes back as it was written.
+                json::check_numbers(text, 2)?;
+                Ok(fields.command())
+            }
             Self::Session => json::object::<SessionFields>(text).map(SessionFields::command),
             Self::Sessions => json::object::<SessionsFields>(text)?.command(),
             Self::Stats => json::object::<NoFields>(text).map(|_| Command::Stats),

@@ -46,6 +46,8 @@ pub(crate) struct SessionEnd<'a> {
     pub(crate) sent: Traffic,
     /// How many queued messages were dropped.
     pub(crate) dropped: u64,
+    /// How many queued messages are neither sent nor dropped yet.
+    pub(crate) pending: u64,
 }
 
 /// Events.
@@ -118,6 +120,7 @@ impl BackendEncoder {
             .field("received", &end.received)
             .field("sent", &end.sent)
             .field("dropped", &end.dropped)
+            .field("pending", &end.pending)
             .end();
     }
 
@@ -370,6 +373,7 @@ mod tests {
             received: Traffic { messages: 2, bytes: 8 },
             sent: Traffic::default(),
             dropped: 0,
+            pending: 0,
         });
         encoder.stopping(&StopOptions::new().with_drain_window(Duration::from_secs(30)));
         encoder.stopped();
@@ -384,7 +388,7 @@ mod tests {
 "event":"message","session":"a","text":"hello"}
 "event":"message","session":"a","binary":"AAEC"}
 "event":"state","session":"a","state":"inactive"}
-"event":"disconnect","session":"a","cause":"client_closed","code":1000,"reason":"bye","duration_ms":1234,"received":{"messages":2,"bytes":8},"sent":{"messages":0,"bytes":0},"dropped":0}
+"event":"disconnect","session":"a","cause":"client_closed","code":1000,"reason":"bye","duration_ms":1234,"received":{"messages":2,"bytes":8},"sent":{"messages":0,"bytes":0},"dropped":0,"pending":0}
 "event":"stopping","drain_ms":30000,"grace_ms":5000,"code":1001,"reason":""}
 "event":"stopped"}
 "event":"gap","events":7}
@@ -410,6 +414,7 @@ mod tests {
             received: Traffic::default(),
             sent: Traffic::default(),
             dropped: 3,
+            pending: 40,
         });
         let line: Value = event_of(&text_of(&mut encoder));
         assert_eq!(line["code"], Value::Null);

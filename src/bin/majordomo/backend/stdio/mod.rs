@@ -5,7 +5,6 @@
 
 mod gate;
 mod reader;
-mod retry;
 mod writer;
 
 pub(crate) use self::gate::CommandGate;

@@ -5,9 +5,9 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::thread;
 
-use super::retry::wait_if_not_ready;
 use crate::backend::interface::BackendInput;
 use crate::backend::protocol;
+use crate::retry::wait_if_not_ready;
 
 /// The longest line, without its line feed: room for a message of 48 MiB in base64, far above any
 /// sensible `--max-message-size`, and a bound on the memory that a faulty backend can take.
@@ -19,6 +19,10 @@ const KEPT_CAPACITY: usize = 256 << 10;
 /// The most commands that are handed over at a time. The loop executes them in a row, so this also
 /// bounds how long sessions wait.
 const BATCH: usize = 32;
+
+/// What some systems write before the first line of a text in UTF-8. "Implementations that parse
+/// JSON texts MAY ignore the presence of a byte order mark" (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// Reads commands on a thread of its own, and hands over those that arrive together, in order.
 /// `handle` may block: what the backend writes meanwhile waits in its pipe. The thread ends with
@@ -53,6 +57,9 @@ pub(crate) fn read_commands(
             return;
         }
         let parsed = match lines.next() {
+            Ok(NextLine::Line(line)) if number == 0 => {
+                protocol::parse(line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line))
+            }
             Ok(NextLine::Line(line)) => protocol::parse(line),
             Ok(NextLine::TooLong) => Err(format!("longer than {MAX_LINE} bytes")),
             Ok(NextLine::End) => {
@@ -178,6 +185,19 @@ mod tests {
                 BackendInput::End(None)
             ]
         );
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_first_command_is_skipped() {
+        let command = r#"{"command":"stats"}"#;
+        assert_eq!(
+            all(format!("\u{feff}{command}\n{command}\n").as_bytes()),
+            [stats(), stats(), BackendInput::End(None)]
+        );
+        assert_eq!(all("\u{feff}\n".as_bytes()), [BackendInput::End(None)]);
+        // It is a mistake anywhere else.
+        let input = all(format!("{command}\n\u{feff}{command}\n").as_bytes());
+        assert!(matches!(input[1], BackendInput::Invalid { line: 2, .. }), "{input:?}");
     }
 
     #[test]

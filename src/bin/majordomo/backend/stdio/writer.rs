@@ -9,9 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::gate::CommandGate;
-use super::retry::wait_if_not_ready;
 use crate::backend::interface::LinkState;
 use crate::backend::numbers::EventNumbers;
+use crate::retry::wait_if_not_ready;
 
 /// The most bytes that are taken from the queue at a time: several times a pipe's capacity.
 const MAX_BATCH: usize = 256 << 10;
@@ -90,9 +90,8 @@ impl StdioOutput {
         &self.gate
     }
 
-    /// Queues events. Never blocks.
+    /// Queues events, which were counted in the backlog. Never blocks.
     pub(crate) fn push_events(&self, lines: Bytes) {
-        self.state.backlog.add(lines.len());
         self.push(OutputLines::Events(lines));
     }
 
@@ -219,6 +218,11 @@ mod tests {
         line.into()
     }
 
+    fn push_events(output: &StdioOutput, lines: Bytes) {
+        output.state.backlog.add(lines.len());
+        output.push_events(lines);
+    }
+
     #[test]
     fn lines_arrive_whole_and_in_order() {
         let (output, reader, _notices) = piped();
@@ -237,7 +241,7 @@ mod tests {
     fn a_high_backlog_is_reported_once_and_so_is_its_end() {
         let (output, mut reader, notices) = piped();
         let line = line(HIGH / 4);
-        (0..6).for_each(|_| output.push_events(line.clone()));
+        (0..6).for_each(|_| push_events(&output, line.clone()));
         assert!(output.state.backlog.is_high());
         assert!(notices.try_recv().is_err(), "nothing was read, so the backlog is not low");
 
@@ -254,7 +258,7 @@ mod tests {
     fn a_failed_write_is_reported_once_and_ends_the_backlog() {
         let (output, reader, notices) = piped();
         for _ in 0..5 {
-            output.push_events(line(HIGH / 4));
+            push_events(&output, line(HIGH / 4));
         }
         assert!(output.state.backlog.is_high());
         drop(reader);
@@ -269,7 +273,7 @@ mod tests {
     #[test]
     fn the_backlog_of_replies_is_counted_apart_and_reported_when_it_is_low() {
         let (output, mut reader, notices) = piped();
-        output.push_events(line(HIGH / 4));
+        push_events(&output, line(HIGH / 4));
         (0..4).for_each(|_| output.push_own(line(HIGH / 4)));
         assert!(output.state.replies.is_high());
         let mut read = vec![0; 5 * HIGH / 4];
@@ -284,14 +288,14 @@ mod tests {
     #[test]
     fn finish_waits_only_so_long_for_a_backend_that_does_not_read() {
         let (output, _reader, _notices) = piped();
-        output.push_events(line(HIGH));
+        push_events(&output, line(HIGH));
         assert!(!output.finish(Duration::from_millis(20)));
     }
 
     #[test]
     fn each_write_that_the_pipe_has_taken_is_progress() {
         let (output, mut reader, _notices) = piped();
-        output.push_events(line(10 * PIPE));
+        push_events(&output, line(10 * PIPE));
         let mut read = vec![0; PIPE];
         for _ in 0..8 {
             reader.read_exact(&mut read).expect("lines");

@@ -160,12 +160,24 @@ impl Link {
         let lines = if self.feed == MessageFeed::All { all } else { sessions_only };
         if !lines.is_empty() {
             self.write_gap();
-            self.output.push_events(lines);
+            self.output.count_events(lines.len());
         }
         // They came after the other events, if there were any.
         if self.feed == MessageFeed::LeftOut {
             self.left_out += messages;
         }
+    }
+
+    /// Queues events that were counted. Control connections get them all at once.
+    pub(super) fn push_events(&self, lines: Bytes) {
+        self.output.push_events(lines);
+    }
+
+    /// Whether its backlog changes nothing, and has not done so.
+    pub(super) fn is_calm(&self) -> bool {
+        !self.output.state().backlog.is_high()
+            && !self.budget.is_pausing()
+            && self.feed != MessageFeed::LeftOut
     }
 
     /// Says how many messages were left out, if any were.

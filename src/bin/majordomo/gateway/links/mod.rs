@@ -270,7 +270,7 @@ impl Links {
         if self.messages > 0 || self.events.len() > 0 {
             self.hand_over_events();
         } else if any_own {
-            self.review(Instant::now());
+            self.review();
         }
     }
 
@@ -287,27 +287,43 @@ impl Links {
             link.hand_over_events(&all, &sessions_only, messages);
         }
         self.forward(all, sessions_only);
-        self.review(Instant::now());
+        self.review();
     }
 
-    /// Brings events to the control connections that get them, all at once.
+    /// Brings events to those that get them: to all control connections at once.
     fn forward(&self, all: Bytes, sessions_only: Bytes) {
         let is_taken = |lines: &Bytes, is_all: bool| {
             let takes = |link: &Link| link.is_open_control() && link.gets_all() == is_all;
             !lines.is_empty() && self.all.iter().any(takes)
         };
-        let all = if is_taken(&all, true) { all } else { Bytes::new() };
-        let sessions_only =
-            if is_taken(&sessions_only, false) { sessions_only } else { Bytes::new() };
-        if all.is_empty() && sessions_only.is_empty() {
+        let (control_all, control_sessions_only) =
+            (is_taken(&all, true), is_taken(&sessions_only, false));
+        if let Some(stdio) = self.all.iter().find(|link| link.id() == BackendId::Stdio)
+            && !all.is_empty()
+        {
+            if !control_all && !control_sessions_only {
+                // No one shares it: without a reference count it costs an allocation less.
+                return stdio.push_events(all);
+            }
+            stdio.push_events(all.clone());
+        }
+        if !(control_all || control_sessions_only) {
             return;
         }
+        let message = ControlMessage::Events {
+            all: if control_all { all } else { Bytes::new() },
+            sessions_only: if control_sessions_only { sessions_only } else { Bytes::new() },
+        };
         let one = self.all.iter().find(|link| link.is_open_control()).expect("one takes them");
-        one.forward(ControlMessage::Events { all, sessions_only });
+        one.forward(message);
     }
 
     /// Looks at the backlogs: which links pause reads, which get no messages, which are closed.
-    fn review(&mut self, now: Instant) {
+    fn review(&mut self) {
+        if self.all.iter().all(Link::is_calm) {
+            return;
+        }
+        let now = Instant::now();
         let mut has_changed = false;
         let well = self.count_well();
         for link in &mut self.all {
@@ -330,9 +346,9 @@ impl Links {
 
     /// Handles a backlog that has become low, or a link that has gone. Afterwards the caller asks
     /// [`Links::are_reads_held`].
-    pub(super) fn relax(&mut self, now: Instant) {
+    pub(super) fn relax(&mut self) {
         self.hand_over_events();
-        self.review(now);
+        self.review();
     }
 
     /// Closes the links whose time for pauses is used up. Called now and then while one pauses reads.
@@ -352,11 +368,10 @@ impl Links {
         self.all.iter().any(Link::is_pausing)
     }
 
-    /// Ends a tick: produces a part of a snapshot, and hands over all that was encoded.
-    pub(super) fn end_tick(&mut self, sessions: &Sessions) {
+    /// Produces a part of a snapshot at the end of a tick.
+    pub(super) fn send_part_at_end(&mut self, sessions: &Sessions) {
         self.has_sent_part = false;
         self.send_part(sessions);
-        self.hand_over();
     }
 
     /// Whether another part of a snapshot can be produced at once.

@@ -140,6 +140,11 @@ impl PauseMeter {
         self.since = None;
     }
 
+    /// Whether a pause goes on.
+    pub(in crate::gateway) fn is_pausing(&self) -> bool {
+        self.since.is_some()
+    }
+
     /// The number of pauses.
     pub(in crate::gateway) fn count(&self) -> u64 {
         self.count

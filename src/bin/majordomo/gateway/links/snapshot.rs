@@ -1,10 +1,10 @@
 //! The snapshot of a link, produced in parts.
 //!
-//! The table of sessions is walked slot by slot. A session that is behind the walk is in the
-//! snapshot already; one that is before it is not, unless an event about it had to be sent: then it
-//! was added to the snapshot out of turn, or its `connect` event was sent. So each session that is
-//! open while the snapshot is on its way is in the snapshot or in a `connect` event, once, and before
-//! every other event about it.
+//! The table of sessions is walked slot by slot, and begun again if sessions have moved. The walk keeps
+//! the keys of the sessions that the link knows: those that it has met, and those that it has not met
+//! and about which an event had to be sent. These were added to the snapshot out of turn, or their
+//! `connect` event was sent. So each session that is open while the snapshot is on its way is in the
+//! snapshot or in a `connect` event, once, and before every other event about it.
 
 use std::collections::HashSet;
 
@@ -29,18 +29,17 @@ const PARTS_AHEAD: usize = 2;
 pub(super) struct SnapshotWalk {
     /// The next slot.
     next: usize,
-    /// The sessions in later slots that the link knows already.
+    /// What [`Sessions::compactions`] was when the walk began.
+    compactions: u64,
+    /// The sessions that the link knows.
     known: HashSet<SessionKey>,
-    /// The sessions in earlier slots that it does not know: they were closing.
-    unknown: HashSet<SessionKey>,
     /// How many parts may be produced.
     parts_allowed: usize,
 }
 
 impl Default for SnapshotWalk {
     fn default() -> Self {
-        let (known, unknown) = (HashSet::new(), HashSet::new());
-        Self { next: 0, known, unknown, parts_allowed: PARTS_AHEAD }
+        Self { next: 0, compactions: 0, known: HashSet::new(), parts_allowed: PARTS_AHEAD }
     }
 }
 
@@ -57,6 +56,10 @@ impl SnapshotWalk {
     /// Encodes the next part, and returns whether another one follows.
     pub(super) fn encode_part(&mut self, sessions: &Sessions, to: &mut BackendEncoder) -> bool {
         self.parts_allowed -= 1;
+        if self.compactions != sessions.compactions() {
+            self.compactions = sessions.compactions();
+            self.next = 0;
+        }
         let slots = sessions.slots();
         let end = slots.min(self.next + MAX_SLOTS);
         let mut count = 0;
@@ -65,11 +68,8 @@ impl SnapshotWalk {
             let found = sessions.session_at(self.next);
             self.next += 1;
             let Some((key, session)) = found else { continue };
-            if self.known.remove(&key) {
-                continue;
-            }
-            if session.state() == State::Closed {
-                self.unknown.insert(key);
+            // One that is closing is introduced before its end, if that comes before the last part.
+            if session.state() == State::Closed || !self.known.insert(key) {
                 continue;
             }
             part.session(&SessionReport::of(session, sessions));
@@ -82,20 +82,12 @@ impl SnapshotWalk {
 
     /// Whether the link does not know this session yet.
     pub(super) fn lacks(&self, key: SessionKey) -> bool {
-        if key.slot() < self.next {
-            self.unknown.contains(&key)
-        } else {
-            !self.known.contains(&key)
-        }
+        !self.known.contains(&key)
     }
 
     /// The link knows this session from now on.
     pub(super) fn record(&mut self, key: SessionKey) {
-        if key.slot() >= self.next {
-            self.known.insert(key);
-        } else {
-            self.unknown.remove(&key);
-        }
+        self.known.insert(key);
     }
 
     /// The session has ended.

@@ -120,6 +120,7 @@ impl SampleSessions {
         snapshot.backends_closed.count(Cause::SlowConsumer);
         snapshot.backends_closed.count(Cause::SlowConsumer);
         snapshot.backends_closed.count(Cause::ClientClosed);
+        snapshot.log_lines_lost = 43;
         snapshot
     }
 }

@@ -329,6 +329,11 @@ fn an_invalid_body_is_refused_with_the_part_the_value_and_what_is_allowed() {
         put("PATCH", "/api/sessions/a/metadata", r#"["user"]"#),
         "the body: not a JSON object",
     );
+    assert_bad(
+        put("PATCH", "/api/sessions/a/metadata", r#"{"n":[-1.5,18446744073709551617]}"#),
+        "the body: the number 18446744073709551617, at column 12, does not fit exactly into 64 \
+         bits: send it as a string",
+    );
 }
 
 #[test]

@@ -126,6 +126,11 @@ fn an_invalid_command_is_refused_with_a_reason() {
         ),
         (r#"{"command":"close"}"#, "missing field `session`, at column 19"),
         (r#"{"command":"metadata","session":"a"}"#, "missing field `set`, at column 36"),
+        (
+            r#"{"command":"metadata","session":"a","set":{"n":18446744073709551617},"id":1}"#,
+            "the number 18446744073709551617, at column 48, does not fit exactly into 64 bits: \
+             send it as a string",
+        ),
         (r#"{"command":"send","text":"x"}"#, "session or sessions is missing"),
         (
             r#"{"command":"send","session":"a","sessions":[],"text":"x"}"#,

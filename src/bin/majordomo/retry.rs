@@ -1,4 +1,4 @@
-//! Non-blocking standard streams.
+//! Standard streams that do not block.
 
 use std::io;
 use std::thread;
@@ -8,7 +8,7 @@ use std::time::Duration;
 ///
 /// Standard streams block, unless another process that shares them has made them non-blocking. Then
 /// a short sleep before each retry is simpler than a poll for one descriptor.
-pub(super) fn wait_if_not_ready(error: &io::Error) -> bool {
+pub(crate) fn wait_if_not_ready(error: &io::Error) -> bool {
     const PAUSE: Duration = Duration::from_millis(5);
     let not_ready = error.kind() == io::ErrorKind::WouldBlock;
     if not_ready {

@@ -1,0 +1,44 @@
+//! Bounds how often the same kind of record is logged, where clients cause it.
+
+use std::time::{Duration, Instant};
+
+/// The least time between two records.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// Lets one record pass in each period, and counts the others.
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    last: Option<Instant>,
+    left_out: u64,
+}
+
+impl Throttle {
+    /// Whether a record may be logged now: how many were left out since the last one. `None` leaves
+    /// it out.
+    pub(crate) fn pass(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < PERIOD) {
+            self.left_out += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_record_passes_in_each_period_and_tells_how_many_did_not() {
+        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        assert_eq!(throttle.pass(start), Some(0));
+        for _ in 0..3 {
+            assert_eq!(throttle.pass(start + PERIOD / 2), None);
+        }
+        assert_eq!(throttle.pass(start + PERIOD), Some(3));
+        assert_eq!(throttle.pass(start + PERIOD), None);
+        assert_eq!(throttle.pass(start + 3 * PERIOD), Some(1));
+        assert_eq!(throttle.pass(start + 4 * PERIOD), Some(0));
+    }
+}
