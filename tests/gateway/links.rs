@@ -122,11 +122,11 @@ fn an_observer_with_too_many_unread_lines_is_closed() {
     let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id"]);
     let _client = join(&gateway, "a");
     let (mut other, ..) = ControlConnection::new(&gateway);
-    let set = json!({"x": "x".repeat(60 << 10)});
-    assert_eq!(other.ask(json!({"command": "metadata", "session": "a", "set": set}))["ok"], true);
     let mut observer = unread(&gateway, "");
-    for number in 0..1500 {
-        observer.send(&json!({"command": "session", "session": "a", "id": number}));
+    // A reply repeats the id of its command.
+    let id = "x".repeat(1 << 20);
+    for _ in 0..72 {
+        observer.send(&json!({"command": "send", "session": "a", "text": "", "id": id}));
     }
     gateway.log.wait_for("control-2 reads too slowly");
     gateway.log.wait_for("control connection control-2 closed: slow_consumer");
