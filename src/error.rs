@@ -107,6 +107,10 @@ pub enum Error {
     /// The manager is stopping or has stopped.
     #[error("the session manager has stopped")]
     Stopped,
+    /// A callback or posted work has panicked, and the application caught it. What the panic
+    /// interrupted is incomplete: the manager can only be dropped.
+    #[error("a callback has panicked: the session manager can only be dropped")]
+    Panicked,
     /// A method that waits for the loop was called on the loop's own thread.
     #[error("a blocking call on the loop's own thread would wait for itself")]
     OnLoopThread,

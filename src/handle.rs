@@ -11,13 +11,14 @@ use crate::error::{Error, Result};
 use crate::handler::Handler;
 use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::message::OwnedMessage;
-use crate::sessions::{Sessions, StopOptions};
+use crate::sessions::{ITEM, Sessions, StopOptions};
 use crate::tick::{Tick, guarded};
 
 /// The most items of work from other threads that one tick performs ..
 const WORK_BATCH: usize = 1024;
 
 /// .. and the most bytes of payload, so that a flood from one thread does not starve the sockets.
+/// Beside, the work that they cause has a budget: a broadcast costs as much as it has recipients.
 const WORK_BATCH_BYTES: usize = 1 << 20;
 
 /// A session's id or key, owned, so that it can be sent to another thread.
@@ -167,12 +168,14 @@ impl<H: Handler + ?Sized> Inbox<H> {
     /// Performs the work that other threads have posted. Returns whether there may be more.
     pub(crate) fn perform(&self, tick: &mut Tick<'_, H>) -> bool {
         let mut bytes = 0;
+        tick.sessions.budget.begin_posted();
         for _ in 0..WORK_BATCH {
             let Ok(work) = self.0.try_recv() else { return false };
             tick.dispatch();
             bytes += work.payload();
+            tick.sessions.budget.spend(ITEM);
             work.perform(tick.handler, tick.sessions);
-            if bytes >= WORK_BATCH_BYTES {
+            if bytes >= WORK_BATCH_BYTES || tick.sessions.budget.is_turn_over() {
                 break;
             }
         }

@@ -4,13 +4,15 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::codec::http::{HeadProgress, HeadReader, HeaderSlots, RequestHead};
+use crate::codec::http::{HeadProgress, HeadReader, HeaderSlots, RequestHead, Response};
 use crate::codec::{CodecError, Event, websocket};
 use crate::connection::{Decision, Input, ListenerId, PendingBody, Received, UnfinishedRequest};
 use crate::handler::{Context, Handler};
 use crate::id::SessionKey;
 use crate::message::Message;
-use crate::sessions::{Decoded, Expired, HeadOutcome, Notice, Readiness, Sessions};
+use crate::sessions::{
+    Budget, Decoded, Expired, HeadOutcome, Notice, REQUEST, Readiness, Sessions,
+};
 use crate::transport::Stream;
 
 /// The input of a tick, beside the time that [`Sessions::set_now`] was given.
@@ -20,6 +22,9 @@ pub(crate) trait TickInput<H: Handler + ?Sized> {
 
     /// Calls [`Tick::handle_accepted`] for connections that wait to be accepted, a bounded batch.
     fn accept(&mut self, tick: &mut Tick<'_, H>);
+
+    /// The same between two parts of a long flush, when it is not known whether any wait.
+    fn accept_between(&mut self, _tick: &mut Tick<'_, H>) {}
 
     /// Performs what other threads have posted, a bounded batch. Before each item it calls
     /// [`Tick::dispatch`].
@@ -37,31 +42,36 @@ pub(crate) struct Tick<'a, H: ?Sized> {
 }
 
 impl<'a, H: Handler + ?Sized> Tick<'a, H> {
-    /// A tick that has not begun. All connections are read into `buffer`.
+    /// A tick that has not begun. All connections are read into `buffer`, or into a part of it.
     pub(crate) fn new(
         sessions: &'a mut Sessions,
         handler: &'a mut H,
         buffer: &'a mut [u8],
     ) -> Self {
-        Self { sessions, handler, buffer, was_read: Vec::new() }
+        let read_size = Budget::read_size(sessions.carried_count(), buffer.len());
+        Self { sessions, handler, buffer: &mut buffer[..read_size], was_read: Vec::new() }
     }
 
     /// Runs the tick. The time does not change during it. In this order:
     ///
     /// 1. What the last tick has deferred: its drained outboxes are reported, and the connections
-    ///    that it did not read to the end are read on.
+    ///    that it did not read to the end are read on, for three quarters of a tick's budget at most.
     /// 2. Events: readable connections are read, and what they send is decoded and reported;
     ///    writable ones are marked. What answers one connection while no other has anything to send
-    ///    is written at once. A connection that was read in 1 is not read again in this tick.
+    ///    is written at once. A connection that was read in 1 is not read again in this tick. When
+    ///    the budget is used up, readable connections wait for the next tick, in order.
     /// 3. New connections are accepted.
     /// 4. What other threads have posted is performed.
-    /// 5. Deadlines that have passed: pings, timeouts, the end of close handshakes.
-    /// 6. Each connection that has something to send is written once, and sessions that have ended
-    ///    are reported and removed. What the application sends about them is written as well: both
+    /// 5. Deadlines that have passed: pings, timeouts, the end of close handshakes. Before a
+    ///    deadline ends or changes anything, its connection is read once more.
+    /// 6. Each connection that has something to send is written once; if there are many, new ones
+    ///    are accepted in between, and what they have sent is answered. Sessions that have ended are
+    ///    reported and removed. What the application sends about them is written as well: both
     ///    alternate until neither is left. Each session ends once, so that terminates.
     ///
     /// Before each callback, all that happened earlier is reported ([`Tick::dispatch`]).
     pub(crate) fn run(&mut self, input: &mut impl TickInput<H>) {
+        self.sessions.budget.begin_tick();
         self.sessions.notices.release_drained();
         self.read_carried();
         input.events(self);
@@ -70,10 +80,15 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
         input.posted(self);
         self.handle_deadlines();
         loop {
-            self.sessions.flush();
+            while self.sessions.flush_part() {
+                input.accept_between(self);
+            }
             if !self.dispatch() {
                 break;
             }
+        }
+        if self.sessions.is_stopping() {
+            self.read_before_end();
         }
         self.sessions.finish_stopping();
         // The end of the grace may have ended sessions.
@@ -86,9 +101,12 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
     #[inline]
     pub(crate) fn handle_readiness(&mut self, key: SessionKey, readiness: Readiness) {
         let key = self.sessions.current_key(key);
-        if !self.was_read.is_empty() && self.was_read.binary_search(&key).is_ok() {
+        if self.sessions.budget.is_spent()
+            || (!self.was_read.is_empty() && self.was_read.binary_search(&key).is_ok())
+        {
             return self.sessions.defer_readiness(key, readiness);
         }
+        self.sessions.budget.begin_turn();
         let received = self.sessions.handle_readiness(key, readiness, self.buffer);
         if !matches!(received, Received::Nothing) {
             self.read(key, received);
@@ -103,7 +121,13 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
         remote: SocketAddr,
         listener: ListenerId,
     ) -> io::Result<Option<SessionKey>> {
-        self.sessions.accept(stream, remote, listener)
+        let accepted = self.sessions.accept(stream, remote, listener)?;
+        if self.sessions.has_long_flush()
+            && let Some(key) = accepted
+        {
+            self.read_new(key);
+        }
+        Ok(accepted)
     }
 
     /// Dispatches queued notices to the handler, in order. Returns whether there were any.
@@ -163,29 +187,73 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         }
     }
 
-    /// Reads the connections that the last tick did not read to the end.
+    /// Reads the connections that the last tick did not read to the end, in order.
     fn read_carried(&mut self) {
-        self.was_read = self.sessions.take_carried();
-        for place in 0..self.was_read.len() {
-            let key = self.was_read[place];
-            let received = self.sessions.begin_receiving(key, self.buffer);
-            self.read(key, received);
+        let waiting = self.sessions.carried_count();
+        if waiting == 0 {
+            return;
+        }
+        for _ in 0..waiting {
+            if self.sessions.budget.is_reserve_reached() {
+                break;
+            }
+            let Some(key) = self.sessions.next_carried() else { break };
+            self.was_read.push(key);
+            self.sessions.budget.begin_waiting_turn(waiting);
+            self.read_on(key);
         }
         self.was_read.sort_unstable();
     }
 
-    /// Handles the deadlines that have passed.
+    /// Begins to read a connection, or continues with what was read before.
+    fn read_on(&mut self, key: SessionKey) {
+        let received = self.sessions.begin_receiving(key, self.buffer);
+        self.read(key, received);
+    }
+
+    /// Reads a connection that was just accepted, and answers it at once. Its request has usually
+    /// arrived with it, and neither waits for the next tick nor for the flush of the others.
+    fn read_new(&mut self, key: SessionKey) {
+        self.sessions.budget.begin_turn();
+        self.sessions.set_readable(key, false);
+        self.read_on(key);
+        self.dispatch();
+        self.sessions.flush_first(key);
+    }
+
+    /// Handles the deadlines that have passed, within their budget. After a suspend of the machine
+    /// all may have passed; the next tick handles the rest, and does not sleep.
     fn handle_deadlines(&mut self) {
+        let end = self.sessions.budget.end_of_deadlines();
+        self.sessions.has_deadlines = false;
         while let Some(expired) = self.sessions.expire_next() {
             if let Expired::ReadFirst(key) = expired {
-                // The loop itself may have been suspended: input received meanwhile counts.
-                self.sessions.set_readable(key, false);
-                let received = self.sessions.begin_receiving(key, self.buffer);
-                self.read(key, received);
+                self.read_last(key);
                 self.sessions.confirm_silence(key);
                 self.dispatch();
                 self.sessions.expire_after_read(key);
             }
+            if !self.sessions.budget.spend_deadline(end) {
+                self.sessions.has_deadlines = true;
+                break;
+            }
+        }
+    }
+
+    /// Reads a connection before one of its deadlines ends or changes it, and writes what waits for
+    /// it. The loop itself may have been suspended: what was received meanwhile counts.
+    fn read_last(&mut self, key: SessionKey) {
+        self.sessions.budget.begin_last_turn();
+        self.sessions.set_readable(key, false);
+        self.read_on(key);
+        self.sessions.flush_last(key);
+    }
+
+    /// Reads every connection that the end of the grace is about to end.
+    fn read_before_end(&mut self) {
+        for key in self.sessions.ended_by_grace() {
+            self.read_last(key);
+            self.dispatch();
         }
     }
 
@@ -227,7 +295,8 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return;
             }
             budget -= count;
-            if budget == 0 {
+            self.sessions.budget.spend_bytes(count);
+            if budget == 0 || self.sessions.budget.is_turn_over() {
                 return self.sessions.carry_rest(key);
             }
             let most = self.buffer.len().min(budget);
@@ -309,7 +378,13 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 
     /// Continues to read a request's body. Returns how much of the input was processed.
     fn read_body(&mut self, key: SessionKey, mut pending: PendingBody, input: &[u8]) -> usize {
-        let taken = pending.body.take(input);
+        let taken = match self.sessions.continue_body(key, &mut pending.body, input) {
+            Ok(taken) => taken,
+            Err(failure) => {
+                self.sessions.refuse(key, failure);
+                return input.len();
+            }
+        };
         if !pending.body.is_whole() {
             self.sessions.put_unfinished(key, UnfinishedRequest::Body(pending));
             return taken;
@@ -336,21 +411,68 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return 0;
             }
         };
-        let HeadOutcome::Ask { body: length } = self.sessions.examine(key, &request) else {
+        let outcome = self.sessions.examine(key, &request);
+        if outcome == HeadOutcome::Answered {
             return 0;
-        };
-        let Some(body) = rest.get(..length) else {
-            self.sessions.await_body(key, (&request, head), length, rest);
-            return rest.len();
-        };
-        if self.ask(key, &request, body) {
+        }
+        if outcome != HeadOutcome::Ask {
+            if let Err(response) = self.ask_on_head(key, &request) {
+                self.sessions.refuse_on_head(key, &request, &response);
+                return 0;
+            }
+            if !self.sessions.check_limit(key, &request) {
+                return 0;
+            }
+            if self.sessions.awaits_body(key) {
+                return self.handle_body(key, (&request, head), rest);
+            }
+        }
+        if self.ask(key, &request, &[]) {
             self.sessions.defer(key, head.into());
         }
-        length
+        0
+    }
+
+    /// Handles the beginning of a request's body. Returns how much of what follows the head belongs
+    /// to its request.
+    fn handle_body(
+        &mut self,
+        key: SessionKey,
+        (request, head): (&RequestHead<'_>, &[u8]),
+        rest: &[u8],
+    ) -> usize {
+        let Some(mut body) = self.sessions.begin_body(key, request) else { return 0 };
+        if let Some(lent) = body.lent(rest) {
+            self.sessions.end_body(key);
+            if self.ask(key, request, lent) {
+                self.sessions.defer(key, head.into());
+            }
+            return lent.len();
+        }
+        let taken = match self.sessions.continue_body(key, &mut body, rest) {
+            Ok(taken) => taken,
+            Err(failure) => {
+                self.sessions.refuse(key, failure);
+                return 0;
+            }
+        };
+        if !body.is_whole() {
+            self.sessions.await_body(key, (request, head), body, !rest.is_empty());
+        } else if self.ask(key, request, body.bytes()) {
+            self.sessions.defer(key, head.into());
+        }
+        taken
+    }
+
+    /// Asks the application on a request's head whether its body is to be received.
+    fn ask_on_head(&mut self, key: SessionKey, head: &RequestHead<'_>) -> Result<(), Response> {
+        let request = self.sessions.request(key, head, &[]);
+        guarded("on_request_head", || self.handler.on_request_head(self.sessions, &request))
     }
 
     /// Asks the application about a request. Returns whether it has deferred its decision.
     fn ask(&mut self, key: SessionKey, head: &RequestHead<'_>, body: &[u8]) -> bool {
+        self.sessions.budget.spend(REQUEST);
         let request = self.sessions.request(key, head, body);
         match guarded("on_request", || self.handler.on_request(self.sessions, &request)) {
             Decision::Defer => true,
@@ -381,7 +503,11 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         let (input, later) = input.split_at_mut(granted);
         let left = self.decode_all::<true>(key, input);
         if left > 0 {
-            self.sessions.delay_messages(key, left);
+            if self.sessions.budget.is_turn_over() {
+                self.sessions.return_bytes(key, left);
+            } else {
+                self.sessions.delay_messages(key, left);
+            }
             return left + later.len();
         }
         if later.is_empty() {
@@ -401,6 +527,13 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         loop {
             // What happened before a message is reported before it.
             self.dispatch();
+            if self.sessions.budget.is_turn_over() {
+                if METERED {
+                    return input.len();
+                }
+                self.sessions.end_turn(key, input);
+                return 0;
+            }
             if METERED && self.sessions.must_wait(key) {
                 return input.len();
             }
@@ -426,6 +559,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         event: Result<Event<'_>, CodecError>,
         is_open: bool,
     ) -> bool {
+        self.sessions.budget.spend_message();
         match event {
             Ok(Event::Message(message)) if is_open => self.deliver(key, message),
             Ok(Event::Assembled(message)) if is_open => self.deliver(key, message.as_message()),
@@ -441,7 +575,13 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 guarded("on_pong", || self.handler.on_pong(&mut context, payload.as_slice()));
             }
             // Nothing is reported behind this side's close frame.
-            Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::Pong(_)) => {}
+            Ok(
+                Event::Message(_)
+                | Event::Assembled(_)
+                | Event::Ping(_)
+                | Event::Pong(_)
+                | Event::EmptyContinuation,
+            ) => {}
             Ok(Event::Close { code, reason }) => {
                 self.sessions.end_by_peer(key, code, reason);
                 return false;

@@ -127,6 +127,10 @@ fn panic_at(at: &'static str) {
         rlimit::Resource::NOFILE.set(limit.0, limit.1).expect("it can be raised again");
         let panic = caught.expect_err("it comes through");
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"on purpose"), "{at}");
+        for _ in 0..2 {
+            let turn = manager.turn(Some(Duration::ZERO));
+            assert!(matches!(turn, Err(Error::Panicked)), "{at}: {turn:?}");
+        }
         drop(manager);
     });
     for client in &mut clients {

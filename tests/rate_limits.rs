@@ -57,6 +57,35 @@ fn the_first_message_beyond_the_limit_closes_the_session_with_1008() {
 }
 
 #[test]
+fn pongs_and_empty_continuations_count_as_messages() {
+    let first = wire::frame(0x01, b"");
+    for (what, frame) in [("pongs", wire::pong("")), ("empty", wire::frame(0x00, b""))] {
+        let mut server = messages(3, RatePolicy::Close);
+        let mut client = server.join("a");
+        if what == "empty" {
+            server.receive(&client, &first);
+        }
+        server.receive(&client, &frame.repeat(3));
+        assert!(client.frames().is_empty(), "{what}: three are allowed");
+        server.receive(&client, &frame);
+        assert_eq!(client.frames(), ["close 1008 more than 3 messages a second"], "{what}");
+        assert_eq!(server.stats().rate_limited.messages, 1);
+    }
+}
+
+#[test]
+fn a_pong_that_answers_a_ping_does_not_count() {
+    let mut server = messages(1, RatePolicy::Close);
+    let mut client = server.join("a");
+    server.advance(seconds(30));
+    assert_eq!(client.frames(), ["ping"]);
+    server.receive(&client, &[wire::pong(""), wire::text("x")].concat());
+    assert!(client.frames().is_empty());
+    server.receive(&client, &wire::pong(""));
+    assert_eq!(client.frames(), ["close 1008 more than 1 messages a second"]);
+}
+
+#[test]
 fn messages_behind_the_upgrade_wait_for_tokens_of_both_kinds() {
     let mut server = Server::with(Config {
         max_messages_per_second: Some(1),
@@ -126,11 +155,10 @@ fn a_raw_session_beyond_its_limit_is_closed_too() {
 }
 
 #[test]
-fn pings_count_as_messages_and_pongs_do_not() {
+fn pings_count_as_messages_and_are_answered_up_to_the_limit() {
     let mut server = messages(3, RatePolicy::Close);
     let mut client = server.join("a");
     server.notes();
-    server.receive(&client, &wire::pong("not requested").repeat(50));
     server.receive(&client, &wire::ping("x").repeat(3));
     assert!(server.notes().is_empty());
     server.receive(&client, &wire::ping("x"));

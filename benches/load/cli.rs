@@ -13,6 +13,7 @@ use crate::scenario::broadcast::Broadcast;
 use crate::scenario::compare::Compare;
 use crate::scenario::drain::Drain;
 use crate::scenario::echo::Echo;
+use crate::scenario::flood::Flood;
 use crate::scenario::idle::Idle;
 use crate::scenario::scale::Scale;
 use crate::scenario::slow::Slow;
@@ -76,6 +77,8 @@ pub(crate) enum Scenario {
     Storm(StormArgs),
     /// Some clients never read: the latency of the others, and memory
     Slow(SlowArgs),
+    /// Some clients of a hub send small messages as fast as they can: how long others wait
+    Flood(FloodArgs),
     /// The server shuts down: how long it takes, and when each session is closed
     Drain(DrainArgs),
     /// The cost of a message and of a session, by number of sessions
@@ -93,6 +96,7 @@ impl Scenario {
             Self::Idle(_) => "idle",
             Self::Storm(_) => "storm",
             Self::Slow(_) => "slow",
+            Self::Flood(_) => "flood",
             Self::Drain(_) => "drain",
             Self::Scale(_) => "scale",
             Self::Compare(_) => "compare",
@@ -208,6 +212,22 @@ pub(crate) struct SlowArgs {
     size: usize,
     /// How long to measure
     #[arg(long, default_value = "5", value_parser = seconds)]
+    secs: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FloodArgs {
+    /// Connections, the flooding ones among them
+    #[arg(long, default_value = "5000", value_parser = at_least_one)]
+    conns: usize,
+    /// Clients that flood the others
+    #[arg(long, default_value = "10", value_parser = at_least_one)]
+    flooding: usize,
+    /// Bytes that each of them sends at once, in texts of one byte
+    #[arg(long, default_value = "253KiB", value_parser = size)]
+    burst: usize,
+    /// How long to measure, without and with the flood
+    #[arg(long, default_value = "10", value_parser = seconds)]
     secs: Duration,
 }
 
@@ -333,6 +353,17 @@ impl StormArgs {
 impl SlowArgs {
     pub(crate) fn plan(&self) -> Slow {
         Slow { connections: self.conns, stalled: self.stalled, size: self.size, time: self.secs }
+    }
+}
+
+impl FloodArgs {
+    pub(crate) fn plan(&self) -> Flood {
+        Flood {
+            connections: self.conns,
+            flooding: self.flooding.min(self.conns),
+            burst: self.burst,
+            time: self.secs,
+        }
     }
 }
 

@@ -34,7 +34,7 @@ use report::Report;
 use report::machine::{self, Machine};
 use scenario::contest::Contest;
 use scenario::{
-    Place, Setting, backend, broadcast, compare, drain, echo, idle, scale, slow, storm,
+    Place, Setting, backend, broadcast, compare, drain, echo, flood, idle, scale, slow, storm,
 };
 use server::{Kind, Options, Pin};
 
@@ -81,6 +81,10 @@ fn run(scenario: &Scenario, common: &Common) -> io::Result<bool> {
         }
         Scenario::Slow(args) => {
             let measurements = slow::run(&args.plan(), &setting)?;
+            Contest { measurements, ..Contest::default() }
+        }
+        Scenario::Flood(args) => {
+            let measurements = flood::run(&args.plan(), &setting)?;
             Contest { measurements, ..Contest::default() }
         }
         Scenario::Scale(args) => {

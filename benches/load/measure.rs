@@ -137,6 +137,11 @@ impl Watch {
         }
     }
 
+    /// The server's anonymous memory now.
+    pub(crate) fn anonymous(&self) -> u64 {
+        self.process.and_then(Process::memory).map_or(0, |memory| memory.anonymous)
+    }
+
     /// The server's memory now, with `sessions` sessions.
     pub(crate) fn memory(&self, sessions: usize) -> Option<MemoryUse> {
         let (before, now) = (self.memory?, self.process?.memory()?);

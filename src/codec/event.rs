@@ -16,6 +16,9 @@ pub enum Event<'a> {
     Ping(ControlPayload),
     /// A pong.
     Pong(ControlPayload),
+    /// A continuation frame without a payload that does not end its message. It changes nothing,
+    /// and is an event because it costs as much as a message.
+    EmptyContinuation,
     /// A close frame. What follows it is ignored.
     Close {
         /// The code, if the frame carried one.

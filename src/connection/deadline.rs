@@ -44,6 +44,14 @@ pub(crate) enum Deadline {
     Linger,
 }
 
+impl Deadline {
+    /// Whether what the peer has sent, or has accepted, could prevent what the deadline causes or
+    /// change what is reported of it.
+    pub(crate) fn is_verdict(self) -> bool {
+        !matches!(self, Self::Ping | Self::RateDelay | Self::Decision)
+    }
+}
+
 impl Due {
     /// A deadline that is due at `at`, seen at `now`.
     fn of(deadline: Deadline, at: Instant, now: Instant) -> Self {

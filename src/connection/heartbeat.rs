@@ -113,6 +113,14 @@ impl Session {
     pub(crate) fn record_ping(&mut self, now: u64) {
         self.pinged = NonZeroU64::new(now.max(1));
         self.probed = false;
+        self.awaited_pongs = self.awaited_pongs.saturating_add(1);
+    }
+
+    /// Records a pong. Returns whether it answers a ping.
+    pub(crate) fn take_awaited_pong(&mut self) -> bool {
+        let rest = self.awaited_pongs.checked_sub(1);
+        self.awaited_pongs = rest.unwrap_or(0);
+        rest.is_some()
     }
 
     pub(crate) fn record_inactive(&mut self) {

@@ -86,6 +86,8 @@ pub struct Session {
     pub(super) pinged: Option<NonZeroU64>,
     pub(super) last_message: u64,
     pub(super) inactive: bool,
+    /// How many of its pings were not answered by a pong, as far as that fits.
+    pub(super) awaited_pongs: u8,
     /// Whether the ping that is outstanding asked on behalf of another connection.
     pub(super) probed: bool,
     listener: Option<ListenerId>,
@@ -145,6 +147,7 @@ impl Session {
             ending: None,
             listener,
             inactive: false,
+            awaited_pongs: 0,
             probed: false,
         }
     }

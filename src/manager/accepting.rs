@@ -15,6 +15,9 @@ use crate::transport::{ListeningSocket, Stream};
 /// delay the sessions.
 const ACCEPT_BUDGET: usize = 256;
 
+/// The same for one listener, between two parts of a long flush.
+const BETWEEN_BUDGET: usize = 16;
+
 /// How long accepting pauses after the system had no descriptors or memory, unless one of this
 /// manager's connections ends before.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -100,8 +103,34 @@ impl Accepting {
             && sessions.next_accept().is_none()
     }
 
+    /// Whether the system had no descriptor or memory for the last connection.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.exhausted.is_some()
+    }
+
     fn has_waiting(&self) -> bool {
         self.sockets.iter().any(|socket| socket.waiting)
+    }
+
+    /// Accepts a few connections if any wait, which no event has announced. An error is left for
+    /// [`Accepting::accept`]: without descriptors the system does not say whether any wait.
+    pub(super) fn accept_between<H: Handler>(&mut self, tick: &mut Tick<'_, H>) {
+        if self.exhausted.is_some() {
+            return;
+        }
+        for number in 0..self.sockets.len() {
+            let was_waiting = std::mem::replace(&mut self.sockets[number].waiting, true);
+            for _ in 0..BETWEEN_BUDGET {
+                let may_accept = tick.sessions.accepts() && tick.sessions.next_accept().is_none();
+                if !may_accept || self.accept_one(number, tick).is_err() {
+                    self.sockets[number].waiting = was_waiting;
+                    break;
+                }
+                if !self.sockets[number].waiting {
+                    break;
+                }
+            }
+        }
     }
 
     /// Accepts waiting connections, within the budget.
@@ -125,6 +154,10 @@ impl Accepting {
             };
             if tick.sessions.next_accept().is_some() {
                 tick.sessions.hold_accepting();
+                return;
+            }
+            if tick.sessions.is_full() {
+                tick.sessions.clear_hold();
                 return;
             }
             self.turn = number + 1;
@@ -216,7 +249,10 @@ mod tests {
     impl Fixture {
         fn new(per_second: u32, listeners: usize) -> Self {
             let max_accept_rate = std::num::NonZeroU32::new(per_second);
-            let config = Config { max_accept_rate, ..Config::default() };
+            Self::with(Config { max_accept_rate, ..Config::default() }, listeners)
+        }
+
+        fn with(config: Config, listeners: usize) -> Self {
             let poll = mio::Poll::new().expect("a poll");
             let registry = Box::new(poll.registry().try_clone().expect("a registry"));
             let sessions = Sessions::new(config, registry, Instant::now());
@@ -250,6 +286,13 @@ mod tests {
             let mut tick = Tick::new(&mut self.sessions, &mut handler, &mut buffer);
             self.accepting.accept(&mut tick);
             self.sessions.connection_count() - before
+        }
+
+        /// Drops one of the connections that were accepted.
+        fn drop_one(&mut self) {
+            self.sessions.set_now(self.sessions.now() + Duration::from_secs(60));
+            let expired = self.sessions.expire_next();
+            assert!(expired.is_some(), "its handshake timeout has passed");
         }
 
         fn retry_in(&self) -> Option<Duration> {
@@ -300,6 +343,21 @@ mod tests {
         assert_eq!(fixture.accept_after(Duration::from_secs(1)), 0);
         assert_eq!(fixture.retry_in(), None);
         assert_eq!(fixture.holds(), (0, Duration::ZERO));
+    }
+
+    #[test]
+    fn no_more_are_accepted_than_may_be_held() {
+        let mut fixture = Fixture::with(Config { max_accepted: Some(3), ..Config::default() }, 1);
+        fixture.connect(0, 5);
+        assert_eq!(fixture.accept_after(Duration::ZERO), 3);
+        // One that ends makes room: that is an event, and there is nothing to wake for before.
+        let work = fixture.accepting.has_work(&fixture.sessions);
+        assert_eq!((fixture.retry_in(), work), (None, false));
+        assert_eq!(fixture.accept_after(Duration::from_secs(1)), 0);
+        fixture.drop_one();
+        assert!(fixture.accepting.has_work(&fixture.sessions));
+        assert_eq!(fixture.accept_after(Duration::ZERO), 1);
+        assert!(!fixture.accepting.has_work(&fixture.sessions));
     }
 
     #[test]

@@ -5,7 +5,7 @@ mod accepting;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Waker};
 
@@ -24,6 +24,9 @@ use accepting::Accepting;
 
 /// The most events that one poll returns. More ready sockets than that are served in several ticks.
 const EVENT_BATCH: usize = 1024;
+
+/// How often the time of day is read, at most. In between it follows the loop's own clock.
+const DATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Owns the sockets and runs the loop.
 ///
@@ -65,6 +68,10 @@ pub struct SessionManager<H> {
     shared: Arc<Shared>,
     /// Work left by the last turn; the next one must not sleep.
     left: Left,
+    /// Within a tick. It stays so if a callback panics.
+    in_tick: bool,
+    /// When the time of day is read next.
+    date_due: Instant,
 }
 
 /// Work that is known to be left after a turn.
@@ -85,6 +92,9 @@ pub struct Turn {
     pub work_remains: bool,
     /// Whether the manager has stopped: there will be no further turn.
     pub stopped: bool,
+    /// Whether no connection is accepted for now: [`Config::max_accepted`] is reached, or the
+    /// system has no descriptors.
+    pub full: bool,
 }
 
 impl<H: Handler + 'static> SessionManager<H> {
@@ -104,16 +114,19 @@ impl<H: Handler + 'static> SessionManager<H> {
         }));
         let (handle, inbox) = handle::channel(config.handle_queue, Arc::clone(&shared));
         let registry = Box::new(poll.registry().try_clone()?);
+        let now = Instant::now();
         Ok(Self {
             events: Events::with_capacity(EVENT_BATCH),
             accepting: Accepting::default(),
-            sessions: Sessions::new(config, registry, Instant::now()),
+            sessions: Sessions::new(config, registry, now),
             handler,
             buffer: vec![0; READ_BUFFER].into(),
             handle,
             inbox: Some(inbox),
             shared,
             left: Left::default(),
+            in_tick: false,
+            date_due: now,
             poll,
         })
     }
@@ -191,8 +204,9 @@ impl<H: Handler + 'static> SessionManager<H> {
     ///
     /// # Errors
     ///
-    /// [`Error::Stopped`] when it has stopped before; [`Error::Io`] when the system's poll fails,
-    /// which only a bug causes.
+    /// [`Error::Stopped`] when it has stopped before; [`Error::Panicked`] after a panic of a callback
+    /// that the application caught; [`Error::Io`] when the system's poll fails, which only a bug
+    /// causes.
     pub fn run(&mut self) -> Result<()> {
         while !self.turn(None)?.stopped {}
         Ok(())
@@ -208,6 +222,9 @@ impl<H: Handler + 'static> SessionManager<H> {
     ///
     /// As [`SessionManager::run`].
     pub fn turn(&mut self, max_wait: Option<Duration>) -> Result<Turn> {
+        if self.in_tick {
+            return Err(Error::Panicked);
+        }
         if self.sessions.is_stopped() {
             return Err(Error::Stopped);
         }
@@ -215,14 +232,20 @@ impl<H: Handler + 'static> SessionManager<H> {
         self.poll_events(max_wait)?;
         let started = Instant::now();
         self.sessions.set_now(started);
+        self.in_tick = true;
+        if started >= self.date_due {
+            self.read_time_of_day(started);
+        }
         self.tick();
+        self.in_tick = false;
         if self.sessions.is_stopped() {
             // Dropping the queue's end wakes threads that wait for a result.
             self.inbox = None;
             self.accepting.close();
         }
         let stopped = self.sessions.is_stopped();
-        Ok(Turn { started, work_remains: self.work_remains(), stopped })
+        let full = self.sessions.is_full() || self.accepting.is_exhausted();
+        Ok(Turn { started, work_remains: self.work_remains(), stopped, full })
     }
 
     /// When the next turn is due at the latest, if no event occurs before: now when work is left
@@ -254,12 +277,31 @@ impl<H: Handler + 'static> SessionManager<H> {
             let until = due.map(|at| at.saturating_duration_since(Instant::now()));
             until.into_iter().chain(max_wait).min()
         };
-        match self.poll.poll(&mut self.events, wait) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
-            Err(error) => return Err(error.into()),
+        self.look(wait)
+    }
+
+    /// Polls. If a signal interrupts the sleep, it looks once more, without a sleep: the process may
+    /// have been suspended, and what was received meanwhile comes before the deadlines that have
+    /// passed.
+    fn look(&mut self, wait: Option<Duration>) -> Result<()> {
+        for wait in [wait, Some(Duration::ZERO)] {
+            match self.poll.poll(&mut self.events, wait) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::Interrupted => self.events.clear(),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
+    }
+
+    /// Reads the time of day, which may be set forward and back, and from which the clock of the loop
+    /// may drift.
+    #[cold]
+    fn read_time_of_day(&mut self, now: Instant) {
+        self.date_due = now + DATE_INTERVAL;
+        // A clock before 1970 is wrong anyway.
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.sessions.set_time_of_day(since_1970);
     }
 
     fn tick(&mut self) {
@@ -330,6 +372,10 @@ impl<H: Handler> TickInput<H> for PollInput<'_, H> {
 
     fn accept(&mut self, tick: &mut Tick<'_, H>) {
         self.accepting.accept(tick);
+    }
+
+    fn accept_between(&mut self, tick: &mut Tick<'_, H>) {
+        self.accepting.accept_between(tick);
     }
 
     fn posted(&mut self, tick: &mut Tick<'_, H>) {

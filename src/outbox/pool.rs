@@ -13,8 +13,8 @@ const POOL_BYTES: usize = 1 << 20;
 /// The most buffers that a pool keeps, of any size.
 const POOL_BUFFERS: usize = 2048;
 
-/// The most bytes of frames in a batch. Beyond it broadcasts of the same tick are shared one by
-/// one.
+/// The most bytes of frames in a batch. When it is full, its frames are flushed before the next
+/// broadcast.
 const RUN_LIMIT: usize = 64 * 1024;
 
 /// Contiguous frames that many outboxes are about to send. An outbox that sends several of them in
@@ -124,6 +124,12 @@ impl Pool {
     #[must_use]
     pub fn kept_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether a frame of `len` bytes has room in the batch, or is too large for any batch.
+    #[inline]
+    pub(crate) fn has_batch_room(&self, len: usize) -> bool {
+        self.batch.bytes.len() + len <= RUN_LIMIT || len > super::COPY_LIMIT
     }
 
     /// The bytes in the batch.

@@ -12,7 +12,7 @@ use crate::id::SessionKey;
 pub(crate) enum Expired {
     /// Nothing more.
     Done,
-    /// The session is about to be closed because it was silent: read from it once more, then call
+    /// A deadline is about to end or change the connection: read from it once more, then call
     /// [`Sessions::expire_after_read`].
     ReadFirst(SessionKey),
 }
@@ -54,10 +54,10 @@ impl Sessions {
                 }
                 Due::Never => return Expired::Done,
                 Due::Now(Deadline::Ping) => self.send_ping(key),
-                Due::Now(Deadline::Inactive) => self.turn_inactive(key),
-                Due::Now(Deadline::Heartbeat | Deadline::Idle) if !was_read => {
+                Due::Now(deadline) if !was_read && deadline.is_verdict() => {
                     return Expired::ReadFirst(key);
                 }
+                Due::Now(Deadline::Inactive) => self.turn_inactive(key),
                 Due::Now(deadline) => {
                     // The step sets its timer. What is queued is flushed before it is checked
                     // again.

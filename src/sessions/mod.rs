@@ -7,6 +7,7 @@
 
 mod accept;
 mod admission;
+mod budget;
 mod close;
 mod delivery;
 mod expire;
@@ -23,8 +24,11 @@ mod stats;
 mod stop;
 mod table;
 
-use std::time::Instant;
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
+use crate::codec::http::HttpDate;
 use crate::config::Config;
 use crate::connection::{
     Connection, Due, Effects, Kind, ListenerId, PauseOfAll, Session, StepContext,
@@ -40,13 +44,14 @@ pub use liveness::RateLimited;
 pub use shutdown::{Phase, StopOptions};
 pub use stats::{Disconnects, SessionCounts, Stats};
 
+pub(crate) use budget::{Budget, ITEM, REQUEST};
 pub(crate) use expire::Expired;
 pub(crate) use notices::Notice;
 pub(crate) use receive::{Decoded, Readiness};
 pub(crate) use requests::HeadOutcome;
 pub(crate) use table::EventSource;
 
-use admission::AdmissionControl;
+use admission::{AdmissionControl, ConnectionRoom};
 use delivery::{DeliveryQueue, Flushed};
 use liveness::Liveness;
 use notices::Notices;
@@ -77,6 +82,7 @@ const KEPT_SLOTS: usize = 16;
 pub struct Sessions {
     config: Config,
     now: Instant,
+    date: HttpDate,
     table: Table,
     admission: AdmissionControl,
     delivery: DeliveryQueue,
@@ -84,9 +90,13 @@ pub struct Sessions {
     shutdown: Shutdown,
     /// What the tick reports to the handler.
     pub(crate) notices: Notices,
+    /// How much this tick may still do.
+    pub(crate) budget: Budget,
     counters: Counters,
-    /// The connections to be read in the next tick, each once.
-    carried: Vec<SessionKey>,
+    /// The connections to be read in the next tick, each once, in the order of their turns.
+    carried: VecDeque<SessionKey>,
+    /// More deadlines have passed than the tick has handled.
+    pub(crate) has_deadlines: bool,
     /// The most connections since the table was made smaller: the slots that it has.
     peak: usize,
 }
@@ -208,6 +218,19 @@ impl Sessions {
         self.shutdown.phase()
     }
 
+    /// The bytes of all request bodies, which [`Config::max_bodies`] limits. O(1).
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.admission.bodies()
+    }
+
+    /// Whether as many connections are held as [`Config::max_accepted`] allows, so that further ones
+    /// wait. O(1).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.config.max_accepted.is_some_and(|max| self.table.len() >= max)
+    }
+
     /// Whether all reads are paused.
     #[must_use]
     pub fn are_reads_paused(&self) -> bool {
@@ -225,8 +248,11 @@ impl Sessions {
             liveness: Liveness::new(&config, now),
             shutdown: Shutdown::new(),
             notices: Notices::default(),
+            budget: Budget::default(),
             counters: Counters::default(),
-            carried: Vec::new(),
+            carried: VecDeque::new(),
+            has_deadlines: false,
+            date: HttpDate::new(now),
             peak: 0,
             config,
             now,
@@ -254,6 +280,11 @@ impl Sessions {
 
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.now = self.now.max(now);
+    }
+
+    /// Sets the time of day, since 1970, for `Date` fields. Until then they begin in 1970.
+    pub(crate) fn set_time_of_day(&mut self, since_1970: Duration) {
+        self.date.set(self.now, since_1970);
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -295,20 +326,24 @@ impl Sessions {
         self.table.get_mut(key)?.session_mut()
     }
 
-    /// Takes the list of connections to be read in this tick.
-    pub(crate) fn take_carried(&mut self) -> Vec<SessionKey> {
-        let carried = std::mem::take(&mut self.carried);
-        for key in &carried {
-            if let Some(connection) = self.table.get_mut(*key) {
-                connection.flags.carried = false;
-            }
+    /// How many connections wait to be read.
+    pub(crate) fn carried_count(&self) -> usize {
+        self.carried.len()
+    }
+
+    /// Takes the connection that is to be read first of those that wait.
+    pub(crate) fn next_carried(&mut self) -> Option<SessionKey> {
+        let key = self.carried.pop_front()?;
+        if let Some(connection) = self.table.get_mut(key) {
+            connection.flags.carried = false;
         }
-        carried
+        Some(key)
     }
 
     /// Whether a poll must not sleep: there is work that no event announces.
     pub(crate) fn has_work(&self) -> bool {
         !self.carried.is_empty()
+            || self.has_deadlines
             || self.delivery.marked_count() > 0
             || self.notices.has_work()
             || (self.is_stopping() && !self.is_stopped() && self.table.is_empty())
@@ -320,9 +355,9 @@ impl Sessions {
     }
 
     /// Whether new connections are accepted now: also while reads are paused, if they are to be
-    /// refused.
+    /// refused. None is when there are as many as may be held.
     pub(crate) fn accepts(&self) -> bool {
-        !self.liveness.is_all_paused() || self.is_stopping()
+        (!self.liveness.is_all_paused() || self.is_stopping()) && !self.is_full()
     }
 
     /// When the next connection may be accepted, if not now.
@@ -355,6 +390,8 @@ impl Sessions {
             let kind = connection.kind();
             (connection.address(), kind)
         }));
+        let bodies = self.table.iter().map(|(_, connection)| connection.body_bytes());
+        assert_eq!(self.admission.bodies(), bodies.sum::<usize>(), "the bytes of bodies");
         if !self.shutdown.is_draining() {
             // No session waits for its drain time, which is known without iterating over the table.
             return;
@@ -393,21 +430,26 @@ impl Sessions {
     ) -> Option<T> {
         let connection = self.table.get_mut(key)?;
         let (kind, queued) = (connection.kind(), connection.outbox().queued_bytes());
+        let body = if matches!(kind, Kind::Http { .. }) { connection.body_bytes() } else { 0 };
         let mut context = StepContext {
             now: self.now,
             config: &self.config,
             pool: self.delivery.pool(),
+            date: &mut self.date,
             stop_deadline: self.shutdown.deadline(),
         };
         let (given, effects) = act(connection, &mut context);
         let (address, after) = (connection.address(), connection.kind());
         self.delivery.account(queued, connection.outbox().queued_bytes());
+        if body > 0 {
+            self.admission.change_bodies(body, connection.body_bytes());
+        }
         self.counters.change(Some(kind), Some(after));
         self.admission.change(address, Some(kind), Some(after));
-        if (kind, after) == (Kind::Http, Kind::Lingering) && !self.admission.may_linger(address) {
-            // Too many sockets of its address linger. What its socket does not accept at once is
-            // lost.
-            let _: Flushed = self.delivery.flush(connection);
+        let begins_to_linger = matches!((kind, after), (Kind::Http { .. }, Kind::Lingering));
+        if begins_to_linger && !self.may_linger(address) {
+            // What its socket does not accept at once is lost.
+            let _: Flushed = self.delivery.flush(self.table.expect(key));
             self.apply(key, Effects { failure: effects.failure, ..Effects::REMOVE });
         } else {
             self.apply(key, effects);
@@ -458,6 +500,7 @@ impl Sessions {
         self.liveness.remove(connection.timer());
         self.counters.change(Some(connection.kind()), None);
         self.admission.change(connection.address(), Some(connection.kind()), None);
+        self.admission.change_bodies(connection.body_bytes(), 0);
         Some(connection)
     }
 
@@ -478,7 +521,8 @@ impl Sessions {
         liveness.compact(&moves, *peak, |key, timer| table.expect(key).set_timer(timer));
         notices.compact(&moves);
         delivery.compact();
-        notices::rekey(carried, &moves);
+        notices::rekey(&mut *carried, &moves);
+        carried.shrink_to_fit();
     }
 
     /// The memory of the tables and lists, in bytes.
@@ -495,7 +539,7 @@ impl Sessions {
         let connection = self.table.expect(key);
         if !connection.flags.carried {
             connection.flags.carried = true;
-            self.carried.push(key);
+            self.carried.push_back(key);
         }
     }
 
@@ -511,6 +555,21 @@ impl Sessions {
         let connection = self.table.get(key).expect("a step leaves its connection in the table");
         let (timer, due) = (connection.timer(), self.due(key, connection));
         self.liveness.schedule(timer, due, self.now);
+    }
+
+    /// Whether few enough sockets, of this address and of all, linger for one more. The socket in
+    /// question is counted already.
+    fn may_linger(&self, address: IpAddr) -> bool {
+        self.admission.may_linger(address) && self.room_of_all(1) != ConnectionRoom::Exceeded
+    }
+
+    /// Whether there is room for a connection, by the limits on all of them. `counted` is 1 if it is
+    /// in the table already, and untrusted; otherwise 0.
+    fn room_of_all(&self, counted: usize) -> ConnectionRoom {
+        let held = self.table.len() - counted;
+        let untrusted = held - self.counters.trusted();
+        let limits = [(held, self.config.max_connections), (untrusted, self.config.max_untrusted)];
+        ConnectionRoom::of(limits)
     }
 
     /// Whether nothing may be read from a connection for now.

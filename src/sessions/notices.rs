@@ -21,13 +21,14 @@ pub(crate) enum Notice {
     Drain(SessionKey),
 }
 
-/// Replaces the keys in a list by those that the connections have now, and frees the memory that the
-/// list does not need.
-pub(super) fn rekey(list: &mut Vec<SessionKey>, moves: &HashMap<SessionKey, SessionKey>) {
-    for key in list.iter_mut() {
+/// Replaces the keys in a list by those that the connections have now.
+pub(super) fn rekey<'a>(
+    list: impl IntoIterator<Item = &'a mut SessionKey>,
+    moves: &HashMap<SessionKey, SessionKey>,
+) {
+    for key in list {
         *key = moves.get(key).copied().unwrap_or(*key);
     }
-    list.shrink_to_fit();
 }
 
 /// The notices that wait for the handler.
@@ -76,6 +77,7 @@ impl Notices {
         assert!(self.queue.is_empty(), "a tick dispatches all notices");
         self.queue.shrink_to_fit();
         rekey(&mut self.drained, moves);
+        self.drained.shrink_to_fit();
     }
 
     /// The memory of both lists, in bytes.

@@ -9,7 +9,7 @@ use crate::id::SessionRef;
 /// Pausing reads.
 impl Sessions {
     /// Stops reading from one session, until [`Sessions::resume_reads`]. Messages that were read
-    /// already are still delivered. Its heartbeat and idle clocks stand still meanwhile.
+    /// already may still be delivered. Its heartbeat and idle clocks stand still meanwhile.
     ///
     /// # Errors
     ///

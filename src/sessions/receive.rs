@@ -6,7 +6,7 @@ use super::Sessions;
 use super::liveness::Rate;
 use crate::close::{Cause, CloseCode, CloseReason};
 use crate::codec::{CodecError, Event};
-use crate::connection::{Connection, Effects, HandshakeFailure, Input, Received, State};
+use crate::connection::{Connection, Effects, HandshakeFailure, Input, Received, Session, State};
 use crate::id::SessionKey;
 use crate::message::Message;
 
@@ -157,10 +157,14 @@ impl Sessions {
     }
 
     /// Keeps input that is to be processed later. The input of a connection that is gone is
-    /// dropped.
+    /// dropped. If its turn is over, it is read on in the next tick, after those that wait already.
     pub(crate) fn keep_unread(&mut self, key: SessionKey, bytes: Vec<u8>) {
         if let Some(connection) = self.table.get_mut(key) {
+            let has_unread = !bytes.is_empty();
             connection.keep_unread(bytes);
+            if has_unread && self.budget.is_turn_over() {
+                self.carry(key);
+            }
         }
     }
 
@@ -182,7 +186,11 @@ impl Sessions {
         }
         let event = session.codec.decode(input).transpose()?;
         let is_open = session.is_open();
-        if METERED && is_open && counts(&event) && !self.liveness.take_message(key, self.now) {
+        if METERED
+            && is_open
+            && counts(&event, session)
+            && !self.liveness.take_message(key, self.now)
+        {
             self.exceed_rate(key, Rate::Messages);
             return None;
         }
@@ -192,6 +200,7 @@ impl Sessions {
             _ => return Some(Decoded::Other { event, is_open }),
         };
         session.record_message(payload);
+        self.budget.spend_message();
         self.counters.received.messages += 1;
         self.counters.received.bytes += payload as u64;
         match event {
@@ -199,6 +208,13 @@ impl Sessions {
             Ok(Event::Message(Message::Binary(bytes))) => Some(Decoded::Binary(bytes)),
             event => Some(Decoded::Other { event, is_open }),
         }
+    }
+
+    /// Keeps what a session has sent beyond its turn.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn end_turn(&mut self, key: SessionKey, input: &[u8]) {
+        self.keep_unread(key, input.to_vec());
     }
 
     /// Takes as many of `count` bytes as a metered session may send now.
@@ -209,6 +225,11 @@ impl Sessions {
     /// Whether the next message of a session has to wait for a token.
     pub(crate) fn must_wait(&mut self, key: SessionKey) -> bool {
         self.is_metered(key) && self.liveness.must_wait(key, self.now)
+    }
+
+    /// A metered session's turn is over: `left` bytes that were counted already have to wait.
+    pub(crate) fn return_bytes(&mut self, key: SessionKey, left: usize) {
+        self.liveness.give_back_bytes(key, left);
     }
 
     /// Messages have to wait, and with them `left` bytes that were counted already.
@@ -281,7 +302,14 @@ impl Sessions {
     }
 }
 
-/// Whether an event counts against the limit on messages: a ping does, because it is answered.
-fn counts(event: &Result<Event<'_>, CodecError>) -> bool {
-    matches!(event, Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_)))
+/// Whether an event counts against the limit on messages: frames that cost as much as a message do.
+/// A pong that answers one of this side's pings does not.
+fn counts(event: &Result<Event<'_>, CodecError>, session: &mut Session) -> bool {
+    match event {
+        Ok(Event::Pong(_)) => !session.take_awaited_pong(),
+        Ok(Event::Message(_) | Event::Assembled(_) | Event::Ping(_) | Event::EmptyContinuation) => {
+            true
+        }
+        Ok(Event::Close { .. }) | Err(_) => false,
+    }
 }

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::id::{SessionKey, SessionRef};
 use crate::message::{AsMessage, Message};
 
+/// How many connections are flushed in a row. Between two parts new connections are accepted.
+const FLUSH_PART: usize = 512;
+
 /// Sending messages.
 impl Sessions {
     /// Sends a message to one session, at the end of the tick, together with the session's other
@@ -56,6 +59,7 @@ impl Sessions {
         let Some(connection) = self.table.get_mut(key) else {
             return self.send_to_moved(key, message.into());
         };
+        self.budget.spend(1);
         match self.delivery.send(key, connection, message) {
             SendOutcome::Queued => Ok(()),
             outcome => self.settle_failure(key, outcome, message.into()),
@@ -97,6 +101,7 @@ impl Sessions {
         let mut encoded = Encoded::new(message.as_message());
         let mut delivery = Delivery::default();
         for session in sessions {
+            self.budget.spend(1);
             let key = self.table.find_open(session.into());
             let sent = key.is_some_and(|key| self.send_encoded(key, &mut encoded).is_ok());
             delivery.count(sent);
@@ -109,6 +114,11 @@ impl Sessions {
         message: Message<'_>,
         wanted: impl FnMut(SessionKey, &Session) -> bool,
     ) -> Delivery {
+        self.budget.spend(self.table.len());
+        if !self.delivery.has_batch_room(message.len()) {
+            // Beyond a full batch each outbox would get its own copy of each message.
+            self.flush();
+        }
         let mut encoded = Encoded::new(message);
         let done = self.delivery.broadcast(&mut self.table, &mut encoded, wanted);
         let mut delivery = done.delivery;
@@ -201,12 +211,38 @@ impl Sessions {
 impl Sessions {
     /// Flushes every marked connection, once each.
     pub(crate) fn flush(&mut self) {
-        let mut place = 0;
         // A session that ends by this may be marked again, at the end of the list.
-        while let Some((key, flushed)) = self.delivery.flush_from(&mut place, &mut self.table) {
+        while let Some((key, flushed)) = self.delivery.flush_to(usize::MAX, &mut self.table) {
             self.settle_flush(key, &flushed);
         }
         self.delivery.end_flush();
+    }
+
+    /// Flushes the next marked connections, not more than [`FLUSH_PART`]. Returns whether others
+    /// are left.
+    pub(crate) fn flush_part(&mut self) -> bool {
+        let end = self.delivery.end_of_part(FLUSH_PART);
+        while let Some((key, flushed)) = self.delivery.flush_to(end, &mut self.table) {
+            self.settle_flush(key, &flushed);
+        }
+        let is_left = self.delivery.marked_count() > 0;
+        if !is_left {
+            self.delivery.end_flush();
+        }
+        is_left
+    }
+
+    /// Whether so many connections are to be flushed that a new one should not wait for them.
+    pub(crate) fn has_long_flush(&self) -> bool {
+        self.delivery.marked_count() > FLUSH_PART
+    }
+
+    /// Flushes one connection before the others that are marked.
+    pub(crate) fn flush_first(&mut self, key: SessionKey) {
+        if let Some(connection) = self.table.get_mut(key) {
+            let flushed = self.delivery.flush(connection);
+            self.settle_flush(key, &flushed);
+        }
     }
 
     /// Flushes one connection, if no other is marked and no notice is queued, which might cause
@@ -221,6 +257,16 @@ impl Sessions {
             && let Some(flushed) = self.delivery.flush_marked(connection)
         {
             self.settle_flush(key, &flushed);
+        }
+    }
+
+    /// Flushes a connection before one of its deadlines ends it. The event that announces a writable
+    /// socket may not have been seen yet.
+    pub(crate) fn flush_last(&mut self, key: SessionKey) {
+        let Some(connection) = self.table.get_mut(key) else { return };
+        if !connection.outbox().is_empty() {
+            connection.flags.writable = true;
+            self.flush_first(key);
         }
     }
 

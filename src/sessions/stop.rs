@@ -53,6 +53,16 @@ impl Sessions {
         Ok(())
     }
 
+    /// The connections that [`Sessions::finish_stopping`] ends because the grace is over.
+    pub(crate) fn ended_by_grace(&self) -> Vec<SessionKey> {
+        match self.shutdown.deadline() {
+            Some(deadline) if self.now >= deadline => {
+                self.table.iter().map(|(key, _)| key).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Ends connections that the grace, or the end of the last session, leaves nothing to wait for.
     /// When no connection is left, the manager has stopped.
     pub(crate) fn finish_stopping(&mut self) {

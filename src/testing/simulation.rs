@@ -172,10 +172,21 @@ impl<H: Handler + 'static> Simulation<H> {
     ///
     /// If a counter of the sessions differs from what it counts: a bug of this crate.
     pub fn tick(&mut self) {
+        self.tick_with(true);
+    }
+
+    /// The same without the readiness of sockets, as after a poll that a signal interrupted.
+    #[doc(hidden)]
+    pub fn tick_unannounced(&mut self) {
+        self.tick_with(false);
+    }
+
+    fn tick_with(&mut self, announced: bool) {
         self.accept();
         self.sessions.set_now(self.now);
         let is_posted = self.shared.take_wake() || self.posted_left;
         let Self { sessions, handler, buffer, inbox, connections, .. } = self;
+        let connections = if announced { &**connections } else { &[] };
         let mut input = MemoryInput { connections, inbox: is_posted.then_some(inbox), left: false };
         Tick::new(sessions, handler, buffer).run(&mut input);
         self.posted_left = input.left;

@@ -68,7 +68,7 @@ fn a_session_causes_events_from_connect_to_disconnect() {
     let expected = json!({
         "seq": 5, "event": "disconnect", "session": "a", "cause": "client_closed", "code": 4321,
         "reason": "bye", "duration_ms": null, "received": {"messages": 2, "bytes": 15},
-        "sent": {"messages": 0, "bytes": 0}, "dropped": 0,
+        "sent": {"messages": 0, "bytes": 0}, "dropped": 0, "pending": 0,
     });
     assert_eq!(end, expected);
 }

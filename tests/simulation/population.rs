@@ -103,6 +103,9 @@ impl Client {
             let first = if at == 0 { opcode } else { 0 } | if is_last { 0x80 } else { 0 };
             let framed = format::frame(rng, first, fragment);
             self.compose(&framed);
+            if fragment.is_empty() && at > 0 && !is_last {
+                self.meter.count(self.composed);
+            }
             rest = after;
             if !is_last && rng.u8(..4) == 0 {
                 self.ping(rng);
@@ -203,7 +206,8 @@ impl Application {
                 client.send_message(rng, max, fragments);
             }
             3 if may_send && is_websocket => (0..rng.u8(1..6)).for_each(|_| client.ping(rng)),
-            4 if may_send && is_websocket => client.pong(rng),
+            // Where messages are limited, only pongs that answer a ping do not count.
+            4 if may_send && is_websocket && !client.meter.limits() => client.pong(rng),
             5 if may_send && is_websocket => {
                 let code = *pick(rng, &[None, Some(1000), Some(1001), Some(3000), Some(4999)]);
                 client.send_close(rng, code);

@@ -49,17 +49,25 @@ pub(crate) struct Script {
     batch: Batch,
     /// The expected answer. `None`: no message is expected.
     expected: Option<Expected>,
+    /// Whether what is received is discarded instead.
+    is_discarded: bool,
 }
 
 impl Script {
     pub(crate) fn new(opcode: u8, payload: &[u8], depth: usize) -> Self {
         let expected = Some(Expected::new(opcode, payload));
-        Self { batch: Batch::new(opcode, payload, depth), expected }
+        Self { batch: Batch::new(opcode, payload, depth), expected, is_discarded: false }
+    }
+
+    /// The message to send; what is received is read and discarded.
+    pub(crate) fn flood(opcode: u8, payload: &[u8], depth: usize) -> Self {
+        let batch = Batch::new(opcode, payload, depth);
+        Self { batch, expected: None, is_discarded: true }
     }
 
     /// No message: each received one is a failure.
     pub(crate) fn silence() -> Self {
-        Self { batch: Batch::new(BINARY, b"", 1), expected: None }
+        Self { batch: Batch::new(BINARY, b"", 1), expected: None, is_discarded: false }
     }
 }
 
@@ -206,6 +214,18 @@ impl Fleet {
         }
     }
 
+    /// The same, unless the link has still messages to send.
+    pub(crate) fn send_when_idle(
+        &mut self,
+        link: usize,
+        messages: usize,
+        traffic: &mut impl Traffic,
+    ) {
+        if !self.links[link].has_output() {
+            self.send(link, messages, traffic);
+        }
+    }
+
     /// Waits for events, at most `timeout`, and handles them.
     pub(crate) fn turn(
         &mut self,
@@ -322,6 +342,9 @@ impl Fleet {
         range: Range<usize>,
         traffic: &mut impl Traffic,
     ) -> Result<(), End> {
+        if self.script.is_discarded {
+            return Ok(());
+        }
         let link = &mut self.links[index];
         let bytes = &self.buffer[range];
         let messages = link.take(bytes, self.script.expected.as_ref(), &mut self.controls)?;

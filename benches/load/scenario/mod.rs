@@ -7,6 +7,7 @@ mod connect;
 pub(crate) mod contest;
 pub(crate) mod drain;
 pub(crate) mod echo;
+pub(crate) mod flood;
 pub(crate) mod idle;
 pub(crate) mod scale;
 pub(crate) mod slow;

@@ -8,12 +8,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use majordomo::{Error, Handle, Result, SessionCounts, SessionManager, Sessions};
+use majordomo::{Config, Error, Handle, Result, SessionCounts, SessionManager, Sessions};
 
 use crate::admin::AdminServer;
 use crate::backend::stdio::{self, CommandGate, StdioNotice, StdioOutput};
 use crate::backend::{BackendId, LinkOutput};
 use crate::gateway::{Gateway, describe_losses};
+use crate::limits::{ConnectionLimits, OpenFiles};
 use crate::settings::{Mode, Settings};
 use crate::{limits, logging, signals};
 
@@ -29,7 +30,9 @@ const CUT_OFF: i32 = 3;
 pub(crate) fn run(settings: &Settings) -> Result<()> {
     let open_files = limits::raise_open_files();
     let gateway = Gateway::new(settings, Instant::now())?;
-    let mut manager = SessionManager::new(settings.config(), gateway)?;
+    let limits = connection_limits(settings, &open_files);
+    let config = Config { max_accepted: limits.map(|it| it.clients), ..settings.config() };
+    let mut manager = SessionManager::new(config, gateway)?;
     stop_on_signals(manager.handle())?;
     let mut urls = Vec::new();
     for url in &settings.listen {
@@ -37,7 +40,9 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     let handle = manager.handle();
     let gateway = manager.handler();
-    let admin = AdminServer::open(settings, gateway.open_tasks(handle), gateway.status())?;
+    let (tasks, status) = (gateway.open_tasks(handle), gateway.status());
+    let connections = limits.map_or(settings.max_admin_connections, |it| it.admin);
+    let admin = AdminServer::open(settings, tasks, status, connections)?;
     for url in &urls {
         log::info!("listening on {url}");
         manager.handler().add_listener(url);
@@ -47,7 +52,10 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         admin.log_where();
     }
     match open_files {
-        Ok(limits) => log::info!("open file limit: {}", limits.after),
+        Ok(files) => {
+            let clients = limits.map(|it| format!(", of which {} for clients", it.clients));
+            log::info!("open file limit: {}{}", files.after, clients.unwrap_or_default());
+        }
         Err(error) => log::warn!("cannot raise the open file limit: {error}"),
     }
     if settings.mode == Mode::Hub {
@@ -68,6 +76,7 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         let turn = manager.turn(wait)?;
         end_tick(&mut manager);
         manager.handler().count_tick(turn.started.elapsed());
+        manager.handler().set_full(turn.full, turn.started);
         if turn.stopped {
             break;
         }
@@ -78,6 +87,18 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// How many connections clients and the admin server may have. Without an admin server, or a known
+/// limit of open files, clients may have as many as the system allows.
+fn connection_limits(
+    settings: &Settings,
+    open_files: &io::Result<OpenFiles>,
+) -> Option<ConnectionLimits> {
+    settings.admin.as_ref()?;
+    let files = open_files.as_ref().ok()?.after;
+    let used = limits::used_files() + settings.listen.len();
+    Some(ConnectionLimits::new(files, used, settings.max_admin_connections))
 }
 
 /// Logs the addresses of the listeners whose host is a name.

@@ -9,10 +9,6 @@
 use std::io::{self, IsTerminal};
 use std::thread;
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::signal_name;
-
 /// Waits for the signals on a thread of its own. The first one that stops calls `graceful` with its
 /// name, on that thread; the second one calls `at_once`, which ends the process. The default
 /// actions of the signals are replaced, so this is called before anything is opened.
@@ -24,15 +20,35 @@ pub(crate) fn watch(
     graceful: impl FnOnce(&'static str) + Send + 'static,
     at_once: impl FnOnce(&'static str) + Send + 'static,
 ) -> io::Result<()> {
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
+    let signals = platform::signals()?;
     let terminals = Terminals::now();
     let thread = thread::Builder::new().name("signals".to_owned());
     thread
         .spawn(move || {
             let has_hung_up = || terminals.have_hung_up();
-            follow(signals.forever(), has_hung_up, graceful, at_once);
+            follow(signals, has_hung_up, graceful, at_once);
         })
         .map(drop)
+}
+
+/// A signal that has come.
+#[derive(Clone, Copy, Debug)]
+struct CaughtSignal {
+    name: &'static str,
+    meaning: SignalMeaning,
+}
+
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug)]
+enum SignalMeaning {
+    /// To stop.
+    Stop,
+    /// To stop if a terminal has hung up, and otherwise to read the settings again.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such signal"))]
+    HangUp,
+    /// Nothing that the gateway knows of.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "there is no such signal"))]
+    Unknown,
 }
 
 /// Which of the standard streams were terminals at the start: input, output, error.
@@ -53,21 +69,20 @@ impl Terminals {
 
 /// Calls `graceful` for the first signal that stops, and `at_once` for the second.
 fn follow(
-    signals: impl IntoIterator<Item = i32>,
+    signals: impl IntoIterator<Item = CaughtSignal>,
     has_hung_up: impl Fn() -> bool,
     graceful: impl FnOnce(&'static str),
     at_once: impl FnOnce(&'static str),
 ) {
     let mut graceful = Some(graceful);
-    for signal in signals {
-        let name = signal_name(signal).unwrap_or("signal");
-        match (signal, &graceful) {
-            (SIGUSR1 | SIGUSR2, _) => log::info!("{name} ignored"),
-            (SIGHUP, _) if !has_hung_up() => {
+    for CaughtSignal { name, meaning } in signals {
+        match (meaning, &graceful) {
+            (SignalMeaning::Unknown, _) => log::info!("{name} ignored"),
+            (SignalMeaning::HangUp, _) if !has_hung_up() => {
                 log::warn!("{name} ignored: settings are read at the start only");
             }
             // The shell and the system may both send one.
-            (SIGHUP, None) => {}
+            (SignalMeaning::HangUp, None) => {}
             _ => match graceful.take() {
                 Some(graceful) => graceful(name),
                 None => return at_once(name),
@@ -76,12 +91,76 @@ fn follow(
     }
 }
 
-#[cfg(test)]
+#[cfg(unix)]
+mod platform {
+    use std::io;
+    use std::iter;
+
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+    use signal_hook::iterator::Signals;
+    use signal_hook::low_level::signal_name;
+
+    use super::{CaughtSignal, SignalMeaning};
+
+    /// The signals that come from now on. `next` waits for one.
+    pub(super) fn signals() -> io::Result<impl Iterator<Item = CaughtSignal> + Send> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2])?;
+        Ok(iter::from_fn(move || signals.forever().next().map(caught)))
+    }
+
+    pub(super) fn caught(signal: i32) -> CaughtSignal {
+        let meaning = match signal {
+            SIGHUP => SignalMeaning::HangUp,
+            SIGUSR1 | SIGUSR2 => SignalMeaning::Unknown,
+            _ => SignalMeaning::Stop,
+        };
+        CaughtSignal { name: signal_name(signal).unwrap_or("signal"), meaning }
+    }
+}
+
+#[cfg(not(unix))]
+mod platform {
+    use std::io;
+    use std::iter;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    use signal_hook::flag;
+
+    use super::{CaughtSignal, SignalMeaning};
+
+    /// How often the flags are looked at: nothing wakes a thread when a signal comes.
+    const PERIOD: Duration = Duration::from_millis(100);
+
+    /// The signals that come from now on. `next` waits for one.
+    pub(super) fn signals() -> io::Result<impl Iterator<Item = CaughtSignal> + Send> {
+        let signals = [("SIGINT", SIGINT), ("SIGTERM", SIGTERM)];
+        let flags = signals.map(|(name, signal)| (name, signal, Arc::new(AtomicBool::new(false))));
+        for (_, signal, flag) in &flags {
+            flag::register(*signal, Arc::clone(flag))?;
+        }
+        Ok(iter::from_fn(move || {
+            loop {
+                let is_set = |flag: &AtomicBool| flag.swap(false, Ordering::Relaxed);
+                if let Some((name, ..)) = flags.iter().find(|(.., flag)| is_set(flag)) {
+                    return Some(CaughtSignal { name, meaning: SignalMeaning::Stop });
+                }
+                thread::sleep(PERIOD);
+            }
+        }))
+    }
+}
+
+#[cfg(all(test, unix))]
 mod tests {
     use std::cell::RefCell;
     use std::sync::mpsc;
     use std::time::Duration;
 
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
     use signal_hook::low_level::raise;
 
     use super::*;
@@ -93,7 +172,7 @@ mod tests {
             let seen = &seen;
             move |name: &'static str| seen.borrow_mut().push((how, name))
         };
-        let signals = signals.iter().copied();
+        let signals = signals.iter().copied().map(platform::caught);
         follow(signals, || has_hung_up, record("graceful"), record("at once"));
         seen.into_inner()
     }

@@ -50,6 +50,13 @@ impl Assembly {
                     let Some(header) = take_header(bytes, len, input, assembled, max)? else {
                         return Ok(None);
                     };
+                    if header.opcode == Opcode::Continuation
+                        && header.payload_len == 0
+                        && !header.is_final
+                    {
+                        self.frame = OpenFrame::default();
+                        return Ok(Some(Event::EmptyContinuation));
+                    }
                     self.begin(&header);
                 }
                 OpenFrame::Data { is_final, mask, remaining } => {

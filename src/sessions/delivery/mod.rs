@@ -46,8 +46,10 @@ impl Delivery {
 #[derive(Debug)]
 pub(crate) struct DeliveryQueue {
     pool: Pool,
-    /// The connections that have something to send, each once.
+    /// The connections that have something to send, each once from `flushed` on.
     marked: Vec<SessionKey>,
+    /// How many of them were flushed.
+    flushed: usize,
     totals: DeliveryTotals,
     /// Bytes that wait in all outboxes, those of lingering sockets included.
     queued: usize,
@@ -109,6 +111,7 @@ impl DeliveryQueue {
         Self {
             pool: Pool::new(),
             marked: Vec::new(),
+            flushed: 0,
             totals: DeliveryTotals::default(),
             queued: 0,
             total_limit: config.max_total_outbox.map_or(usize::MAX, |total| total.max(limit)),
@@ -153,17 +156,18 @@ impl DeliveryQueue {
         }
     }
 
-    /// Flushes the marked connections, once each, beginning at this index of their list, which may
-    /// grow while it is iterated. Stops at a connection for which more is to be done, and returns
-    /// it.
+    /// Flushes the marked connections, once each, up to this index of their list, which may grow
+    /// while it is iterated. Stops at a connection for which more is to be done, and returns it.
     #[inline]
-    pub(crate) fn flush_from(
+    pub(crate) fn flush_to(
         &mut self,
-        place: &mut usize,
+        end: usize,
         table: &mut Table,
     ) -> Option<(SessionKey, Flushed)> {
-        while let Some(&key) = self.marked.get(*place) {
-            *place += 1;
+        while self.flushed < end
+            && let Some(&key) = self.marked.get(self.flushed)
+        {
+            self.flushed += 1;
             let Some(connection) = table.get_mut(key) else { continue };
             if let Some(flushed) = self.flush_marked(connection) {
                 return Some((key, flushed));
@@ -198,7 +202,12 @@ impl DeliveryQueue {
 
     /// How many connections are to be flushed.
     pub(crate) fn marked_count(&self) -> usize {
-        self.marked.len()
+        self.marked.len() - self.flushed
+    }
+
+    /// The index at which a part of `count` connections ends.
+    pub(crate) fn end_of_part(&self, count: usize) -> usize {
+        self.flushed + count
     }
 
     /// Takes a connection off the list of those to flush, if it is the only one in it.
@@ -214,8 +223,15 @@ impl DeliveryQueue {
     /// Every marked connection was flushed, so no outbox points into the batch any more.
     pub(crate) fn end_flush(&mut self) {
         self.marked.clear();
+        self.flushed = 0;
         self.exhausted = false;
         self.pool.clear_batch();
+    }
+
+    /// Whether the batch has room for a message of `payload` bytes, or would not hold it in any case.
+    #[inline]
+    pub(crate) fn has_batch_room(&self, payload: usize) -> bool {
+        self.pool.has_batch_room(payload + MAX_OVERHEAD)
     }
 
     /// Writes what is queued, as far as the socket accepts it.

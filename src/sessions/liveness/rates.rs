@@ -28,7 +28,7 @@ pub(crate) enum Rate {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[non_exhaustive]
 pub struct RateLimited {
-    /// By messages and pings: [`Config::max_messages_per_second`](crate::Config).
+    /// By messages and control frames: [`Config::max_messages_per_second`](crate::Config).
     pub messages: u64,
     /// By bytes: [`Config::max_bytes_per_second`](crate::Config).
     pub bytes: u64,

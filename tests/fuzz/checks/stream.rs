@@ -40,6 +40,7 @@ impl From<Event<'_>> for OwnedEvent {
             Event::Assembled(message) => message.into(),
             Event::Ping(payload) => Self::Ping(payload.as_slice().to_vec()),
             Event::Pong(payload) => Self::Pong(payload.as_slice().to_vec()),
+            Event::EmptyContinuation => unreachable!("the reading skips it"),
             Event::Close { code, reason } => Self::Close(code.map(CloseCode::get), reason.into()),
         }
     }
@@ -96,6 +97,8 @@ pub(crate) fn decode_in_reads(
         rest = later;
         loop {
             match codec.decode(&mut input) {
+                // It changes nothing.
+                Ok(Some(Event::EmptyContinuation)) => {}
                 Ok(Some(event)) => events.push(OwnedEvent::from(event)),
                 Ok(None) => break,
                 Err(wrong) => return Reading { events, end: End::Error(wrong) },

@@ -6,15 +6,16 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use majordomo::{
-    Admission, Cause, Context, Decision, Disconnect, Handler, Message, Request, SessionKey,
-    Sessions, StopOptions, Ticket,
+    Admission, Cause, Context, Decision, Disconnect, Handler, Message, Request, Response,
+    SessionKey, Sessions, StopOptions, Ticket,
 };
 use serde_json::json;
 
 use super::api::{self, ApiRequest};
-use super::auth::{Authenticator, SUBPROTOCOL};
+use super::auth::SUBPROTOCOL;
 use super::console;
 use super::control::ControlQuery;
+use super::guard::{AdminResource, Guard};
 use super::queue::{AdminMessage, AdminQueue, GatewayReply, QueueReceiver};
 use super::response::AdminResponse;
 use crate::backend::websocket::{ControlConnections, LinkNotice};
@@ -23,6 +24,10 @@ use crate::gateway::{Gateway, TaskPoster};
 use crate::metrics::{self, MetricsSnapshot};
 use crate::settings::value::Mode;
 use crate::status::{GatewayStatus, StatusReason};
+
+/// The most commands that are handed over at a time. The gateway's loop executes them in a row, and
+/// bounds how much it performs in an iteration between two pieces.
+const BATCH: usize = 32;
 
 /// How often the gateway judges links that may pause reads. One that reads nothing causes no event.
 const JUDGE_INTERVAL: Duration = Duration::from_millis(250);
@@ -38,7 +43,7 @@ const MIN_GRACE: Duration = Duration::from_millis(100);
 /// The state of the admin server, apart from its sessions.
 #[derive(Debug)]
 pub(super) struct AdminHandler {
-    auth: Authenticator,
+    guard: Guard,
     gateway: TaskPoster<Gateway>,
     /// Whether commands are not read, because the gateway's loop is behind.
     is_paused: bool,
@@ -60,14 +65,14 @@ pub(super) struct AdminHandler {
 
 impl AdminHandler {
     pub(super) fn new(
-        auth: Authenticator,
+        guard: Guard,
         mode: Mode,
         gateway: TaskPoster<Gateway>,
         status: Arc<GatewayStatus>,
         messages: Receiver<AdminMessage>,
     ) -> Self {
         Self {
-            auth,
+            guard,
             gateway,
             is_paused: false,
             status,
@@ -149,7 +154,7 @@ impl AdminHandler {
         }
     }
 
-    /// Posts the input of this turn to the gateway's loop, in one piece, because each post may wake
+    /// Posts the input of this turn to the gateway's loop, in few pieces, because each post may wake
     /// that loop; and what its queue had no place for before.
     fn post_input(&mut self) {
         if self.input.is_empty() {
@@ -157,13 +162,16 @@ impl AdminHandler {
             let _ = self.gateway.retry();
             return;
         }
-        let input = mem::take(&mut self.input);
-        // After the end of the gateway's loop, input is discarded.
-        let _ = self.gateway.post(move |gateway, sessions| {
-            for (backend, input) in input {
-                gateway.handle_input(sessions, backend, input);
-            }
-        });
+        let mut rest = mem::take(&mut self.input).into_iter();
+        while rest.len() > 0 {
+            let input: Vec<_> = rest.by_ref().take(BATCH).collect();
+            // After the end of the gateway's loop, input is discarded.
+            let _ = self.gateway.post(move |gateway, sessions| {
+                for (backend, input) in input {
+                    gateway.handle_input(sessions, backend, input);
+                }
+            });
+        }
     }
 
     fn remove(&mut self, key: SessionKey, cause: Cause) {
@@ -176,16 +184,41 @@ impl AdminHandler {
             self.gateway.post(move |gateway, sessions| gateway.remove_link(sessions, id, cause));
     }
 
-    /// Answers a probe, without asking the gateway's loop, which may be busy. `/health` answers 200
-    /// as long as this thread runs.
-    fn probe(&self, path: &str, method: &str) -> AdminResponse {
-        if let Err(refusal) = AdminResponse::check_read_only(method) {
-            return refusal;
+    /// Answers a request if it is a probe, without asking the gateway's loop, which may be busy.
+    /// `/health` answers 200 as long as this thread runs.
+    fn probe(&self, request: &Request<'_>) -> Option<AdminResponse> {
+        let resource = AdminResource::of(request);
+        if !matches!(resource, AdminResource::Health | AdminResource::Ready) {
+            return None;
+        }
+        if let Err(refusal) = AdminResponse::check_read_only(request.method()) {
+            return Some(refusal);
         }
         let reason = self.status.reason();
-        let is_ready = path == "/health" || reason.is_none_or(StatusReason::is_ready);
+        let is_ready =
+            resource == AdminResource::Health || reason.is_none_or(StatusReason::is_ready);
         let word = reason.map_or("ready", StatusReason::as_str);
-        AdminResponse::json(if is_ready { 200 } else { 503 }, &json!({ "status": word }))
+        Some(AdminResponse::json(if is_ready { 200 } else { 503 }, &json!({ "status": word })))
+    }
+
+    /// Decides about a request as far as its head allows: answers probes, refuses what may not be
+    /// sent, and trusts the connection of a client that has shown the token.
+    fn check(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &Request<'_>,
+    ) -> Result<(), AdminResponse> {
+        if let Some(answer) = self.probe(request) {
+            return Err(answer);
+        }
+        if let Err(refusal) = self.guard.check(request) {
+            let is_page = AdminResource::of(request) == AdminResource::Console;
+            return Err(if is_page { console::sign_in(refusal) } else { refusal });
+        }
+        if self.guard.authenticates() {
+            sessions.trust(request.ticket());
+        }
+        Ok(())
     }
 
     /// Answers a request of the HTTP API.
@@ -203,6 +236,16 @@ impl AdminHandler {
                 GatewayReply::Api(api::execute(gateway, sessions, call))
             }),
             Err(response) => respond(response),
+        }
+    }
+
+    fn render(&self, sessions: &Sessions, reply: GatewayReply) -> AdminResponse {
+        match reply {
+            GatewayReply::Metrics(mut snapshot) => {
+                snapshot.admin_refused = self.guard.refused(&sessions.stats());
+                metrics_text(&snapshot)
+            }
+            GatewayReply::Api(response) => response,
         }
     }
 
@@ -236,7 +279,8 @@ impl QueueReceiver for AdminHandler {
                 }
                 AdminMessage::Reply(ticket, reply) => {
                     // The client may have disconnected.
-                    let _ = sessions.decide(ticket, respond(render(reply)));
+                    let response = self.render(sessions, reply);
+                    let _ = sessions.decide(ticket, respond(response));
                 }
                 AdminMessage::Stop { grace } => self.stop_at = Some(Instant::now() + grace),
             }
@@ -246,27 +290,28 @@ impl QueueReceiver for AdminHandler {
 }
 
 impl Handler for AdminHandler {
-    fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
-        let path = request.path();
-        if matches!(path, "/health" | "/ready") {
-            return respond(self.probe(path, request.method()));
+    fn on_request_head(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &Request<'_>,
+    ) -> Result<(), Response> {
+        self.check(sessions, request).map_err(Response::from)
+    }
+
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
+        if let Err(answer) = self.check(sessions, request) {
+            return respond(answer);
         }
-        if let Err(refusal) = self.auth.check(request) {
-            return respond(if path == "/" { console::sign_in(refusal) } else { refusal });
-        }
-        if path == "/metrics"
-            && let Err(refusal) = AdminResponse::check_read_only(request.method())
-        {
-            return respond(refusal);
-        }
-        match path {
-            "/" => respond(console::answer(request.method())),
-            "/control" => control(request),
-            "/metrics" => self.ask(request.ticket(), |gateway, sessions| {
+        match AdminResource::of(request) {
+            AdminResource::Console => respond(console::page()),
+            AdminResource::Control => control(request),
+            AdminResource::Metrics => self.ask(request.ticket(), |gateway, sessions| {
                 GatewayReply::Metrics(Box::new(gateway.metrics(sessions)))
             }),
-            _ if path.starts_with("/api/") => self.serve_api(request),
-            _ => respond(AdminResponse::error(404, "not_found", &format!("no such path: {path}"))),
+            AdminResource::ApiRoot => respond(AdminResponse::redirect(api::DESCRIPTION_PATH)),
+            AdminResource::Health | AdminResource::Ready | AdminResource::Api => {
+                self.serve_api(request)
+            }
         }
     }
 
@@ -321,13 +366,6 @@ fn control(request: &Request<'_>) -> Decision {
 
 fn respond(response: AdminResponse) -> Decision {
     Decision::Respond(response.into())
-}
-
-fn render(reply: GatewayReply) -> AdminResponse {
-    match reply {
-        GatewayReply::Metrics(snapshot) => metrics_text(&snapshot),
-        GatewayReply::Api(response) => response,
-    }
 }
 
 fn metrics_text(snapshot: &MetricsSnapshot) -> AdminResponse {

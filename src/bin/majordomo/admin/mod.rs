@@ -9,6 +9,7 @@ mod api;
 mod auth;
 mod console;
 mod control;
+mod guard;
 mod handler;
 mod queue;
 mod response;

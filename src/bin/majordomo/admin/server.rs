@@ -9,6 +9,7 @@ use std::time::Duration;
 use majordomo::{Config, Error, ListenUrl, Result, SessionManager};
 
 use super::auth::Authenticator;
+use super::guard::Guard;
 use super::handler::AdminHandler;
 use super::queue::{AdminMessage, AdminQueue};
 use crate::gateway::{Gateway, TaskPoster};
@@ -23,8 +24,8 @@ const MAX_COMMAND: usize = 64 << 20;
 /// that has a longer line than this to get is closed.
 const MAX_OUTBOX: usize = 256 << 20;
 
-/// The largest body of a request in bytes: room for a message of 8 MiB with any escapes.
-const MAX_BODY: usize = 16 << 20;
+/// The most connections that have not shown the token, if there is one.
+const MAX_UNTRUSTED: usize = 64;
 
 /// How long a connection may wait for its next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -52,7 +53,7 @@ pub(crate) struct AdminThread {
 }
 
 impl AdminServer {
-    /// Opens the listener, if the settings have one.
+    /// Opens the listener, if the settings have one, for `connections` at the most.
     ///
     /// # Errors
     ///
@@ -62,12 +63,13 @@ impl AdminServer {
         settings: &Settings,
         gateway: TaskPoster<Gateway>,
         status: Arc<GatewayStatus>,
+        connections: usize,
     ) -> Result<Option<Self>> {
         let Some(url) = &settings.admin else { return Ok(None) };
         let (sender, receiver) = mpsc::channel();
         let auth = Authenticator::new(settings.admin_token.as_deref());
-        let handler = AdminHandler::new(auth, settings.mode, gateway, status, receiver);
-        let mut manager = SessionManager::new(config(), handler)?;
+        let handler = AdminHandler::new(Guard::new(auth), settings.mode, gateway, status, receiver);
+        let mut manager = SessionManager::new(config(settings, connections), handler)?;
         let queue = AdminQueue::new(sender, manager.handle());
         manager.handler().set_queue(queue.clone());
         match manager.listen_on(ListenUrl::websocket(url.host(), url.port())) {
@@ -126,11 +128,16 @@ impl AdminThread {
     }
 }
 
-fn config() -> Config {
+fn config(settings: &Settings, connections: usize) -> Config {
+    // Some are kept for clients with the token, also where there are few.
+    let max_untrusted = MAX_UNTRUSTED.min(connections - connections / 4);
     Config {
+        max_connections: Some(connections),
+        max_untrusted: settings.admin_token.as_ref().map(|_| max_untrusted),
         max_message_size: MAX_COMMAND,
         max_outbox: MAX_OUTBOX,
-        max_body: MAX_BODY,
+        max_body: settings.admin_max_body,
+        max_bodies: settings.admin_max_bodies,
         keep_alive: Some(KEEP_ALIVE),
         handle_queue: QUEUE,
         // A backend that does not read any more does not answer the close frame.

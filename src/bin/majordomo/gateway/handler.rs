@@ -39,6 +39,10 @@ pub(crate) struct Gateway {
     pauses: PauseMeter,
     /// What the probes answer.
     status: Arc<GatewayStatus>,
+    /// Whether no connection is accepted for now.
+    is_full: bool,
+    /// When the log warned of that.
+    warned_full: Option<Instant>,
     /// The tasks that the admin server gives, if there is one.
     tasks: Option<TaskQueue<Self>>,
     ticks: TickHistograms,
@@ -70,6 +74,8 @@ impl Gateway {
             unheard: UnheardMessages::new(settings.mode, settings.without_backend),
             pauses: PauseMeter::default(),
             status: Arc::default(),
+            is_full: false,
+            warned_full: None,
             tasks: None,
             ticks: TickHistograms::default(),
             tick_messages: 0,
@@ -120,6 +126,26 @@ impl Gateway {
     /// one.
     pub(crate) fn begin(&mut self, sessions: &mut Sessions) {
         self.handle_changed_links(sessions);
+    }
+
+    /// Records whether no connection of a client is accepted for now, because no file is left for
+    /// it. The log warns of it, at most once a minute.
+    #[inline]
+    pub(crate) fn set_full(&mut self, full: bool, now: Instant) {
+        if full != self.is_full {
+            self.change_full(full, now);
+        }
+    }
+
+    #[cold]
+    fn change_full(&mut self, full: bool, now: Instant) {
+        const INTERVAL: Duration = Duration::from_secs(60);
+        self.is_full = full;
+        self.status.set(StatusReason::Full, full);
+        if full && self.warned_full.is_none_or(|warned| now.duration_since(warned) >= INTERVAL) {
+            self.warned_full = Some(now);
+            log::warn!("no open file is left for clients: new connections wait (raise the limit)");
+        }
     }
 
     /// Counts an iteration of the loop, by its duration without the sleep.

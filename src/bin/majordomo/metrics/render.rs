@@ -26,6 +26,7 @@ impl MetricsSnapshot {
         self.describe_messages(to);
         self.describe_loop(to);
         self.describe_backends(to);
+        self.describe_admin(to);
         self.describe_log(to);
     }
 
@@ -206,6 +207,16 @@ impl MetricsSnapshot {
             "majordomo_unheard_messages_total",
             "Messages from clients that were discarded because no backend was connected.",
             float(self.unheard),
+        );
+    }
+
+    fn describe_admin(&self, to: &mut MetricsText) {
+        to.counters(
+            "majordomo_admin_refused_total",
+            "Requests to the admin server that were refused, by reason.",
+            self.admin_refused
+                .iter()
+                .map(|(refusal, count)| ([("reason", refusal.as_str())], float(count))),
         );
     }
 

@@ -29,6 +29,8 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) pauses: (u64, Duration),
     /// How many messages were discarded because there was no backend.
     pub(crate) unheard: u64,
+    /// The requests that the admin server has refused.
+    pub(crate) admin_refused: RefusalCounts,
     /// The log lines that were lost.
     pub(crate) log_lines_lost: u64,
 }
@@ -56,6 +58,7 @@ impl MetricsSnapshot {
             backends_closed: CauseCounts::default(),
             pauses: (0, Duration::ZERO),
             unheard: 0,
+            admin_refused: RefusalCounts::default(),
             log_lines_lost: 0,
         }
     }
@@ -80,5 +83,75 @@ impl CauseCounts {
 impl From<&Disconnects> for CauseCounts {
     fn from(disconnects: &Disconnects) -> Self {
         Self(std::array::from_fn(|index| disconnects.get(Cause::ALL[index])))
+    }
+}
+
+/// Why the admin server refuses a request, before the gateway's loop is asked about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AdminRefusal {
+    /// The token is missing or wrong: 401.
+    Unauthorized,
+    /// The request is not for this machine, or comes from a page of another site: 403.
+    Forbidden,
+    /// There is no such path: 404.
+    NotFound,
+    /// The path does not have the method: 405.
+    MethodNotAllowed,
+    /// The body is not JSON: 415.
+    UnsupportedMediaType,
+    /// The body is too large: 413.
+    BodyTooLarge,
+    /// There is no room for the body among all bodies: 503.
+    TooManyBodies,
+    /// There are too many connections: 503.
+    TooManyConnections,
+}
+
+impl AdminRefusal {
+    /// All of them.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::UnsupportedMediaType,
+        Self::BodyTooLarge,
+        Self::TooManyBodies,
+        Self::TooManyConnections,
+    ];
+
+    /// The value of the label.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::BodyTooLarge => "body_too_large",
+            Self::TooManyBodies => "too_many_bodies",
+            Self::TooManyConnections => "too_many_connections",
+        }
+    }
+}
+
+/// A count for each refusal.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RefusalCounts([u64; AdminRefusal::ALL.len()]);
+
+impl RefusalCounts {
+    /// Counts one.
+    pub(crate) fn count(&mut self, refusal: AdminRefusal) {
+        self.0[refusal as usize] += 1;
+    }
+
+    /// Sets the count of a refusal that is counted elsewhere.
+    pub(crate) fn set(&mut self, refusal: AdminRefusal, count: u64) {
+        self.0[refusal as usize] = count;
+    }
+
+    /// All refusals and their counts.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (AdminRefusal, u64)> {
+        AdminRefusal::ALL.into_iter().zip(self.0)
     }
 }

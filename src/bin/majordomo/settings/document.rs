@@ -34,7 +34,8 @@ fn sources() -> String {
          value counts, except for lists.\n\
          - Environment: `{prefix}` and the name of the flag in capitals, with underscores: \
          `MAJORDOMO_MAX_OUTBOX=64KiB`. An empty variable counts as not set. The log warns of a \
-         variable that begins with `{prefix}` and is not an option.\n\
+         variable that begins with `{prefix}` and is not an option, unless Kubernetes sets it for a \
+         service.\n\
          - File: TOML, named by `--{CONFIG} {CONFIG_PLACEHOLDER}` or `{config_variable}`. The key \
          is the name of the flag: `max-outbox = \"64KiB\"`. Integers and booleans may be written \
          without quotes. An unknown key is an error.\n\n\

@@ -9,9 +9,9 @@ use majordomo::{CloseCode, CloseReason, DuplicateId, ListenUrl, RatePolicy, Slow
 
 use super::value::{
     AdminUrl, Choice, IdSource, Mode, OFF, OriginRule, ParseResult, WithoutBackend,
-    admin_url_or_off, count_or_off, duration, duration_or_off, duration_text, id_source,
-    listen_url, one_of, origin, positive_duration, rate_or_off, size, size_or_off, size_text,
-    switch, token,
+    admin_connections, admin_url_or_off, count_or_off, duration, duration_or_off, duration_text,
+    id_source, listen_url, one_of, origin, positive_duration, rate_or_off, size, size_or_off,
+    size_text, switch, token,
 };
 
 /// How the values of a type are written.
@@ -57,6 +57,8 @@ pub(crate) const SIZE_OR_OFF: ValueFormat<Option<usize>> =
     ValueFormat { parse: size_or_off, write: |bytes| Some(or_off(bytes.map(size_text))) };
 pub(crate) const COUNT_OR_OFF: ValueFormat<Option<usize>> =
     ValueFormat { parse: count_or_off, write: |count| Some(or_off(*count)) };
+pub(crate) const ADMIN_CONNECTIONS: ValueFormat<usize> =
+    ValueFormat { parse: admin_connections, write: |count| Some(count.to_string()) };
 pub(crate) const RATE_OR_OFF: ValueFormat<Option<NonZeroU32>> =
     ValueFormat { parse: rate_or_off, write: |rate| Some(or_off(*rate)) };
 

@@ -25,6 +25,12 @@ pub(crate) struct Settings {
     pub(crate) admin: Option<AdminUrl>,
     /// The token that requests to the admin server must send.
     pub(crate) admin_token: Option<String>,
+    /// The largest body of a request to the admin server, in bytes.
+    pub(crate) admin_max_body: usize,
+    /// The most bytes of all bodies of requests to the admin server.
+    pub(crate) admin_max_bodies: usize,
+    /// The most connections to the admin server.
+    pub(crate) max_admin_connections: usize,
     /// Where ids of sessions come from.
     pub(crate) session_id: IdSource,
     /// The origins that are admitted. Without any, those of the hosts that are the gateway's own.
@@ -48,6 +54,9 @@ impl Default for Settings {
             stdio: false,
             admin: Some(AdminUrl::new("127.0.0.1", 9002)),
             admin_token: None,
+            admin_max_body: 16 << 20,
+            admin_max_bodies: 64 << 20,
+            max_admin_connections: 256,
             session_id: IdSource::Generated,
             origins: Vec::new(),
             max_metadata: 64 << 10,

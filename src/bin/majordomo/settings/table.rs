@@ -137,6 +137,42 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "admin-max-body",
+        group: ADMIN,
+        placeholder: "SIZE",
+        example: "1MiB",
+        help: "Limits the body of a request to the admin server.",
+        beyond: Some("A request with a larger body is answered 413."),
+        allowed: Some("1 byte to 1 GiB"),
+        binding: &One(|settings| &mut settings.admin_max_body, format::SIZE),
+        ..ROW
+    },
+    Setting {
+        name: "admin-max-bodies",
+        group: ADMIN,
+        placeholder: "SIZE",
+        example: "256MiB",
+        help: "Limits the bodies of all requests to the admin server together, until they are \
+               answered.",
+        beyond: Some("A request for whose body there is no room is answered 503."),
+        allowed: Some("--admin-max-body or more"),
+        binding: &One(|settings| &mut settings.admin_max_bodies, format::SIZE),
+        ..ROW
+    },
+    Setting {
+        name: "max-admin-connections",
+        group: ADMIN,
+        placeholder: "N",
+        example: "64",
+        help: "Limits the connections to the admin server; with --admin-token, at most 64 of them \
+               may be without the token. Never more than a quarter of the open files. So many \
+               files are reserved: clients wait before the admin server has none.",
+        beyond: Some("Beyond the limit, all requests but probes are answered 503."),
+        allowed: Some("8 to 65536"),
+        binding: &One(|settings| &mut settings.max_admin_connections, format::ADMIN_CONNECTIONS),
+        ..ROW
+    },
+    Setting {
         name: "session-id",
         group: ADMISSION,
         placeholder: "generated|query:NAME|header:NAME",
@@ -337,8 +373,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         group: LIMITS,
         placeholder: "N|off",
         example: "100",
-        help: "Limits the messages that one session may send per second; pings count. A session \
-               may send one second's worth at once.",
+        help: "Limits the messages that one session may send per second; pings, unasked pongs and \
+               empty continuation frames count. A session may send one second's worth at once.",
         beyond: Some("Beyond the limit, --rate-policy applies."),
         allowed: Some("1 to 1073741824, or off"),
         binding: &One(

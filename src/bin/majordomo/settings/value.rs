@@ -115,6 +115,14 @@ pub(super) fn count_or_off(text: &str) -> ParseResult<Option<usize>> {
     }
 }
 
+/// A number of connections to the admin server.
+pub(super) fn admin_connections(text: &str) -> ParseResult<usize> {
+    match text.trim().parse() {
+        Ok(count @ 8..=65_536) => Ok(count),
+        _ => Err(format!("{text:?} is not a number from 8 to 65536")),
+    }
+}
+
 /// A number per second, or no limit: `off`.
 pub(super) fn rate_or_off(text: &str) -> ParseResult<Option<NonZeroU32>> {
     let most = Config::MAX_ACCEPT_RATE;

@@ -7,7 +7,7 @@ use majordomo::{Cause, Config, Context, Handler, Message};
 
 use super::*;
 use crate::metrics::histograms::TickHistograms;
-use crate::metrics::snapshot::BackendMetrics;
+use crate::metrics::snapshot::{AdminRefusal, BackendMetrics};
 
 /// The text of [`filled`], without the metrics of the process and without the handshake failures
 /// that are 0. VERSION stands for the version.
@@ -120,6 +120,9 @@ impl SampleSessions {
         snapshot.backends_closed.count(Cause::SlowConsumer);
         snapshot.backends_closed.count(Cause::SlowConsumer);
         snapshot.backends_closed.count(Cause::ClientClosed);
+        snapshot.admin_refused.count(AdminRefusal::Unauthorized);
+        snapshot.admin_refused.count(AdminRefusal::Unauthorized);
+        snapshot.admin_refused.set(AdminRefusal::BodyTooLarge, 1);
         snapshot.log_lines_lost = 43;
         snapshot
     }
