@@ -194,6 +194,12 @@ impl<H: Handler + 'static> SessionManager<H> {
         &mut self.sessions
     }
 
+    /// The handler and the sessions, for use between turns by what needs both.
+    pub fn handler_and_sessions(&mut self) -> (&mut H, &mut Sessions) {
+        self.sessions.set_now(Instant::now());
+        (&mut self.handler, &mut self.sessions)
+    }
+
     /// Runs the loop on this thread until it is stopped. An idle loop does not wake.
     ///
     /// # Errors

@@ -142,6 +142,46 @@ impl Sessions {
         sessions.map(|session| (session.key(), session))
     }
 
+    /// How many slots the table of sessions has: a bound for [`Sessions::session_at`].
+    ///
+    /// With both, a walk over all sessions can be interrupted and continued. A session keeps its
+    /// slot unless [`Sessions::compactions`] changes, which a walk has to look at. One that connects
+    /// during the walk may get any slot that is free.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.table.slots()
+    }
+
+    /// How often sessions were moved to other slots, to free memory.
+    #[must_use]
+    pub fn compactions(&self) -> u64 {
+        self.table.compactions()
+    }
+
+    /// The session in a slot, if there is one and it is not removed yet: it may be closing, which
+    /// its [`Session::state`] says. O(1).
+    #[must_use]
+    pub fn session_at(&self, slot: usize) -> Option<(SessionKey, &Session)> {
+        let session = self.table.at_slot(slot)?.session()?;
+        Some((session.key(), session))
+    }
+
+    /// Limits the kernel's send buffer of a session's socket (`SO_SNDBUF`), so that what the socket
+    /// has taken is not far from what the peer has taken. By default the system adapts the size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`]; [`Error::Io`] if the system refuses it.
+    pub fn limit_send_buffer<'a>(
+        &self,
+        session: impl Into<SessionRef<'a>>,
+        bytes: usize,
+    ) -> Result<()> {
+        let key = self.find(session.into())?;
+        let connection = self.table.get(key).ok_or(Error::SessionNotFound)?;
+        Ok(connection.stream.limit_send_buffer(bytes)?)
+    }
+
     /// Statistics as of now. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use majordomo::{Config, Error, Handle, Result, SessionCounts, SessionManager, Sessions};
 
 use crate::admin::AdminServer;
-use crate::backend::BackendId;
-use crate::backend::stdio::{self, StdioNotice, StdioOutput};
+use crate::backend::stdio::{self, CommandGate, StdioNotice, StdioOutput};
+use crate::backend::{BackendId, LinkOutput};
 use crate::gateway::{Gateway, describe_losses};
 use crate::limits::{ConnectionLimits, OpenFiles};
 use crate::settings::{Mode, Settings};
@@ -66,12 +66,15 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     if settings.stdio {
         start_stdio(&mut manager)?;
     }
+    let (gateway, sessions) = manager.handler_and_sessions();
+    gateway.begin(sessions);
     let admin = admin.map(AdminServer::spawn).transpose()?;
-    hand_over(&mut manager);
+    end_tick(&mut manager);
     // Events are handed over at the end of each tick, so the loop is here and not in the library.
     loop {
-        let turn = manager.turn(None)?;
-        hand_over(&mut manager);
+        let wait = manager.handler().max_wait();
+        let turn = manager.turn(wait)?;
+        end_tick(&mut manager);
         manager.handler().count_tick(turn.started.elapsed());
         manager.handler().set_full(turn.full, turn.started);
         if turn.stopped {
@@ -109,10 +112,11 @@ fn log_addresses(manager: &mut SessionManager<Gateway>) {
     }
 }
 
-/// Hands over the events and replies of a tick to the backends.
-fn hand_over(manager: &mut SessionManager<Gateway>) {
-    if manager.handler().end_tick() {
-        manager.sessions().pause_all_reads();
+/// Hands over the events and replies of a tick to the links.
+fn end_tick(manager: &mut SessionManager<Gateway>) {
+    if manager.handler().hand_over() {
+        let (gateway, sessions) = manager.handler_and_sessions();
+        gateway.end_tick(sessions);
     }
 }
 
@@ -171,7 +175,8 @@ fn count_sessions(handle: &Handle<Gateway>) -> Option<usize> {
 /// Starts the backend over standard input and output. Its first event is `ready`.
 fn start_stdio(manager: &mut SessionManager<Gateway>) -> Result<()> {
     let handle = manager.handle();
-    let output = StdioOutput::spawn(io::stdout(), move |notice| {
+    let gate = CommandGate::default();
+    let output = StdioOutput::spawn(io::stdout(), gate.clone(), move |notice| {
         // After the end of the loop, notices are discarded.
         let _ = match notice {
             StdioNotice::BacklogLow => handle.post(Gateway::handle_low_backlog),
@@ -181,10 +186,12 @@ fn start_stdio(manager: &mut SessionManager<Gateway>) -> Result<()> {
             }),
         };
     })?;
-    manager.handler().add_backend(BackendId::Stdio, Box::new(output));
+    manager.handler().add_stdio(LinkOutput::Stdio(output));
     let handle = manager.handle();
-    // The loop's queue is bounded: while it is full, commands wait in the backend's pipe.
+    // The loop's queue is bounded: while it is full, commands wait in the backend's pipe. They also
+    // do while it does not read its replies.
     stdio::spawn_reader(io::stdin(), move |inputs| {
+        gate.wait_until_open();
         let posted = handle.post(move |gateway, sessions| {
             for input in inputs {
                 gateway.handle_input(sessions, BackendId::Stdio, input);

@@ -12,7 +12,6 @@ use super::auth::Authenticator;
 use super::guard::Guard;
 use super::handler::AdminHandler;
 use super::queue::{AdminMessage, AdminQueue};
-use crate::backend::websocket;
 use crate::gateway::{Gateway, TaskPoster};
 use crate::settings::Settings;
 use crate::settings::value::AdminUrl;
@@ -21,9 +20,9 @@ use crate::status::GatewayStatus;
 /// The largest command on a control connection in bytes, as on standard input.
 const MAX_COMMAND: usize = 64 << 20;
 
-/// The largest outbox of a control connection: more than [`websocket::MAX_BACKLOG`], at which the
-/// connection is closed.
-const MAX_OUTBOX: usize = 4 * websocket::MAX_BACKLOG;
+/// The largest outbox of a control connection. It is given little more than a line at a time; one
+/// that has a longer line than this to get is closed.
+const MAX_OUTBOX: usize = 256 << 20;
 
 /// The most connections that have not shown the token, if there is one.
 const MAX_UNTRUSTED: usize = 64;
@@ -69,7 +68,7 @@ impl AdminServer {
         let Some(url) = &settings.admin else { return Ok(None) };
         let (sender, receiver) = mpsc::channel();
         let auth = Authenticator::new(settings.admin_token.as_deref());
-        let handler = AdminHandler::new(Guard::new(auth), gateway, status, receiver);
+        let handler = AdminHandler::new(Guard::new(auth), settings.mode, gateway, status, receiver);
         let mut manager = SessionManager::new(config(settings, connections), handler)?;
         let queue = AdminQueue::new(sender, manager.handle());
         manager.handler().set_queue(queue.clone());
@@ -153,28 +152,7 @@ fn run(mut manager: SessionManager<AdminHandler>) -> Result<()> {
         if manager.turn(wait)?.stopped {
             return Ok(());
         }
-        manager.handler().post_input();
-        pause_behind(&mut manager);
-        for key in manager.handler().connections_with_backlog() {
-            // A session that is closing is not found.
-            let Some(session) = manager.sessions().get_session(key) else { continue };
-            let sent = session.sent();
-            if manager.handler().record_sent(key, sent) {
-                manager.handler().remove_slow(key);
-                let removed = manager.sessions().remove_session(key);
-                removed.expect("it was found just now");
-            }
-        }
-    }
-}
-
-/// Stops reading commands while the gateway's loop is behind with those that it was given, so that
-/// what waits for it is bounded.
-fn pause_behind(manager: &mut SessionManager<AdminHandler>) {
-    let Some(is_behind) = manager.handler().changed_to_behind() else { return };
-    for key in manager.handler().control_connections() {
-        let sessions = manager.sessions();
-        // A session that is closing is not found.
-        let _ = if is_behind { sessions.pause_reads(key) } else { sessions.resume_reads(key) };
+        let (handler, sessions) = manager.handler_and_sessions();
+        handler.end_turn(sessions);
     }
 }

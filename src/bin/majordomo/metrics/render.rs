@@ -172,25 +172,41 @@ impl MetricsSnapshot {
     }
 
     fn describe_backends(&self, to: &mut MetricsText) {
-        to.gauge(
-            "majordomo_backend_connections",
-            "Open connections to backends.",
-            size(self.backends.len()),
+        to.gauges(
+            "majordomo_control_connections",
+            "Open control connections. An observer never pauses reads, and is no backend.",
+            self.control_connections.map(|(kind, count)| ([("kind", kind)], size(count))),
         );
         to.gauges(
             "majordomo_backend_backlog_bytes",
-            "Bytes of events and replies that the backend has not read yet.",
+            "Bytes of events and replies that the backend or observer has not read yet.",
             self.backends.iter().map(|backend| ([("link", &*backend.id)], size(backend.backlog))),
         );
         to.counters(
             "majordomo_backend_connections_closed_total",
-            "Connections to backends that were closed, by cause.",
+            "Connections to backends and observers that were closed, by cause.",
             by_cause(&self.backends_closed),
         );
         to.gauge(
             "majordomo_reads_paused",
-            "1 while no session is read because a backend is behind.",
+            "1 while no session is read because a backend is behind or missing.",
             flag(self.reads_paused),
+        );
+        let (pauses, duration) = self.pauses;
+        to.counter(
+            "majordomo_reads_paused_total",
+            "How often the reads of all sessions were paused.",
+            float(pauses),
+        );
+        to.counter(
+            "majordomo_reads_paused_seconds_total",
+            "How long the reads of all sessions were paused.",
+            duration.as_secs_f64(),
+        );
+        to.counter(
+            "majordomo_unheard_messages_total",
+            "Messages from clients that were discarded because no backend was connected.",
+            float(self.unheard),
         );
     }
 

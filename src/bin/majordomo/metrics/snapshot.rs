@@ -1,6 +1,6 @@
 //! All values of one moment.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use majordomo::{Cause, Disconnects, Phase, Sessions, Stats};
 
@@ -13,28 +13,34 @@ pub(crate) struct MetricsSnapshot {
     pub(crate) started: SystemTime,
     /// The phase of the shutdown.
     pub(crate) phase: Phase,
-    /// Whether no session is read because a backend is behind.
+    /// Whether no session is read because a backend is behind or missing.
     pub(crate) reads_paused: bool,
     /// The library's counters.
     pub(crate) stats: Stats,
     /// The iterations of the loop.
     pub(crate) ticks: TickHistograms,
-    /// The open connections to backends.
+    /// How many control connections of each kind are open.
+    pub(crate) control_connections: [(&'static str, usize); 2],
+    /// All links: the control connections, and standard input and output.
     pub(crate) backends: Vec<BackendMetrics>,
     /// The closed ones, by cause.
     pub(crate) backends_closed: CauseCounts,
+    /// How often all reads were paused, and how long.
+    pub(crate) pauses: (u64, Duration),
+    /// How many messages were discarded because there was no backend.
+    pub(crate) unheard: u64,
     /// The requests that the admin server has refused.
     pub(crate) admin_refused: RefusalCounts,
     /// The log lines that were lost.
     pub(crate) log_lines_lost: u64,
 }
 
-/// A connection to a backend.
+/// A link.
 #[derive(Clone, Debug)]
 pub(crate) struct BackendMetrics {
     /// Its id: `stdio` or, for example, `control-1`.
     pub(crate) id: String,
-    /// The bytes of events and replies that the backend has not read yet.
+    /// The bytes of events and replies that it has not read yet.
     pub(crate) backlog: usize,
 }
 
@@ -47,8 +53,11 @@ impl MetricsSnapshot {
             reads_paused: sessions.are_reads_paused(),
             stats: sessions.stats(),
             ticks: ticks.clone(),
+            control_connections: [("backend", 0), ("observer", 0)],
             backends: Vec::new(),
             backends_closed: CauseCounts::default(),
+            pauses: (0, Duration::ZERO),
+            unheard: 0,
             admin_refused: RefusalCounts::default(),
             log_lines_lost: 0,
         }

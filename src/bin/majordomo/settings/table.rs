@@ -87,6 +87,19 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "without-backend",
+        group: LISTENING,
+        placeholder: "discard|pause|refuse",
+        example: "refuse",
+        help: "What happens in mode backend while no backend is connected. discard: messages from \
+               clients are discarded. pause: no session is read and no connection is accepted, so \
+               that clients wait. refuse: upgrades are answered 503, raw TCP connections are \
+               closed, /ready is answered 503, and messages of open sessions are discarded. Each \
+               time a warning is logged. Observers are not backends.",
+        binding: &One(|settings| &mut settings.without_backend, format::WITHOUT_BACKEND),
+        ..ROW
+    },
+    Setting {
         name: "stdio",
         group: LISTENING,
         placeholder: "true|false",
@@ -302,6 +315,21 @@ pub(crate) static SETTINGS: &[Setting] = &[
         beyond: Some("A larger message closes the session with code 1009."),
         allowed: Some("1 byte to 1 GiB"),
         binding: &One(|settings| &mut settings.config.max_message_size, format::SIZE),
+        ..ROW
+    },
+    Setting {
+        name: "max-metadata",
+        group: LIMITS,
+        placeholder: "SIZE",
+        example: "4KiB",
+        help: "Limits the metadata of one session, as JSON. Each new control connection gets the \
+               metadata of all sessions.",
+        beyond: Some(
+            "A metadata command that would exceed the limit, or 32 levels of nesting, fails with \
+             metadata_too_big.",
+        ),
+        allowed: Some("1 byte to 1 GiB"),
+        binding: &One(|settings| &mut settings.max_metadata, format::SIZE),
         ..ROW
     },
     Setting {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use majordomo::{Config, ListenUrl, StopOptions};
 
-use super::value::{AdminUrl, IdSource};
+use super::value::{AdminUrl, IdSource, WithoutBackend};
 use super::*;
 
 /// Reads settings from these flags and variables.
@@ -59,6 +59,7 @@ fn the_defaults_are_those_of_the_library_and_of_the_gateway() {
     let expected = Settings {
         listen: vec![ListenUrl::websocket("127.0.0.1", 9001)],
         mode: Mode::Hub,
+        without_backend: WithoutBackend::Discard,
         stdio: false,
         admin: Some(AdminUrl::new("127.0.0.1", 9002)),
         admin_token: None,
@@ -67,6 +68,7 @@ fn the_defaults_are_those_of_the_library_and_of_the_gateway() {
         max_admin_connections: 256,
         session_id: IdSource::Generated,
         origins: vec![],
+        max_metadata: 64 << 10,
         stop: StopOptions::default(),
         log: LevelFilter::Info,
         config: Config { handle_queue: 64, ..Config::default() },

@@ -157,6 +157,17 @@ pub(crate) enum Mode {
     Backend,
 }
 
+/// What becomes of messages in the mode `backend` while there is no backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WithoutBackend {
+    /// They are discarded.
+    Discard,
+    /// Sessions are not read, and none is accepted.
+    Pause,
+    /// They are discarded, and no session is admitted.
+    Refuse,
+}
+
 /// Where a session's id comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum IdSource {

@@ -114,6 +114,9 @@ impl SampleSessions {
             BackendMetrics { id: "stdio".to_owned(), backlog: 41 },
             BackendMetrics { id: r#"k"3\v"#.to_owned(), backlog: 42 },
         ];
+        snapshot.control_connections = [("backend", 43), ("observer", 44)];
+        snapshot.pauses = (45, Duration::from_millis(46_500));
+        snapshot.unheard = 47;
         snapshot.backends_closed.count(Cause::SlowConsumer);
         snapshot.backends_closed.count(Cause::SlowConsumer);
         snapshot.backends_closed.count(Cause::ClientClosed);
