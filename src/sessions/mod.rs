@@ -99,6 +99,8 @@ pub struct Sessions {
     pub(crate) has_deadlines: bool,
     /// The most connections since the table was made smaller: the slots that it has.
     peak: usize,
+    /// The table is made smaller after each end, for simulations.
+    compacts_eagerly: bool,
 }
 
 /// Finding sessions, and statistics.
@@ -254,6 +256,7 @@ impl Sessions {
             has_deadlines: false,
             date: HttpDate::new(now),
             peak: 0,
+            compacts_eagerly: false,
             config,
             now,
         }
@@ -276,6 +279,11 @@ impl Sessions {
     /// The listener whose sockets a URL can share, with a path of its own.
     pub(crate) fn shareable_listener(&self, url: &ListenUrl) -> Option<ListenerId> {
         self.admission.shareable(url)
+    }
+
+    /// Makes the table smaller after each end from now on.
+    pub(crate) fn compact_eagerly(&mut self) {
+        self.compacts_eagerly = true;
     }
 
     pub(crate) fn set_now(&mut self, now: Instant) {
@@ -508,7 +516,9 @@ impl Sessions {
     /// Amortised O(1) for each connection that has ended.
     #[inline]
     pub(crate) fn compact(&mut self) {
-        if self.peak > KEPT_SLOTS && self.table.len() < self.peak / 4 && !self.is_stopping() {
+        let is_sparse = self.peak > KEPT_SLOTS && self.table.len() < self.peak / 4;
+        let is_forced = self.compacts_eagerly && self.table.len() < self.peak;
+        if (is_sparse || is_forced) && !self.is_stopping() {
             self.compact_now();
         }
     }
