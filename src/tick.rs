@@ -243,7 +243,13 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Reads a connection before one of its deadlines ends or changes it, and writes what waits for
     /// it. The loop itself may have been suspended: what was received meanwhile counts.
     fn read_last(&mut self, key: SessionKey) {
-        self.sessions.budget.begin_last_turn();
+        // Its answer may follow a flood that is not read to its end.
+        while let Some(unread) = self.sessions.take_unread_of_closing(key) {
+            self.sessions.budget.begin_last_turn(true);
+            self.process_unread(key, unread);
+        }
+        let is_closing = self.sessions.any_session(key).is_some_and(|session| !session.is_open());
+        self.sessions.budget.begin_last_turn(is_closing);
         self.sessions.set_readable(key, false);
         self.read_on(key);
         self.sessions.flush_last(key);

@@ -181,6 +181,11 @@ impl Sessions {
         }
     }
 
+    /// Takes the input of a closing session that was read and is not decoded yet.
+    pub(crate) fn take_unread_of_closing(&mut self, key: SessionKey) -> Option<Vec<u8>> {
+        self.any_session_mut(key).filter(|session| !session.is_open())?.take_unread()
+    }
+
     /// Decodes the next event of a session from the front of its input. `None` when the input is
     /// consumed, or the session is no longer read.
     ///
