@@ -217,6 +217,7 @@ impl Accepting {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::sessions::Expired;
 
     fn exhausted() -> (Accepting, Sessions) {
         let exhausted = Exhausted { retry_at: Instant::now(), connections: 0 };
@@ -291,8 +292,13 @@ mod tests {
         /// Drops one of the connections that were accepted.
         fn drop_one(&mut self) {
             self.sessions.set_now(self.sessions.now() + Duration::from_secs(60));
-            let expired = self.sessions.expire_next();
-            assert!(expired.is_some(), "its handshake timeout has passed");
+            let before = self.sessions.connection_count();
+            match self.sessions.expire_next().expect("its handshake timeout has passed") {
+                // It has sent nothing that could be read before.
+                Expired::ReadFirst(key) => self.sessions.expire_after_read(key),
+                Expired::Done => {}
+            }
+            assert_eq!(self.sessions.connection_count(), before - 1);
         }
 
         fn retry_in(&self) -> Option<Duration> {
