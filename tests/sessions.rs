@@ -9,8 +9,8 @@ use common::net::connected;
 use common::simulation::{Client, Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
-    Accepted, Admission, Cause, Config, Decision, DuplicateId, Error, HandshakeFailure, Initiator, KeepHeaders, SessionId,
-    SessionKey, State,
+    Accepted, Admission, Cause, Config, Decision, DuplicateId, Error, HandshakeFailure, Initiator,
+    KeepHeaders, SessionId, SessionKey, State,
 };
 use serde_json::json;
 

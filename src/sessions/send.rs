@@ -155,7 +155,7 @@ impl Sessions {
                 }
                 outcome => outcome,
             },
-            Err(error) => self.delivery.refuse_unframeable(connection, error),
+            Err(error) => self.delivery.refuse_unencoded(connection, error),
         };
         self.settle(key, outcome)
     }
