@@ -573,6 +573,25 @@ fn a_connection_that_was_moved_is_trusted_by_its_ticket() {
 }
 
 #[test]
+fn a_walk_visits_no_more_than_two_slots_for_each_session() {
+    // So many slots that the capacity of the table is their number.
+    let mut server = Server::new();
+    let clients = server.join_many(256);
+    let mut moves = 0;
+    for (left, mut client) in clients.into_iter().enumerate().map(|(n, client)| (255 - n, client)) {
+        leave(&mut server, &mut client);
+        let sessions = server.sessions();
+        assert_eq!(sessions.client_count(), left);
+        if left >= 16 {
+            let walked = sessions.slots();
+            assert!(walked <= 2 * left + 1, "{walked} slots for {left} sessions");
+        }
+        moves = sessions.compactions();
+    }
+    assert_eq!(moves, 4, "the table is made smaller when half have left, not at each end");
+}
+
+#[test]
 fn a_walk_by_slots_finds_each_session_under_its_key() {
     let mut server = Server::new();
     let _a = server.join("a");

@@ -512,11 +512,12 @@ impl Sessions {
         Some(connection)
     }
 
-    /// Frees memory at the end of a tick, if there were far more connections than there are.
-    /// Amortised O(1) for each connection that has ended.
+    /// Frees memory at the end of a tick, if there were more than twice as many connections as there
+    /// are: a walk over all of them visits no more than two slots for each. Amortised O(1) for each
+    /// connection that has ended, since at least half have.
     #[inline]
     pub(crate) fn compact(&mut self) {
-        let is_sparse = self.peak > KEPT_SLOTS && self.table.len() < self.peak / 4;
+        let is_sparse = self.peak > KEPT_SLOTS && self.table.len() < self.peak / 2;
         let is_forced = self.compacts_eagerly && self.table.len() < self.peak;
         if (is_sparse || is_forced) && !self.is_stopping() {
             self.compact_now();
