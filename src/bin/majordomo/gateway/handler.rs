@@ -401,9 +401,9 @@ impl Gateway {
         if sessions.is_stopping() {
             log::debug!("already shutting down ({why}): its deadlines can only become earlier");
         } else {
+            self.status.set(StatusReason::Stopping, true);
             let plan = describe_stop(&options, sessions.client_count());
             log::info!("shutting down ({why}): {plan}");
-            self.status.set(StatusReason::Stopping, true);
             self.links.notify(|encoder| encoder.stopping(&options));
         }
         if let Err(error) = sessions.stop(options) {
