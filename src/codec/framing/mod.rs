@@ -75,7 +75,7 @@ impl FramingDecoder {
     /// # Errors
     ///
     /// What the peer did wrong.
-    #[inline(never)]
+    #[inline]
     pub fn decode<'a>(
         &mut self,
         input: &mut &'a mut [u8],
