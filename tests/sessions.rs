@@ -603,7 +603,7 @@ fn a_walk_by_slots_finds_each_session_under_its_key() {
     let mut found: Vec<_> = (0..sessions.slots())
         .filter_map(|slot| sessions.session_at(slot))
         .map(|(key, session)| {
-            assert_eq!(sessions.get_session(key).map(|it| it.id()), Some(session.id()));
+            assert_eq!(sessions.get_session(key).map(majordomo::Session::id), Some(session.id()));
             key
         })
         .collect();
