@@ -135,6 +135,19 @@ fn by_default_pages_of_this_machine_and_of_the_requested_host_are_admitted() {
         stream.read_exact(&mut answer).expect("an answer");
         String::from_utf8_lossy(&answer).into_owned()
     };
+    // One that cannot be read is not absent.
+    for unreadable in [&b"https://localhost\xFF"[..], b"\xFF"] {
+        let plain = String::from_utf8(wire::upgrade("/", &["Origin: HERE"])).expect("ASCII");
+        let (before, after) = plain.split_once("HERE").expect("it is there");
+        let address = url.strip_prefix("ws://").expect("a scheme");
+        let mut stream = TcpStream::connect(address).expect("it listens");
+        stream.set_read_timeout(Some(LONG)).expect("a timeout");
+        let head = [before.as_bytes(), unreadable, after.as_bytes()].concat();
+        stream.write_all(&head).expect("written");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 400");
+    }
     let page = "https://chat.example.org";
     assert_eq!(request("chat.example.org", page), "HTTP/1.1 101");
     assert_eq!(request("Chat.example.org:8080", page), "HTTP/1.1 101");

@@ -74,6 +74,22 @@ fn without_a_token_pages_of_other_origins_are_refused() {
 }
 
 #[test]
+fn an_origin_that_cannot_be_read_is_not_absent() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    let url = gateway.admin.clone().expect("one");
+    let host = url.trim_start_matches("http://").trim_end_matches('/');
+    for path in ["/metrics", "/api/stats", "/control"] {
+        let head = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nOrigin: ");
+        let mut stream = TcpStream::connect(host).expect("it listens");
+        let request = [head.as_bytes(), b"http://", host.as_bytes(), b"\xFF\r\n\r\n"].concat();
+        stream.write_all(&request).expect("sent");
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"HTTP/1.1 400", "{path}");
+    }
+}
+
+#[test]
 fn with_a_token_all_paths_except_the_probes_need_it() {
     let gateway = Gateway::start(&[WS, ADMIN, &format!("--admin-token={TOKEN}")]);
     let right = format!("Bearer {TOKEN}");
