@@ -232,7 +232,7 @@ impl Sessions {
     #[cold]
     #[inline(never)]
     pub(crate) fn end_turn(&mut self, key: SessionKey, input: &[u8]) {
-        self.keep_unread(key, input.to_vec());
+        self.copy_unread(key, input);
     }
 
     /// Takes as many of `count` bytes as a metered session may send now.
