@@ -118,8 +118,12 @@ impl Gateway {
 
     /// The same with a backend. Its `ready` is not read yet.
     pub(crate) fn with_backend(flags: &[&str]) -> (Self, Backend) {
-        let (mut gateway, output) =
-            Self::spawn(command(flags).arg("--stdio").stdin(Stdio::piped()));
+        Self::spawn_with_backend(command(flags).arg("--stdio"))
+    }
+
+    /// Starts what was prepared, with its standard streams as the backend.
+    pub(crate) fn spawn_with_backend(command: &mut Command) -> (Self, Backend) {
+        let (mut gateway, output) = Self::spawn(command.stdin(Stdio::piped()));
         let input = gateway.child.stdin.take();
         let backend = Backend { input, unread: Some(output), lines: None, seq: 0 };
         (gateway, backend)

@@ -2,39 +2,55 @@
 
 #![cfg(target_os = "linux")]
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use crate::footprint::upgrade_all;
-use crate::gateway::{Client, Gateway, LINES, WS, command};
+use crate::gateway::{Backend, Client, Gateway, LINES, LONG, WS, command};
 use crate::wire;
 
 /// The memory that the process may map, in KiB.
 const MOST: u64 = 200 << 10;
 
-/// A gateway that may map no more memory than `MOST`.
-fn limited(flags: &[&str]) -> Gateway {
+/// A gateway that may map no more memory than `MOST`, and its backend.
+fn limited(flags: &[&str]) -> (Gateway, Backend) {
     let plain = command(flags);
     let mut limited = Command::new("sh");
     let run = format!("ulimit -v {MOST}; exec \"$0\" \"$@\"");
-    limited.args(["-c", &run]).arg(plain.get_program()).args(plain.get_args());
+    limited.args(["-c", &run]).arg(plain.get_program()).args(plain.get_args()).arg("--stdio");
     for (name, value) in plain.get_envs() {
         match value {
             Some(value) => limited.env(name, value),
             None => limited.env_remove(name),
         };
     }
-    limited.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    Gateway::spawn(&mut limited).0
+    let (gateway, mut backend) =
+        Gateway::spawn_with_backend(limited.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    backend.event("ready");
+    (gateway, backend)
+}
+
+/// How many sessions have ended because a message was too big.
+fn too_big(backend: &mut Backend) -> u64 {
+    backend.send(&json!({"command": "stats", "id": "stats"}));
+    loop {
+        let line = backend.next().expect("a line");
+        if line["reply"] == "stats" {
+            return line["stats"]["disconnects"]["message_too_big"].as_u64().expect("a count");
+        }
+    }
 }
 
 fn stream(url: &str) -> TcpStream {
     let (_, address) = url.split_once("://").expect("a URL");
     let address = address.split(['?', '/']).next().expect("an address");
-    TcpStream::connect(address).expect("it listens")
+    let stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(LONG)).expect("a timeout");
+    stream.set_write_timeout(Some(LONG)).expect("a timeout");
+    stream
 }
 
 /// Sends a part again and again until the gateway closes. Returns what it has sent itself.
@@ -47,42 +63,82 @@ fn send_until_closed(stream: &mut TcpStream, part: &[u8]) -> Vec<u8> {
     }
     let mut answer = Vec::new();
     // What was sent behind the close may have reset the connection.
-    let _ = stream.read_to_end(&mut answer);
+    if let Err(error) = stream.read_to_end(&mut answer) {
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
+    }
     answer
+}
+
+/// A WebSocket session.
+fn upgraded(gateway: &Gateway) -> TcpStream {
+    let mut client = stream(gateway.url());
+    client.write_all(&wire::upgrade("/", &[])).expect("it is open");
+    let mut head = [0; 4096];
+    let length = client.read(&mut head).expect("it answers");
+    assert!(head[..length].starts_with(b"HTTP/1.1 101 "));
+    client
+}
+
+/// The head of a client's frame, whose mask is zero.
+fn frame_head(first: u8, length: u64) -> Vec<u8> {
+    [&[first, 0xFF][..], &length.to_be_bytes(), &[0; 4]].concat()
 }
 
 #[test]
 fn a_message_for_which_there_is_no_memory_ends_its_session_alone() {
-    let gateway = limited(&[WS, LINES, "--max-message-size=1GiB", "--mode=echo"]);
-    let mut other = Client::connect(gateway.url());
-    // The head of a frame that announces 512 MiB, text and binary; and a fragment without an end.
-    let heads = [(0x81, false), (0x82, false), (0x02, true)];
-    for (first, is_fragmented) in heads {
-        let mut client = stream(gateway.url());
-        client.write_all(&wire::upgrade("/", &[])).expect("it is open");
-        let mut head = [0; 4096];
-        let length = client.read(&mut head).expect("it answers");
-        assert!(head[..length].starts_with(b"HTTP/1.1 101 "));
-        let part = [b'a'; 64 << 10];
-        let received = if is_fragmented {
-            client.write_all(&wire::frame(first, &part)).expect("it is open");
-            send_until_closed(&mut client, &wire::frame(0, &part))
-        } else {
-            let mut head = vec![first, 0xFF];
-            head.extend((512_u64 << 20).to_be_bytes());
-            head.extend([0; 4]);
-            client.write_all(&head).expect("it is open");
-            send_until_closed(&mut client, &part)
+    for mode in ["--mode=echo", "--mode=hub", "--mode=backend"] {
+        let (gateway, mut backend) = limited(&[WS, LINES, "--max-message-size=1GiB", mode]);
+        let mut other = Client::connect(gateway.url());
+        let mut check_other = || {
+            other.send("still here");
+            if mode != "--mode=backend" {
+                assert_eq!(other.text(), "still here");
+            }
         };
-        let is_right = received.is_empty() || received.starts_with(&[0x88, 2, 0x03, 0xF1]);
-        assert!(is_right, "it is closed by 1009: {received:?}");
-        other.send("still here");
-        assert_eq!(other.text(), "still here");
+        // The head of a frame that announces 512 MiB, text and binary; and a fragment without an
+        // end.
+        let heads = [(0x81, false), (0x82, false), (0x02, true)];
+        for (ended, (first, is_fragmented)) in (1..).zip(heads) {
+            let mut client = upgraded(&gateway);
+            let part = [b'a'; 64 << 10];
+            let received = if is_fragmented {
+                client.write_all(&wire::frame(first, &part)).expect("it is open");
+                send_until_closed(&mut client, &wire::frame(0, &part))
+            } else {
+                client.write_all(&frame_head(first, 512 << 20)).expect("it is open");
+                send_until_closed(&mut client, &part)
+            };
+            // A reset may have taken the close frame with it.
+            let is_right = received.is_empty() || received.starts_with(&[0x88, 2, 0x03, 0xF1]);
+            assert!(is_right, "it is closed by 1009: {received:?}");
+            assert_eq!(too_big(&mut backend), ended, "{mode}");
+            check_other();
+        }
+        let mut raw = stream(&gateway.urls[1]);
+        assert_eq!(send_until_closed(&mut raw, &[b'a'; 64 << 10]), b"");
+        assert_eq!(too_big(&mut backend), 4, "{mode}");
+        check_other();
     }
-    let mut raw = stream(&gateway.urls[1]);
-    assert_eq!(send_until_closed(&mut raw, &[b'a'; 64 << 10]), b"");
+}
+
+#[test]
+fn a_message_that_has_no_room_as_json_ends_its_session_alone() {
+    let (gateway, mut backend) = limited(&[WS, "--max-message-size=1GiB", "--mode=hub"]);
+    let mut other = Client::connect(gateway.url());
+    let mut client = upgraded(&gateway);
+    // Six times as long as a JSON string.
+    let text = vec![1; 40 << 20];
+    client.write_all(&frame_head(0x81, text.len() as u64)).expect("it is open");
+    client.write_all(&text).expect("it is open");
+    let mut close = [0; 4];
+    client.read_exact(&mut close).expect("a close frame");
+    assert_eq!((close[0], &close[2..]), (0x88, &1013_u16.to_be_bytes()[..]));
+    drop(client);
     other.send("still here");
     assert_eq!(other.text(), "still here");
+    let is_message = |event: &serde_json::Value| event["event"] == "message";
+    let first = std::iter::from_fn(|| backend.next()).find(is_message).expect("a message");
+    assert_eq!(first["text"], "still here");
 }
 
 /// How many sessions come and go.

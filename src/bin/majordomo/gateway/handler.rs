@@ -328,13 +328,18 @@ impl Gateway {
         }
     }
 
+    /// Returns whether there is memory to pass the message on. Otherwise the session is closed.
     #[inline(never)]
-    fn notify_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn notify_message(&mut self, context: &mut Context<'_>, message: Message<'_>) -> bool {
         if self.links.is_introducing() {
             self.introduce(context, true);
         }
-        self.links.notify_message(context.id(), message);
+        let is_encoded = self.links.notify_message(context.id(), message);
+        if !is_encoded {
+            close_without_memory(context, message.len());
+        }
         self.hand_over_if_full(context.sessions());
+        is_encoded
     }
 
     /// Adds the session to the snapshots that do not have it yet, before an event about it.
@@ -455,8 +460,8 @@ impl Handler for Gateway {
     #[expect(clippy::inline_always, reason = "a message is passed in memory, not in registers")]
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         self.tick_messages += 1;
-        if !self.links.is_empty() {
-            self.notify_message(context, message);
+        if !self.links.is_empty() && !self.notify_message(context, message) {
+            return;
         }
         match self.mode {
             Mode::Hub => drop(context.sessions().broadcast(message)),
@@ -505,6 +510,15 @@ impl Handler for Gateway {
         }
         self.hand_over_if_full(sessions);
     }
+}
+
+/// Closes a session whose message cannot be encoded for the backends.
+#[cold]
+fn close_without_memory(context: &mut Context<'_>, length: usize) {
+    log::error!("session {}: no memory to pass on a message of {length} bytes", context.id());
+    let reason = CloseReason::new(CloseCode::TRY_AGAIN_LATER.get(), "no memory for the message");
+    // It was open when it sent the message, unless the manager stops.
+    let _ = context.close(&reason.expect("a short text"));
 }
 
 #[cold]

@@ -5,7 +5,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use majordomo::{Cause, CloseCode, Delivery, Error, Message, StopOptions, Traffic};
+use majordomo::{Cause, CloseCode, Delivery, Error, Message, SessionId, StopOptions, Traffic};
 use serde::Serialize;
 
 use super::command::ReplyId;
@@ -16,6 +16,13 @@ const PROTOCOL_VERSION: u32 = 1;
 /// The capacity that the buffer keeps from one hand-over to the next. A larger one is given back,
 /// so that one large message does not hold its memory.
 const KEPT_CAPACITY: usize = 256 << 10;
+
+/// A message of at least this many bytes is encoded only if there is memory for it.
+const RESERVED_FROM: usize = 64 << 10;
+
+/// The most that a `message` event has beside its session and its message, in bytes. Ids have no
+/// characters that are escaped but quotes and backslashes.
+const MESSAGE_OVERHEAD: usize = 64 + SessionId::MAX_LEN;
 
 /// The encoded lines that were not taken yet.
 ///
@@ -91,8 +98,20 @@ impl BackendEncoder {
             .end();
     }
 
-    /// A session sent a message.
-    pub(crate) fn message(&mut self, session: &str, message: Message<'_>) {
+    /// A session sent a message. Returns whether there is memory for it; otherwise there is no event.
+    #[must_use]
+    pub(crate) fn message(&mut self, session: &str, message: Message<'_>) -> bool {
+        if message.len() >= RESERVED_FROM {
+            let needed = encoded_len(message) + session.len() + MESSAGE_OVERHEAD;
+            if self.lines.try_reserve_exact(needed).is_err() {
+                return false;
+            }
+        }
+        self.write_message(session, message);
+        true
+    }
+
+    fn write_message(&mut self, session: &str, message: Message<'_>) {
         let line = self.event("message").field("session", session);
         match message {
             Message::Text(text) => line.field("text", text).end(),
@@ -262,12 +281,30 @@ impl BackendEncoder {
     }
 
     /// Takes all lines encoded so far. They are copied, so that what waits in a queue has no spare
-    /// capacity and the encoder's buffer is used again.
+    /// capacity and the encoder's buffer is used again; but not where that would need much memory.
     pub(crate) fn take(&mut self) -> Vec<u8> {
+        if self.lines.len() > KEPT_CAPACITY {
+            return std::mem::take(&mut self.lines);
+        }
         let lines = self.lines.as_slice().to_vec();
         self.lines.clear();
         self.lines.shrink_to(KEPT_CAPACITY);
         lines
+    }
+}
+
+/// The most that a message takes as a JSON string or as base64, in bytes.
+fn encoded_len(message: Message<'_>) -> usize {
+    match message {
+        Message::Text(text) => {
+            let escaped = |byte: &u8| match byte {
+                b'"' | b'\\' => 1,
+                0..0x20 => "\\u0000".len() - 1,
+                _ => 0,
+            };
+            text.len() + text.as_bytes().iter().map(escaped).sum::<usize>()
+        }
+        Message::Binary(bytes) => data_encoding::BASE64.encode_len(bytes.len()),
     }
 }
 
@@ -361,8 +398,8 @@ mod tests {
         let mut encoder = BackendEncoder::default();
         encoder.ready(&["ws://127.0.0.1:9001"], "k3v9");
         encoder.connect("a", "127.0.0.1:50312", "ws://127.0.0.1:9001", Some("/chat?id=a"));
-        encoder.message("a", "hello".into());
-        encoder.message("a", (&[0, 1, 2]).into());
+        assert!(encoder.message("a", "hello".into()));
+        assert!(encoder.message("a", (&[0, 1, 2]).into()));
         encoder.state("a", "inactive");
         encoder.disconnect(SessionEnd {
             session: "a",
@@ -397,6 +434,25 @@ mod tests {
 "#;
         assert_eq!(text_of(&mut encoder), expected);
         assert_eq!(encoder.len(), 0);
+    }
+
+    #[test]
+    fn a_large_message_is_encoded_into_memory_that_was_reserved() {
+        let controls: String = (0..0x20).map(char::from).collect();
+        for text in ["a", "\"\\", "\u{1f600}\u{7f}\u{2028}ä", &controls] {
+            let text = text.repeat(RESERVED_FROM);
+            for message in [Message::Text(&text), Message::Binary(text.as_bytes())] {
+                let mut encoder = BackendEncoder::default();
+                let id = "\"".repeat(SessionId::MAX_LEN);
+                assert!(encoder.message(&id, message));
+                let most = encoded_len(message) + id.len() + MESSAGE_OVERHEAD;
+                assert!(encoder.len() <= most, "{} of {most}", encoder.len());
+                // It is handed over without a copy.
+                let lines = encoder.lines_from(0).as_ptr();
+                assert_eq!(encoder.take().as_ptr(), lines);
+                assert_eq!(encoder.len(), 0);
+            }
+        }
     }
 
     #[test]
@@ -456,8 +512,8 @@ mod tests {
         #[test]
         fn any_text_and_any_bytes_are_one_line_and_survive_a_round_trip(text: String, bytes: Vec<u8>) {
             let mut encoder = BackendEncoder::default();
-            encoder.message(&text, Message::Text(&text));
-            encoder.message("a", Message::Binary(&bytes));
+            prop_assert!(encoder.message(&text, Message::Text(&text)));
+            prop_assert!(encoder.message("a", Message::Binary(&bytes)));
             let written = text_of(&mut encoder);
             let lines: Vec<Value> = written.lines().map(event_of).collect();
             prop_assert_eq!(lines.len(), 2);

@@ -230,13 +230,14 @@ impl Links {
         self.all.iter_mut().for_each(|link| link.record_disconnect(key));
     }
 
-    /// Sends a `message` event to each link that gets them.
+    /// Sends a `message` event to each link that gets them. Returns whether there is memory for it.
     #[inline]
-    pub(super) fn notify_message(&mut self, session: &str, message: Message<'_>) {
-        self.messages += 1;
-        if self.summary.takes_messages {
-            self.events.message(session, message);
+    pub(super) fn notify_message(&mut self, session: &str, message: Message<'_>) -> bool {
+        if self.summary.takes_messages && !self.events.message(session, message) {
+            return false;
         }
+        self.messages += 1;
+        true
     }
 
     /// Sends another event to each link.
