@@ -44,7 +44,7 @@ pub(crate) fn all(criterion: &mut Criterion<CpuTime>) {
         for message in [Message::Text(&text), Message::Binary(text.as_bytes())] {
             let kind = if message.is_text() { "text" } else { "binary" };
             event(format!("event/message/{kind}/{name}"), &|encoder| {
-                encoder.message(ID, black_box(message));
+                black_box(encoder.message(ID, black_box(message)));
             });
         }
     }

@@ -100,7 +100,7 @@ fn a_message_for_which_there_is_no_memory_ends_its_session_alone() {
         let heads = [(0x81, false), (0x82, false), (0x02, true)];
         for (ended, (first, is_fragmented)) in (1..).zip(heads) {
             let mut client = upgraded(&gateway);
-            let part = [b'a'; 64 << 10];
+            let part = vec![b'a'; 64 << 10];
             let received = if is_fragmented {
                 client.write_all(&wire::frame(first, &part)).expect("it is open");
                 send_until_closed(&mut client, &wire::frame(0, &part))
@@ -115,7 +115,7 @@ fn a_message_for_which_there_is_no_memory_ends_its_session_alone() {
             check_other();
         }
         let mut raw = stream(&gateway.urls[1]);
-        assert_eq!(send_until_closed(&mut raw, &[b'a'; 64 << 10]), b"");
+        assert_eq!(send_until_closed(&mut raw, &vec![b'a'; 64 << 10]), b"");
         assert_eq!(too_big(&mut backend), 4, "{mode}");
         check_other();
     }
