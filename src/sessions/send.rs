@@ -260,8 +260,9 @@ impl Sessions {
         }
     }
 
-    /// Flushes a connection before one of its deadlines ends it. The event that announces a writable
-    /// socket may not have been seen yet.
+    /// Flushes a connection although its socket was full: before one of its deadlines ends it, or to
+    /// see what the peer has taken. The event that announces a writable socket may not have been seen
+    /// yet.
     pub(crate) fn flush_last(&mut self, key: SessionKey) {
         let Some(connection) = self.table.get_mut(key) else { return };
         if !connection.outbox().is_empty() {
