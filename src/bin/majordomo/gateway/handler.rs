@@ -212,8 +212,8 @@ impl Gateway {
     }
 
     #[inline(never)]
-    fn notify_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
-        self.backends.notify_message(context.id(), message);
+    fn notify_message<'m>(&mut self, context: &mut Context<'_>, message: impl Into<Message<'m>>) {
+        self.backends.notify_message(context.id(), message.into());
         self.backends.hand_over_if_full(context.sessions());
     }
 }
@@ -307,7 +307,11 @@ impl Handler for Gateway {
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         self.tick_messages += 1;
         if !self.backends.is_empty() {
-            self.notify_message(context, message);
+            // In parts, which are passed in registers.
+            match message {
+                Message::Text(text) => self.notify_message(context, text),
+                Message::Binary(bytes) => self.notify_message(context, bytes),
+            }
         }
         match self.mode {
             Mode::Hub => drop(context.sessions().broadcast(message)),
