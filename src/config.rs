@@ -88,13 +88,23 @@ pub struct Config {
     /// [`Handler::on_request`](crate::Handler::on_request) is called as soon as the head is
     /// complete, what follows the head is discarded, and the connection is closed. At most 1 GiB.
     ///
-    /// With a limit, `on_request` is called when the body is complete, and
-    /// [`Request::body`](crate::Request::body) returns it. Until then it is kept in memory that
-    /// grows with the bytes received. A longer body is answered 413 as soon as its head is
-    /// complete, one without a `Content-Length` (chunked) 411. `Expect: 100-continue` is answered,
-    /// any other expectation is refused with 417. Head, body and the application's decision
-    /// together have [`Config::handshake_timeout`].
+    /// With a limit, [`Handler::on_request_head`](crate::Handler::on_request_head) may refuse a
+    /// request before any byte of its body is kept. Otherwise `on_request` is called when the body
+    /// is complete, and [`Request::body`](crate::Request::body) returns it. Until then it is kept in
+    /// memory that grows with the bytes received. A longer body is answered 413 as soon as its head
+    /// is complete. A chunked body is decoded, and answered 413 at the chunk that exceeds the limit;
+    /// other transfer codings are answered 501. `Expect: 100-continue` is answered, any other
+    /// expectation is refused with 417. Head, body and the application's decision together have
+    /// [`Config::handshake_timeout`].
     pub max_body: usize,
+    /// The most bytes of all request bodies together. Default 64 MiB. The limit is never less than
+    /// one body of `max_body`.
+    ///
+    /// A body counts from its head on with its `Content-Length`, a chunked one with the memory that
+    /// it has, until its request is answered: what the application has made of it is then in its
+    /// hands. A request for whose body there is no room is answered 503 with a `Retry-After`, and
+    /// its connection is closed.
+    pub max_bodies: usize,
     /// How long an HTTP connection may wait for its next request, counted from when the last
     /// response was written. Default none: a connection is closed after each response; 1 ms to 365
     /// days.
@@ -126,6 +136,25 @@ pub struct Config {
     /// limit in the proxy there. Allow one session more than a client needs if it may reconnect
     /// before its lost connection is noticed, unless it replaces it.
     pub max_sessions_per_address: Option<usize>,
+    /// The most connections at a time, of any kind: sessions, HTTP connections, and sockets that
+    /// linger. Default none; at least 1.
+    ///
+    /// A WebSocket listener still accepts a few beyond it, and reads one request of each within a
+    /// second: [`Handler::on_request_head`](crate::Handler::on_request_head) may answer it, which
+    /// keeps health checks working, otherwise the answer is 503 with a `Retry-After`. Either way the
+    /// connection is closed. All further ones are answered 503 at once and dropped; a raw one beyond
+    /// the limit is closed.
+    pub max_connections: Option<usize>,
+    /// The same for connections that are not trusted: all but sessions, and those for which
+    /// [`Sessions::trust`](crate::Sessions::trust) was called. Default none; at least 1. It limits
+    /// clients that connect, and say nothing or nothing that authenticates them.
+    pub max_untrusted: Option<usize>,
+    /// The most connections that are held at a time, of any kind. Default none; at least 1.
+    ///
+    /// Beyond it nothing is accepted: further connections wait in the listeners' backlogs, as they
+    /// do when the system has no descriptor left, until one ends. Set it below the limit of open
+    /// files to reserve descriptors for other parts of the process.
+    pub max_accepted: Option<usize>,
     /// The most connections that are accepted in a second, over all listeners. Default none; 1 to
     /// [`Config::MAX_ACCEPT_RATE`].
     ///
@@ -305,9 +334,13 @@ impl Default for Config {
             rate_policy: RatePolicy::default(),
             max_head_size: 16 << 10,
             max_body: 0,
+            max_bodies: 64 << 20,
             keep_alive: None,
             max_sessions: None,
             max_sessions_per_address: None,
+            max_connections: None,
+            max_untrusted: None,
+            max_accepted: None,
             max_accept_rate: None,
             duplicate_id: DuplicateId::default(),
             keep_headers: KeepHeaders::default(),
@@ -378,6 +411,9 @@ impl Config {
         for (field, limit) in [
             ("max_sessions", self.max_sessions),
             ("max_sessions_per_address", self.max_sessions_per_address),
+            ("max_connections", self.max_connections),
+            ("max_untrusted", self.max_untrusted),
+            ("max_accepted", self.max_accepted),
         ] {
             let max = limit.unwrap_or(usize::MAX);
             check(field, max, max > 0, "at least 1, or none for no limit")?;

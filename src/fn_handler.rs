@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::codec::http::Response;
 use crate::connection::{Decision, Disconnect, Request, State};
 use crate::error::Error;
 use crate::handler::{Context, Handler};
@@ -9,6 +10,7 @@ use crate::message::Message;
 use crate::sessions::Sessions;
 
 type OnRequest = dyn FnMut(&mut Sessions, &Request<'_>) -> Decision + Send;
+type OnRequestHead = dyn FnMut(&mut Sessions, &Request<'_>) -> Result<(), Response> + Send;
 type OnContext = dyn FnMut(&mut Context<'_>) + Send;
 type OnControl = dyn FnMut(&mut Context<'_>, &[u8]) + Send;
 type OnDisconnect = dyn FnMut(&mut Sessions, Disconnect) + Send;
@@ -49,6 +51,7 @@ type OnError = dyn FnMut(&mut Sessions, &Error) + Send;
 pub struct FnHandler<M> {
     message: M,
     request: Option<Box<OnRequest>>,
+    request_head: Option<Box<OnRequestHead>>,
     connect: Option<Box<OnContext>>,
     disconnect: Option<Box<OnDisconnect>>,
     state_change: Option<Box<OnStateChange>>,
@@ -65,6 +68,7 @@ impl<M: FnMut(&mut Context<'_>, Message<'_>)> FnHandler<M> {
         Self {
             message: on_message,
             request: None,
+            request_head: None,
             connect: None,
             disconnect: None,
             state_change: None,
@@ -82,6 +86,15 @@ impl<M: FnMut(&mut Context<'_>, Message<'_>)> FnHandler<M> {
         F: FnMut(&mut Sessions, &Request<'_>) -> Decision + Send + 'static,
     {
         self.request = Some(Box::new(callback));
+        self
+    }
+
+    /// Sets [`Handler::on_request_head`].
+    pub fn on_request_head<F>(&mut self, callback: F) -> &mut Self
+    where
+        F: FnMut(&mut Sessions, &Request<'_>) -> Result<(), Response> + Send + 'static,
+    {
+        self.request_head = Some(Box::new(callback));
         self
     }
 
@@ -167,6 +180,17 @@ impl<M: FnMut(&mut Context<'_>, Message<'_>)> Handler for FnHandler<M> {
         match &mut self.request {
             Some(callback) => callback(sessions, request),
             None => Decision::admit(),
+        }
+    }
+
+    fn on_request_head(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &Request<'_>,
+    ) -> Result<(), Response> {
+        match &mut self.request_head {
+            Some(callback) => callback(sessions, request),
+            None => Ok(()),
         }
     }
 

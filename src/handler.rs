@@ -3,6 +3,7 @@
 use std::any::Any;
 
 use crate::close::CloseReason;
+use crate::codec::http::Response;
 use crate::connection::{Decision, Disconnect, Request, Session, State};
 use crate::error::{Error, Result};
 use crate::id::SessionKey;
@@ -39,7 +40,7 @@ pub trait Handler {
     ///
     /// [`Config::keep_alive`](crate::Config::keep_alive) sets whether the connection of an ordinary
     /// request is kept after the response, [`Config::max_body`](crate::Config::max_body) whether
-    /// the body is read before this is called.
+    /// the body is read before this is called, and then [`Handler::on_request_head`] is called first.
     ///
     /// It is not called for:
     ///
@@ -54,6 +55,32 @@ pub trait Handler {
     fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
         let _ = (sessions, request);
         Decision::admit()
+    }
+
+    /// A WebSocket listener received the head of an ordinary request that announces a body. The
+    /// default accepts it. With an error, the request is answered with that response, of any status:
+    /// no byte of the body is kept, `100 Continue` is not sent, and the connection is closed after
+    /// the response. So a request without a right to be served costs no memory.
+    ///
+    /// [`Request::body`] is empty. When the body is complete, [`Handler::on_request`] is called with
+    /// it. This is called only if [`Config::max_body`](crate::Config::max_body) is not zero, before
+    /// the length of the body is compared with it, and never where `on_request` would not be.
+    ///
+    /// It is also called for the one request of a connection beyond
+    /// [`Config::max_connections`](crate::Config::max_connections) or
+    /// [`Config::max_untrusted`](crate::Config::max_untrusted), whatever that request is: with
+    /// `Ok(())` it is answered 503, and `on_request` is not called.
+    ///
+    /// # Errors
+    ///
+    /// The response to a request that is refused.
+    fn on_request_head(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &Request<'_>,
+    ) -> std::result::Result<(), Response> {
+        let _ = (sessions, request);
+        Ok(())
     }
 
     /// A session was admitted. It can be found already; none of its messages was delivered yet.
@@ -109,6 +136,14 @@ impl<H: Handler + ?Sized> Handler for Box<H> {
 
     fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
         (**self).on_request(sessions, request)
+    }
+
+    fn on_request_head(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &Request<'_>,
+    ) -> std::result::Result<(), Response> {
+        (**self).on_request_head(sessions, request)
     }
 
     fn on_connect(&mut self, context: &mut Context<'_>) {

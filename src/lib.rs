@@ -181,6 +181,9 @@
 //! | [`max_accept_rate`](Config::max_accept_rate) | none | connections wait to be accepted: [`Stats::accept_holds`] |
 //! | [`max_head_size`](Config::max_head_size) | 16 KiB | answer 431 |
 //! | [`max_body`](Config::max_body) | 0: bodies are not read | answer 413 |
+//! | [`max_bodies`](Config::max_bodies) | 64 MiB | answer 503 |
+//! | [`max_connections`](Config::max_connections), [`max_untrusted`](Config::max_untrusted) | none | answer 503 |
+//! | [`max_accepted`](Config::max_accepted) | none | connections wait to be accepted |
 //! | [`handle_queue`](Config::handle_queue) | 1024 | the thread waits, or [`Error::QueueFull`] |
 //! | [`heartbeat_timeout`](Config::heartbeat_timeout) | 90 s | [`Cause::HeartbeatTimeout`] |
 //! | [`idle_timeout`](Config::idle_timeout) | off | close code 1001, [`Cause::IdleTimeout`] |

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use crate::codec::http::{HeadProgress, HeadReader, HeaderSlots, RequestHead};
+use crate::codec::http::{HeadProgress, HeadReader, HeaderSlots, RequestHead, Response};
 use crate::codec::{CodecError, Event, websocket};
 use crate::connection::{Decision, Input, ListenerId, PendingBody, Received, UnfinishedRequest};
 use crate::handler::{Context, Handler};
@@ -334,7 +334,7 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         let left = process(self, &mut buffer[..count]);
         if left > 0 {
             // The next read needs the buffer.
-            self.sessions.keep_unread(key, buffer[count - left..count].to_vec());
+            self.sessions.copy_unread(key, &buffer[count - left..count]);
         }
         self.buffer = buffer;
     }
@@ -393,7 +393,13 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 
     /// Continues to read a request's body. Returns how much of the input was processed.
     fn read_body(&mut self, key: SessionKey, mut pending: PendingBody, input: &[u8]) -> usize {
-        let taken = pending.body.take(input);
+        let taken = match self.sessions.continue_body(key, &mut pending.body, input) {
+            Ok(taken) => taken,
+            Err(failure) => {
+                self.sessions.refuse(key, failure);
+                return input.len();
+            }
+        };
         if !pending.body.is_whole() {
             self.sessions.put_unfinished(key, UnfinishedRequest::Body(pending));
             return taken;
@@ -420,17 +426,63 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 return 0;
             }
         };
-        let HeadOutcome::Ask { body: length } = self.sessions.examine(key, &request) else {
+        let outcome = self.sessions.examine(key, &request);
+        if outcome == HeadOutcome::Answered {
             return 0;
-        };
-        let Some(body) = rest.get(..length) else {
-            self.sessions.await_body(key, (&request, head), length, rest);
-            return rest.len();
-        };
-        if self.ask(key, &request, body) {
+        }
+        if outcome != HeadOutcome::Ask {
+            if let Err(response) = self.ask_on_head(key, &request) {
+                self.sessions.refuse_on_head(key, &request, &response);
+                return 0;
+            }
+            if !self.sessions.check_limit(key, &request) {
+                return 0;
+            }
+            if self.sessions.awaits_body(key) {
+                return self.handle_body(key, (&request, head), rest);
+            }
+        }
+        if self.ask(key, &request, &[]) {
             self.sessions.defer(key, head.into());
         }
-        length
+        0
+    }
+
+    /// Handles the beginning of a request's body. Returns how much of what follows the head belongs
+    /// to its request.
+    fn handle_body(
+        &mut self,
+        key: SessionKey,
+        (request, head): (&RequestHead<'_>, &[u8]),
+        rest: &[u8],
+    ) -> usize {
+        let Some(mut body) = self.sessions.begin_body(key, request) else { return 0 };
+        if let Some(lent) = body.lent(rest) {
+            self.sessions.end_body(key);
+            if self.ask(key, request, lent) {
+                self.sessions.defer(key, head.into());
+            }
+            return lent.len();
+        }
+        let taken = match self.sessions.continue_body(key, &mut body, rest) {
+            Ok(taken) => taken,
+            Err(failure) => {
+                self.sessions.refuse(key, failure);
+                return 0;
+            }
+        };
+        if !body.is_whole() {
+            self.sessions.await_body(key, (request, head), body, !rest.is_empty());
+        } else if self.ask(key, request, body.bytes()) {
+            self.sessions.defer(key, head.into());
+        }
+        taken
+    }
+
+    /// Asks the application on a request's head whether its body is to be received.
+    fn ask_on_head(&mut self, key: SessionKey, head: &RequestHead<'_>) -> Result<(), Response> {
+        let request = self.sessions.request(key, head, &[]);
+        guarded("on_request_head", || self.handler.on_request_head(self.sessions, &request))
     }
 
     /// Asks the application about a request. Returns whether it has deferred its decision.

@@ -81,7 +81,8 @@ fn beyond_the_limit_a_connection_is_answered_429_before_its_request_and_a_raw_on
     server.settle();
     assert_eq!(
         third.text(),
-        "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\nContent-Length: 53\r\n\
+        "HTTP/1.1 429 Too Many Requests\r\nConnection: close\r\n\
+         Date: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 53\r\n\
          content-type: text/plain; charset=utf-8\r\n\r\n\
          the limit of connections from one address is reached\n"
     );

@@ -5,7 +5,7 @@ mod common;
 use common::http::{answer, answering, deferring, get, kept, post, request};
 use common::simulation::{Server, almost, seconds};
 use majordomo::codec::http::RequestError;
-use majordomo::{Config, HandshakeFailure};
+use majordomo::{Config, HandshakeFailure, Response, StopOptions};
 
 /// How many requests were refused for this reason.
 fn refused(server: &mut Server, refusal: RequestError) -> u64 {
@@ -81,10 +81,9 @@ fn a_body_of_the_limit_is_accepted_and_a_longer_one_is_refused_at_its_head() {
 }
 
 #[test]
-fn a_body_of_unknown_length_or_with_two_lengths_is_refused() {
-    let cases: [(&[&str], u16, RequestError); 6] = [
-        (&["Transfer-Encoding: chunked"], 411, RequestError::LengthRequired),
-        (&["Transfer-Encoding: gzip, chunked"], 411, RequestError::LengthRequired),
+fn a_body_of_an_unknown_coding_or_with_two_lengths_is_refused() {
+    let cases: [(&[&str], u16, RequestError); 5] = [
+        (&["Transfer-Encoding: gzip, chunked"], 501, RequestError::UnknownCoding),
         (&["Content-Length: 5", "Content-Length: 5"], 400, RequestError::AmbiguousLength),
         (&["Content-Length: 5", "Content-Length: 9"], 400, RequestError::AmbiguousLength),
         (&["Content-Length: 5", "Transfer-Encoding: chunked"], 400, RequestError::AmbiguousLength),
@@ -221,4 +220,196 @@ fn a_request_with_a_body_can_be_decided_by_another_thread() {
     server.settle();
     assert_eq!(client.answers(), ["200 keep-alive done"]);
     assert_eq!(requests.recv().expect("the next request is deferred").0, "/b");
+}
+
+/// A body of these chunks.
+fn chunked(chunks: &[&str]) -> Vec<u8> {
+    let chunks = chunks.iter().map(|chunk| format!("{:x}\r\n{chunk}\r\n", chunk.len()));
+    (chunks.collect::<String>() + "0\r\n\r\n").into_bytes()
+}
+
+fn post_chunked(target: &str, chunks: &[&str]) -> Vec<u8> {
+    let head = request(&format!("POST {target}"), &["Transfer-Encoding: chunked"]);
+    [head, chunked(chunks)].concat()
+}
+
+#[test]
+fn a_chunked_body_is_decoded_in_any_reads_and_the_next_request_follows_it() {
+    let stream = [
+        post_chunked("/a", &["first\r\n", "second"]),
+        get("/b"),
+        post_chunked("/c", &[]),
+        post_chunked("/d", &["x"; 40]),
+        post("/e", "y"),
+    ]
+    .concat();
+    let asked =
+        ["POST /a first\r\nsecond", "GET /b", "POST /c", &format!("POST /d {}", "x".repeat(40))];
+    for cut in 0..=stream.len() {
+        let mut server = answering(kept());
+        let mut client = server.dial();
+        server.receive(&client, &stream[..cut]);
+        server.receive(&client, &stream[cut..]);
+        let notes = server.notes();
+        assert_eq!((&notes[..4], notes[4].as_str()), (&asked.map(String::from)[..], "POST /e y"));
+        assert_eq!(client.answers().len(), 5, "cut at {cut}");
+        assert_eq!(server.sessions().body_bytes(), 0);
+    }
+    for step in 1..20 {
+        let mut server = answering(kept());
+        let client = server.dial();
+        client.set_max_io(step);
+        server.receive(&client, &stream);
+        assert_eq!(server.notes().len(), 5, "in steps of {step}");
+    }
+}
+
+#[test]
+fn a_chunked_body_over_the_limit_or_malformed_is_refused() {
+    let most = "x".repeat(1000);
+    let cases: [(Vec<u8>, &str, RequestError); 3] = [
+        (
+            [b"3e9\r\n".to_vec(), get("/within")].concat(),
+            "413 close the request body is too large",
+            RequestError::BodyTooLarge,
+        ),
+        (
+            [format!("3e8\r\n{most}\r\n1\r\n").into_bytes(), get("/within")].concat(),
+            "413 close the request body is too large",
+            RequestError::BodyTooLarge,
+        ),
+        (
+            [b"1\nx\n0\n\n".to_vec(), get("/smuggled")].concat(),
+            "400 close a chunk of the body is malformed",
+            RequestError::BadChunk,
+        ),
+    ];
+    for (body, answer, refusal) in cases {
+        for expects in [&[][..], &["Expect: 100-continue"]] {
+            let mut server = answering(kept());
+            let mut client = server.dial();
+            let head = request("POST /", &[&["Transfer-Encoding: chunked"], expects].concat());
+            if expects.is_empty() {
+                server.receive(&client, &[head, body.clone()].concat());
+            } else {
+                server.receive(&client, &head);
+                assert_eq!(client.text(), "HTTP/1.1 100 Continue\r\n\r\n");
+                server.receive(&client, &body);
+            }
+            assert_eq!(client.answers(), [answer]);
+            assert!(client.is_ended() && server.notes().is_empty());
+            assert_eq!(refused(&mut server, refusal), 1);
+            assert_eq!(server.sessions().body_bytes(), 0);
+        }
+    }
+    let mut server = answering(kept());
+    let mut client = server.dial();
+    server.receive(&client, &post_chunked("/", &[&most]));
+    assert_eq!(client.answers(), [format!("200 keep-alive / {most}")]);
+}
+
+#[test]
+fn a_request_that_is_refused_on_its_head_costs_no_memory_and_gets_no_continue() {
+    let mut server = answering(kept());
+    server.handler().on_request_head(|_, request, notes| {
+        notes.push(format!("head of {}, body of {}", request.target(), request.body().len()));
+        match request.headers().get("authorization") {
+            Some(_) => Ok(()),
+            None => Err(Response::text(401, "who is it?").expect("a status")),
+        }
+    });
+    for (line, length) in [
+        ("POST /a", "Content-Length: 900"),
+        ("POST /a", "Content-Length: 18446744073709551615"),
+        ("POST /a", "Transfer-Encoding: chunked"),
+        ("POST /a", "Transfer-Encoding: gzip, chunked"),
+        ("HEAD /a", "Content-Length: 900"),
+    ] {
+        let mut client = server.dial();
+        server.receive(&client, &request(line, &[length, "Expect: 100-continue"]));
+        assert_eq!(server.notes(), ["head of /a, body of 0"], "{line} {length}");
+        assert!(client.text().starts_with("HTTP/1.1 401 Unauthorized\r\nConnection: close\r\n"));
+        assert!(client.is_ended() && !client.is_dropped());
+        assert_eq!(server.sessions().body_bytes(), 0);
+        // Some of the body is discarded, so that the client gets the answer, and no more than that.
+        server.receive(&client, &vec![b'x'; 200 << 10]);
+        assert!(!client.is_dropped());
+        server.receive(&client, &vec![b'x'; 200 << 10]);
+        assert!(client.is_dropped());
+    }
+    let mut client = server.dial();
+    let head =
+        request("POST /b", &["Content-Length: 4", "Authorization: x", "Expect: 100-continue"]);
+    server.receive(&client, &head);
+    assert_eq!(client.text(), "HTTP/1.1 100 Continue\r\n\r\n");
+    assert_eq!(server.sessions().body_bytes(), 4);
+    server.receive(&client, b"body");
+    assert_eq!(client.answers(), ["200 keep-alive /b body"]);
+    assert_eq!(server.notes(), ["head of /b, body of 0", "POST /b body"]);
+    // Without a body there is nothing to ask about on the head.
+    server.receive(&client, &[get("/c"), request("POST /d", &["Content-Length: 0"])].concat());
+    assert_eq!(server.notes(), ["GET /c", "POST /d"]);
+    assert_eq!(server.stats().failed_handshakes.total(), 0, "the application has answered");
+}
+
+#[test]
+fn an_application_that_stops_on_a_head_stops() {
+    let mut server = answering(kept());
+    server.handler().on_request_head(|sessions, _, _| {
+        sessions.stop(StopOptions::new()).expect("it runs");
+        Ok(())
+    });
+    let mut client = server.dial();
+    server.receive(&client, &post("/", "body"));
+    assert_eq!(client.answers(), ["503 close the server is stopping"]);
+    assert!(server.notes().is_empty());
+}
+
+#[test]
+fn all_bodies_together_are_bounded_until_their_requests_are_answered() {
+    let config = Config { max_bodies: 2500, ..kept() };
+    let (mut server, requests) = deferring(config);
+    let announce = |length: usize| request("POST /", &[&format!("Content-Length: {length}")]);
+    let [received, announced] = [server.dial(), server.dial()];
+    server.receive(&received, &post("/", &"x".repeat(1000)));
+    server.receive(&announced, &announce(1000));
+    assert_eq!(
+        server.sessions().body_bytes(),
+        2000,
+        "a request that waits for its decision counts"
+    );
+    // A chunked body counts with its memory.
+    let chunks = server.dial();
+    server.receive(&chunks, &request("POST /", &["Transfer-Encoding: chunked"]));
+    assert_eq!(server.sessions().body_bytes(), 2000);
+    server.receive(&chunks, format!("190\r\n{}\r\n", "x".repeat(400)).as_bytes());
+    let held = server.sessions().body_bytes();
+    assert!((2400..=2500).contains(&held), "{held}");
+
+    let mut refused = server.dial();
+    server.receive(&refused, &[announce(101), b"xyz".to_vec()].concat());
+    let text = refused.text();
+    assert!(text.starts_with("HTTP/1.1 503 ") && text.contains("\r\nretry-after: 1\r\n"), "{text}");
+    assert!(refused.is_ended());
+    // A chunked body is refused when it grows.
+    let mut chunks = chunks;
+    server.receive(&chunks, format!("190\r\n{}\r\n", "x".repeat(400)).as_bytes());
+    assert_eq!(chunks.answers(), ["503 close too many request bodies at a time"]);
+    assert_eq!(server.sessions().body_bytes(), 2000);
+    let failures = server.stats().failed_handshakes;
+    assert_eq!(failures.get(HandshakeFailure::TooManyBodies), 2);
+
+    // There is room again when a request is answered, or its connection is lost.
+    let (_, ticket) = requests.recv().expect("one is deferred");
+    server.sessions().decide(ticket, answer("done")).expect("it is deferred");
+    assert_eq!(server.sessions().body_bytes(), 1000);
+    announced.fail(std::io::ErrorKind::ConnectionReset);
+    server.settle();
+    assert_eq!(server.sessions().body_bytes(), 0);
+
+    // One body of the limit for each always fits.
+    let mut server = answering(Config { max_bodies: 0, ..kept() });
+    let mut client = server.dial();
+    server.receive(&client, &post("/", &"x".repeat(1000)));
+    assert_eq!(client.answers().len(), 1);
 }

@@ -26,6 +26,9 @@ struct Script {
     ends_its_side: bool,
 }
 
+/// What `Date` says: the virtual time does not advance by a second.
+const DATE: &[u8] = b"Thu, 01 Jan 1970 00:00:00 GMT";
+
 /// The answer to a request. The target selects its length, so that some answers are large.
 fn response(target: &str, body: &[u8]) -> Response {
     let length = target.split(['=', '&']).nth(1).and_then(|length| length.parse().ok());
@@ -44,7 +47,7 @@ fn script(rng: &mut Rng, server: &mut Server, number: usize) -> Script {
         let length = format!("Content-Length: {}", body.len());
         stream.extend(request(&format!("{method} {target}"), &[&length]));
         stream.extend(&body);
-        response(&target, &body).write_kept_to(method == "HEAD", &mut answers);
+        response(&target, &body).write_kept_to(method == "HEAD", DATE, &mut answers);
     }
     let messages = rng.bool().then(|| rng.usize(..20));
     if let Some(count) = messages {

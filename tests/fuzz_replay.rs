@@ -10,7 +10,7 @@ use std::panic;
 use std::path::{Path, PathBuf};
 
 /// The fuzz targets, each with a corpus.
-const TARGETS: [&str; 5] = ["commands", "framing", "handshake", "settings", "websocket"];
+const TARGETS: [&str; 6] = ["chunked", "commands", "framing", "handshake", "settings", "websocket"];
 
 fn directory(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(name)
@@ -73,6 +73,11 @@ fn websocket_frames_decode_as_another_implementation_decodes_them() {
 #[test]
 fn request_heads_parse_or_are_refused_alike_in_any_reads() {
     replay("handshake", checks::handshake::check);
+}
+
+#[test]
+fn chunked_bodies_decode_as_a_plain_parser_decodes_them() {
+    replay("chunked", checks::chunked::check);
 }
 
 #[test]

@@ -60,7 +60,7 @@ fn after_a_refusal_the_connection_is_closed() {
         answers[1][..3].to_owned()
     };
     let mut server = answering(kept());
-    assert_eq!(refused(&mut server, b"\r\n"), "400");
+    assert_eq!(refused(&mut server, b"\r\n\r\n"), "400");
     assert_eq!(refused(&mut server, b"GET / HTTP/1.1\r\n\r\n"), "400");
     assert_eq!(refused(&mut server, b"GET / HTTP/2.0\r\n\r\n"), "505");
     assert_eq!(refused(&mut server, &get(&"x".repeat(20_000))), "431");

@@ -323,3 +323,41 @@ fn offered_subprotocols_are_one_list() {
     });
     assert_eq!(offered.unwrap(), ["chat", "b", "d.v1"]);
 }
+
+#[test]
+fn the_host_of_a_target_in_absolute_form_counts_more_than_the_field() {
+    let host = |target: &str, headers: &str| {
+        parse(&format!("GET {target} HTTP/1.1"), headers, |request| {
+            request.host().map(str::to_owned)
+        })
+    };
+    let found = |text: &str| Ok(Some(text.to_owned()));
+    assert_eq!(host("/", "Host: a:80\r\n"), found("a:80"));
+    assert_eq!(host("http://b:81/c", "Host: a:80\r\n"), found("b:81"));
+    assert_eq!(host("ws://[::1]:1?c", "Host: a\r\n"), found("[::1]:1"));
+    assert_eq!(host("/", "Host:\r\n"), found(""));
+    // The field has to be there, and has to be valid, all the same.
+    assert_eq!(host("http://b/", "Host: a:b\r\n"), Err(RequestError::BadHost));
+    assert_eq!(host("http://b:c/", "Host: a\r\n"), Err(RequestError::BadTarget));
+    let old = parse("GET / HTTP/1.0", "", |request| request.host().map(str::to_owned));
+    assert_eq!(old, Ok(None));
+}
+
+#[test]
+fn a_host_with_more_than_a_name_and_a_port_is_refused() {
+    for bad in ["127.0.0.1:evil.com", "[::1].evil.com", "[::1", "a:80:81", "a:65536", "a%zz"] {
+        let headers = format!("Host: {bad}\r\n");
+        let refused = parse("GET / HTTP/1.1", &headers, |_| ()).err();
+        assert_eq!(refused, Some(RequestError::BadHost), "{bad}");
+    }
+}
+
+#[test]
+fn a_path_is_compared_percent_decoded() {
+    let has = |target: &str, path: &str| {
+        parse(&format!("GET {target} HTTP/1.1"), "Host: a\r\n", |request| request.has_path(path))
+    };
+    assert_eq!(has("/%63hat?a", "/chat"), Ok(true));
+    assert_eq!(has("/caf%c3%a9", "/caf%C3%A9"), Ok(true));
+    assert_eq!(has("/a%2Fb", "/a/b"), Ok(false));
+}

@@ -493,3 +493,30 @@ fn a_session_that_was_moved_twice_keeps_its_key() {
     assert_eq!(leave(&mut server, &mut staying[99]), key);
     assert!(server.sessions().get_session(key).is_none());
 }
+
+#[test]
+fn a_walk_by_slots_finds_each_session_under_its_key() {
+    let mut server = Server::new();
+    let _a = server.join("a");
+    let _b = server.join("b");
+    let _raw = server.join_lines();
+    let keys: Vec<_> = ["a", "b"].map(|id| server.key(id)).into();
+    let raw = server.raw_key();
+    let sessions = server.sessions();
+    let mut found: Vec<_> = (0..sessions.slots())
+        .filter_map(|slot| sessions.session_at(slot))
+        .map(|(key, session)| {
+            assert_eq!(sessions.get_session(key).map(majordomo::Session::id), Some(session.id()));
+            key
+        })
+        .collect();
+    found.sort();
+    let mut expected = [keys, vec![raw]].concat();
+    expected.sort();
+    assert_eq!(found, expected);
+    assert!(sessions.session_at(sessions.slots()).is_none());
+    assert_eq!(sessions.compactions(), 0);
+    assert!(sessions.limit_send_buffer("a", 1 << 16).is_ok());
+    let unknown = sessions.limit_send_buffer("unknown", 1 << 16);
+    assert!(matches!(unknown, Err(Error::SessionNotFound)), "{unknown:?}");
+}

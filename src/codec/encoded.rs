@@ -37,15 +37,16 @@ impl<'m> Encoded<'m> {
     ///
     /// # Errors
     ///
-    /// [`Error::Unframeable`] when the framing cannot carry this message.
+    /// [`Error::Unframeable`] when the framing cannot carry this message. [`Error::OutboxFull`] if
+    /// there is no memory for it.
     #[inline]
     pub fn frame(&mut self, codec: &Codec) -> Result<&SharedFrame, Error> {
         match codec {
             Codec::WebSocket(_) => {
-                let message = self.message;
-                Ok(self
-                    .websocket
-                    .get_or_insert_with(|| SharedFrame::from(&websocket::encode(message))))
+                if self.websocket.is_none() {
+                    self.websocket = Some(SharedFrame::of(&websocket::encode(self.message))?);
+                }
+                Ok(self.websocket.as_ref().expect("it was made just now, if not before"))
             }
             Codec::Raw(decoder) => self.raw_frame(decoder.framing()),
         }
@@ -53,11 +54,14 @@ impl<'m> Encoded<'m> {
 
     fn raw_frame(&mut self, framing: &Framing) -> Result<&SharedFrame, Error> {
         let known = self.raw.iter().position(|(known, _)| known == framing);
-        let at = known.unwrap_or_else(|| {
-            let encoded = framing.encode(self.message).map(|frame| SharedFrame::from(&frame));
+        let at = known.unwrap_or(self.raw.len());
+        if known.is_none() {
+            let encoded = match framing.encode(self.message) {
+                Ok(frame) => Ok(SharedFrame::of(&frame)?),
+                Err(refusal) => Err(refusal),
+            };
             self.raw.push((framing.clone(), encoded));
-            self.raw.len() - 1
-        });
+        }
         self.raw[at].1.as_ref().map_err(|&reason| Error::Unframeable { reason })
     }
 }
@@ -70,6 +74,18 @@ pub struct SharedFrame {
 }
 
 impl SharedFrame {
+    /// Copies a frame.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutboxFull`] if there is no memory for it.
+    fn of(frame: &Frame<'_>) -> Result<Self, Error> {
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(frame.len()).map_err(|_| Error::OutboxFull)?;
+        frame.parts().iter().for_each(|part| bytes.extend_from_slice(part));
+        Ok(Self { bytes: bytes.into(), payload_len: frame.payload_len() })
+    }
+
     /// The whole frame. A clone costs one reference count.
     #[inline]
     #[must_use]
@@ -82,12 +98,6 @@ impl SharedFrame {
     #[must_use]
     pub fn payload_len(&self) -> usize {
         self.payload_len
-    }
-}
-
-impl From<&Frame<'_>> for SharedFrame {
-    fn from(frame: &Frame<'_>) -> Self {
-        Self { bytes: frame.parts().concat().into(), payload_len: frame.payload_len() }
     }
 }
 

@@ -124,15 +124,13 @@ pub enum CodecError {
     /// It sent text that is not UTF-8.
     #[error("text that is not UTF-8")]
     InvalidUtf8,
-    /// It sent or announced a message larger than the limit.
+    /// It sent or announced a message larger than the limit, or sent more of one in parts than there
+    /// is memory for.
     #[error("a message of more than {max} bytes")]
     MessageTooBig {
-        /// The limit.
+        /// The limit, or what there is memory for.
         max: usize,
     },
-    /// There is no memory for the message that it sends in parts.
-    #[error("no memory for a message that arrives in parts")]
-    OutOfMemory,
 }
 
 impl CodecError {
@@ -142,8 +140,7 @@ impl CodecError {
         match self {
             Self::Protocol(_) => CloseCode::PROTOCOL_ERROR,
             Self::InvalidUtf8 => CloseCode::INVALID_PAYLOAD,
-            // "[...] it has received a message that is too big for it to process."
-            Self::MessageTooBig { .. } | Self::OutOfMemory => CloseCode::MESSAGE_TOO_BIG,
+            Self::MessageTooBig { .. } => CloseCode::MESSAGE_TOO_BIG,
         }
     }
 
@@ -152,7 +149,7 @@ impl CodecError {
     pub fn cause(self) -> Cause {
         match self {
             Self::Protocol(_) | Self::InvalidUtf8 => Cause::ProtocolError,
-            Self::MessageTooBig { .. } | Self::OutOfMemory => Cause::MessageTooBig,
+            Self::MessageTooBig { .. } => Cause::MessageTooBig,
         }
     }
 }

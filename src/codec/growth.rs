@@ -9,10 +9,11 @@ use super::event::CodecError;
 ///
 /// # Errors
 ///
-/// [`CodecError::OutOfMemory`] if there is no memory for it. Nothing is appended then.
+/// [`CodecError::MessageTooBig`] if there is no memory for it. Nothing is appended then.
 pub(super) fn append(bytes: &mut Vec<u8>, more: &[u8], whole: usize) -> Result<(), CodecError> {
     if let Some(additional) = growth(bytes.len(), bytes.capacity(), more.len(), whole) {
-        bytes.try_reserve_exact(additional).map_err(|_| CodecError::OutOfMemory)?;
+        let max = bytes.len();
+        bytes.try_reserve_exact(additional).map_err(|_| CodecError::MessageTooBig { max })?;
     }
     bytes.extend_from_slice(more);
     Ok(())
@@ -21,7 +22,8 @@ pub(super) fn append(bytes: &mut Vec<u8>, more: &[u8], whole: usize) -> Result<(
 /// The same for text.
 pub(super) fn append_text(text: &mut String, more: &str, whole: usize) -> Result<(), CodecError> {
     if let Some(additional) = growth(text.len(), text.capacity(), more.len(), whole) {
-        text.try_reserve_exact(additional).map_err(|_| CodecError::OutOfMemory)?;
+        let max = text.len();
+        text.try_reserve_exact(additional).map_err(|_| CodecError::MessageTooBig { max })?;
     }
     text.push_str(more);
     Ok(())

@@ -20,6 +20,10 @@ pub enum HandshakeFailure {
     TooManySessions,
     /// The limit of connections of its address is reached: 429.
     TooManySessionsPerAddress,
+    /// The limit of connections is reached: 503.
+    TooManyConnections,
+    /// There is no room for the body among all bodies: 503.
+    TooManyBodies,
     /// The manager is stopping: 503.
     Stopping,
     /// The application did not decide within the handshake timeout: 503.
@@ -38,6 +42,8 @@ const OTHERS: &[HandshakeFailure] = &[
     HandshakeFailure::ApplicationError,
     HandshakeFailure::TooManySessions,
     HandshakeFailure::TooManySessionsPerAddress,
+    HandshakeFailure::TooManyConnections,
+    HandshakeFailure::TooManyBodies,
     HandshakeFailure::Stopping,
     HandshakeFailure::ApplicationTimedOut,
     HandshakeFailure::TimedOut,
@@ -62,6 +68,8 @@ impl HandshakeFailure {
             Self::ApplicationError => "application_error",
             Self::TooManySessions => "too_many_sessions",
             Self::TooManySessionsPerAddress => "too_many_sessions_per_address",
+            Self::TooManyConnections => "too_many_connections",
+            Self::TooManyBodies => "too_many_bodies",
             Self::Stopping => "stopping",
             Self::ApplicationTimedOut => "application_timed_out",
             Self::TimedOut => "timed_out",
@@ -103,6 +111,8 @@ impl HandshakeFailure {
             Self::TooManySessionsPerAddress => {
                 (429, "the limit of connections from one address is reached\n")
             }
+            Self::TooManyConnections => (503, "the limit of connections is reached\n"),
+            Self::TooManyBodies => (503, "too many request bodies at a time\n"),
             Self::Stopping => (503, "the server is stopping\n"),
             Self::ApplicationTimedOut => (503, "the server did not decide in time\n"),
             Self::TimedOut | Self::ConnectionLost => return None,

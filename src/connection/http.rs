@@ -32,12 +32,28 @@ pub(crate) struct HttpConnection {
     pub(crate) beyond_limit: bool,
     /// How many requests were answered.
     answered: u64,
+    /// The bytes that the current request's body takes of [`Config::max_bodies`].
+    body: usize,
+    /// Whether the current request has a body that is not read yet.
+    awaits_body: bool,
+    standing: Standing,
     /// How many more requests it may begin in this tick.
     budget: u8,
     /// When it is closed, or refused.
     pub(crate) deadline: Instant,
     /// When that was set, or a pause was last excluded from it.
     pub(crate) since: Instant,
+}
+
+/// What a connection is with regard to the limits on all connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// One of those within the limits.
+    Ordinary,
+    /// It was accepted beyond the limits, for one request.
+    OneRequest,
+    /// The application trusts it.
+    Trusted,
 }
 
 /// The state of a request.
@@ -85,6 +101,9 @@ impl HttpConnection {
             unread: Vec::new(),
             beyond_limit: false,
             answered: 0,
+            body: 0,
+            awaits_body: false,
+            standing: Standing::Ordinary,
             budget: REQUEST_BUDGET,
             deadline,
             since: now,
@@ -165,7 +184,60 @@ impl HttpConnection {
     /// Its request is answered, and the next one may follow.
     pub(crate) fn expect_next(&mut self, head: HeadReader) {
         self.answered += 1;
+        (self.body, self.awaits_body) = (0, false);
         self.step = RequestStep::Reading(UnfinishedRequest::Head(head));
+    }
+
+    /// The bytes that its current request's body takes of [`Config::max_bodies`].
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.body
+    }
+
+    /// Its current request's body takes so many bytes.
+    pub(crate) fn set_body_bytes(&mut self, bytes: usize) {
+        self.body = bytes;
+    }
+
+    /// Whether a body follows that is not read yet.
+    pub(crate) fn awaits_body(&self) -> bool {
+        self.awaits_body
+    }
+
+    /// Records whether a body follows that is not read yet.
+    pub(crate) fn set_awaits_body(&mut self, awaits: bool) {
+        self.awaits_body = awaits;
+    }
+
+    /// Whether the application trusts it.
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.standing == Standing::Trusted
+    }
+
+    /// Whether it was accepted beyond the limits on all connections, for one request.
+    pub(crate) fn is_limited(&self) -> bool {
+        self.standing == Standing::OneRequest
+    }
+
+    /// Makes it one that was accepted beyond the limits, and has until then.
+    pub(crate) fn limit_to_one_request(&mut self, deadline: Instant) {
+        self.standing = Standing::OneRequest;
+        self.deadline = self.deadline.min(deadline);
+    }
+
+    /// The application trusts it. If it was accepted beyond the limits, it is served as any other,
+    /// unless there is no room for one that is trusted.
+    pub(crate) fn trust(&mut self, has_room: bool, context: &StepContext<'_>) -> Effects {
+        match self.standing {
+            Standing::OneRequest if !has_room => Effects::NONE,
+            Standing::OneRequest => {
+                self.standing = Standing::Trusted;
+                self.give_time(context.config.handshake_timeout, context)
+            }
+            Standing::Ordinary | Standing::Trusted => {
+                self.standing = Standing::Trusted;
+                Effects::NONE
+            }
+        }
     }
 
     /// Takes the head of the deferred request, which is about to be decided.
@@ -208,22 +280,20 @@ impl Connection {
         Some((unfinished, effects))
     }
 
-    /// Waits for the body of a request, of which the bytes `begun` were received with its head.
+    /// Waits for the body of a request. `is_begun`: some of it was received with the head.
     pub(crate) fn await_body(
         &mut self,
         (request, head): (&RequestHead<'_>, &[u8]),
-        length: usize,
-        begun: &[u8],
+        body: BodyReader,
+        is_begun: bool,
         context: &mut StepContext<'_>,
     ) -> Effects {
         let http = self.expect_http();
-        let mut body = BodyReader::new(length);
-        body.take(begun);
         let pending = PendingBody { head: head.into(), body };
         http.step = RequestStep::Reading(UnfinishedRequest::Body(pending));
         // "A server MAY omit sending a 100 (Continue) response if it has already received some or
         // all of the content for the corresponding request" (RFC 9110, section 10.1.1).
-        if begun.is_empty() && request.expectation() == Expectation::Continue {
+        if !is_begun && request.expectation() == Expectation::Continue {
             http.outbox.push(context.pool, &[CONTINUE], 0, FrameKind::Control);
             return Effects::FLUSH;
         }
@@ -242,6 +312,7 @@ impl Connection {
         // A body that was not read would be parsed as the next request.
         let body_is_read = context.config.max_body > 0 || !request.has_body();
         let is_kept = keep
+            && !response.is_closing()
             && body_is_read
             && request.is_persistent()
             && context.config.keep_alive.is_some()
@@ -250,7 +321,7 @@ impl Connection {
             return self.respond_last(response, is_head(request), context);
         }
         let mut bytes = Vec::new();
-        response.write_kept_to(is_head(request), &mut bytes);
+        response.write_kept_to(is_head(request), context.date.text(context.now), &mut bytes);
         let http = self.expect_http();
         http.outbox.push_bytes(context.pool, &bytes);
         http.expect_next(HeadReader::new(context.config.max_head_size));
@@ -258,6 +329,18 @@ impl Connection {
         // after it.
         let effects = http.give_time(context.config.close_timeout, context);
         Effects { flush: true, ..effects }
+    }
+
+    /// Answers a request that the application has refused on its head, and ends the connection.
+    pub(crate) fn refuse_on_head(
+        &mut self,
+        response: &Response,
+        head_only: bool,
+        context: &mut StepContext<'_>,
+    ) -> Effects {
+        let effects = self.respond_last(response, head_only, context);
+        self.expect_lingering().discard_little();
+        effects
     }
 
     /// Answers a request and ends the connection. `head_only` leaves out the body.
@@ -268,7 +351,7 @@ impl Connection {
         context: &mut StepContext<'_>,
     ) -> Effects {
         let mut bytes = Vec::new();
-        response.write_to(head_only, &mut bytes);
+        response.write_to(head_only, context.date.text(context.now), &mut bytes);
         self.linger_after_http(&bytes, context)
     }
 

@@ -13,6 +13,10 @@ use crate::outbox::Outbox;
 /// clients do not read that a message is too big until they have sent all of it.
 const LINGER_BUDGET: usize = 16 << 20;
 
+/// The same for a socket whose request the application has refused on its head: what follows comes
+/// from a client that may not send it.
+const REFUSED_LINGER_BUDGET: usize = 256 << 10;
+
 /// A lingering socket.
 #[derive(Debug)]
 pub(crate) struct Lingering {
@@ -40,6 +44,11 @@ pub(crate) enum PeerEnd {
 impl Lingering {
     fn new(address: IpAddr, outbox: Outbox, peer: PeerEnd, deadline: Instant) -> Self {
         Self { address, outbox, budget: LINGER_BUDGET, peer, deadline }
+    }
+
+    /// From now on it reads and discards little.
+    pub(crate) fn discard_little(&mut self) {
+        self.budget = self.budget.min(REFUSED_LINGER_BUDGET);
     }
 
     /// Whether a stop need not wait for it: its peer has received everything.

@@ -21,6 +21,7 @@ mod session;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::codec::http::HttpDate;
 use crate::config::Config;
 use crate::outbox::{Outbox, Pool};
 use crate::timer_wheel::TimerId;
@@ -97,7 +98,10 @@ pub(crate) enum Kind {
     /// A session that is closing, or has ended and is not removed yet.
     Closing,
     /// It speaks HTTP and may become a session.
-    Http,
+    Http {
+        /// The application has called [`Sessions::trust`](crate::Sessions::trust).
+        trusted: bool,
+    },
     /// Only its socket remains.
     Lingering,
 }
@@ -149,6 +153,7 @@ pub(crate) struct StepContext<'a> {
     pub(crate) now: Instant,
     pub(crate) config: &'a Config,
     pub(crate) pool: &'a mut Pool,
+    pub(crate) date: &'a mut HttpDate,
     /// When a stop that is under way ends at the latest.
     pub(crate) stop_deadline: Option<Instant>,
 }
@@ -276,6 +281,11 @@ impl Connection {
         }
     }
 
+    /// The bytes that a request's body takes of [`Config::max_bodies`].
+    pub(crate) fn body_bytes(&self) -> usize {
+        self.http().map_or(0, HttpConnection::body_bytes)
+    }
+
     pub(crate) fn kind(&self) -> Kind {
         match &self.stage {
             Stage::Session(session) if session.is_open() => Kind::Open {
@@ -283,7 +293,7 @@ impl Connection {
                 inactive: session.state() == State::Inactive,
             },
             Stage::Session(_) => Kind::Closing,
-            Stage::Http(_) => Kind::Http,
+            Stage::Http(http) => Kind::Http { trusted: http.is_trusted() },
             Stage::Lingering(_) => Kind::Lingering,
         }
     }

@@ -103,6 +103,11 @@ impl Accepting {
             && sessions.next_accept().is_none()
     }
 
+    /// Whether the system had no descriptor or memory for the last connection.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.exhausted.is_some()
+    }
+
     fn has_waiting(&self) -> bool {
         self.sockets.iter().any(|socket| socket.waiting)
     }
@@ -149,6 +154,10 @@ impl Accepting {
             };
             if tick.sessions.next_accept().is_some() {
                 tick.sessions.hold_accepting();
+                return;
+            }
+            if tick.sessions.is_full() {
+                tick.sessions.clear_hold();
                 return;
             }
             self.turn = number + 1;
@@ -208,6 +217,7 @@ impl Accepting {
 mod tests {
     use super::*;
     use crate::config::Config;
+    use crate::sessions::Expired;
 
     fn exhausted() -> (Accepting, Sessions) {
         let exhausted = Exhausted { retry_at: Instant::now(), connections: 0 };
@@ -240,7 +250,10 @@ mod tests {
     impl Fixture {
         fn new(per_second: u32, listeners: usize) -> Self {
             let max_accept_rate = std::num::NonZeroU32::new(per_second);
-            let config = Config { max_accept_rate, ..Config::default() };
+            Self::with(Config { max_accept_rate, ..Config::default() }, listeners)
+        }
+
+        fn with(config: Config, listeners: usize) -> Self {
             let poll = mio::Poll::new().expect("a poll");
             let registry = Box::new(poll.registry().try_clone().expect("a registry"));
             let sessions = Sessions::new(config, registry, Instant::now());
@@ -274,6 +287,15 @@ mod tests {
             let mut tick = Tick::new(&mut self.sessions, &mut handler, &mut buffer);
             self.accepting.accept(&mut tick);
             self.sessions.connection_count() - before
+        }
+
+        /// Drops one of the connections that were accepted.
+        fn drop_one(&mut self) {
+            self.sessions.set_now(self.sessions.now() + Duration::from_secs(60));
+            match self.sessions.expire_next() {
+                Some(Expired::ReadFirst(key)) => self.sessions.expire_after_read(key),
+                _ => panic!("its handshake timeout has passed"),
+            }
         }
 
         fn retry_in(&self) -> Option<Duration> {
@@ -324,6 +346,21 @@ mod tests {
         assert_eq!(fixture.accept_after(Duration::from_secs(1)), 0);
         assert_eq!(fixture.retry_in(), None);
         assert_eq!(fixture.holds(), (0, Duration::ZERO));
+    }
+
+    #[test]
+    fn no_more_are_accepted_than_may_be_held() {
+        let mut fixture = Fixture::with(Config { max_accepted: Some(3), ..Config::default() }, 1);
+        fixture.connect(0, 5);
+        assert_eq!(fixture.accept_after(Duration::ZERO), 3);
+        // One that ends makes room: that is an event, and there is nothing to wake for before.
+        let work = fixture.accepting.has_work(&fixture.sessions);
+        assert_eq!((fixture.retry_in(), work), (None, false));
+        assert_eq!(fixture.accept_after(Duration::from_secs(1)), 0);
+        fixture.drop_one();
+        assert!(fixture.accepting.has_work(&fixture.sessions));
+        assert_eq!(fixture.accept_after(Duration::ZERO), 1);
+        assert!(!fixture.accepting.has_work(&fixture.sessions));
     }
 
     #[test]

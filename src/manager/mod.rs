@@ -5,7 +5,7 @@ mod accepting;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::{Events, Interest, Poll, Waker};
 
@@ -24,6 +24,9 @@ use accepting::Accepting;
 
 /// The most events that one poll returns. More ready sockets than that are served in several ticks.
 const EVENT_BATCH: usize = 1024;
+
+/// How often the time of day is read, at most. In between it follows the loop's own clock.
+const DATE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Owns the sockets and runs the loop.
 ///
@@ -67,6 +70,8 @@ pub struct SessionManager<H> {
     left: Left,
     /// Within a tick. It stays so if a callback panics.
     in_tick: bool,
+    /// When the time of day is read next.
+    date_due: Instant,
 }
 
 /// Work that is known to be left after a turn.
@@ -87,6 +92,9 @@ pub struct Turn {
     pub work_remains: bool,
     /// Whether the manager has stopped: there will be no further turn.
     pub stopped: bool,
+    /// Whether no connection is accepted for now: [`Config::max_accepted`] is reached, or the
+    /// system has no descriptors.
+    pub full: bool,
 }
 
 impl<H: Handler + 'static> SessionManager<H> {
@@ -106,10 +114,11 @@ impl<H: Handler + 'static> SessionManager<H> {
         }));
         let (handle, inbox) = handle::channel(config.handle_queue, Arc::clone(&shared));
         let registry = Box::new(poll.registry().try_clone()?);
+        let now = Instant::now();
         Ok(Self {
             events: Events::with_capacity(EVENT_BATCH),
             accepting: Accepting::default(),
-            sessions: Sessions::new(config, registry, Instant::now()),
+            sessions: Sessions::new(config, registry, now),
             handler,
             buffer: vec![0; READ_BUFFER].into(),
             handle,
@@ -117,6 +126,7 @@ impl<H: Handler + 'static> SessionManager<H> {
             shared,
             left: Left::default(),
             in_tick: false,
+            date_due: now,
             poll,
         })
     }
@@ -184,6 +194,12 @@ impl<H: Handler + 'static> SessionManager<H> {
         &mut self.sessions
     }
 
+    /// The handler and the sessions, for use between turns by what needs both.
+    pub fn handler_and_sessions(&mut self) -> (&mut H, &mut Sessions) {
+        self.sessions.set_now(Instant::now());
+        (&mut self.handler, &mut self.sessions)
+    }
+
     /// Runs the loop on this thread until it is stopped. An idle loop does not wake.
     ///
     /// # Errors
@@ -217,6 +233,9 @@ impl<H: Handler + 'static> SessionManager<H> {
         let started = Instant::now();
         self.sessions.set_now(started);
         self.in_tick = true;
+        if started >= self.date_due {
+            self.read_time_of_day(started);
+        }
         self.tick();
         self.in_tick = false;
         if self.sessions.is_stopped() {
@@ -225,7 +244,8 @@ impl<H: Handler + 'static> SessionManager<H> {
             self.accepting.close();
         }
         let stopped = self.sessions.is_stopped();
-        Ok(Turn { started, work_remains: self.work_remains(), stopped })
+        let full = self.sessions.is_full() || self.accepting.is_exhausted();
+        Ok(Turn { started, work_remains: self.work_remains(), stopped, full })
     }
 
     /// When the next turn is due at the latest, if no event occurs before: now when work is left
@@ -275,6 +295,16 @@ impl<H: Handler + 'static> SessionManager<H> {
             }
         }
         Ok(())
+    }
+
+    /// Reads the time of day, which may be set forward and back, and from which the clock of the loop
+    /// may drift.
+    #[cold]
+    fn read_time_of_day(&mut self, now: Instant) {
+        self.date_due = now + DATE_INTERVAL;
+        // A clock before 1970 is wrong anyway.
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.sessions.set_time_of_day(since_1970);
     }
 
     fn tick(&mut self) {

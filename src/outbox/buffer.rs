@@ -2,6 +2,9 @@
 
 use super::{Departed, FrameKind};
 
+/// The longest head of a frame, in bytes.
+const MAX_HEAD: usize = 10;
+
 /// The sizes of one frame.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct FrameSize {
@@ -41,6 +44,20 @@ impl Buffer {
         self.frames.push(frame);
         self.waiting.add(frame);
         &mut self.bytes
+    }
+
+    /// Makes room for a frame of `wire` bytes. Returns whether there is memory for it.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "one comparison for each message")]
+    pub(super) fn reserve(&mut self, wire: usize) -> bool {
+        // The longest head is copied as a whole.
+        let needed = wire + MAX_HEAD;
+        self.bytes.capacity() - self.bytes.len() >= needed || self.grow(needed)
+    }
+
+    #[cold]
+    fn grow(&mut self, additional: usize) -> bool {
+        self.bytes.try_reserve(additional).is_ok()
     }
 
     #[inline]

@@ -168,7 +168,8 @@ impl Outbox {
     /// Copies one frame, given in parts, into the queue. `payload` is the size of its message.
     pub fn push(&mut self, pool: &mut Pool, parts: &[&[u8]], payload: usize, kind: FrameKind) {
         let wire = parts.iter().map(|part| part.len()).sum();
-        let bytes = self.append(pool, wire, payload, kind);
+        self.queued += wire;
+        let bytes = self.buffer_for(pool, wire).append(wire, payload, kind);
         bytes.reserve(wire);
         for part in parts {
             bytes.extend_from_slice(part);
@@ -187,7 +188,8 @@ impl Outbox {
     }
 
     /// Queues one frame of `wire` bytes. Returns the buffer, to which the caller appends exactly
-    /// these bytes, at once. `payload` is the size of its message.
+    /// these bytes, at once. `payload` is the size of its message. `None`, and nothing is queued, if
+    /// there is no memory for it.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "the caller's constants must be visible here")]
     pub(crate) fn append(
@@ -196,8 +198,22 @@ impl Outbox {
         wire: usize,
         payload: usize,
         kind: FrameKind,
-    ) -> &mut Vec<u8> {
+    ) -> Option<&mut Vec<u8>> {
+        let buffer = self.buffer_for(pool, wire);
+        if !buffer.reserve(wire) {
+            return None;
+        }
         self.queued += wire;
+        let Some(Chunk::Copied(buffer)) = self.last_mut() else {
+            unreachable!("it was the last chunk just now");
+        };
+        Some(buffer.append(wire, payload, kind))
+    }
+
+    /// The buffer at the end, for a frame of `wire` bytes.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "two callers, one of them for each message")]
+    fn buffer_for(&mut self, pool: &mut Pool, wire: usize) -> &mut Buffer {
         let is_joined = match self.last_mut() {
             Some(Chunk::Copied(buffer)) => buffer.len() + wire <= BUFFER_TARGET,
             _ => false,
@@ -208,7 +224,7 @@ impl Outbox {
         let Some(Chunk::Copied(buffer)) = self.last_mut() else {
             unreachable!("the last chunk is the one just looked at or just appended");
         };
-        buffer.append(wire, payload, kind)
+        buffer
     }
 
     /// Queues one encoded message that other outboxes share.

@@ -2,9 +2,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::Sessions;
-use super::admission::{Accepted, AddressRoom, Refused};
+use super::admission::{Accepted, AddressRoom, ConnectionRoom, Refused};
 use super::table::EventSource;
 use crate::codec::http::HeadReader;
 use crate::codec::{Codec, Framing};
@@ -16,6 +17,9 @@ use crate::connection::{
 use crate::error::{Error, Result};
 use crate::id::{SessionId, SessionKey};
 use crate::transport::{ListenUrl, Protocol, Stream};
+
+/// How long a connection beyond the limits has for its one request.
+const BEYOND_LIMIT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Taking over sockets.
 impl Sessions {
@@ -122,6 +126,11 @@ impl Sessions {
             self.admission.count_failure(failure);
             return Ok(None);
         }
+        let room_of_all = self.room_of_all(0);
+        if room_of_all != ConnectionRoom::Free && raw.is_some() {
+            self.admission.count_failure(HandshakeFailure::TooManyConnections);
+            return Ok(None);
+        }
         let token = EventSource::Connection(self.table.next_key()).token();
         self.admission.register(&mut stream, token)?;
         let deadline = self.now + self.config.handshake_timeout;
@@ -130,7 +139,15 @@ impl Sessions {
         let step = RequestStep::Reading(UnfinishedRequest::Head(head));
         let mut http = HttpConnection::new(remote, listener, step, self.now, deadline);
         http.beyond_limit = room == AddressRoom::Full;
+        if room_of_all != ConnectionRoom::Free {
+            http.limit_to_one_request(self.now + BEYOND_LIMIT_TIMEOUT);
+        }
         let key = self.insert(stream, http);
+        if room_of_all == ConnectionRoom::Exceeded {
+            self.refuse(key, HandshakeFailure::TooManyConnections);
+            // What its socket did not take at once is lost.
+            return Ok(None);
+        }
         if room == AddressRoom::Full && self.config.duplicate_id == DuplicateId::Reject {
             // Answered before it sends its request: waiting for the request would exceed the limit.
             // With `Replace`, the request may be to replace a session of the same address.
@@ -145,7 +162,7 @@ impl Sessions {
         let timer = self.liveness.insert(self.table.next_key(), http.deadline);
         let address = http.remote.ip();
         let key = self.table.insert(stream, timer, Stage::Http(Box::new(http)));
-        self.admission.change(address, None, Some(Kind::Http));
+        self.admission.change(address, None, Some(Kind::Http { trusted: false }));
         self.peak = self.peak.max(self.table.len());
         key
     }

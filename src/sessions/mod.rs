@@ -25,8 +25,10 @@ mod stop;
 mod table;
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
+use crate::codec::http::HttpDate;
 use crate::config::Config;
 use crate::connection::{
     Connection, Due, Effects, Kind, ListenerId, PauseOfAll, Session, StepContext,
@@ -49,7 +51,7 @@ pub(crate) use receive::{Decoded, Readiness};
 pub(crate) use requests::HeadOutcome;
 pub(crate) use table::EventSource;
 
-use admission::AdmissionControl;
+use admission::{AdmissionControl, ConnectionRoom};
 use delivery::{DeliveryQueue, Flushed};
 use liveness::Liveness;
 use notices::Notices;
@@ -80,6 +82,7 @@ const KEPT_SLOTS: usize = 16;
 pub struct Sessions {
     config: Config,
     now: Instant,
+    date: HttpDate,
     table: Table,
     admission: AdmissionControl,
     delivery: DeliveryQueue,
@@ -139,6 +142,46 @@ impl Sessions {
         sessions.map(|session| (session.key(), session))
     }
 
+    /// How many slots the table of sessions has: a bound for [`Sessions::session_at`].
+    ///
+    /// With both, a walk over all sessions can be interrupted and continued. A session keeps its
+    /// slot unless [`Sessions::compactions`] changes, which a walk has to look at. One that connects
+    /// during the walk may get any slot that is free.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.table.slots()
+    }
+
+    /// How often sessions were moved to other slots, to free memory.
+    #[must_use]
+    pub fn compactions(&self) -> u64 {
+        self.table.compactions()
+    }
+
+    /// The session in a slot, if there is one and it is not removed yet: it may be closing, which
+    /// its [`Session::state`] says. O(1).
+    #[must_use]
+    pub fn session_at(&self, slot: usize) -> Option<(SessionKey, &Session)> {
+        let session = self.table.at_slot(slot)?.session()?;
+        Some((session.key(), session))
+    }
+
+    /// Limits the kernel's send buffer of a session's socket (`SO_SNDBUF`), so that what the socket
+    /// has taken is not far from what the peer has taken. By default the system adapts the size.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`]; [`Error::Io`] if the system refuses it.
+    pub fn limit_send_buffer<'a>(
+        &self,
+        session: impl Into<SessionRef<'a>>,
+        bytes: usize,
+    ) -> Result<()> {
+        let key = self.find(session.into())?;
+        let connection = self.table.get(key).ok_or(Error::SessionNotFound)?;
+        Ok(connection.stream.limit_send_buffer(bytes)?)
+    }
+
     /// Statistics as of now. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -175,6 +218,19 @@ impl Sessions {
         self.shutdown.phase()
     }
 
+    /// The bytes of all request bodies, which [`Config::max_bodies`] limits. O(1).
+    #[must_use]
+    pub fn body_bytes(&self) -> usize {
+        self.admission.bodies()
+    }
+
+    /// Whether as many connections are held as [`Config::max_accepted`] allows, so that further ones
+    /// wait. O(1).
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.config.max_accepted.is_some_and(|max| self.table.len() >= max)
+    }
+
     /// Whether all reads are paused.
     #[must_use]
     pub fn are_reads_paused(&self) -> bool {
@@ -196,6 +252,7 @@ impl Sessions {
             counters: Counters::default(),
             carried: VecDeque::new(),
             has_deadlines: false,
+            date: HttpDate::new(now),
             peak: 0,
             config,
             now,
@@ -223,6 +280,11 @@ impl Sessions {
 
     pub(crate) fn set_now(&mut self, now: Instant) {
         self.now = self.now.max(now);
+    }
+
+    /// Sets the time of day, since 1970, for `Date` fields. Until then they begin in 1970.
+    pub(crate) fn set_time_of_day(&mut self, since_1970: Duration) {
+        self.date.set(self.now, since_1970);
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -295,9 +357,9 @@ impl Sessions {
     }
 
     /// Whether new connections are accepted now: also while reads are paused, if they are to be
-    /// refused.
+    /// refused. None is when there are as many as may be held.
     pub(crate) fn accepts(&self) -> bool {
-        !self.liveness.is_all_paused() || self.is_stopping()
+        (!self.liveness.is_all_paused() || self.is_stopping()) && !self.is_full()
     }
 
     /// When the next connection may be accepted, if not now.
@@ -330,6 +392,8 @@ impl Sessions {
             let kind = connection.kind();
             (connection.address(), kind)
         }));
+        let bodies = self.table.iter().map(|(_, connection)| connection.body_bytes());
+        assert_eq!(self.admission.bodies(), bodies.sum::<usize>(), "the bytes of bodies");
         if !self.shutdown.is_draining() {
             // No session waits for its drain time, which is known without iterating over the table.
             return;
@@ -368,21 +432,26 @@ impl Sessions {
     ) -> Option<T> {
         let connection = self.table.get_mut(key)?;
         let (kind, queued) = (connection.kind(), connection.outbox().queued_bytes());
+        let body = if matches!(kind, Kind::Http { .. }) { connection.body_bytes() } else { 0 };
         let mut context = StepContext {
             now: self.now,
             config: &self.config,
             pool: self.delivery.pool(),
+            date: &mut self.date,
             stop_deadline: self.shutdown.deadline(),
         };
         let (given, effects) = act(connection, &mut context);
         let (address, after) = (connection.address(), connection.kind());
         self.delivery.account(queued, connection.outbox().queued_bytes());
+        if body > 0 {
+            self.admission.change_bodies(body, connection.body_bytes());
+        }
         self.counters.change(Some(kind), Some(after));
         self.admission.change(address, Some(kind), Some(after));
-        if (kind, after) == (Kind::Http, Kind::Lingering) && !self.admission.may_linger(address) {
-            // Too many sockets of its address linger. What its socket does not accept at once is
-            // lost.
-            let _: Flushed = self.delivery.flush(connection);
+        let begins_to_linger = matches!((kind, after), (Kind::Http { .. }, Kind::Lingering));
+        if begins_to_linger && !self.may_linger(address) {
+            // What its socket does not accept at once is lost.
+            let _: Flushed = self.delivery.flush(self.table.expect(key));
             self.apply(key, Effects { failure: effects.failure, ..Effects::REMOVE });
         } else {
             self.apply(key, effects);
@@ -433,6 +502,7 @@ impl Sessions {
         self.liveness.remove(connection.timer());
         self.counters.change(Some(connection.kind()), None);
         self.admission.change(connection.address(), Some(connection.kind()), None);
+        self.admission.change_bodies(connection.body_bytes(), 0);
         Some(connection)
     }
 
@@ -487,6 +557,21 @@ impl Sessions {
         let connection = self.table.get(key).expect("a step leaves its connection in the table");
         let (timer, due) = (connection.timer(), self.due(key, connection));
         self.liveness.schedule(timer, due, self.now);
+    }
+
+    /// Whether few enough sockets, of this address and of all, linger for one more. The socket in
+    /// question is counted already.
+    fn may_linger(&self, address: IpAddr) -> bool {
+        self.admission.may_linger(address) && self.room_of_all(1) != ConnectionRoom::Exceeded
+    }
+
+    /// Whether there is room for a connection, by the limits on all of them. `counted` is 1 if it is
+    /// in the table already, and untrusted; otherwise 0.
+    fn room_of_all(&self, counted: usize) -> ConnectionRoom {
+        let held = self.table.len() - counted;
+        let untrusted = held - self.counters.trusted();
+        let limits = [(held, self.config.max_connections), (untrusted, self.config.max_untrusted)];
+        ConnectionRoom::of(limits)
     }
 
     /// Whether nothing may be read from a connection for now.

@@ -156,6 +156,19 @@ impl Sessions {
         }
     }
 
+    /// Copies input that is to be processed later. A connection for which there is no memory ends.
+    pub(crate) fn copy_unread(&mut self, key: SessionKey, bytes: &[u8]) {
+        let mut unread = Vec::new();
+        if unread.try_reserve_exact(bytes.len()).is_ok() {
+            unread.extend_from_slice(bytes);
+            self.keep_unread(key, unread);
+        } else if self.input(key) == Input::Session {
+            self.end_by_codec(key, &CodecError::MessageTooBig { max: 0 });
+        } else if self.has_connection(key) {
+            self.step(key, |connection, _| connection.abandon(HandshakeFailure::ConnectionLost));
+        }
+    }
+
     /// Keeps input that is to be processed later. The input of a connection that is gone is
     /// dropped. If its turn is over, it is read on in the next tick, after those that wait already.
     pub(crate) fn keep_unread(&mut self, key: SessionKey, bytes: Vec<u8>) {

@@ -4,7 +4,8 @@ use super::{Sessions, admission};
 use crate::close::{Cause, CloseCode};
 use crate::codec::Codec;
 use crate::codec::http::{
-    self, Expectation, HeaderSlots, RequestError, RequestHead, RequestKind, Upgrade,
+    self, BodyLength, BodyReader, Expectation, HeaderSlots, RequestError, RequestHead, RequestKind,
+    Response, Upgrade,
 };
 use crate::config::DuplicateId;
 use crate::connection::{
@@ -16,14 +17,21 @@ use crate::id::{SessionId, SessionKey};
 use crate::outbox::FrameKind;
 use crate::transport::Keepalive;
 
+/// The `Retry-After` of a request for which, or for whose body, there is no room, in seconds. Those
+/// before it are answered within [`Config::handshake_timeout`](crate::Config::handshake_timeout),
+/// most of them much sooner.
+const CROWDED_RETRY_AFTER: u64 = 1;
+
 /// What to do about a complete head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadOutcome {
-    /// The application is to decide, once the body is received.
-    Ask {
-        /// The length of the body, in bytes.
-        body: usize,
-    },
+    /// The application is to decide.
+    Ask,
+    /// It is to decide on the head whether the body is received.
+    AskHead,
+    /// The same for a connection beyond the limits, with a body or without: unless the application
+    /// answers it, or trusts it, it is refused.
+    AskBeyondLimit,
     /// It was answered.
     Answered,
 }
@@ -65,6 +73,21 @@ impl Sessions {
     }
 }
 
+/// Trust.
+impl Sessions {
+    /// Trusts the connection of a request, for as long as it lasts: it no longer counts for
+    /// [`Config::max_untrusted`](crate::Config::max_untrusted), and if it was beyond that limit, it
+    /// is served. An application calls it when a request has authenticated its client. Nothing
+    /// happens if the connection is gone, or has become a session, which is trusted anyway.
+    pub fn trust(&mut self, ticket: Ticket) {
+        let has_room = self.config.max_connections.is_none_or(|max| self.table.len() <= max);
+        self.step_with(ticket.key, |connection, context| match connection.http_mut() {
+            Some(http) => ((), http.trust(has_room, context)),
+            None => ((), Effects::NONE),
+        });
+    }
+}
+
 /// For the tick.
 impl Sessions {
     /// Takes the incomplete request that the next bytes of a connection belong to. `None` if no
@@ -81,41 +104,135 @@ impl Sessions {
         self.table.expect(key).expect_http().step = RequestStep::Reading(unfinished);
     }
 
-    /// Waits for the body of a request, of which the bytes `begun` were received with its head.
+    /// Whether a request has a body that is to be read.
+    pub(crate) fn awaits_body(&mut self, key: SessionKey) -> bool {
+        self.table.expect(key).expect_http().awaits_body()
+    }
+
+    /// Begins a body that the application has accepted. `None`: the request was answered, or its
+    /// connection is gone.
+    pub(crate) fn begin_body(
+        &mut self,
+        key: SessionKey,
+        request: &RequestHead<'_>,
+    ) -> Option<BodyReader> {
+        let begun = self.check_body(request).and_then(|body| {
+            self.reserve_body(key, body.memory_after(0))?;
+            Ok(body)
+        });
+        begun.map_err(|failure| self.answer_failure(key, failure, is_head(request))).ok()
+    }
+
+    /// Takes the next bytes of a body. Returns how many belong to it.
+    pub(crate) fn continue_body(
+        &mut self,
+        key: SessionKey,
+        body: &mut BodyReader,
+        input: &[u8],
+    ) -> std::result::Result<usize, HandshakeFailure> {
+        self.reserve_body(key, body.memory_after(input.len()))?;
+        let taken = body.take(input)?;
+        if body.is_whole() {
+            self.end_body(key);
+        }
+        Ok(taken)
+    }
+
+    /// Records that all of a body was received.
+    pub(crate) fn end_body(&mut self, key: SessionKey) {
+        self.table.expect(key).expect_http().set_awaits_body(false);
+    }
+
+    /// Waits for the rest of a body. `is_begun`: some of it was received with the head.
     pub(crate) fn await_body(
         &mut self,
         key: SessionKey,
         request: (&RequestHead<'_>, &[u8]),
-        length: usize,
-        begun: &[u8],
+        body: BodyReader,
+        is_begun: bool,
     ) {
         self.step(key, |connection, context| {
-            connection.await_body(request, length, begun, context)
+            connection.await_body(request, body, is_begun, context)
         });
+    }
+
+    /// Answers a request that the application has refused on its head.
+    pub(crate) fn refuse_on_head(
+        &mut self,
+        key: SessionKey,
+        request: &RequestHead<'_>,
+        response: &Response,
+    ) {
+        // The callback may have closed the connection.
+        if self.table.get(key).and_then(Connection::http).is_some() {
+            self.step(key, |connection, context| {
+                connection.refuse_on_head(response, is_head(request), context)
+            });
+        }
+    }
+
+    /// Refuses a request for which the application has no response, if its connection is still
+    /// beyond the limits. Returns whether it is to be served.
+    pub(crate) fn check_limit(&mut self, key: SessionKey, request: &RequestHead<'_>) -> bool {
+        match self.table.get(key).and_then(Connection::http).map(HttpConnection::is_limited) {
+            Some(false) => true,
+            Some(true) => {
+                self.answer_failure(key, HandshakeFailure::TooManyConnections, is_head(request));
+                false
+            }
+            // The callback may have closed the connection.
+            None => false,
+        }
+    }
+
+    /// Counts the memory of a request's body, unless that is too much for all bodies together.
+    fn reserve_body(
+        &mut self,
+        key: SessionKey,
+        bytes: usize,
+    ) -> std::result::Result<(), HandshakeFailure> {
+        let http = self.table.expect(key).expect_http();
+        let held = http.body_bytes();
+        if bytes <= held {
+            return Ok(());
+        }
+        let max = self.config.max_bodies.max(self.config.max_body);
+        if bytes > max - (self.admission.bodies() - held) {
+            return Err(HandshakeFailure::TooManyBodies);
+        }
+        http.set_body_bytes(bytes);
+        self.admission.change_bodies(held, bytes);
+        Ok(())
     }
 
     /// Checks the head of a request, and answers it if the application need not be asked.
     pub(crate) fn examine(&mut self, key: SessionKey, request: &RequestHead<'_>) -> HeadOutcome {
         let serves = self.find_serving_listener(key, request);
-        let body = match request.kind() {
+        let reads_body = self.config.max_body > 0 && request.has_body();
+        let http = self.table.expect(key).expect_http();
+        http.set_awaits_body(reads_body);
+        let is_limited = http.is_limited();
+        let checked = match request.kind() {
             Err(error) => Err(error.into()),
             Ok(RequestKind::Plain) if self.check_address(key).is_err() => {
                 Err(HandshakeFailure::TooManySessionsPerAddress)
             }
             // The application may answer readiness probes while it drains.
-            Ok(RequestKind::Plain) if self.is_draining() => self.check_body(request),
+            Ok(RequestKind::Plain) if self.is_draining() => Ok(()),
             Ok(_) if self.is_stopping() => Err(HandshakeFailure::Stopping),
-            Ok(RequestKind::Plain) => self.check_body(request),
+            Ok(RequestKind::Plain) => Ok(()),
             Ok(RequestKind::Upgrade(_)) if !serves => Err(HandshakeFailure::NotFound),
             // A client that replaces the session of its id does not need room at the limit. That is
             // known when its id is.
             Ok(RequestKind::Upgrade(_)) if self.config.duplicate_id == DuplicateId::Replace => {
-                Ok(0)
+                Ok(())
             }
-            Ok(RequestKind::Upgrade(_)) => self.check_capacity().map(|()| 0),
+            Ok(RequestKind::Upgrade(_)) => self.check_capacity(),
         };
-        match body {
-            Ok(body) => HeadOutcome::Ask { body },
+        match checked {
+            Ok(()) if is_limited => HeadOutcome::AskBeyondLimit,
+            Ok(()) if reads_body => HeadOutcome::AskHead,
+            Ok(()) => HeadOutcome::Ask,
             Err(failure) => {
                 self.answer_failure(key, failure, is_head(request));
                 HeadOutcome::Answered
@@ -263,9 +380,14 @@ impl Sessions {
         log::debug!("request from {} refused: {}", http.remote, failure.as_str());
         self.admission.count_failure(failure);
         let Some(mut response) = failure.response() else { return self.remove(key) };
-        if failure == HandshakeFailure::Stopping
-            && let Some(seconds) = self.shutdown.retry_after(key, self.now)
-        {
+        let retry_after = match failure {
+            HandshakeFailure::Stopping => self.shutdown.retry_after(key, self.now),
+            HandshakeFailure::TooManyBodies | HandshakeFailure::TooManyConnections => {
+                Some(CROWDED_RETRY_AFTER)
+            }
+            _ => None,
+        };
+        if let Some(seconds) = retry_after {
             let with_header = response.with_header("Retry-After", &seconds.to_string());
             response = with_header.expect("a number is a valid header value");
         }
@@ -333,24 +455,28 @@ impl Sessions {
         Ok(())
     }
 
-    /// The length of an ordinary request's body that is to be awaited.
+    /// A reader of the body of an ordinary request, which is checked as far as its head says.
     fn check_body(
         &self,
         request: &RequestHead<'_>,
-    ) -> std::result::Result<usize, HandshakeFailure> {
-        let max = self.config.max_body;
-        if max == 0 {
-            // What follows the head is discarded, and the connection closed.
-            return Ok(0);
+    ) -> std::result::Result<BodyReader, HandshakeFailure> {
+        if self.is_stopping() && !self.is_draining() {
+            return Err(HandshakeFailure::Stopping);
         }
-        // "A server MAY reject a request that contains a message body but not a Content-Length by
-        // responding with 411 (Length Required)." (RFC 9112, section 6.3)
-        let length = request.body_length().ok_or(RequestError::LengthRequired)?;
-        let length = usize::try_from(length).ok().filter(|length| *length <= max);
-        let length = length.ok_or(RequestError::BodyTooLarge)?;
+        let max = self.config.max_body;
+        let body = match request.announced_body() {
+            BodyLength::Known(length) => {
+                let length = usize::try_from(length).ok().filter(|length| *length <= max);
+                BodyReader::new(length.ok_or(RequestError::BodyTooLarge)?)
+            }
+            BodyLength::Chunked => BodyReader::chunked(max),
+            // "A server that receives a request message with a transfer coding it does not
+            // understand SHOULD respond with 501 (Not Implemented)." (RFC 9112, section 6.1)
+            BodyLength::Coded => return Err(RequestError::UnknownCoding.into()),
+        };
         if request.expectation() == Expectation::Unknown {
             return Err(RequestError::UnknownExpectation.into());
         }
-        Ok(length)
+        Ok(body)
     }
 }

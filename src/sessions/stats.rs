@@ -129,6 +129,8 @@ pub(super) struct Counters {
     raw: usize,
     inactive: usize,
     closing: usize,
+    /// HTTP connections that the application trusts.
+    trusted: usize,
     disconnects: [u64; Cause::ALL.len()],
     pub(super) received: Traffic,
 }
@@ -156,7 +158,8 @@ impl Counters {
                 }
             }
             Kind::Closing => change(&mut self.closing),
-            Kind::Http | Kind::Lingering => {}
+            Kind::Http { trusted: true } => change(&mut self.trusted),
+            Kind::Http { trusted: false } | Kind::Lingering => {}
         }
     }
 
@@ -172,6 +175,11 @@ impl Counters {
     /// How many sessions are open.
     pub(super) fn open(&self) -> usize {
         self.websocket + self.raw
+    }
+
+    /// How many connections are sessions or trusted.
+    pub(super) fn trusted(&self) -> usize {
+        self.sessions() + self.trusted
     }
 
     /// How many sessions are open or closing.

@@ -25,7 +25,7 @@ const GENERATION_MASK: u32 = (usize::MAX >> SLOT_BITS) as u32;
 
 /// The size of a slot of the slab: kept small, because there are many. In a build with debug
 /// assertions `mio` adds 8 bytes to a socket; those do not count.
-#[cfg(unix)]
+#[cfg(all(unix, target_pointer_width = "64"))]
 const _: () = {
     #[expect(clippy::large_enum_variant, reason = "this is the layout of the slab's own entry")]
     enum SlabEntry {
@@ -50,6 +50,7 @@ pub(crate) struct Table {
     /// Ids may be chosen by clients, so the hash is a keyed one.
     hasher: RandomState,
     generations: u32,
+    compactions: u64,
     /// The slots of the connections that were moved, by their first key.
     moved: HashMap<SessionKey, u32>,
     /// The first keys of the connections that were moved, by their slot.
@@ -152,6 +153,7 @@ impl Table {
     /// Moves connections to the lowest slots, and frees the memory of the others. Returns the new
     /// keys of those that were moved, by the keys of their slots before. Costs O(n).
     pub(crate) fn compact(&mut self) -> HashMap<SessionKey, SessionKey> {
+        self.compactions += 1;
         let Self { connections, index, hasher, moved, first_keys, .. } = self;
         let mut keys = HashMap::new();
         connections.compact(|connection, from, to| {
@@ -201,6 +203,21 @@ impl Table {
     /// The same, to write to.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (SessionKey, &mut Connection)> {
         self.connections.iter_mut().map(|(slot, connection)| (key_of(slot, connection), connection))
+    }
+
+    /// A bound of the slots in use: they are below it.
+    pub(crate) fn slots(&self) -> usize {
+        self.connections.capacity()
+    }
+
+    /// How often connections were moved to other slots.
+    pub(crate) fn compactions(&self) -> u64 {
+        self.compactions
+    }
+
+    /// The connection in a slot.
+    pub(crate) fn at_slot(&self, slot: usize) -> Option<&Connection> {
+        self.connections.get(slot)
     }
 
     /// The session that has this id, open or closing.

@@ -1,6 +1,6 @@
 //! The URL of a listener: its protocol and its address.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::str::FromStr;
 
 use crate::codec::Framing;
@@ -71,15 +71,17 @@ impl ListenUrl {
     /// ```
     pub fn with_path(mut self, path: impl Into<Box<str>>) -> Result<Self, Error> {
         let path = path.into();
-        let checked = match &self.protocol {
-            Protocol::WebSocket { .. } => check_path(&path),
+        let encoded = match &self.protocol {
+            Protocol::WebSocket { .. } => encoded_path(&path),
             Protocol::Raw { .. } => Err("a tcp listener has no path"),
         };
-        if let Err(reason) = checked {
-            let given = format!("{self} with the path {path}");
-            return Err(Error::InvalidUrl { given, reason: reason.into() });
+        match encoded {
+            Ok(path) => self.protocol = Protocol::WebSocket { path: Some(path) },
+            Err(reason) => {
+                let given = format!("{self} with the path {path}");
+                return Err(Error::InvalidUrl { given, reason: reason.into() });
+            }
         }
-        self.protocol = Protocol::WebSocket { path: Some(path) };
         Ok(self)
     }
 
@@ -150,12 +152,12 @@ fn parse(text: &str) -> Result<ListenUrl, String> {
                 Some(at) => (&rest[..at], Some(&rest[at..])),
                 None => (rest, None),
             };
-            check_path(path.unwrap_or("/"))?;
+            let path = path.map(encoded_path).transpose()?;
             if authority.contains(['?', '#']) {
                 return Err(NO_QUERY.into());
             }
             let (host, port) = parse_authority(authority)?;
-            let protocol = Protocol::WebSocket { path: path.map(Into::into) };
+            let protocol = Protocol::WebSocket { path };
             Ok(ListenUrl { host, port, protocol })
         }
         "tcp" => {
@@ -176,11 +178,33 @@ fn parse(text: &str) -> Result<ListenUrl, String> {
 
 const NO_QUERY: &str = "a ws listener has no query and no fragment";
 
-fn check_path(path: &str) -> Result<(), &'static str> {
+/// A path as it stands in a request: what a target cannot contain, such as a space or a character
+/// that is not ASCII, is percent-encoded.
+fn encoded_path(path: &str) -> Result<Box<str>, &'static str> {
     if !path.starts_with('/') {
         return Err("a path begins with /");
     }
-    if path.contains(['?', '#']) { Err(NO_QUERY) } else { Ok(()) }
+    if path.contains(['?', '#']) {
+        return Err(NO_QUERY);
+    }
+    let mut encoded = String::new();
+    for (at, byte) in path.bytes().enumerate() {
+        match byte {
+            b'%' => {
+                let digits = path.as_bytes().get(at + 1..at + 3);
+                if !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit)) {
+                    return Err("in a path, % stands before two hexadecimal digits");
+                }
+                encoded.push('%');
+            }
+            _ if byte.is_ascii_control() => return Err("a path has no control characters"),
+            _ if byte == b' ' || !byte.is_ascii() || b"\"<>\\^`{|}".contains(&byte) => {
+                write!(encoded, "%{byte:02X}").expect("a string takes all that is written");
+            }
+            _ => encoded.push(char::from(byte)),
+        }
+    }
+    Ok(encoded.into())
 }
 
 fn framings() -> String {
@@ -225,6 +249,22 @@ mod tests {
     }
 
     #[test]
+    fn a_path_is_percent_encoded_as_a_client_sends_it() {
+        for (path, encoded) in [
+            ("/a b", "/a%20b"),
+            ("/caf\u{e9}", "/caf%C3%A9"),
+            ("/a%20b/%c3%a4", "/a%20b/%c3%a4"),
+            ("/\"<>\\^`{|}", "/%22%3C%3E%5C%5E%60%7B%7C%7D"),
+            ("/a-._~!$&'()*+,;=:@", "/a-._~!$&'()*+,;=:@"),
+        ] {
+            let url: ListenUrl = format!("ws://localhost:1{path}").parse().expect(path);
+            assert_eq!(url.to_string(), format!("ws://localhost:1{encoded}"));
+            assert_eq!(ListenUrl::websocket("localhost", 1).with_path(path).expect(path), url);
+            assert_eq!(url.to_string().parse::<ListenUrl>().expect(path), url);
+        }
+    }
+
+    #[test]
     fn a_path_is_added_to_a_websocket_listener_only() {
         let url = ListenUrl::websocket("localhost", 1).with_path("/a").expect("a path");
         assert_eq!(url, "ws://localhost:1/a".parse().expect("a URL"));
@@ -235,6 +275,9 @@ mod tests {
             ("a", "a path begins with /"),
             ("/a?b", "no query"),
             ("/a#b", "no fragment"),
+            ("/100%", "two hexadecimal digits"),
+            ("/%4x", "two hexadecimal digits"),
+            ("/a\nb", "no control characters"),
         ] {
             let error = ListenUrl::websocket("localhost", 1).with_path(path).expect_err(path);
             assert!(error.to_string().contains(reason), "{path}: {error}");

@@ -71,6 +71,14 @@ impl Stream {
         }
     }
 
+    /// Limits the kernel's send buffer.
+    pub(crate) fn limit_send_buffer(&self, bytes: usize) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => tcp::limit_send_buffer(stream, bytes),
+            Self::Memory(_) | Self::Population(_) => Ok(()),
+        }
+    }
+
     /// Sets the options that accepted sockets have on a socket that the application accepted: it
     /// does not block, and sends small messages at once.
     pub(crate) fn adopt(&self) {

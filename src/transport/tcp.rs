@@ -106,6 +106,10 @@ pub(super) fn adopt(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }
 
+pub(super) fn limit_send_buffer(stream: &TcpStream, bytes: usize) -> io::Result<()> {
+    SockRef::from(stream).set_send_buffer_size(bytes)
+}
+
 pub(super) fn set_keepalive(stream: &TcpStream, keepalive: Keepalive) {
     let parameters = TcpKeepalive::new().with_time(keepalive.idle);
     #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple", windows))]

@@ -78,6 +78,8 @@ EXPLANATION = """
 # Sets the width of all scrollbars; 0 is how overlay scrollbars behave.
 SCROLLBARS = """
     const style = document.createElement("style");
+    // The policy of the page runs only what has its nonce.
+    style.nonce = document.querySelector("style").nonce;
     style.textContent = `::-webkit-scrollbar { width: ${arguments[0]}px !important; }`;
     document.head.append(style);
 """

@@ -1,8 +1,8 @@
 //! A handler that notes each callback, and runs a script of the test in it.
 
 use majordomo::{
-    Admission, Context, Decision, Disconnect, Error, Handler, Message, Request, SessionId,
-    Sessions, State,
+    Admission, Context, Decision, Disconnect, Error, Handler, Message, Request, Response,
+    SessionId, Sessions, State,
 };
 
 type Notes = Vec<String>;
@@ -10,6 +10,8 @@ type OnMessage = dyn FnMut(&mut Context<'_>, Message<'_>, &mut Notes) + Send;
 type OnContext = dyn FnMut(&mut Context<'_>, &mut Notes) + Send;
 type OnControl = dyn FnMut(&mut Context<'_>, &[u8], &mut Notes) + Send;
 type OnRequest = dyn FnMut(&mut Sessions, &Request<'_>, &mut Notes) -> Decision + Send;
+type OnRequestHead =
+    dyn FnMut(&mut Sessions, &Request<'_>, &mut Notes) -> Result<(), Response> + Send;
 type OnStopping = dyn FnMut(&mut Sessions, &mut Notes) + Send;
 type OnDisconnect = dyn FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send;
 
@@ -26,6 +28,7 @@ pub(crate) struct Recorder {
     on_ping: Option<Box<OnControl>>,
     on_pong: Option<Box<OnControl>>,
     on_request: Option<Box<OnRequest>>,
+    on_request_head: Option<Box<OnRequestHead>>,
     on_disconnect: Option<Box<OnDisconnect>>,
     on_stopping: Option<Box<OnStopping>>,
 }
@@ -80,6 +83,15 @@ impl Recorder {
         self.on_request = Some(Box::new(script));
     }
 
+    pub(crate) fn on_request_head(
+        &mut self,
+        script: impl FnMut(&mut Sessions, &Request<'_>, &mut Notes) -> Result<(), Response>
+        + Send
+        + 'static,
+    ) {
+        self.on_request_head = Some(Box::new(script));
+    }
+
     pub(crate) fn on_disconnect(
         &mut self,
         script: impl FnMut(&mut Sessions, &Disconnect, &mut Notes) + Send + 'static,
@@ -131,6 +143,17 @@ impl Handler for Recorder {
         match &mut self.on_request {
             Some(script) => script(sessions, request, &mut self.notes),
             None => admit_by_query(request),
+        }
+    }
+
+    fn on_request_head(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &Request<'_>,
+    ) -> Result<(), Response> {
+        match &mut self.on_request_head {
+            Some(script) => script(sessions, request, &mut self.notes),
+            None => Ok(()),
         }
     }
 

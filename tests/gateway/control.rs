@@ -18,11 +18,12 @@ pub(crate) struct ControlConnection {
 impl ControlConnection {
     /// Connects, and returns the `ready` event and the open sessions.
     pub(crate) fn new(gateway: &Gateway) -> (Self, Value, Vec<Value>) {
-        Self::at(&control_url(gateway))
+        Self::with_query(gateway, "")
     }
 
-    fn at(url: &str) -> (Self, Value, Vec<Value>) {
-        let mut control = Self { client: Client::connect(url), seq: 0 };
+    /// The same with a query.
+    pub(crate) fn with_query(gateway: &Gateway, query: &str) -> (Self, Value, Vec<Value>) {
+        let mut control = Self::unread(gateway, query);
         let ready = control.event("ready");
         let mut present = Vec::new();
         loop {
@@ -32,6 +33,11 @@ impl ControlConnection {
                 return (control, ready, present);
             }
         }
+    }
+
+    /// Connects, and reads nothing yet.
+    pub(crate) fn unread(gateway: &Gateway, query: &str) -> Self {
+        Self { client: Client::connect(&(control_url(gateway) + query)), seq: 0 }
     }
 
     pub(crate) fn send(&mut self, command: &Value) {
@@ -64,7 +70,7 @@ impl ControlConnection {
     }
 }
 
-fn control_url(gateway: &Gateway) -> String {
+pub(crate) fn control_url(gateway: &Gateway) -> String {
     let admin = gateway.admin.as_ref().expect("it has an admin server");
     admin.replace("http://", "ws://") + "control"
 }
@@ -136,7 +142,7 @@ fn control_connections_get_events_in_every_mode() {
 #[test]
 fn a_control_connection_can_turn_message_events_off() {
     let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id"]);
-    let (mut control, ..) = ControlConnection::at(&(control_url(&gateway) + "?messages=off"));
+    let (mut control, ..) = ControlConnection::with_query(&gateway, "?messages=off");
     let (mut all, ..) = ControlConnection::new(&gateway);
     let mut client = join(&gateway, "a");
     client.send("hello");
@@ -148,8 +154,27 @@ fn a_control_connection_can_turn_message_events_off() {
     for name in ["connect", "disconnect"] {
         assert_eq!(control.event(name)["session"], "a");
     }
-    let refusal = Client::try_connect(&(control_url(&gateway) + "?messages=of"), &[]);
-    assert_eq!(refusal.expect_err("no such query").status(), 400);
+    for (query, allowed) in [
+        ("?messages=of", "allowed: off"),
+        ("?observer=yes", "allowed: true or false"),
+        ("?observe=true", "allowed: messages, observer"),
+        ("?observer=true&observer=true", "observer is repeated"),
+    ] {
+        let refusal = Client::try_connect(&(control_url(&gateway) + query), &[]);
+        let refusal = refusal.expect_err("no such query");
+        assert_eq!(refusal.status(), 400);
+        let detail = String::from_utf8_lossy(refusal.body().as_deref().unwrap_or_default());
+        assert!(detail.contains(allowed), "{query}: {detail}");
+    }
+    let (mut both, ..) = ControlConnection::with_query(&gateway, "?messages=off&observer=false");
+    let (mut other, ..) = ControlConnection::with_query(&gateway, "?observer=true&messages=off");
+    let mut client = join(&gateway, "a");
+    client.send("hello");
+    client.close(1000, "");
+    for control in [&mut both, &mut other] {
+        assert_eq!(control.event("connect")["session"], "a");
+        assert_eq!(control.event("disconnect")["session"], "a");
+    }
 }
 
 #[test]

@@ -21,7 +21,8 @@ const MOST_PER_SESSION: u64 = 460;
 /// The most that a release build may have resident when it has started, in KiB.
 const MOST_AT_START: u64 = 4608;
 
-fn upgrade_all(authority: &str, count: usize) -> Vec<TcpStream> {
+/// So many WebSocket sessions.
+pub(crate) fn upgrade_all(authority: &str, count: usize) -> Vec<TcpStream> {
     let mut sessions: Vec<TcpStream> = (0..count)
         .map(|_| {
             let mut stream = TcpStream::connect(authority).expect("it listens");

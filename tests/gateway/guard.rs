@@ -7,6 +7,7 @@ use data_encoding::BASE64URL_NOPAD;
 
 use crate::control::ADMIN;
 use crate::gateway::{Client, Gateway, WS};
+use crate::http::Http;
 
 const TOKEN: &str = "a-token-of-some-length";
 
@@ -17,7 +18,12 @@ pub(crate) fn get(gateway: &Gateway, path: &str, fields: &[(&str, &str)]) -> (u1
 }
 
 /// Sends a request, and returns the head and the body of the response.
-fn ask(gateway: &Gateway, method: &str, path: &str, fields: &[(&str, &str)]) -> (String, String) {
+pub(crate) fn ask(
+    gateway: &Gateway,
+    method: &str,
+    path: &str,
+    fields: &[(&str, &str)],
+) -> (String, String) {
     let url = gateway.admin.as_ref().expect("it has an admin server");
     let host = url.trim_start_matches("http://").trim_end_matches('/');
     let own = [("Host", host)];
@@ -126,4 +132,77 @@ fn read_only_paths_refuse_other_methods() {
         assert!(head.starts_with("HTTP/1.1 200 "), "{path}: {head}");
         assert_eq!(body, "", "{path}");
     }
+}
+
+#[test]
+fn paths_are_compared_percent_decoded() {
+    let gateway = Gateway::start(&["--listen=ws://127.0.0.1:0/caf\u{e9} bar", ADMIN]);
+    assert_eq!(get(&gateway, "/%72ead%79", &[]).0, 200);
+    assert_eq!(get(&gateway, "/%61pi/st%61ts", &[]).0, 200);
+    assert_eq!(get(&gateway, "/api%2Fstats", &[]).0, 404);
+    // The URL in the log is one that a client can connect to.
+    let url = gateway.url();
+    assert!(url.ends_with("/caf%C3%A9%20bar"), "{url}");
+    drop(Client::connect(url));
+    drop(Client::connect(&url.replace("%C3%A9", "%c3%a9").replace("bar", "b%61r")));
+    let refusal = Client::try_connect(&url.replace("bar", "baz"), &[]);
+    assert_eq!(refusal.expect_err("another path").status(), 404);
+}
+
+#[test]
+fn the_host_is_parsed_strictly_and_that_of_the_target_counts() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    for bad in ["127.0.0.1:evil.com", "[::1].evil.com", "127.0.0.1:9002:1", "localhost:99999"] {
+        assert_eq!(get(&gateway, "/metrics", &[("Host", bad)]).0, 400, "{bad}");
+    }
+    let own = [("Host", "localhost")];
+    assert_eq!(get(&gateway, "http://127.0.0.1/metrics", &[("Host", "example.org")]).0, 200);
+    assert_eq!(get(&gateway, "http://example.org/metrics", &own).0, 403);
+}
+
+#[test]
+fn responses_have_a_date_and_the_page_a_policy() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    for path in ["/", "/health", "/nowhere", "/api/stats"] {
+        let (head, _) = ask(&gateway, "GET", path, &[]);
+        let dates: Vec<_> = head.lines().filter(|line| line.starts_with("Date: ")).collect();
+        assert_eq!(dates.len(), 1, "{head}");
+        let written = dates[0].trim_start_matches("Date: ");
+        // The format and the clock are those of the system.
+        let parsed = std::process::Command::new("date").args(["-u", "-d", written, "+%s"]).output();
+        let text = String::from_utf8(parsed.expect("there is date").stdout).expect("digits");
+        let seconds: u64 = text.trim().parse().expect("a date");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        assert!(now.expect("after 1970").as_secs().abs_diff(seconds) < 30, "{written}");
+    }
+    let (head, _) = ask(&gateway, "GET", "/", &[]);
+    for source in ["script-src 'nonce-", "style-src 'nonce-", "connect-src 'self'"] {
+        assert!(head.contains(source), "{head}");
+    }
+}
+
+#[test]
+fn the_root_of_the_api_leads_to_its_description() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    for path in ["/api", "/api/"] {
+        let (head, body) = ask(&gateway, "GET", path, &[]);
+        assert!(head.starts_with("HTTP/1.1 307 "), "{head}");
+        assert!(head.contains("\r\nlocation: /api/openapi.json"), "{head}");
+        assert_eq!(body, "");
+        assert!(ask(&gateway, "POST", path, &[("Content-Length", "0")]).0.contains(" 405 "));
+    }
+    let token = Gateway::start(&[WS, ADMIN, &format!("--admin-token={TOKEN}")]);
+    assert_eq!(get(&token, "/api", &[]).0, 401);
+}
+
+#[test]
+fn an_empty_line_before_a_request_is_skipped() {
+    let gateway = Gateway::start(&[WS, ADMIN]);
+    let mut http = Http::connect(&gateway);
+    for _ in 0..3 {
+        http.write(b"\r\n");
+        assert_eq!(http.ask("GET", "/health", None).status, 200);
+    }
+    http.write(b"\r\n\r\n");
+    assert_eq!(http.answer(false).status, 400);
 }

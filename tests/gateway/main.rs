@@ -8,6 +8,7 @@ mod gateway;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod wire;
 
+mod accounting;
 mod admission;
 mod api;
 mod backend;
@@ -20,13 +21,17 @@ mod flooding;
 mod footprint;
 mod guard;
 mod http;
+mod links;
 mod liveness;
 mod log;
+mod memory;
 mod messages;
 mod metrics;
 mod probes;
+mod refusals;
 mod settings;
 mod stopping;
 mod streams;
 mod suspended;
 mod volume;
+mod without_backend;

@@ -95,7 +95,7 @@ fn metrics_count_sessions_messages_and_causes() {
     ];
     let gateway = Gateway::start(&flags);
     let before = Scrape::of_gateway(&gateway);
-    assert_eq!(before.of("backend_connections"), 0);
+    assert_eq!(before.by_label("control_connections"), []);
     assert_eq!(before.by_label("disconnects_total"), []);
     let (mut control, ..) = ControlConnection::new(&gateway);
 
@@ -228,21 +228,26 @@ fn metrics_show_backends_and_their_backlogs() {
     let (gateway, mut stdio) = Gateway::with_backend(&[WS, ADMIN, "--log=debug"]);
     let (control, ..) = ControlConnection::new(&gateway);
     let figures = Scrape::of_gateway(&gateway);
-    assert_eq!(figures.of("backend_connections"), 2);
+    assert_eq!(figures.by_label("control_connections"), [("backend", 1)]);
     for link in ["stdio", "control-1"] {
         assert!(
             figures.find(&format!("backend_backlog_bytes{{link=\"{link}\"}}")).is_some(),
             "{link}"
         );
     }
-    assert_eq!(figures.of("reads_paused"), 0);
+    assert_eq!((figures.of("reads_paused"), figures.of("reads_paused_total")), (0, 0));
+    let (observer, ..) = ControlConnection::with_query(&gateway, "?observer=true");
+    let kinds = Scrape::of_gateway(&gateway);
+    assert_eq!(kinds.by_label("control_connections"), [("backend", 1), ("observer", 1)]);
+    drop(observer);
+    gateway.log.wait_for("control connection control-2 closed: ");
 
     drop(control);
     gateway.log.wait_for("control connection control-1 closed: ");
     let figures = Scrape::of_gateway(&gateway);
-    assert_eq!(figures.of("backend_connections"), 1);
+    assert_eq!(figures.by_label("control_connections"), []);
     assert_eq!(figures.find("backend_backlog_bytes{link=\"control-1\"}"), None);
-    assert_eq!(figures.by_label("backend_connections_closed_total"), [("connection_lost", 1)]);
+    assert_eq!(figures.by_label("backend_connections_closed_total"), [("connection_lost", 2)]);
 
     // The other backend reads nothing, so no session is read.
     let mut flooding = Client::connect(gateway.url());
@@ -251,9 +256,11 @@ fn metrics_show_backends_and_their_backlogs() {
             flooding.send("x".repeat(1 << 19));
         }
     });
-    gateway.log.wait_for("reads paused: backend stdio");
+    let warning = gateway.log.wait_for("reads paused: backend stdio is 8.");
+    assert!(warning.contains("WARN") && warning.contains(" MiB behind"), "{warning}");
     let figures = Scrape::of_gateway(&gateway);
-    assert_eq!(figures.of("reads_paused"), 1);
+    assert_eq!((figures.of("reads_paused"), figures.of("reads_paused_total")), (1, 1));
+    let so_far = figures.find("reads_paused_seconds_total").expect("a counter");
     let backlog = figures.of("backend_backlog_bytes{link=\"stdio\"}");
     assert!(backlog >= 7 << 20, "{backlog}");
     while stdio.next().is_some_and(|line| line["event"] != "disconnect") {}
@@ -261,6 +268,8 @@ fn metrics_show_backends_and_their_backlogs() {
     gateway.log.wait_for("reads resumed");
     let figures = Scrape::of_gateway(&gateway);
     assert_eq!(figures.of("reads_paused"), 0);
+    assert!(figures.of("reads_paused_total") >= 1);
+    assert!(figures.find("reads_paused_seconds_total").is_some_and(|total| total > so_far));
     // What it has read is subtracted a moment later, a piece at a time.
     assert!(figures.of("backend_backlog_bytes{link=\"stdio\"}") <= 64 << 10);
 }

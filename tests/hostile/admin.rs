@@ -4,7 +4,14 @@ use crate::attacker::Attacker;
 use crate::fixture::{Fixture, with_gateway};
 use crate::wire;
 
+/// The type of each body that is accepted.
+const JSON: &str = "Content-Type: application/json\r\n";
+
 const ADMIN: &str = "--admin=http://127.0.0.1:0";
+
+/// How many connections the admin server has at most, and how many more for a request each.
+const CONNECTIONS: usize = 256;
+const BEYOND: usize = 8;
 
 /// Beside what else may be kept: megabytes that are announced and not sent are none that are held.
 const LITTLE: u64 = 2 << 10;
@@ -26,11 +33,18 @@ fn post(path: &str, body: &str) -> Vec<u8> {
 #[test]
 fn a_thousand_silent_connections() {
     with_gateway(&[ADMIN], |fixture| {
-        let silent = connections(fixture, 1000);
-        fixture.wait_for(|fixture, _| fixture.growth().files >= 1000);
+        let mut silent = connections(fixture, 1000);
+        fixture.wait_for(|fixture, _| fixture.growth().files >= CONNECTIONS);
+        // The others were answered and dropped.
+        for beyond in &mut silent[CONNECTIONS + BEYOND..] {
+            while !beyond.is_cut_off() {
+                fixture.wait_for_rounds(1);
+            }
+        }
+        assert!(fixture.growth().files <= CONNECTIONS + BEYOND);
         let mut client = Attacker::connect(&fixture.admin);
         assert!(client.send(&request("GET /health", "")));
-        assert!(client.answer().starts_with("200 keep-alive "), "it answers beside them");
+        assert!(client.answer().starts_with("200 close "), "it answers beside them");
         silent
     });
 }
@@ -44,7 +58,7 @@ fn requests_that_are_not_finished_in_time() {
         request("POST /api/broadcast", announced),
         [&request("POST /api/broadcast", announced)[..], b"{\"text\":\""].concat(),
     ];
-    with_gateway(&[ADMIN], |fixture| {
+    with_gateway(&[ADMIN, "--admin-max-bodies=1GiB"], |fixture| {
         let mut unfinished = connections(fixture, 40);
         for (attacker, beginning) in unfinished.iter_mut().zip(beginnings.iter().cycle()) {
             assert!(attacker.send(beginning));
@@ -68,15 +82,68 @@ fn heads_and_bodies_over_the_limits() {
         }
         for length in ["16777217", "18446744073709551615", "99999999999999999999999"] {
             let mut attacker = Attacker::connect(&fixture.admin);
-            let fields = format!("Content-Length: {length}\r\n");
+            let fields = format!("{JSON}Content-Length: {length}\r\n");
             assert!(attacker.send(&request("POST /api/broadcast", &fields)));
             let answer = attacker.answer();
             let is_refused = answer.starts_with("413 close ") || answer.starts_with("400 close ");
             assert!(is_refused, "{length}: {answer}");
         }
         let mut attacker = Attacker::connect(&fixture.admin);
-        assert!(attacker.send(&request("POST /api/stop", "Transfer-Encoding: chunked\r\n")));
-        assert!(attacker.answer().starts_with("411 close "));
+        let coded = format!("{JSON}Transfer-Encoding: gzip, chunked\r\n");
+        assert!(attacker.send(&request("POST /api/stop", &coded)));
+        assert!(attacker.answer().starts_with("501 close "));
+        let chunked = request("POST /api/stop", &format!("{JSON}Transfer-Encoding: chunked\r\n"));
+        for (body, status) in [
+            (&b"1000001\r\n"[..], 413),
+            (b"FFFFFFFFFFFFFFFFF\r\n", 400),
+            (b"1\n{", 400),
+            (&[b"1;", &[b'x'; 5000][..]].concat(), 400),
+            (&[b"0\r\nA: ", &[b'x'; 9000][..]].concat(), 431),
+        ] {
+            let mut attacker = Attacker::connect(&fixture.admin);
+            assert!(attacker.send(&[&chunked[..], body].concat()));
+            let answer = attacker.answer();
+            assert!(answer.starts_with(&format!("{status} close ")), "{answer}");
+        }
+    });
+}
+
+#[test]
+fn bodies_of_clients_without_the_token() {
+    const LENGTH: usize = 16 << 20;
+    let fields = format!("{JSON}Content-Length: {LENGTH}\r\n");
+    let head = request("POST /api/broadcast", &fields);
+    let body = vec![b'a'; LENGTH - 1];
+    with_gateway(&[ADMIN, "--admin-token=a-token-of-some-length"], |fixture| {
+        for expects in ["", "Expect: 100-continue\r\n"] {
+            let mut attacker = Attacker::connect(&fixture.admin);
+            let fields = format!("{fields}{expects}");
+            assert!(attacker.send(&request("POST /api/broadcast", &fields)));
+            assert!(attacker.answer().starts_with("401 close "), "it is answered on the head");
+        }
+        for mut attacker in connections(fixture, 96) {
+            assert!(attacker.send(&head));
+            // It is cut off before it has sent all of it.
+            let _ = attacker.send(&body);
+            assert!(fixture.growth().resident < LITTLE, "nothing of it is kept");
+        }
+    });
+}
+
+#[test]
+fn guesses_at_the_token() {
+    with_gateway(&[ADMIN, "--admin-token=a-token-of-some-length"], |fixture| {
+        for guess in 0..500 {
+            let mut attacker = Attacker::connect(&fixture.admin);
+            let guess = format!("Authorization: Bearer a-token-of-some-{guess}\r\n");
+            let several = request("GET /api/stats", &guess).repeat(20);
+            assert!(attacker.send(&several));
+            assert!(attacker.answer().starts_with("401 close "));
+            // One guess costs one connection.
+            while !attacker.is_cut_off() {
+                fixture.wait_for_rounds(1);
+            }
+        }
     });
 }
 

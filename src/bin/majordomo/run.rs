@@ -8,12 +8,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use majordomo::{Error, Handle, Result, SessionCounts, SessionManager, Sessions};
+use majordomo::{Config, Error, Handle, Result, SessionCounts, SessionManager, Sessions};
 
 use crate::admin::AdminServer;
-use crate::backend::BackendId;
-use crate::backend::stdio::{self, StdioNotice, StdioOutput};
+use crate::backend::stdio::{self, CommandGate, StdioNotice, StdioOutput};
+use crate::backend::{BackendId, LinkOutput};
 use crate::gateway::{Gateway, describe_losses};
+use crate::limits::{ConnectionLimits, OpenFiles};
 use crate::settings::{Mode, Settings};
 use crate::{limits, logging, signals};
 
@@ -29,7 +30,9 @@ const CUT_OFF: i32 = 3;
 pub(crate) fn run(settings: &Settings) -> Result<()> {
     let open_files = limits::raise_open_files();
     let gateway = Gateway::new(settings, Instant::now())?;
-    let mut manager = SessionManager::new(settings.config(), gateway)?;
+    let limits = connection_limits(settings, &open_files);
+    let config = Config { max_accepted: limits.map(|it| it.clients), ..settings.config() };
+    let mut manager = SessionManager::new(config, gateway)?;
     stop_on_signals(manager.handle())?;
     let mut urls = Vec::new();
     for url in &settings.listen {
@@ -37,7 +40,9 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     let handle = manager.handle();
     let gateway = manager.handler();
-    let admin = AdminServer::open(settings, gateway.open_tasks(handle), gateway.status())?;
+    let (tasks, status) = (gateway.open_tasks(handle), gateway.status());
+    let connections = limits.map_or(settings.max_admin_connections, |it| it.admin);
+    let admin = AdminServer::open(settings, tasks, status, connections)?;
     for url in &urls {
         log::info!("listening on {url}");
         manager.handler().add_listener(url);
@@ -47,7 +52,10 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
         admin.log_where();
     }
     match open_files {
-        Ok(limits) => log::info!("open file limit: {}", limits.after),
+        Ok(files) => {
+            let clients = limits.map(|it| format!(", of which {} for clients", it.clients));
+            log::info!("open file limit: {}{}", files.after, clients.unwrap_or_default());
+        }
         Err(error) => log::warn!("cannot raise the open file limit: {error}"),
     }
     if settings.mode == Mode::Hub {
@@ -58,13 +66,17 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     if settings.stdio {
         start_stdio(&mut manager)?;
     }
+    let (gateway, sessions) = manager.handler_and_sessions();
+    gateway.begin(sessions);
     let admin = admin.map(AdminServer::spawn).transpose()?;
-    hand_over(&mut manager);
+    end_tick(&mut manager);
     // Events are handed over at the end of each tick, so the loop is here and not in the library.
     loop {
-        let turn = manager.turn(None)?;
-        hand_over(&mut manager);
+        let wait = manager.handler().max_wait();
+        let turn = manager.turn(wait)?;
+        end_tick(&mut manager);
         manager.handler().count_tick(turn.started.elapsed());
+        manager.handler().set_full(turn.full, turn.started);
         if turn.stopped {
             break;
         }
@@ -75,6 +87,18 @@ pub(crate) fn run(settings: &Settings) -> Result<()> {
     }
     log::info!("stopped");
     Ok(())
+}
+
+/// How many connections clients and the admin server may have. Without an admin server, or a known
+/// limit of open files, clients may have as many as the system allows.
+fn connection_limits(
+    settings: &Settings,
+    open_files: &io::Result<OpenFiles>,
+) -> Option<ConnectionLimits> {
+    settings.admin.as_ref()?;
+    let files = open_files.as_ref().ok()?.after;
+    let used = limits::used_files() + settings.listen.len();
+    Some(ConnectionLimits::new(files, used, settings.max_admin_connections))
 }
 
 /// Logs the addresses of the listeners whose host is a name.
@@ -88,10 +112,11 @@ fn log_addresses(manager: &mut SessionManager<Gateway>) {
     }
 }
 
-/// Hands over the events and replies of a tick to the backends.
-fn hand_over(manager: &mut SessionManager<Gateway>) {
-    if manager.handler().end_tick() {
-        manager.sessions().pause_all_reads();
+/// Hands over the events and replies of a tick to the links.
+fn end_tick(manager: &mut SessionManager<Gateway>) {
+    if manager.handler().hand_over() {
+        let (gateway, sessions) = manager.handler_and_sessions();
+        gateway.end_tick(sessions);
     }
 }
 
@@ -150,7 +175,8 @@ fn count_sessions(handle: &Handle<Gateway>) -> Option<usize> {
 /// Starts the backend over standard input and output. Its first event is `ready`.
 fn start_stdio(manager: &mut SessionManager<Gateway>) -> Result<()> {
     let handle = manager.handle();
-    let output = StdioOutput::spawn(io::stdout(), move |notice| {
+    let gate = CommandGate::default();
+    let output = StdioOutput::spawn(io::stdout(), gate.clone(), move |notice| {
         // After the end of the loop, notices are discarded.
         let _ = match notice {
             StdioNotice::BacklogLow => handle.post(Gateway::handle_low_backlog),
@@ -160,10 +186,12 @@ fn start_stdio(manager: &mut SessionManager<Gateway>) -> Result<()> {
             }),
         };
     })?;
-    manager.handler().add_backend(BackendId::Stdio, Box::new(output));
+    manager.handler().add_stdio(LinkOutput::Stdio(output));
     let handle = manager.handle();
-    // The loop's queue is bounded: while it is full, commands wait in the backend's pipe.
+    // The loop's queue is bounded: while it is full, commands wait in the backend's pipe. They also
+    // do while it does not read its replies.
     stdio::spawn_reader(io::stdin(), move |inputs| {
+        gate.wait_until_open();
         let posted = handle.post(move |gateway, sessions| {
             for input in inputs {
                 gateway.handle_input(sessions, BackendId::Stdio, input);

@@ -18,6 +18,8 @@ pub const MAX_HEADERS: usize = 100;
 #[derive(Debug)]
 pub struct HeadReader {
     max_head: usize,
+    /// Whether an empty line came before the head.
+    empty_line: EmptyLine,
     scan: Scan,
     refused: Option<RequestError>,
     /// The head so far, or the complete head that the last call returned.
@@ -42,7 +44,8 @@ impl HeadReader {
     /// A reader of heads of at most `max_head` bytes, including the empty line.
     #[must_use]
     pub fn new(max_head: usize) -> Self {
-        Self { max_head, scan: Scan::default(), refused: None, partial: Vec::new() }
+        let (empty_line, scan) = (EmptyLine::None, Scan::default());
+        Self { max_head, empty_line, scan, refused: None, partial: Vec::new() }
     }
 
     /// Takes the bytes of one read, up to the end of the head. After a complete head, the next call
@@ -58,18 +61,25 @@ impl HeadReader {
         if let Some(refusal) = self.refused {
             return Err(refusal);
         }
+        let mut skipped = 0;
         if self.scan.position == Position::Start {
             self.partial = Vec::new();
+            skipped = self.skip_empty_line(input)?;
+            if skipped == input.len() {
+                return Ok(HeadProgress::Partial);
+            }
         }
+        let input = &input[skipped..];
         let window = &input[..input.len().min(self.max_head - self.scan.scanned)];
         match self.scan.advance(window) {
             Ok(Some(consumed)) => {
-                self.scan = Scan::default();
+                (self.scan, self.empty_line) = (Scan::default(), EmptyLine::None);
+                let all = skipped + consumed;
                 if self.partial.is_empty() {
-                    return Ok(HeadProgress::Complete { head: &input[..consumed], consumed });
+                    return Ok(HeadProgress::Complete { head: &input[..consumed], consumed: all });
                 }
                 self.keep(&window[..consumed]);
-                Ok(HeadProgress::Complete { head: &self.partial, consumed })
+                Ok(HeadProgress::Complete { head: &self.partial, consumed: all })
             }
             Ok(None) if self.scan.scanned < self.max_head => {
                 self.keep(window);
@@ -78,6 +88,25 @@ impl HeadReader {
             Ok(None) => Err(self.refuse(RequestError::HeadTooLarge)),
             Err(refusal) => Err(self.refuse(refusal)),
         }
+    }
+
+    /// Skips an empty line before the head. Returns how many bytes of the input belong to it.
+    ///
+    /// "In the interest of robustness, a server that is expecting to receive and parse a
+    /// request-line SHOULD ignore at least one empty line (CRLF) received prior to the request-line."
+    /// (RFC 9112, section 2.2)
+    fn skip_empty_line(&mut self, input: &[u8]) -> Result<usize, RequestError> {
+        let mut skipped = 0;
+        while let Some(&byte) = input.get(skipped) {
+            self.empty_line = match (self.empty_line, byte) {
+                (EmptyLine::None, b'\r') => EmptyLine::Begun,
+                (EmptyLine::Begun, b'\n') => EmptyLine::Skipped,
+                (EmptyLine::Begun, _) => return Err(self.refuse(RequestError::NotHttp)),
+                (EmptyLine::None | EmptyLine::Skipped, _) => break,
+            };
+            skipped += 1;
+        }
+        Ok(skipped)
     }
 
     /// How many bytes of an incomplete head are buffered.
@@ -106,6 +135,17 @@ impl Default for HeadReader {
     fn default() -> Self {
         Self::new(DEFAULT_MAX_HEAD)
     }
+}
+
+/// How much of an empty line came before the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum EmptyLine {
+    /// Nothing.
+    None,
+    /// Its CR.
+    Begun,
+    /// All of it. Another one is not skipped.
+    Skipped,
 }
 
 /// The state of the scan of a head. The result depends on the bytes alone, not on how they are
@@ -226,9 +266,12 @@ pub enum RequestError {
     /// `Content-Length` and `Transfer-Encoding` do not give one length.
     #[error("the length of the body is ambiguous")]
     AmbiguousLength,
-    /// The body has a transfer coding, so its length is not known in advance.
-    #[error("the body needs a Content-Length")]
-    LengthRequired,
+    /// The body has a transfer coding other than `chunked`.
+    #[error("the transfer coding of the body is not known")]
+    UnknownCoding,
+    /// A chunked body violates its grammar, or has too many extensions.
+    #[error("a chunk of the body is malformed")]
+    BadChunk,
     /// The body is longer than the limit.
     #[error("the request body is too large")]
     BodyTooLarge,
@@ -270,7 +313,8 @@ impl RequestError {
         Self::BadHost,
         Self::DuplicateHeader,
         Self::AmbiguousLength,
-        Self::LengthRequired,
+        Self::UnknownCoding,
+        Self::BadChunk,
         Self::BodyTooLarge,
         Self::UnknownExpectation,
         Self::BadMethod,
@@ -287,9 +331,9 @@ impl RequestError {
     pub fn status(self) -> u16 {
         match self {
             Self::HeadTooLarge | Self::TooManyHeaders => 431,
-            Self::LengthRequired => 411,
             Self::BodyTooLarge => 413,
             Self::UnknownExpectation => 417,
+            Self::UnknownCoding => 501,
             Self::UnsupportedHttpVersion => 505,
             Self::BadVersion | Self::UpgradeRequired => 426,
             Self::NotHttp
@@ -298,6 +342,7 @@ impl RequestError {
             | Self::BadHost
             | Self::DuplicateHeader
             | Self::AmbiguousLength
+            | Self::BadChunk
             | Self::BadMethod
             | Self::UpgradeOverHttp10
             | Self::BadConnection
@@ -319,7 +364,8 @@ impl RequestError {
             Self::BadHost => "bad_host",
             Self::DuplicateHeader => "duplicate_header",
             Self::AmbiguousLength => "ambiguous_length",
-            Self::LengthRequired => "length_required",
+            Self::UnknownCoding => "unknown_coding",
+            Self::BadChunk => "bad_chunk",
             Self::BodyTooLarge => "body_too_large",
             Self::UnknownExpectation => "unknown_expectation",
             Self::BadMethod => "bad_method",
@@ -400,10 +446,12 @@ mod tests {
 
     #[test]
     fn an_invalid_head_is_refused_at_its_first_invalid_byte() {
-        let refusals: [(&[u8], RequestError); 14] = [
+        let refusals: [(&[u8], RequestError); 16] = [
             (b"\x16\x03\x01", RequestError::NotHttp),
             (b" GET", RequestError::NotHttp),
-            (b"\r\nGET", RequestError::NotHttp),
+            (b"\rG", RequestError::NotHttp),
+            (b"\r\n\r", RequestError::NotHttp),
+            (b"\nGET", RequestError::NotHttp),
             (b"\0", RequestError::NotHttp),
             (b"\x81", RequestError::NotHttp),
             (b"GET /\0", RequestError::Malformed),
@@ -423,6 +471,32 @@ mod tests {
                 assert_eq!(verdict(shorter), Ok(0), "{}", shorter.escape_ascii());
             }
         }
+    }
+
+    #[test]
+    fn an_empty_line_before_a_head_is_skipped() {
+        let stream = [b"\r\n", HEAD, b"\r\n", HEAD].concat();
+        for step in 1..=stream.len() {
+            let (mut reader, mut heads, mut taken) = (HeadReader::default(), 0, 0);
+            for read in stream.chunks(step) {
+                let mut rest = read;
+                while !rest.is_empty() {
+                    match reader.take(rest).expect("it is valid") {
+                        HeadProgress::Partial => rest = &[],
+                        HeadProgress::Complete { head, consumed } => {
+                            assert_eq!(head, HEAD, "in steps of {step}");
+                            (heads, rest) = (heads + 1, &rest[consumed..]);
+                            taken += consumed;
+                        }
+                    }
+                }
+            }
+            assert_eq!(heads, 2, "in steps of {step}");
+            assert!(step < stream.len() || taken == stream.len());
+        }
+        let mut reader = HeadReader::default();
+        assert_eq!(reader.take(b"\r\n"), Ok(HeadProgress::Partial));
+        assert_eq!((reader.buffered(), reader.partial.capacity()), (0, 0));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use super::head::{MAX_HEADERS, RequestError, is_token_byte};
+use super::target::{Target, is_authority, is_same_path};
 
 /// An HTTP/1.1 request, borrowed from its head. The rules for every request have been checked;
 /// [`RequestHead::kind`] checks those for WebSocket upgrades.
@@ -12,11 +13,23 @@ use super::head::{MAX_HEADERS, RequestError, is_token_byte};
 pub struct RequestHead<'a> {
     method: &'a str,
     target: &'a str,
-    path: &'a str,
-    query: Option<&'a str>,
+    parts: Target<'a>,
+    /// The `Host` field.
+    host: Option<&'a str>,
     version: HttpVersion,
     headers: Headers<'a>,
-    body_length: Option<u64>,
+    body_length: BodyLength,
+}
+
+/// How long the body of a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BodyLength {
+    /// So many bytes; zero without a body.
+    Known(u64),
+    /// The body is chunked (RFC 9112, section 7.1).
+    Chunked,
+    /// The body has another transfer coding as well.
+    Coded,
 }
 
 /// The version of HTTP of a request.
@@ -101,10 +114,10 @@ impl<'a> RequestHead<'a> {
         let version =
             if parsed.version == Some(1) { HttpVersion::Http11 } else { HttpVersion::Http10 };
         let headers = Headers(parsed.headers);
-        let (path, query) = split_target(method, target).ok_or(RequestError::BadTarget)?;
-        check_singletons(headers, version)?;
+        let parts = Target::parse(method, target).ok_or(RequestError::BadTarget)?;
+        let host = check_singletons(headers, version)?;
         let body_length = body_length(headers, version)?;
-        Ok(Self { method, target, path, query, version, headers, body_length })
+        Ok(Self { method, target, parts, host, version, headers, body_length })
     }
 
     /// The method, such as `GET`. Methods are case-sensitive.
@@ -119,16 +132,34 @@ impl<'a> RequestHead<'a> {
         self.target
     }
 
-    /// The target's path, not decoded. It begins with `/`, except in `OPTIONS *`.
+    /// The target's path, not decoded. It begins with `/`, except in `OPTIONS *`. Compare it with
+    /// [`RequestHead::has_path`].
     #[must_use]
     pub fn path(&self) -> &'a str {
-        self.path
+        self.parts.path
+    }
+
+    /// Whether the target's path is this one. They are compared percent-decoded, segment by segment:
+    /// `/%63hat` is `/chat`, and `/a%2Fb` is not `/a/b`.
+    #[must_use]
+    pub fn has_path(&self, path: &str) -> bool {
+        is_same_path(self.parts.path, path)
+    }
+
+    /// The host that the request is for, with its port if it has one: that of a target in
+    /// absolute-form (`GET http://example.org/`), otherwise the `Host` field. "When an origin server
+    /// receives a request with an absolute-form of request-target, the origin server MUST ignore the
+    /// received Host header field (if any) and instead use the host information of the
+    /// request-target" (RFC 9112, section 3.2.2).
+    #[must_use]
+    pub fn host(&self) -> Option<&'a str> {
+        self.parts.authority.or(self.host)
     }
 
     /// What follows the first `?` of the target, not decoded.
     #[must_use]
     pub fn query(&self) -> Option<&'a str> {
-        self.query
+        self.parts.query
     }
 
     /// The value of the query's first parameter of this name, decoded as a form: `%` sequences are
@@ -138,7 +169,7 @@ impl<'a> RequestHead<'a> {
     /// Scans the query from its start. Allocates only if something has to be decoded.
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
-        let pairs = form_urlencoded::parse(self.query?.as_bytes());
+        let pairs = form_urlencoded::parse(self.parts.query?.as_bytes());
         pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
@@ -169,13 +200,23 @@ impl<'a> RequestHead<'a> {
     /// Whether a body follows the head.
     #[must_use]
     pub fn has_body(&self) -> bool {
-        self.body_length != Some(0)
+        self.body_length != BodyLength::Known(0)
     }
 
     /// The length of the body in bytes: `Some(0)` without a body, `None` for a body with a transfer
     /// coding, whose length is not known in advance.
     #[must_use]
     pub fn body_length(&self) -> Option<u64> {
+        match self.body_length {
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked | BodyLength::Coded => None,
+        }
+    }
+
+    /// The same with the kind of the transfer coding.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn announced_body(&self) -> BodyLength {
         self.body_length
     }
 
@@ -338,43 +379,15 @@ impl<'a> HeaderField<'a> {
     }
 }
 
-/// Path and query of a target in origin-form, absolute-form or asterisk-form (RFC 9112, section
-/// 3.2). The authority-form is for CONNECT alone, and no target has a fragment.
-fn split_target<'a>(method: &str, target: &'a str) -> Option<(&'a str, Option<&'a str>)> {
-    if target == "*" {
-        return (method == "OPTIONS").then_some((target, None));
-    }
-    if target.contains('#') {
-        return None;
-    }
-    let path_and_query = if target.starts_with('/') { target } else { after_authority(target)? };
-    let (path, query) = match path_and_query.split_once('?') {
-        Some((path, query)) => (path, Some(query)),
-        None => (path_and_query, None),
-    };
-    Some((if path.is_empty() { "/" } else { path }, query))
-}
-
-fn after_authority(target: &str) -> Option<&str> {
-    let (scheme, rest) = target.split_once("://")?;
-    if !["http", "https", "ws", "wss"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
-        return None;
-    }
-    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    (!authority.is_empty() && is_authority(authority)).then_some(path)
-}
-
-/// Whether all bytes are allowed in a host and a port (RFC 3986, section 3.2). HTTP does not allow
-/// user information.
-fn is_authority(text: &str) -> bool {
-    text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&b))
-}
-
 /// "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that
 /// lacks a Host header field and to any request message that contains more than one Host header
 /// field line or a Host header field with an invalid field value" (RFC 9112, section 3.2).
-fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), RequestError> {
-    match headers.singleton("host")? {
+fn check_singletons(
+    headers: Headers<'_>,
+    version: HttpVersion,
+) -> Result<Option<&str>, RequestError> {
+    let host = headers.singleton("host")?;
+    match host {
         Some(host) if !is_authority(host) => return Err(RequestError::BadHost),
         None if version == HttpVersion::Http11 => return Err(RequestError::BadHost),
         _ => {}
@@ -382,26 +395,32 @@ fn check_singletons(headers: Headers<'_>, version: HttpVersion) -> Result<(), Re
     for name in ["origin", "sec-websocket-key", "sec-websocket-version"] {
         headers.singleton(name)?;
     }
-    Ok(())
+    Ok(host)
 }
 
-/// The length of the body; `None` for one with a transfer coding. Only one of the two fields may
-/// give it: request smuggling exploits peers that choose differently (RFC 9112, section 6.3).
-fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<Option<u64>, RequestError> {
+/// The length of the body. Only one of the two fields may give it: request smuggling exploits peers
+/// that choose differently (RFC 9112, section 6.3).
+fn body_length(headers: Headers<'_>, version: HttpVersion) -> Result<BodyLength, RequestError> {
     let length = headers.singleton("content-length").map_err(|_| RequestError::AmbiguousLength)?;
     let mut codings = headers.elements("transfer-encoding").peekable();
     if codings.peek().is_some() {
         let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
-        let last_only = codings.by_ref().position(is_chunked).is_some() && codings.next().is_none();
-        let clear = length.is_none() && version == HttpVersion::Http11 && last_only;
-        return if clear { Ok(None) } else { Err(RequestError::AmbiguousLength) };
+        let before = codings.by_ref().position(is_chunked);
+        let last_only = before.is_some() && codings.next().is_none();
+        return match before {
+            _ if length.is_some() || version < HttpVersion::Http11 || !last_only => {
+                Err(RequestError::AmbiguousLength)
+            }
+            Some(0) => Ok(BodyLength::Chunked),
+            _ => Ok(BodyLength::Coded),
+        };
     }
-    let Some(length) = length else { return Ok(Some(0)) };
+    let Some(length) = length else { return Ok(BodyLength::Known(0)) };
     // `parse` alone would accept a sign.
     if !length.bytes().all(|b| b.is_ascii_digit()) {
         return Err(RequestError::AmbiguousLength);
     }
-    length.parse().map(Some).map_err(|_| RequestError::AmbiguousLength)
+    length.parse().map(BodyLength::Known).map_err(|_| RequestError::AmbiguousLength)
 }
 
 /// Whether the request line has its three parts, and the last is a version of HTTP.

@@ -1,10 +1,10 @@
 //! Answers to a request: an ordinary response, or the one that opens a WebSocket session. Knows no
-//! socket and no clock: a response has no `Date`.
+//! socket and no clock: the date is an argument.
 
 use std::io::Write;
 
 use tungstenite::http::StatusCode;
-use tungstenite::http::header::{CONTENT_TYPE, SEC_WEBSOCKET_VERSION, UPGRADE};
+use tungstenite::http::header::{CONTENT_TYPE, DATE, SEC_WEBSOCKET_VERSION, UPGRADE};
 pub use tungstenite::http::{HeaderName, HeaderValue};
 
 use super::head::RequestError;
@@ -21,6 +21,7 @@ pub struct Response {
     status: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Vec<u8>,
+    closing: bool,
 }
 
 impl Response {
@@ -33,7 +34,7 @@ impl Response {
     pub fn new(status: u16) -> Result<Self, Error> {
         match StatusCode::from_u16(status) {
             Ok(status) if (200..600).contains(&status.as_u16()) => {
-                Ok(Self { status, headers: Vec::new(), body: Vec::new() })
+                Ok(Self { status, headers: Vec::new(), body: Vec::new(), closing: false })
             }
             _ => Err(Error::InvalidResponse { what: "status", given: status.to_string() }),
         }
@@ -73,6 +74,20 @@ impl Response {
         self
     }
 
+    /// Has the connection closed after the response, also where it would be kept.
+    #[must_use]
+    pub fn closing(mut self) -> Self {
+        self.closing = true;
+        self
+    }
+
+    /// Whether the connection is closed after it in any case.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// The status.
     #[must_use]
     pub fn status(&self) -> u16 {
@@ -80,19 +95,19 @@ impl Response {
     }
 
     /// Appends the response as sent on the wire, the last of its connection. `head_only` for a HEAD
-    /// request.
+    /// request; `date` is what `Date` says, unless the application has set it.
     #[doc(hidden)]
-    pub fn write_to(&self, head_only: bool, out: &mut Vec<u8>) {
-        self.write("close", head_only, out);
+    pub fn write_to(&self, head_only: bool, date: &[u8], out: &mut Vec<u8>) {
+        self.write("close", head_only, date, out);
     }
 
     /// The same for a connection that is kept for further requests.
     #[doc(hidden)]
-    pub fn write_kept_to(&self, head_only: bool, out: &mut Vec<u8>) {
-        self.write("keep-alive", head_only, out);
+    pub fn write_kept_to(&self, head_only: bool, date: &[u8], out: &mut Vec<u8>) {
+        self.write("keep-alive", head_only, date, out);
     }
 
-    fn write(&self, persistence: &str, head_only: bool, out: &mut Vec<u8>) {
+    fn write(&self, persistence: &str, head_only: bool, date: &[u8], out: &mut Vec<u8>) {
         let body: &[u8] = if has_no_content(self.status) { &[] } else { &self.body };
         out.reserve(FIXED_PART + header_bytes(&self.headers) + body.len());
         out.extend_from_slice(b"HTTP/1.1 ");
@@ -104,6 +119,11 @@ impl Response {
         out.extend_from_slice(b"\r\nConnection: ");
         out.extend_from_slice(if upgrade { &b"Upgrade, "[..] } else { &[] });
         out.extend_from_slice(persistence.as_bytes());
+        // "An origin server with a clock [...] MUST generate a Date header field in all 2xx
+        // (Successful), 3xx (Redirection), and 4xx (Client Error) responses" (RFC 9110, 6.6.1).
+        if !self.headers.iter().any(|(name, _)| name == DATE) {
+            put_field(out, "Date", date);
+        }
         // "A server MUST NOT send a Content-Length header field in any response with a status code
         // of [...] 204" (RFC 9110, 8.6); in a 304 it would be the length of what is not sent.
         if !matches!(self.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -139,8 +159,8 @@ impl From<RequestError> for Response {
 pub(super) const FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
 
 /// Bytes reserved for the fixed part of every response: the longest status line with the library's
-/// own fields needs about 190.
-pub(super) const FIXED_PART: usize = 192;
+/// own fields needs about 225.
+pub(super) const FIXED_PART: usize = 232;
 
 pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
     let name = HeaderName::try_from(name).map_err(|_| invalid_name(name))?;
@@ -180,9 +200,11 @@ pub(super) fn put_field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
 mod tests {
     use super::*;
 
+    const DATE_TEXT: &[u8] = b"Sun, 06 Nov 1994 08:49:37 GMT";
+
     fn written(response: &Response) -> String {
         let mut out = Vec::new();
-        response.write_to(false, &mut out);
+        response.write_to(false, DATE_TEXT, &mut out);
         String::from_utf8(out).expect("ASCII")
     }
 
@@ -190,19 +212,29 @@ mod tests {
     fn a_response_has_its_length_and_closes_the_connection() {
         assert_eq!(
             written(&Response::text(200, "fine").unwrap().with_header("X-A", "b").unwrap()),
-            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Length: 4\r\n\
              content-type: text/plain; charset=utf-8\r\nx-a: b\r\n\r\nfine"
         );
         assert_eq!(
             written(&Response::new(599).unwrap()),
-            "HTTP/1.1 599 \r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            "HTTP/1.1 599 \r\nConnection: close\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\n\
+             Content-Length: 0\r\n\r\n"
         );
+    }
+
+    #[test]
+    fn a_date_of_the_application_is_the_only_one() {
+        let own = "Thu, 01 Jan 1970 00:00:00 GMT";
+        let text = written(&Response::new(200).unwrap().with_header("Date", own).unwrap());
+        assert_eq!(text.to_lowercase().matches("\r\ndate: ").count(), 1, "{text}");
+        assert!(text.contains(own), "{text}");
     }
 
     #[test]
     fn a_head_request_is_answered_with_the_length_without_the_body() {
         let mut out = Vec::new();
-        Response::new(200).unwrap().with_body("body").write_to(true, &mut out);
+        Response::new(200).unwrap().with_body("body").write_to(true, DATE_TEXT, &mut out);
         assert!(out.ends_with(b"Content-Length: 4\r\n\r\n"), "{}", out.escape_ascii());
     }
 
@@ -263,7 +295,7 @@ mod tests {
         for response in [Response::from(RequestError::BadVersion), Response::text(511, "").unwrap()]
         {
             let mut out = Vec::new();
-            response.write_to(false, &mut out);
+            response.write_to(false, DATE_TEXT, &mut out);
             assert!(
                 out.len() <= FIXED_PART + header_bytes(&response.headers) + response.body.len()
             );

@@ -19,7 +19,7 @@ impl GrowingText {
     /// # Errors
     ///
     /// [`CodecError::InvalidUtf8`] if no continuation could make the text valid;
-    /// [`CodecError::OutOfMemory`].
+    /// [`CodecError::MessageTooBig`] if there is no memory for it.
     pub(super) fn push(&mut self, mut chunk: &[u8], whole: usize) -> Result<(), CodecError> {
         while self.begun_len > 0 {
             let Some((&next, rest)) = chunk.split_first() else { return Ok(()) };

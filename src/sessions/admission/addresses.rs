@@ -41,7 +41,7 @@ pub(super) enum Presence {
 impl From<Kind> for Presence {
     fn from(kind: Kind) -> Self {
         match kind {
-            Kind::Open { .. } | Kind::Http => Self::Present,
+            Kind::Open { .. } | Kind::Http { .. } => Self::Present,
             Kind::Closing | Kind::Lingering => Self::Leaving,
         }
     }

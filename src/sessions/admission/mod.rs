@@ -5,11 +5,13 @@ mod accept_rate;
 mod accepted;
 mod addresses;
 mod failures;
+mod room;
 
 use std::io;
 use std::net::IpAddr;
 use std::time::Instant;
 
+use crate::codec::http::is_same_path;
 use crate::config::Config;
 use crate::connection::{HandshakeFailure, Kind, ListenerId};
 use crate::error::{Error, Result};
@@ -23,6 +25,7 @@ pub use accepted::{Accepted, Refused};
 pub use failures::HandshakeFailures;
 
 pub(crate) use addresses::{AddressRoom, are_counted_together};
+pub(crate) use room::ConnectionRoom;
 
 /// Admission's own state.
 #[derive(Debug)]
@@ -31,6 +34,8 @@ pub(crate) struct AdmissionControl {
     listeners: Vec<ListenerEntry>,
     accept_rate: AcceptRate,
     addresses: Addresses,
+    /// The bytes of all request bodies.
+    bodies: usize,
     accepted: u64,
     failures: HandshakeFailures,
 }
@@ -50,6 +55,7 @@ impl AdmissionControl {
             listeners: Vec::new(),
             accept_rate: AcceptRate::new(config.max_accept_rate, now),
             addresses: Addresses::new(config.max_sessions_per_address),
+            bodies: 0,
             accepted: 0,
             failures: HandshakeFailures::default(),
         }
@@ -108,7 +114,9 @@ impl AdmissionControl {
                 continue;
             }
             match entry.url.protocol() {
-                Protocol::WebSocket { path: Some(served) } if **served == *path => return Some(id),
+                Protocol::WebSocket { path: Some(served) } if is_same_path(served, path) => {
+                    return Some(id);
+                }
                 Protocol::WebSocket { path: Some(_) } => {}
                 _ => fallback = Some(id),
             }
@@ -174,6 +182,16 @@ impl AdmissionControl {
     /// Compares the counts by address with those of all connections, counted one by one.
     pub(crate) fn audit(&self, connections: impl Iterator<Item = (IpAddr, Kind)>) {
         self.addresses.audit(connections.map(|(address, kind)| (address, kind.into())));
+    }
+
+    /// The bytes of all request bodies.
+    pub(crate) fn bodies(&self) -> usize {
+        self.bodies
+    }
+
+    /// Counts that a request's body takes more or fewer bytes.
+    pub(crate) fn change_bodies(&mut self, before: usize, after: usize) {
+        self.bodies = self.bodies - before + after;
     }
 
     pub(crate) fn count_failure(&mut self, failure: HandshakeFailure) {

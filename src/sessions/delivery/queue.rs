@@ -77,8 +77,15 @@ impl DeliveryQueue {
                         let payload = payload as u64;
                         self.record_sent(session, Departed { messages: 1, payload });
                     } else {
-                        session.outbox.push(&mut self.pool, &parts, payload, FrameKind::Message);
-                        session.outbox.advance(&mut self.pool, taken);
+                        let outbox = &mut session.outbox;
+                        let Some(bytes) =
+                            outbox.append(&mut self.pool, wire, payload, FrameKind::Message)
+                        else {
+                            self.totals.refused += 1;
+                            return SendOutcome::SlowConsumer;
+                        };
+                        frame.append_to(bytes);
+                        outbox.advance(&mut self.pool, taken);
                         self.queued += session.outbox.queued_bytes();
                         self.mark(key, connection);
                     }
@@ -103,7 +110,9 @@ impl DeliveryQueue {
             Ok(found) => found,
             Err(outcome) => return outcome,
         };
-        let bytes = outbox.append(&mut self.pool, wire, payload, FrameKind::Message);
+        let Some(bytes) = outbox.append(&mut self.pool, wire, payload, FrameKind::Message) else {
+            return self.refuse(Error::OutboxFull);
+        };
         let end = bytes.len() + wire;
         frame.append_to(bytes);
         debug_assert_eq!(bytes.len(), end, "an outbox that counts wrong is never empty");

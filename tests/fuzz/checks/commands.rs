@@ -80,7 +80,9 @@ fn assert_parses_again(request: &CommandRequest) {
             ("metadata", vec![("session", json!(session)), ("set", json!(set))])
         }
         Command::Session { session } => ("session", vec![("session", json!(session))]),
-        Command::Sessions => ("sessions", vec![]),
+        Command::Sessions(page) => {
+            ("sessions", vec![("after", json!(page.after)), ("limit", json!(page.limit))])
+        }
         Command::Stats => ("stats", vec![]),
         Command::Stop(StopCommand { grace, drain, code, reason }) => {
             let fields = vec![

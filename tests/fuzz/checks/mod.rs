@@ -2,6 +2,7 @@
 //! where it does not hold. The fuzz targets run the checks on generated inputs, and `fuzz_replay`,
 //! a test of the crate, on the corpora.
 
+pub mod chunked;
 #[cfg(feature = "gateway")]
 pub mod commands;
 pub mod framing;

@@ -5,6 +5,7 @@ use majordomo::RequestHead;
 use subtle::ConstantTimeEq;
 
 use super::response::AdminResponse;
+use crate::metrics::AdminRefusal;
 use crate::settings::value::is_loopback_name;
 
 /// The subprotocol of control connections.
@@ -27,8 +28,13 @@ impl Authenticator {
         Self { token: token.map(|token| token.as_bytes().into()) }
     }
 
-    /// Accepts a request or returns the response that refuses it.
-    pub(super) fn check(&self, request: &RequestHead<'_>) -> Result<(), AdminResponse> {
+    /// Whether requests need a token.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// Accepts a request or says why it is refused.
+    pub(super) fn check(&self, request: &RequestHead<'_>) -> Result<(), Denial> {
         match &self.token {
             Some(token) => check_token(request, token),
             None => check_origin(request),
@@ -36,27 +42,52 @@ impl Authenticator {
     }
 }
 
-fn check_token(request: &RequestHead<'_>, token: &[u8]) -> Result<(), AdminResponse> {
+/// Why a request is refused.
+#[derive(Debug)]
+pub(super) enum Denial {
+    /// It has no token.
+    NoToken,
+    /// Its token is wrong.
+    WrongToken,
+    /// It is not for this machine, or comes from a page of another site.
+    Foreign(String),
+}
+
+impl Denial {
+    /// The response.
+    pub(super) fn response(&self) -> AdminResponse {
+        let detail = match self {
+            Self::NoToken => "a token is required",
+            Self::WrongToken => "wrong token",
+            Self::Foreign(detail) => return AdminResponse::error(403, "forbidden", detail),
+        };
+        let detail = format!("{detail}: Authorization: Bearer TOKEN");
+        AdminResponse::error(401, "unauthorized", &detail)
+            .with_header("WWW-Authenticate", "Bearer realm=\"majordomo\"")
+    }
+
+    /// What it is counted as.
+    pub(super) fn refusal(&self) -> AdminRefusal {
+        match self {
+            Self::NoToken | Self::WrongToken => AdminRefusal::Unauthorized,
+            Self::Foreign(_) => AdminRefusal::Forbidden,
+        }
+    }
+}
+
+fn check_token(request: &RequestHead<'_>, token: &[u8]) -> Result<(), Denial> {
     let is_right = |given: &[u8]| bool::from(given.ct_eq(token));
     let header = request.headers().get("authorization").and_then(bearer);
-    let has_token = match header {
-        Some(given) => is_right(given.as_bytes()),
-        None => request
-            .subprotocols()
-            .filter_map(|name| name.strip_prefix(BEARER_SUBPROTOCOL))
-            .filter_map(|given| BASE64URL_NOPAD.decode(given.as_bytes()).ok())
-            .any(|given| is_right(&given)),
-    };
-    if has_token {
-        return Ok(());
+    if let Some(given) = header {
+        return if is_right(given.as_bytes()) { Ok(()) } else { Err(Denial::WrongToken) };
     }
-    let detail = if header.is_some() { "wrong token" } else { "a token is required" };
-    Err(AdminResponse::error(
-        401,
-        "unauthorized",
-        &format!("{detail}: Authorization: Bearer TOKEN"),
-    )
-    .with_header("WWW-Authenticate", "Bearer realm=\"majordomo\""))
+    let mut offered =
+        request.subprotocols().filter_map(|name| name.strip_prefix(BEARER_SUBPROTOCOL)).peekable();
+    if offered.peek().is_none() {
+        return Err(Denial::NoToken);
+    }
+    let mut decoded = offered.filter_map(|given| BASE64URL_NOPAD.decode(given.as_bytes()).ok());
+    if decoded.any(|given| is_right(&given)) { Ok(()) } else { Err(Denial::WrongToken) }
 }
 
 /// The token of RFC 6750, section 2.1. The scheme's case is ignored.
@@ -67,11 +98,11 @@ fn bearer(field: &str) -> Option<&str> {
 
 /// A page from elsewhere can make a browser on this machine send requests here. The browser sends
 /// the page's origin, and, if the page's own name resolves to this machine, that name as the host.
-fn check_origin(request: &RequestHead<'_>) -> Result<(), AdminResponse> {
-    let host = request.headers().get("host").unwrap_or_default();
+fn check_origin(request: &RequestHead<'_>) -> Result<(), Denial> {
+    let host = request.host().unwrap_or_default();
     if !is_loopback_name(host_name(host)) {
         let detail = format!("host {host:?} is not this machine (--admin-token allows others)");
-        return Err(AdminResponse::error(403, "forbidden", &detail));
+        return Err(Denial::Foreign(detail));
     }
     let Some(origin) = request.origin() else { return Ok(()) };
     let own = origin.strip_prefix("http://").is_some_and(|name| name.eq_ignore_ascii_case(host));
@@ -79,7 +110,7 @@ fn check_origin(request: &RequestHead<'_>) -> Result<(), AdminResponse> {
         return Ok(());
     }
     let detail = format!("origin {origin:?} is not this server (--admin-token allows others)");
-    Err(AdminResponse::error(403, "forbidden", &detail))
+    Err(Denial::Foreign(detail))
 }
 
 /// The host without its port, and without the brackets of IPv6.

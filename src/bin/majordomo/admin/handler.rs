@@ -1,39 +1,49 @@
 //! The handler of the admin server: routes requests and keeps the control connections.
 
-use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use majordomo::{
-    Admission, Cause, Context, Decision, Disconnect, Handler, Message, Request, SessionKey,
-    Sessions, StopOptions, Ticket, Traffic,
+    Admission, Cause, Context, Decision, Disconnect, Handler, Message, Request, Response,
+    SessionKey, Sessions, StopOptions, Ticket,
 };
 use serde_json::json;
 
 use super::api::{self, ApiRequest};
-use super::auth::{Authenticator, SUBPROTOCOL};
+use super::auth::SUBPROTOCOL;
 use super::console;
+use super::control::ControlQuery;
+use super::guard::{AdminResource, Guard};
 use super::queue::{AdminMessage, AdminQueue, GatewayReply, QueueReceiver};
 use super::response::AdminResponse;
-use crate::backend::websocket::{self, ControlConnection};
-use crate::backend::{BackendId, BackendInput};
+use crate::backend::websocket::{ControlConnections, LinkNotice};
+use crate::backend::{BackendId, BackendInput, LinkKind, LinkOutput};
 use crate::gateway::{Gateway, TaskPoster};
 use crate::metrics::{self, MetricsSnapshot};
+use crate::settings::value::Mode;
 use crate::status::{GatewayStatus, StatusReason};
 
 /// The most commands that are handed over at a time. The gateway's loop executes them in a row, and
 /// bounds how much it performs in an iteration between two pieces.
 const BATCH: usize = 32;
 
-/// The query of a control connection without `message` events.
-const WITHOUT_MESSAGES: &str = "messages=off";
+/// How often the gateway judges links that may pause reads. One that reads nothing causes no event.
+const JUDGE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// The size of the kernel's send buffer of a control connection. It is bounded, so that a peer that
+/// reads slowly is seen to read: a writable edge comes with each third of it. It is what a peer may
+/// have on its way to it, 5 MB a second at a round trip of 50 ms.
+const SEND_BUFFER: usize = 256 << 10;
+
+/// The least time that control connections have to be closed in a shutdown.
+const MIN_GRACE: Duration = Duration::from_millis(100);
 
 /// The state of the admin server, apart from its sessions.
 #[derive(Debug)]
 pub(super) struct AdminHandler {
-    auth: Authenticator,
+    guard: Guard,
     gateway: TaskPoster<Gateway>,
     /// Whether commands are not read, because the gateway's loop is behind.
     is_paused: bool,
@@ -41,30 +51,40 @@ pub(super) struct AdminHandler {
     messages: Receiver<AdminMessage>,
     /// Set before the first turn of the loop.
     queue: Option<AdminQueue<Self>>,
-    /// The control connections. There are few, and each command looks one up: nothing is hashed.
-    connections: BTreeMap<SessionKey, ControlConnection>,
-    /// How many control connections were opened.
-    opened: u64,
+    /// The kind of a control connection that does not ask for one.
+    default_kind: LinkKind,
+    connections: ControlConnections,
+    /// When the gateway was last asked to judge links.
+    judged: Instant,
+    /// When the server stops, once that was asked for. Until then, control connections get the lines
+    /// that wait for them.
+    stop_at: Option<Instant>,
     /// The input from backends in this turn of the loop, in order.
     input: Vec<(BackendId, BackendInput)>,
 }
 
 impl AdminHandler {
     pub(super) fn new(
-        auth: Authenticator,
+        guard: Guard,
+        mode: Mode,
         gateway: TaskPoster<Gateway>,
         status: Arc<GatewayStatus>,
         messages: Receiver<AdminMessage>,
     ) -> Self {
         Self {
-            auth,
+            guard,
             gateway,
             is_paused: false,
             status,
             messages,
             queue: None,
-            connections: BTreeMap::new(),
-            opened: 0,
+            default_kind: match mode {
+                Mode::Backend => LinkKind::Backend,
+                Mode::Hub | Mode::Echo => LinkKind::Observer,
+            },
+            connections: ControlConnections::default(),
+            judged: Instant::now(),
+            stop_at: None,
             input: Vec::new(),
         }
     }
@@ -77,31 +97,66 @@ impl AdminHandler {
         self.queue.clone().expect("it is set before the first turn of the loop")
     }
 
-    /// The longest sleep of the loop: a backend that reads nothing causes no event, nor does a
-    /// place in the queue of the gateway's loop.
+    /// The longest sleep of the loop: a link that reads nothing causes no event, nor does a place in
+    /// the queue of the gateway's loop.
     pub(super) fn max_wait(&self) -> Option<Duration> {
-        if self.gateway.is_behind() {
-            return Some(TaskPoster::<Gateway>::RETRY_AFTER);
+        if self.connections.has_room() {
+            return Some(Duration::ZERO);
         }
-        let is_any_high = self.connections.values().any(ControlConnection::is_high);
-        is_any_high.then_some(websocket::PATIENCE / 10)
+        let retry = self.gateway.is_behind().then_some(TaskPoster::<Gateway>::RETRY_AFTER);
+        let judge = self.connections.may_pause().then_some(JUDGE_INTERVAL);
+        let stop = self.stop_at.map(|at| at.saturating_duration_since(Instant::now()));
+        [retry, judge, stop].into_iter().flatten().min()
     }
 
-    /// Whether the gateway's loop is behind, if that has changed since the last call.
-    pub(super) fn changed_to_behind(&mut self) -> Option<bool> {
+    /// Ends a turn: posts its input, and gives control connections more lines.
+    pub(super) fn end_turn(&mut self, sessions: &mut Sessions) {
+        self.post_input();
+        self.pump(sessions);
+        let now = Instant::now();
+        if self.connections.may_pause() && now.duration_since(self.judged) >= JUDGE_INTERVAL {
+            self.judged = now;
+            let _ = self.gateway.post(Gateway::judge_links);
+        }
+        self.pause_behind(sessions);
+        if let Some(at) = self.stop_at
+            && (now >= at || !self.connections.is_any_waiting())
+        {
+            self.stop_at = None;
+            let grace = at.saturating_duration_since(now).max(MIN_GRACE);
+            let stopped = sessions.stop(StopOptions::new().with_grace(grace));
+            stopped.expect("the admin server is stopped once");
+        }
+    }
+
+    /// Stops reading commands while the gateway's loop is behind with those that it was given, so
+    /// that what waits for it is bounded.
+    fn pause_behind(&mut self, sessions: &mut Sessions) {
         let is_behind = self.gateway.is_behind();
-        let was_behind = mem::replace(&mut self.is_paused, is_behind);
-        (was_behind != is_behind).then_some(is_behind)
+        if mem::replace(&mut self.is_paused, is_behind) == is_behind {
+            return;
+        }
+        for key in self.connections.keys() {
+            // A session that is closing is not found.
+            let _ = if is_behind { sessions.pause_reads(key) } else { sessions.resume_reads(key) };
+        }
     }
 
-    /// The control connections.
-    pub(super) fn control_connections(&self) -> Vec<SessionKey> {
-        self.connections.keys().copied().collect()
+    /// Gives control connections more lines, and reports to the gateway what they have taken.
+    fn pump(&mut self, sessions: &mut Sessions) {
+        for notice in self.connections.pump(sessions) {
+            let _ = match notice {
+                LinkNotice::BacklogLow => self.gateway.post(Gateway::handle_low_backlog),
+                LinkNotice::PartTaken(link) => self.gateway.post(move |gateway, sessions| {
+                    gateway.allow_next_part(sessions, link);
+                }),
+            };
+        }
     }
 
     /// Posts the input of this turn to the gateway's loop, in few pieces, because each post may wake
     /// that loop; and what its queue had no place for before.
-    pub(super) fn post_input(&mut self) {
+    fn post_input(&mut self) {
         if self.input.is_empty() {
             // After the end of the gateway's loop, tasks are discarded.
             let _ = self.gateway.retry();
@@ -119,48 +174,51 @@ impl AdminHandler {
         }
     }
 
-    /// The control connections for which bytes wait.
-    pub(super) fn connections_with_backlog(&self) -> Vec<SessionKey> {
-        let waiting = self.connections.iter().filter(|(_, connection)| connection.has_backlog());
-        waiting.map(|(key, _)| *key).collect()
-    }
-
-    /// Records what a control connection's socket has taken. Returns whether the connection is too
-    /// slow to be kept.
-    pub(super) fn record_sent(&mut self, key: SessionKey, sent: Traffic) -> bool {
-        let connection = self.connections.get_mut(&key).expect("it has a backlog");
-        if connection.record_sent(sent) {
-            let _ = self.gateway.post(Gateway::handle_low_backlog);
-        }
-        connection.is_too_slow(Instant::now())
-    }
-
-    /// Removes a control connection that is too slow. The caller removes its session.
-    pub(super) fn remove_slow(&mut self, key: SessionKey) {
-        self.remove(key, Cause::SlowConsumer);
-    }
-
     fn remove(&mut self, key: SessionKey, cause: Cause) {
         // One that was too slow is removed before its session ends.
-        let Some(connection) = self.connections.remove(&key) else { return };
+        let Some(id) = self.connections.remove(key) else { return };
         // What it sent before it was closed counts.
         self.post_input();
-        let id = connection.id();
         log::info!("control connection {id} closed: {cause}");
         let _ =
-            self.gateway.post(move |gateway, sessions| gateway.remove_backend(sessions, id, cause));
+            self.gateway.post(move |gateway, sessions| gateway.remove_link(sessions, id, cause));
     }
 
-    /// Answers a probe, without asking the gateway's loop, which may be busy. `/health` answers 200
-    /// as long as this thread runs.
-    fn probe(&self, path: &str, method: &str) -> AdminResponse {
-        if let Err(refusal) = AdminResponse::check_read_only(method) {
-            return refusal;
+    /// Answers a request if it is a probe, without asking the gateway's loop, which may be busy.
+    /// `/health` answers 200 as long as this thread runs.
+    fn probe(&self, request: &Request<'_>) -> Option<AdminResponse> {
+        let resource = AdminResource::of(request);
+        if !matches!(resource, AdminResource::Health | AdminResource::Ready) {
+            return None;
+        }
+        if let Err(refusal) = AdminResponse::check_read_only(request.method()) {
+            return Some(refusal);
         }
         let reason = self.status.reason();
-        let is_ready = path == "/health" || reason.is_none_or(StatusReason::is_ready);
+        let is_ready =
+            resource == AdminResource::Health || reason.is_none_or(StatusReason::is_ready);
         let word = reason.map_or("ready", StatusReason::as_str);
-        AdminResponse::json(if is_ready { 200 } else { 503 }, &json!({ "status": word }))
+        Some(AdminResponse::json(if is_ready { 200 } else { 503 }, &json!({ "status": word })))
+    }
+
+    /// Decides about a request as far as its head allows: answers probes, refuses what may not be
+    /// sent, and trusts the connection of a client that has shown the token.
+    fn check(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &Request<'_>,
+    ) -> Result<(), AdminResponse> {
+        if let Some(answer) = self.probe(request) {
+            return Err(answer);
+        }
+        if let Err(refusal) = self.guard.check(request) {
+            let is_page = AdminResource::of(request) == AdminResource::Console;
+            return Err(if is_page { console::sign_in(refusal) } else { refusal });
+        }
+        if self.guard.authenticates() {
+            sessions.trust(request.ticket());
+        }
+        Ok(())
     }
 
     /// Answers a request of the HTTP API.
@@ -178,6 +236,16 @@ impl AdminHandler {
                 GatewayReply::Api(api::execute(gateway, sessions, call))
             }),
             Err(response) => respond(response),
+        }
+    }
+
+    fn render(&self, sessions: &Sessions, reply: GatewayReply) -> AdminResponse {
+        match reply {
+            GatewayReply::Metrics(mut snapshot) => {
+                snapshot.admin_refused = self.guard.refused(&sessions.stats());
+                metrics_text(&snapshot)
+            }
+            GatewayReply::Api(response) => response,
         }
     }
 
@@ -202,90 +270,78 @@ impl QueueReceiver for AdminHandler {
     fn process_queue(&mut self, sessions: &mut Sessions) {
         while let Ok(message) = self.messages.try_recv() {
             match message {
-                AdminMessage::Lines { backend, lines } => {
-                    // Lines for a connection that has closed are discarded.
-                    let found = self.connections.iter().find(|(_, it)| it.id() == backend);
-                    if let Some((&key, _)) = found {
-                        websocket::send_lines(sessions, key, &lines);
+                AdminMessage::Control(message) => {
+                    if let Some(key) = self.connections.apply(message) {
+                        self.remove(key, Cause::SlowConsumer);
+                        // It may be closing already.
+                        let _ = sessions.remove_session(key);
                     }
                 }
                 AdminMessage::Reply(ticket, reply) => {
                     // The client may have disconnected.
-                    let _ = sessions.decide(ticket, respond(render(reply)));
+                    let response = self.render(sessions, reply);
+                    let _ = sessions.decide(ticket, respond(response));
                 }
-                AdminMessage::Stop { grace } => {
-                    let stopped = sessions.stop(StopOptions::new().with_grace(grace));
-                    stopped.expect("the admin server is stopped once");
-                }
+                AdminMessage::Stop { grace } => self.stop_at = Some(Instant::now() + grace),
             }
         }
+        self.pump(sessions);
     }
 }
 
 impl Handler for AdminHandler {
-    fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
-        let path = request.path();
-        if matches!(path, "/health" | "/ready") {
-            return respond(self.probe(path, request.method()));
+    fn on_request_head(
+        &mut self,
+        sessions: &mut Sessions,
+        request: &Request<'_>,
+    ) -> Result<(), Response> {
+        self.check(sessions, request).map_err(Response::from)
+    }
+
+    fn on_request(&mut self, sessions: &mut Sessions, request: &Request<'_>) -> Decision {
+        if let Err(answer) = self.check(sessions, request) {
+            return respond(answer);
         }
-        if let Err(refusal) = self.auth.check(request) {
-            return respond(if path == "/" { console::sign_in(refusal) } else { refusal });
-        }
-        if path == "/metrics"
-            && let Err(refusal) = AdminResponse::check_read_only(request.method())
-        {
-            return respond(refusal);
-        }
-        match path {
-            "/" => respond(console::answer(request.method())),
-            "/control" if !matches!(request.query(), None | Some(WITHOUT_MESSAGES)) => {
-                let detail = format!("/control takes no query but {WITHOUT_MESSAGES}");
-                respond(AdminResponse::error(400, "bad_command", &detail))
-            }
-            "/control" if request.is_upgrade() => {
-                let offered = request.subprotocols().any(|name| name == SUBPROTOCOL);
-                let admission = Admission::new();
-                if offered { admission.with_subprotocol(SUBPROTOCOL) } else { admission }.into()
-            }
-            // The library answers that an upgrade is required.
-            "/control" => Decision::admit(),
-            "/metrics" => self.ask(request.ticket(), |gateway, sessions| {
+        match AdminResource::of(request) {
+            AdminResource::Console => respond(console::page()),
+            AdminResource::Control => control(request),
+            AdminResource::Metrics => self.ask(request.ticket(), |gateway, sessions| {
                 GatewayReply::Metrics(Box::new(gateway.metrics(sessions)))
             }),
-            _ if path.starts_with("/api/") => self.serve_api(request),
-            _ => respond(AdminResponse::error(404, "not_found", &format!("no such path: {path}"))),
+            AdminResource::ApiRoot => respond(AdminResponse::redirect(api::DESCRIPTION_PATH)),
+            AdminResource::Health | AdminResource::Ready | AdminResource::Api => {
+                self.serve_api(request)
+            }
         }
     }
 
     fn on_connect(&mut self, context: &mut Context<'_>) {
-        self.opened += 1;
-        let (backend, queue) = (BackendId::Control(self.opened), self.queue());
-        let (connection, output) = ControlConnection::new(self.opened, move |lines| {
-            queue.send(AdminMessage::Lines { backend, lines });
-        });
-        let remote = context.session().remote_addr();
-        log::info!("control connection {backend} opened from {remote}");
-        self.connections.insert(context.key(), connection);
+        let key = context.key();
+        let query = context.session().data::<ControlQuery>();
+        let ControlQuery { observer, messages } = *query.expect("it was admitted with its query");
+        let kind = match observer {
+            None => self.default_kind,
+            Some(true) => LinkKind::Observer,
+            Some(false) => LinkKind::Backend,
+        };
+        let output = LinkOutput::Control(self.connections.open(key, kind, Box::new(self.queue())));
+        let (id, remote) = (output.id(), context.session().remote_addr());
+        let kind_name = kind.as_str();
+        log::info!("control connection {id} opened from {remote}: {kind_name}");
+        // A session that is closing already is not found.
+        if let Err(error) = context.sessions().limit_send_buffer(key, SEND_BUFFER) {
+            log::debug!("cannot limit the send buffer of a control connection: {error}");
+        }
         if self.is_paused {
-            let key = context.key();
-            // A session that is closing already is not found.
             let _ = context.sessions().pause_reads(key);
         }
-        let query = context.session().target().and_then(|target| target.split_once('?'));
-        let without_messages = query.is_some_and(|(_, query)| query == WITHOUT_MESSAGES);
         let _ = self.gateway.post(move |gateway, sessions| {
-            gateway.add_backend_with_snapshot(sessions, backend, Box::new(output));
-            if without_messages {
-                gateway.disable_messages(backend);
-            }
+            gateway.add_link(sessions, output, kind, messages);
         });
     }
 
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
-        let connection = self.connections.get_mut(&context.key());
-        let connection = connection.expect("a session that is removed gets no more messages");
-        let backend = connection.id();
-        self.input.extend(connection.decode(message).map(|input| (backend, input)));
+        self.input.extend(self.connections.decode(context.key(), message));
     }
 
     fn on_disconnect(&mut self, _: &mut Sessions, disconnect: Disconnect) {
@@ -293,15 +349,23 @@ impl Handler for AdminHandler {
     }
 }
 
-fn respond(response: AdminResponse) -> Decision {
-    Decision::Respond(response.into())
+/// Decides about a request for a control connection.
+fn control(request: &Request<'_>) -> Decision {
+    let query = match ControlQuery::parse(request.query().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(detail) => return respond(AdminResponse::error(400, "bad_command", &detail)),
+    };
+    if !request.is_upgrade() {
+        // The library answers that an upgrade is required.
+        return Decision::admit();
+    }
+    let offered = request.subprotocols().any(|name| name == SUBPROTOCOL);
+    let admission = Admission::new().with_data(query);
+    if offered { admission.with_subprotocol(SUBPROTOCOL) } else { admission }.into()
 }
 
-fn render(reply: GatewayReply) -> AdminResponse {
-    match reply {
-        GatewayReply::Metrics(snapshot) => metrics_text(&snapshot),
-        GatewayReply::Api(response) => response,
-    }
+fn respond(response: AdminResponse) -> Decision {
+    Decision::Respond(response.into())
 }
 
 fn metrics_text(snapshot: &MetricsSnapshot) -> AdminResponse {

@@ -8,6 +8,8 @@
 mod api;
 mod auth;
 mod console;
+mod control;
+mod guard;
 mod handler;
 mod queue;
 mod response;

@@ -9,14 +9,14 @@ use std::time::Duration;
 use majordomo::{Handle, Sessions, Ticket};
 
 use super::response::AdminResponse;
-use crate::backend::BackendId;
+use crate::backend::websocket::{ControlMessage, ControlSink};
 use crate::metrics::MetricsSnapshot;
 
 /// An item of the queue.
 #[derive(Debug)]
 pub(super) enum AdminMessage {
-    /// Lines for a control connection.
-    Lines { backend: BackendId, lines: Vec<u8> },
+    /// For the control connections.
+    Control(ControlMessage),
     /// The reply to a request.
     Reply(Ticket, GatewayReply),
     /// Shut down.
@@ -54,6 +54,12 @@ impl<H: QueueReceiver + 'static> AdminQueue<H> {
         let _ = self.messages.send(message);
         // If the receiver's queue is full, a call is pending already and will find this message.
         let _ = self.receiver.try_post(QueueReceiver::process_queue);
+    }
+}
+
+impl<H: QueueReceiver + 'static> ControlSink for AdminQueue<H> {
+    fn send(&self, message: ControlMessage) {
+        self.send(AdminMessage::Control(message));
     }
 }
 

@@ -47,6 +47,12 @@ impl AdminResponse {
         Self { status: 204, content_type: "", headers: Vec::new(), body: Vec::new() }
     }
 
+    /// A redirect, with the same method, to another path of this server.
+    pub(super) fn redirect(path: &str) -> Self {
+        let empty = Self { status: 307, ..Self::no_content() };
+        empty.with_header("Location", path)
+    }
+
     /// Checks that a method is GET or HEAD.
     ///
     /// # Errors
@@ -83,6 +89,10 @@ impl From<AdminResponse> for Response {
     fn from(response: AdminResponse) -> Self {
         let AdminResponse { status, content_type, headers, body } = response;
         let mut response = Self::new(status).expect("a final status");
+        if status == 401 {
+            // Each guess at the token costs a connection.
+            response = response.closing();
+        }
         let own = [
             ("Content-Type", content_type),
             ("Cache-Control", "no-store"),

@@ -9,9 +9,9 @@ use std::time::Duration;
 use majordomo::{Config, Error, ListenUrl, Result, SessionManager};
 
 use super::auth::Authenticator;
+use super::guard::Guard;
 use super::handler::AdminHandler;
 use super::queue::{AdminMessage, AdminQueue};
-use crate::backend::websocket;
 use crate::gateway::{Gateway, TaskPoster};
 use crate::settings::Settings;
 use crate::settings::value::AdminUrl;
@@ -20,12 +20,12 @@ use crate::status::GatewayStatus;
 /// The largest command on a control connection in bytes, as on standard input.
 const MAX_COMMAND: usize = 64 << 20;
 
-/// The largest outbox of a control connection: more than [`websocket::MAX_BACKLOG`], at which the
-/// connection is closed.
-const MAX_OUTBOX: usize = 4 * websocket::MAX_BACKLOG;
+/// The largest outbox of a control connection. It is given little more than a line at a time; one
+/// that has a longer line than this to get is closed.
+const MAX_OUTBOX: usize = 256 << 20;
 
-/// The largest body of a request in bytes: room for a message of 8 MiB with any escapes.
-const MAX_BODY: usize = 16 << 20;
+/// The most connections that have not shown the token, if there is one.
+const MAX_UNTRUSTED: usize = 64;
 
 /// How long a connection may wait for its next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
@@ -53,7 +53,7 @@ pub(crate) struct AdminThread {
 }
 
 impl AdminServer {
-    /// Opens the listener, if the settings have one.
+    /// Opens the listener, if the settings have one, for `connections` at the most.
     ///
     /// # Errors
     ///
@@ -63,12 +63,13 @@ impl AdminServer {
         settings: &Settings,
         gateway: TaskPoster<Gateway>,
         status: Arc<GatewayStatus>,
+        connections: usize,
     ) -> Result<Option<Self>> {
         let Some(url) = &settings.admin else { return Ok(None) };
         let (sender, receiver) = mpsc::channel();
         let auth = Authenticator::new(settings.admin_token.as_deref());
-        let handler = AdminHandler::new(auth, gateway, status, receiver);
-        let mut manager = SessionManager::new(config(), handler)?;
+        let handler = AdminHandler::new(Guard::new(auth), settings.mode, gateway, status, receiver);
+        let mut manager = SessionManager::new(config(settings, connections), handler)?;
         let queue = AdminQueue::new(sender, manager.handle());
         manager.handler().set_queue(queue.clone());
         match manager.listen_on(ListenUrl::websocket(url.host(), url.port())) {
@@ -127,11 +128,16 @@ impl AdminThread {
     }
 }
 
-fn config() -> Config {
+fn config(settings: &Settings, connections: usize) -> Config {
+    // Some are kept for clients with the token, also where there are few.
+    let max_untrusted = MAX_UNTRUSTED.min(connections - connections / 4);
     Config {
+        max_connections: Some(connections),
+        max_untrusted: settings.admin_token.as_ref().map(|_| max_untrusted),
         max_message_size: MAX_COMMAND,
         max_outbox: MAX_OUTBOX,
-        max_body: MAX_BODY,
+        max_body: settings.admin_max_body,
+        max_bodies: settings.admin_max_bodies,
         keep_alive: Some(KEEP_ALIVE),
         handle_queue: QUEUE,
         // A backend that does not read any more does not answer the close frame.
@@ -146,28 +152,7 @@ fn run(mut manager: SessionManager<AdminHandler>) -> Result<()> {
         if manager.turn(wait)?.stopped {
             return Ok(());
         }
-        manager.handler().post_input();
-        pause_behind(&mut manager);
-        for key in manager.handler().connections_with_backlog() {
-            // A session that is closing is not found.
-            let Some(session) = manager.sessions().get_session(key) else { continue };
-            let sent = session.sent();
-            if manager.handler().record_sent(key, sent) {
-                manager.handler().remove_slow(key);
-                let removed = manager.sessions().remove_session(key);
-                removed.expect("it was found just now");
-            }
-        }
-    }
-}
-
-/// Stops reading commands while the gateway's loop is behind with those that it was given, so that
-/// what waits for it is bounded.
-fn pause_behind(manager: &mut SessionManager<AdminHandler>) {
-    let Some(is_behind) = manager.handler().changed_to_behind() else { return };
-    for key in manager.handler().control_connections() {
-        let sessions = manager.sessions();
-        // A session that is closing is not found.
-        let _ = if is_behind { sessions.pause_reads(key) } else { sessions.resume_reads(key) };
+        let (handler, sessions) = manager.handler_and_sessions();
+        handler.end_turn(sessions);
     }
 }

@@ -1,14 +1,14 @@
-//! What all connections to backends have in common: an id, input and output. Knows no thread and no
-//! descriptor.
+//! What all links have in common: an id, a kind, input and a state that both of its threads know.
+//! Knows no thread and no descriptor.
 
-use std::fmt::{self, Debug};
+use std::fmt;
 use std::io;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::backlog::{Backlog, Pressure};
+use super::backlog::Backlog;
 use super::protocol::CommandRequest;
 
-/// Identifies a connection to a backend.
+/// Identifies a link: a connection to a backend or to an observer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BackendId {
     /// Standard input and output.
@@ -26,7 +26,26 @@ impl fmt::Display for BackendId {
     }
 }
 
-/// Input from a backend.
+/// What a link is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkKind {
+    /// It gets every event, and reads are paused while it is behind.
+    Backend,
+    /// It never pauses reads: while it is behind, `message` events are left out.
+    Observer,
+}
+
+impl LinkKind {
+    /// Its name in logs and metrics.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Backend => "backend",
+            Self::Observer => "observer",
+        }
+    }
+}
+
+/// Input from a link.
 #[derive(Debug, PartialEq)]
 pub(crate) enum BackendInput {
     /// A command.
@@ -42,15 +61,35 @@ pub(crate) enum BackendInput {
     End(Option<io::ErrorKind>),
 }
 
-/// Output to a backend. It takes lines at once, however slow the backend is, and keeps their order.
-pub(crate) trait BackendOutput: Debug + Send {
-    /// Queues whole lines. Never blocks.
-    fn push(&self, lines: Vec<u8>) -> Pressure;
+/// What the loop and the thread that writes to a link both know about it.
+#[derive(Debug, Default)]
+pub(crate) struct LinkState {
+    /// The bytes of lines that were queued and not yet written.
+    pub(crate) backlog: Backlog,
+    /// Those of them that are replies. Counted for standard output only.
+    pub(crate) replies: Backlog,
+    taken: AtomicU64,
+    caught_up: AtomicBool,
+}
 
-    /// The bytes that were queued and not yet written.
-    fn backlog(&self) -> &Backlog;
+impl LinkState {
+    /// Records the bytes that the peer has taken since the link was opened.
+    pub(crate) fn record_taken(&self, bytes: u64) {
+        self.taken.store(bytes, Ordering::Release);
+    }
 
-    /// Waits until all lines are written, or discarded because the backend has gone, unless the
-    /// backend reads nothing for `patience`. Returns whether they are.
-    fn finish(self: Box<Self>, patience: Duration) -> bool;
+    /// The bytes that the peer has taken since the link was opened.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Acquire)
+    }
+
+    /// Records that the peer has taken the whole snapshot.
+    pub(crate) fn record_caught_up(&self) {
+        self.caught_up.store(true, Ordering::Release);
+    }
+
+    /// Whether the peer has once taken the whole snapshot.
+    pub(crate) fn is_caught_up(&self) -> bool {
+        self.caught_up.load(Ordering::Acquire)
+    }
 }

@@ -1,15 +1,16 @@
 //! Executes commands.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::time::Instant;
 
-use majordomo::{
-    CloseReason, Delivery, Error, OwnedMessage, Result, SessionId, Sessions, StopOptions,
-};
+use majordomo::{CloseReason, Delivery, Error, OwnedMessage, Result, Sessions, StopOptions};
 use serde_json::{Map, Value};
 
+use super::metadata;
+use super::pages::IdPage;
 use super::reports::{SessionReport, StatsReport};
-use crate::backend::protocol::{Command, Recipients, StopCommand};
+use crate::backend::protocol::{Command, Recipients, StopCommand, error_name};
 
 /// The outcome of a command that did not fail.
 #[derive(Debug)]
@@ -20,8 +21,8 @@ pub(crate) enum CommandOutcome<'a> {
     Delivered(Delivery),
     /// A session.
     Session(SessionReport<'a>),
-    /// The ids of all sessions.
-    Ids(Vec<&'a str>),
+    /// The ids of sessions.
+    Ids(IdPage<'a>),
     /// The counters.
     Stats(Box<StatsReport>),
     /// A shutdown was asked for. The caller replies first, and then calls
@@ -29,7 +30,50 @@ pub(crate) enum CommandOutcome<'a> {
     Stop(StopOptions),
 }
 
-/// Executes a command. `defaults` is how to stop where the command does not say.
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum CommandError {
+    /// An error of the library.
+    Sessions(Error),
+    /// The session's metadata would exceed a limit, as the text says.
+    MetadataTooBig(String),
+}
+
+impl CommandError {
+    /// Its name in replies.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Sessions(error) => error_name(error),
+            Self::MetadataTooBig(_) => "metadata_too_big",
+        }
+    }
+}
+
+impl From<Error> for CommandError {
+    fn from(error: Error) -> Self {
+        Self::Sessions(error)
+    }
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sessions(error) => error.fmt(f),
+            Self::MetadataTooBig(detail) => f.write_str(detail),
+        }
+    }
+}
+
+/// What the settings say about commands.
+#[derive(Clone, Debug)]
+pub(super) struct CommandDefaults {
+    /// How to stop where the command does not say.
+    pub(super) stop: StopOptions,
+    /// The largest metadata of a session.
+    pub(super) max_metadata: usize,
+}
+
+/// Executes a command.
 ///
 /// # Errors
 ///
@@ -38,8 +82,8 @@ pub(super) fn execute<'a>(
     sessions: &'a mut Sessions,
     command: Command,
     started: Instant,
-    defaults: &StopOptions,
-) -> Result<CommandOutcome<'a>> {
+    defaults: &CommandDefaults,
+) -> std::result::Result<CommandOutcome<'a>, CommandError> {
     Ok(match command {
         Command::Send { to, message } => CommandOutcome::Delivered(send(sessions, &to, &message)?),
         Command::Broadcast { message, except } => {
@@ -50,17 +94,17 @@ pub(super) fn execute<'a>(
             CommandOutcome::Done
         }
         Command::Metadata { session, set } => {
-            add_metadata(sessions, &session, set)?;
+            add_metadata(sessions, &session, set, defaults.max_metadata)?;
             CommandOutcome::Done
         }
         Command::Session { session } => {
             CommandOutcome::Session(SessionReport::find(&session, sessions)?)
         }
-        Command::Sessions => {
-            CommandOutcome::Ids(sessions.session_ids().map(SessionId::as_str).collect())
+        Command::Sessions(page) => {
+            CommandOutcome::Ids(IdPage::of(sessions, page.after.as_deref(), page.limit, |_| true))
         }
         Command::Stats => CommandOutcome::Stats(Box::new(StatsReport::of(sessions, started))),
-        Command::Stop(stop) => CommandOutcome::Stop(stop_options(defaults, stop)?),
+        Command::Stop(stop) => CommandOutcome::Stop(stop_options(&defaults.stop, stop)?),
     })
 }
 
@@ -107,8 +151,14 @@ fn stop_options(defaults: &StopOptions, stop: StopCommand) -> Result<StopOptions
         .with_close(CloseReason::new(code, reason.unwrap_or_default())?))
 }
 
-fn add_metadata(sessions: &mut Sessions, session: &str, set: Map<String, Value>) -> Result<()> {
+fn add_metadata(
+    sessions: &mut Sessions,
+    session: &str,
+    set: Map<String, Value>,
+    max_bytes: usize,
+) -> std::result::Result<(), CommandError> {
     let session = sessions.get_session_mut(session).ok_or(Error::SessionNotFound)?;
+    metadata::check(session.metadata(), &set, max_bytes).map_err(CommandError::MetadataTooBig)?;
     session.metadata_mut().extend(set);
     Ok(())
 }

@@ -4,43 +4,45 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use majordomo::{
-    Cause, CloseCode, Context, Decision, Disconnect, Handle, Handler, ListenUrl, Message, Request,
-    Result, SessionId, Sessions, State, StopOptions,
+    Cause, CloseCode, CloseReason, Context, Decision, Disconnect, Handle, Handler, ListenUrl,
+    Message, Request, Result, SessionId, Sessions, State, StopOptions,
 };
 
 use super::admission::AdmissionPolicy;
-use super::backends::Backends;
-use super::commands::{CommandOutcome, execute};
-use super::reports::SessionReport;
+use super::commands::{CommandDefaults, CommandError, CommandOutcome, execute};
+use super::links::{Links, PauseMeter};
 use super::tasks::{self, TaskPerformer, TaskPoster, TaskQueue};
+use super::unheard::UnheardMessages;
 use crate::backend::protocol::{Command, CommandRequest, SessionEnd};
-use crate::backend::{BackendId, BackendInput, BackendOutput};
+use crate::backend::{BackendId, BackendInput, LinkKind, LinkOutput};
 use crate::logging;
 use crate::metrics::{CauseCounts, MetricsSnapshot, TickHistograms};
 use crate::settings::{Mode, Settings};
 use crate::status::{GatewayStatus, StatusReason};
-
-/// The most sessions in one `snapshot` event, so that none is larger than what backends read. More
-/// sessions take several events.
-const SNAPSHOT_PART: usize = 500;
 
 /// The gateway's state, apart from the sessions.
 #[derive(Debug)]
 pub(crate) struct Gateway {
     mode: Mode,
     admission: AdmissionPolicy,
-    /// How it stops, unless a command says otherwise.
-    stop_defaults: StopOptions,
+    /// What holds for commands unless they say otherwise.
+    defaults: CommandDefaults,
     started: Instant,
     started_at: SystemTime,
     /// The unique name of this run.
     epoch: SessionId,
     /// The actual URLs of the listeners.
     listen: Vec<String>,
-    backends: Backends,
-    backends_closed: CauseCounts,
+    links: Links,
+    links_closed: CauseCounts,
+    unheard: UnheardMessages,
+    pauses: PauseMeter,
     /// What the probes answer.
     status: Arc<GatewayStatus>,
+    /// Whether no connection is accepted for now.
+    is_full: bool,
+    /// When the log warned of that.
+    warned_full: Option<Instant>,
     /// The tasks that the admin server gives, if there is one.
     tasks: Option<TaskQueue<Self>>,
     ticks: TickHistograms,
@@ -59,14 +61,21 @@ impl Gateway {
         Ok(Self {
             mode: settings.mode,
             admission: AdmissionPolicy::new(settings.session_id.clone(), &settings.origins),
-            stop_defaults: settings.stop_options(),
+            defaults: CommandDefaults {
+                stop: settings.stop_options(),
+                max_metadata: settings.max_metadata,
+            },
             started,
             started_at: SystemTime::now(),
             epoch: SessionId::generate()?,
             listen: Vec::new(),
-            backends: Backends::default(),
-            backends_closed: CauseCounts::default(),
+            links: Links::default(),
+            links_closed: CauseCounts::default(),
+            unheard: UnheardMessages::new(settings.mode, settings.without_backend),
+            pauses: PauseMeter::default(),
             status: Arc::default(),
+            is_full: false,
+            warned_full: None,
             tasks: None,
             ticks: TickHistograms::default(),
             tick_messages: 0,
@@ -90,11 +99,53 @@ impl Gateway {
         poster
     }
 
-    /// Hands over the events and replies of a tick. Returns whether the sessions' reads have to be
-    /// paused.
+    /// Hands over the events and replies of a tick. Returns whether [`Gateway::end_tick`] has
+    /// something to do.
     #[must_use]
-    pub(crate) fn end_tick(&mut self) -> bool {
-        self.backends.hand_over()
+    pub(crate) fn hand_over(&mut self) -> bool {
+        if self.links.is_empty() {
+            return false;
+        }
+        self.links.hand_over();
+        self.links.is_introducing() || self.wants_pause() != self.pauses.is_pausing()
+    }
+
+    /// Produces a part of a snapshot, and pauses or resumes reads.
+    pub(crate) fn end_tick(&mut self, sessions: &mut Sessions) {
+        self.links.send_part_at_end(sessions);
+        self.handle_changed_links(sessions);
+    }
+
+    /// The longest sleep of the loop.
+    #[inline]
+    pub(crate) fn max_wait(&self) -> Option<Duration> {
+        self.links.has_part_to_send().then_some(Duration::ZERO)
+    }
+
+    /// Begins to run, now that the backend over standard input and output was added, if there is
+    /// one.
+    pub(crate) fn begin(&mut self, sessions: &mut Sessions) {
+        self.handle_changed_links(sessions);
+    }
+
+    /// Records whether no connection of a client is accepted for now, because no file is left for
+    /// it. The log warns of it, at most once a minute.
+    #[inline]
+    pub(crate) fn set_full(&mut self, full: bool, now: Instant) {
+        if full != self.is_full {
+            self.change_full(full, now);
+        }
+    }
+
+    #[cold]
+    fn change_full(&mut self, full: bool, now: Instant) {
+        const INTERVAL: Duration = Duration::from_secs(60);
+        self.is_full = full;
+        self.status.set(StatusReason::Full, full);
+        if full && self.warned_full.is_none_or(|warned| now.duration_since(warned) >= INTERVAL) {
+            self.warned_full = Some(now);
+            log::warn!("no open file is left for clients: new connections wait (raise the limit)");
+        }
     }
 
     /// Counts an iteration of the loop, by its duration without the sleep.
@@ -107,64 +158,70 @@ impl Gateway {
     /// Sends the last event, and waits until the backends have read everything, or have read
     /// nothing for the grace.
     pub(crate) fn finish(&mut self) {
-        if !self.backends.finish(self.stop_defaults.grace) {
+        if !self.links.finish(self.defaults.stop.grace) {
             log::warn!("the backend does not read: its last events are lost");
         }
     }
 }
 
-/// Backends.
+/// Links.
 impl Gateway {
-    /// Adds a backend. Its first event is `ready`.
-    pub(crate) fn add_backend(&mut self, id: BackendId, output: Box<dyn BackendOutput>) {
-        self.backends.add(id, output).ready(&self.listen, &self.epoch);
-    }
-
-    /// Adds a backend when there may be sessions already. It gets `ready`, and then the open
-    /// sessions as `snapshot` events.
-    pub(crate) fn add_backend_with_snapshot(
-        &mut self,
-        sessions: &Sessions,
-        id: BackendId,
-        output: Box<dyn BackendOutput>,
-    ) {
-        let encoder = self.backends.add(id, output);
+    /// Adds the backend over standard input and output. Its first event is `ready`.
+    pub(crate) fn add_stdio(&mut self, output: LinkOutput) {
+        let encoder = self.links.add(output, LinkKind::Backend, true, Instant::now());
         encoder.ready(&self.listen, &self.epoch);
-        let open: Vec<_> =
-            sessions.iter().map(|(_, session)| SessionReport::of(session, sessions)).collect();
-        let mut parts = open.chunks(SNAPSHOT_PART).peekable();
-        if parts.peek().is_none() {
-            encoder.snapshot::<SessionReport<'_>>(&[], false);
-        }
-        while let Some(part) = parts.next() {
-            encoder.snapshot(part, parts.peek().is_some());
-        }
     }
 
-    /// From now on a backend gets no `message` events.
-    pub(crate) fn disable_messages(&mut self, id: BackendId) {
-        self.backends.disable_messages(id);
+    /// Adds a link when there may be sessions already. It gets `ready`, and then the open sessions
+    /// in parts, as `snapshot` events between the others.
+    pub(crate) fn add_link(
+        &mut self,
+        sessions: &mut Sessions,
+        output: LinkOutput,
+        kind: LinkKind,
+        wants_messages: bool,
+    ) {
+        let id = output.id();
+        let encoder = self.links.add(output, kind, wants_messages, Instant::now());
+        encoder.ready(&self.listen, &self.epoch);
+        self.links.begin_snapshot(id, sessions);
+        if kind == LinkKind::Backend {
+            self.unheard.end();
+        }
+        self.handle_changed_links(sessions);
     }
 
-    /// Removes a backend whose connection has closed.
-    pub(crate) fn remove_backend(&mut self, sessions: &mut Sessions, id: BackendId, cause: Cause) {
-        self.backends.remove(id);
-        self.backends_closed.count(cause);
+    /// A link has got a part of its snapshot: the next one may be produced.
+    pub(crate) fn allow_next_part(&mut self, sessions: &mut Sessions, link: BackendId) {
+        self.links.allow_next_part(link, sessions);
+        self.update_pause(sessions);
+    }
+
+    /// Removes a link whose connection has closed.
+    pub(crate) fn remove_link(&mut self, sessions: &mut Sessions, id: BackendId, cause: Cause) {
+        self.links.remove(id);
+        self.links_closed.count(cause);
         self.handle_low_backlog(sessions);
     }
 
-    /// Handles input from a backend. The reply to a command precedes all events that the command
+    /// Handles input from a link. The reply to a command precedes all events that the command
     /// causes.
     pub(crate) fn handle_input(
         &mut self,
         sessions: &mut Sessions,
-        backend: BackendId,
+        link: BackendId,
         input: BackendInput,
     ) {
+        if let Some(input) = self.links.admit_input(link, input) {
+            self.execute_input(sessions, link, input);
+        }
+    }
+
+    fn execute_input(&mut self, sessions: &mut Sessions, link: BackendId, input: BackendInput) {
         match input {
-            BackendInput::Request(request) => self.handle_request(sessions, backend, request),
+            BackendInput::Request(request) => self.handle_request(sessions, link, request),
             BackendInput::Invalid { line, detail } => {
-                self.backends.encoder(backend).bad_command(&detail, line);
+                self.links.encoder(link).bad_command(&detail, line);
             }
             BackendInput::End(error) => {
                 if let Some(error) = error {
@@ -173,7 +230,7 @@ impl Gateway {
                 self.stop_without_backend(sessions, "standard input ended");
             }
         }
-        self.backends.hand_over_if_full(sessions);
+        self.hand_over_if_full(sessions);
     }
 
     /// Executes a command of a backend, and replies.
@@ -185,12 +242,15 @@ impl Gateway {
     ) {
         let CommandRequest { id, command } = request;
         let id = id.as_ref();
-        let encoder = self.backends.encoder(backend);
-        match execute(sessions, command, self.started, &self.stop_defaults) {
+        let encoder = self.links.encoder(backend);
+        match execute(sessions, command, self.started, &self.defaults) {
             Ok(CommandOutcome::Done) => encoder.done(id),
             Ok(CommandOutcome::Delivered(delivery)) => encoder.queued(id, delivery),
             Ok(CommandOutcome::Session(report)) => encoder.report(id, "session", &report),
-            Ok(CommandOutcome::Ids(ids)) => encoder.report(id, "sessions", &ids),
+            Ok(CommandOutcome::Ids(page)) => {
+                let ids: Vec<_> = page.ids.iter().map(|id| id.as_str()).collect();
+                encoder.ids(id, &ids, page.next);
+            }
             Ok(CommandOutcome::Stats(report)) => encoder.report(id, "stats", &report),
             Ok(CommandOutcome::Stop(options)) => {
                 encoder.done(id);
@@ -198,23 +258,92 @@ impl Gateway {
             }
             Err(error) => {
                 log::debug!("command of {backend} failed: {error}");
-                encoder.failed(id, &error);
+                encoder.failed(id, error.name(), &error.to_string());
             }
         }
     }
 
-    /// Resumes the sessions' reads after a backlog has become low, unless another is high.
+    /// Handles a backlog that has become low: reads go on unless another is high, messages are sent
+    /// again, and commands that have waited are executed.
     pub(crate) fn handle_low_backlog(&mut self, sessions: &mut Sessions) {
-        if sessions.are_reads_paused() && !self.backends.is_any_high() {
+        self.links.relax();
+        self.handle_changed_links(sessions);
+        while let Some((link, input)) = self.links.next_deferred() {
+            self.execute_input(sessions, link, input);
+        }
+    }
+
+    /// Closes links that pause reads for too long. The admin server calls it now and then while one
+    /// may do so.
+    pub(crate) fn judge_links(&mut self, sessions: &mut Sessions) {
+        self.links.judge(Instant::now());
+        self.handle_changed_links(sessions);
+    }
+
+    /// Applies what may have changed with the links: the probes' answer, and whether reads are paused.
+    fn handle_changed_links(&mut self, sessions: &mut Sessions) {
+        if self.unheard.refuses() {
+            self.status.set(StatusReason::NoBackend, self.is_refusing());
+        }
+        self.update_pause(sessions);
+    }
+
+    /// Pauses or resumes the reads of all sessions, as links and the lack of a backend say.
+    fn update_pause(&mut self, sessions: &mut Sessions) {
+        let is_wanted = self.wants_pause();
+        if is_wanted == sessions.are_reads_paused() {
+            return;
+        }
+        if is_wanted {
+            sessions.pause_all_reads();
+            // During a shutdown they cannot be paused.
+            if sessions.are_reads_paused() {
+                self.pauses.begin(Instant::now());
+                if self.lacks_backend() {
+                    self.unheard.warn("no session is read, and none is accepted");
+                }
+            }
+        } else {
             log::debug!("reads resumed: no backend has a high backlog");
             sessions.resume_all_reads();
+            self.pauses.end(Instant::now());
+        }
+    }
+
+    /// Whether no session is to be read.
+    fn wants_pause(&self) -> bool {
+        self.lacks_backend() || self.links.are_reads_held()
+    }
+
+    /// Whether reads wait for a backend to come.
+    fn lacks_backend(&self) -> bool {
+        self.unheard.pauses() && !self.links.has_backend()
+    }
+
+    #[inline]
+    fn hand_over_if_full(&mut self, sessions: &mut Sessions) {
+        if self.links.is_full() {
+            self.links.hand_over();
+            self.update_pause(sessions);
         }
     }
 
     #[inline(never)]
     fn notify_message<'m>(&mut self, context: &mut Context<'_>, message: impl Into<Message<'m>>) {
-        self.backends.notify_message(context.id(), message.into());
-        self.backends.hand_over_if_full(context.sessions());
+        if self.links.is_introducing() {
+            self.introduce(context, true);
+        }
+        self.links.notify_message(context.id(), message.into());
+        self.hand_over_if_full(context.sessions());
+    }
+
+    /// Adds the session to the snapshots that do not have it yet, before an event about it.
+    #[cold]
+    fn introduce(&mut self, context: &mut Context<'_>, is_for_message: bool) {
+        let key = context.key();
+        let sessions = &*context.sessions();
+        let session = sessions.get_session(key).expect("it is open in this callback");
+        self.links.introduce(key, session, sessions, is_for_message);
     }
 }
 
@@ -229,17 +358,26 @@ impl Gateway {
         &self,
         sessions: &'a mut Sessions,
         command: Command,
-    ) -> Result<CommandOutcome<'a>> {
-        execute(sessions, command, self.started, &self.stop_defaults)
+    ) -> std::result::Result<CommandOutcome<'a>, CommandError> {
+        execute(sessions, command, self.started, &self.defaults)
     }
 
-    /// The metrics as of now. O(n) in the backends, O(1) in the sessions.
+    /// The metrics as of now. O(n) in the links, O(1) in the sessions.
     pub(crate) fn metrics(&self, sessions: &Sessions) -> MetricsSnapshot {
         let mut snapshot = MetricsSnapshot::of(sessions, &self.ticks, self.started_at);
-        snapshot.backends = self.backends.metrics();
-        snapshot.backends_closed = self.backends_closed.clone();
+        snapshot.control_connections = [LinkKind::Backend, LinkKind::Observer]
+            .map(|kind| (kind.as_str(), self.links.count_control(kind)));
+        snapshot.backends = self.links.metrics();
+        snapshot.backends_closed = self.links_closed.clone();
+        snapshot.pauses = (self.pauses.count(), self.pauses.total(Instant::now()));
+        snapshot.unheard = self.unheard.total();
         snapshot.log_lines_lost = logging::lines_lost();
         snapshot
+    }
+
+    /// Whether sessions are refused because there is no backend.
+    fn is_refusing(&self) -> bool {
+        self.unheard.refuses() && !self.links.has_backend()
     }
 }
 
@@ -247,7 +385,7 @@ impl Gateway {
 impl Gateway {
     /// Stops as the settings say. `why` is for the log.
     pub(crate) fn stop_with_defaults(&mut self, sessions: &mut Sessions, why: &str) {
-        self.stop(sessions, why, self.stop_defaults.clone());
+        self.stop(sessions, why, self.defaults.stop.clone());
     }
 
     /// Stops as the settings say, because the backend has gone. A backend that has sent `stop` may
@@ -263,10 +401,10 @@ impl Gateway {
         if sessions.is_stopping() {
             log::debug!("already shutting down ({why}): its deadlines can only become earlier");
         } else {
+            self.status.set(StatusReason::Stopping, true);
             let plan = describe_stop(&options, sessions.client_count());
             log::info!("shutting down ({why}): {plan}");
-            self.status.set(StatusReason::Stopping, true);
-            self.backends.notify(|encoder| encoder.stopping(&options));
+            self.links.notify(|encoder| encoder.stopping(&options));
         }
         if let Err(error) = sessions.stop(options) {
             log::debug!("shutting down ({why}): {error}");
@@ -283,6 +421,10 @@ impl TaskPerformer for Gateway {
 
 impl Handler for Gateway {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
+        if request.is_upgrade() && self.is_refusing() {
+            self.unheard.warn("new sessions are refused");
+            return Decision::refuse::<503>("no backend is connected\n");
+        }
         self.admission.decide(request)
     }
 
@@ -290,23 +432,30 @@ impl Handler for Gateway {
         let session = context.session();
         let (id, remote, target) = (session.id(), session.remote_addr(), session.target());
         log::debug!("session {id} from {remote} connected: {}", target.unwrap_or("raw TCP"));
-        if self.backends.is_empty() {
-            return;
+        if !self.links.is_empty() {
+            let listener = context.session().listener();
+            let listen = listener.and_then(|id| context.sessions().listener(id).cloned());
+            let listen = listen.expect("each session was accepted by a listener");
+            let session = context.session();
+            let (id, remote, target) = (session.id(), session.remote_addr(), session.target());
+            self.links.notify(|encoder| encoder.connect(id, remote, &listen, target));
+            if self.links.is_introducing() {
+                self.links.record_connect(context.key());
+            }
+            self.hand_over_if_full(context.sessions());
         }
-        let listener = context.session().listener();
-        let listen = listener.and_then(|id| context.sessions().listener(id).cloned());
-        let listen = listen.expect("each session was accepted by a listener");
-        let session = context.session();
-        let (id, remote, target) = (session.id(), session.remote_addr(), session.target());
-        self.backends.notify(|encoder| encoder.connect(id, remote, &listen, target));
-        self.backends.hand_over_if_full(context.sessions());
+        // An upgrade was refused; raw TCP has none.
+        if self.is_refusing() && !context.session().is_websocket() {
+            self.unheard.warn("new sessions are refused");
+            let _ = context.close(&CloseReason::from(CloseCode::TRY_AGAIN_LATER));
+        }
     }
 
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "a message is passed in memory, not in registers")]
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         self.tick_messages += 1;
-        if !self.backends.is_empty() {
+        if !self.links.is_empty() {
             // In parts, which are passed in registers.
             match message {
                 Message::Text(text) => self.notify_message(context, text),
@@ -320,13 +469,20 @@ impl Handler for Gateway {
                     log_failed_echo(context, &error);
                 }
             }
-            Mode::Backend => {}
+            Mode::Backend => {
+                if !self.links.has_backend() {
+                    self.unheard.count();
+                }
+            }
         }
     }
 
     fn on_state_change(&mut self, context: &mut Context<'_>, state: State) {
-        self.backends.notify(|encoder| encoder.state(context.id(), state.as_str()));
-        self.backends.hand_over_if_full(context.sessions());
+        if self.links.is_introducing() {
+            self.introduce(context, false);
+        }
+        self.links.notify(|encoder| encoder.state(context.id(), state.as_str()));
+        self.hand_over_if_full(context.sessions());
     }
 
     fn on_disconnect(&mut self, sessions: &mut Sessions, disconnect: Disconnect) {
@@ -343,8 +499,15 @@ impl Handler for Gateway {
             dropped: session.dropped(),
             pending: *pending,
         };
-        self.backends.notify(|encoder| encoder.disconnect(end));
-        self.backends.hand_over_if_full(sessions);
+        let is_introducing = self.links.is_introducing();
+        if is_introducing {
+            self.links.introduce(disconnect.key, session, sessions, false);
+        }
+        self.links.notify(|encoder| encoder.disconnect(end));
+        if is_introducing {
+            self.links.record_disconnect(disconnect.key);
+        }
+        self.hand_over_if_full(sessions);
     }
 }
 

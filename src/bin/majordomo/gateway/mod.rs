@@ -4,16 +4,20 @@
 //! and events leave it through the outputs of its backends.
 
 mod admission;
-mod backends;
 mod commands;
 mod handler;
 mod hub;
+mod links;
+mod metadata;
 mod origin;
+mod pages;
 mod reports;
 mod tasks;
+mod unheard;
 
-pub(crate) use self::commands::CommandOutcome;
+pub(crate) use self::commands::{CommandError, CommandOutcome};
 pub(crate) use self::handler::Gateway;
 pub(crate) use self::hub::describe_losses;
+pub(crate) use self::pages::IdPage;
 pub(crate) use self::reports::SessionReport;
 pub(crate) use self::tasks::TaskPoster;

@@ -62,7 +62,7 @@ fn is_of_own_host(origin: &str, request: &RequestHead<'_>) -> bool {
     let is_web = matches!(scheme, "http" | "https");
     // RFC 6761, section 6.3: all names below `localhost` are of this machine too.
     let is_loopback = is_loopback_name(host) || host.ends_with(".localhost");
-    let named = request.headers().get("host").and_then(host_of);
+    let named = request.host().and_then(host_of);
     (is_web && is_loopback) || named.is_some_and(|named| named.eq_ignore_ascii_case(host))
 }
 

@@ -3,17 +3,17 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use majordomo::{Error, Phase, Result, Session, Sessions, State, Stats, Traffic};
-use serde::Serialize;
+use majordomo::{Error, ListenUrl, Phase, Session, Sessions, State, Stats, Traffic};
+use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 /// A session as of now. Durations are in milliseconds.
-#[derive(Debug, Serialize)]
+#[derive(Debug, serde::Serialize)]
 pub(crate) struct SessionReport<'a> {
     id: &'a str,
     remote: SocketAddr,
     /// The URL of its listener.
-    listen: Option<String>,
+    listen: Option<UrlReport<'a>>,
     /// `websocket`, or `raw` for TCP.
     protocol: &'static str,
     /// The target of its upgrade request; null over raw TCP.
@@ -24,7 +24,7 @@ pub(crate) struct SessionReport<'a> {
     duration_ms: u64,
     /// The time since its last byte.
     silent_ms: u64,
-    metadata: Map<String, Value>,
+    metadata: MetadataReport<'a>,
     /// The bytes in its outbox.
     queued_bytes: usize,
     received: Traffic,
@@ -38,7 +38,7 @@ impl<'a> SessionReport<'a> {
     /// # Errors
     ///
     /// [`Error::SessionNotFound`].
-    pub(crate) fn find(id: &str, sessions: &'a Sessions) -> Result<Self> {
+    pub(crate) fn find(id: &str, sessions: &'a Sessions) -> majordomo::Result<Self> {
         let session = sessions.get_session(id).ok_or(Error::SessionNotFound)?;
         Ok(Self::of(session, sessions))
     }
@@ -51,14 +51,14 @@ impl<'a> SessionReport<'a> {
         Self {
             id: session.id(),
             remote: session.remote_addr(),
-            listen: listener.map(ToString::to_string),
+            listen: listener.map(UrlReport),
             protocol: if session.is_websocket() { "websocket" } else { "raw" },
             target: session.target(),
             subprotocol: session.subprotocol(),
             state: session.state(),
             duration_ms: milliseconds(now.saturating_duration_since(session.connected())),
             silent_ms: milliseconds(now.saturating_duration_since(session.last_active())),
-            metadata: session.metadata().cloned().unwrap_or_default(),
+            metadata: MetadataReport(session.metadata()),
             queued_bytes: session.queued_bytes(),
             received: session.received(),
             sent: session.sent(),
@@ -68,7 +68,7 @@ impl<'a> SessionReport<'a> {
 }
 
 /// The library's counters, and the gateway's own.
-#[derive(Debug, Serialize)]
+#[derive(Debug, serde::Serialize)]
 pub(crate) struct StatsReport {
     uptime_ms: u64,
     /// `running`, or the phase of the shutdown.
@@ -88,6 +88,29 @@ impl StatsReport {
             reads_paused: sessions.are_reads_paused(),
             stats: sessions.stats(),
         }
+    }
+}
+
+/// Metadata, which are an empty object if they are absent.
+#[derive(Debug)]
+struct MetadataReport<'a>(Option<&'a Map<String, Value>>);
+
+impl Serialize for MetadataReport<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(map) => map.serialize(to),
+            None => to.serialize_map(Some(0))?.end(),
+        }
+    }
+}
+
+/// A URL as text.
+#[derive(Debug)]
+struct UrlReport<'a>(&'a ListenUrl);
+
+impl Serialize for UrlReport<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self.0)
     }
 }
 

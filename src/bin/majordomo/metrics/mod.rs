@@ -12,4 +12,6 @@ mod text;
 
 pub(crate) use self::histograms::TickHistograms;
 pub(crate) use self::render::{CONTENT_TYPE, render};
-pub(crate) use self::snapshot::{BackendMetrics, CauseCounts, MetricsSnapshot};
+pub(crate) use self::snapshot::{
+    AdminRefusal, BackendMetrics, CauseCounts, MetricsSnapshot, RefusalCounts,
+};

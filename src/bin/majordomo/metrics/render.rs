@@ -26,6 +26,7 @@ impl MetricsSnapshot {
         self.describe_messages(to);
         self.describe_loop(to);
         self.describe_backends(to);
+        self.describe_admin(to);
         self.describe_log(to);
     }
 
@@ -127,7 +128,7 @@ impl MetricsSnapshot {
         }
         to.counter(
             "majordomo_dropped_messages_total",
-            "Messages that were queued and then dropped, by policy or at the end of the session.",
+            "Messages that were queued and then dropped, by policy or with the socket of the session.",
             float(self.stats.dropped),
         );
         to.counter(
@@ -171,25 +172,51 @@ impl MetricsSnapshot {
     }
 
     fn describe_backends(&self, to: &mut MetricsText) {
-        to.gauge(
-            "majordomo_backend_connections",
-            "Open connections to backends.",
-            size(self.backends.len()),
+        to.gauges(
+            "majordomo_control_connections",
+            "Open control connections. An observer never pauses reads, and is no backend.",
+            self.control_connections.map(|(kind, count)| ([("kind", kind)], size(count))),
         );
         to.gauges(
             "majordomo_backend_backlog_bytes",
-            "Bytes of events and replies that the backend has not read yet.",
+            "Bytes of events and replies that the backend or observer has not read yet.",
             self.backends.iter().map(|backend| ([("link", &*backend.id)], size(backend.backlog))),
         );
         to.counters(
             "majordomo_backend_connections_closed_total",
-            "Connections to backends that were closed, by cause.",
+            "Connections to backends and observers that were closed, by cause.",
             by_cause(&self.backends_closed),
         );
         to.gauge(
             "majordomo_reads_paused",
-            "1 while no session is read because a backend is behind.",
+            "1 while no session is read because a backend is behind or missing.",
             flag(self.reads_paused),
+        );
+        let (pauses, duration) = self.pauses;
+        to.counter(
+            "majordomo_reads_paused_total",
+            "How often the reads of all sessions were paused.",
+            float(pauses),
+        );
+        to.counter(
+            "majordomo_reads_paused_seconds_total",
+            "How long the reads of all sessions were paused.",
+            duration.as_secs_f64(),
+        );
+        to.counter(
+            "majordomo_unheard_messages_total",
+            "Messages from clients that were discarded because no backend was connected.",
+            float(self.unheard),
+        );
+    }
+
+    fn describe_admin(&self, to: &mut MetricsText) {
+        to.counters(
+            "majordomo_admin_refused_total",
+            "Requests to the admin server that were refused, by reason.",
+            self.admin_refused
+                .iter()
+                .map(|(refusal, count)| ([("reason", refusal.as_str())], float(count))),
         );
     }
 

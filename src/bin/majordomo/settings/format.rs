@@ -8,9 +8,10 @@ use log::LevelFilter;
 use majordomo::{CloseCode, CloseReason, DuplicateId, ListenUrl, RatePolicy, SlowConsumer};
 
 use super::value::{
-    AdminUrl, Choice, IdSource, Mode, OFF, OriginRule, ParseResult, admin_url_or_off, count_or_off,
-    duration, duration_or_off, duration_text, id_source, listen_url, one_of, origin,
-    positive_duration, rate_or_off, size, size_or_off, size_text, switch, token,
+    AdminUrl, Choice, IdSource, Mode, OFF, OriginRule, ParseResult, WithoutBackend,
+    admin_connections, admin_url_or_off, count_or_off, duration, duration_or_off, duration_text,
+    id_source, listen_url, one_of, origin, positive_duration, rate_or_off, size, size_or_off,
+    size_text, switch, token,
 };
 
 /// How the values of a type are written.
@@ -56,11 +57,17 @@ pub(crate) const SIZE_OR_OFF: ValueFormat<Option<usize>> =
     ValueFormat { parse: size_or_off, write: |bytes| Some(or_off(bytes.map(size_text))) };
 pub(crate) const COUNT_OR_OFF: ValueFormat<Option<usize>> =
     ValueFormat { parse: count_or_off, write: |count| Some(or_off(*count)) };
+pub(crate) const ADMIN_CONNECTIONS: ValueFormat<usize> =
+    ValueFormat { parse: admin_connections, write: |count| Some(count.to_string()) };
 pub(crate) const RATE_OR_OFF: ValueFormat<Option<NonZeroU32>> =
     ValueFormat { parse: rate_or_off, write: |rate| Some(or_off(*rate)) };
 
 pub(crate) const MODE: ValueFormat<Mode> =
     ValueFormat { parse: |text| one_of(text, MODES), write: |mode| name_of(mode, MODES) };
+pub(crate) const WITHOUT_BACKEND: ValueFormat<WithoutBackend> = ValueFormat {
+    parse: |text| one_of(text, WITHOUT_BACKENDS),
+    write: |policy| name_of(policy, WITHOUT_BACKENDS),
+};
 pub(crate) const DUPLICATE_ID: ValueFormat<DuplicateId> = ValueFormat {
     parse: |text| one_of(text, DUPLICATE_IDS),
     write: |policy| name_of(policy, DUPLICATE_IDS),
@@ -84,6 +91,12 @@ pub(crate) const LOG_LEVEL: ValueFormat<LevelFilter> = ValueFormat {
 
 const MODES: &[Choice<Mode>] =
     &[("hub", Mode::Hub), ("echo", Mode::Echo), ("backend", Mode::Backend)];
+
+const WITHOUT_BACKENDS: &[Choice<WithoutBackend>] = &[
+    ("discard", WithoutBackend::Discard),
+    ("pause", WithoutBackend::Pause),
+    ("refuse", WithoutBackend::Refuse),
+];
 
 const SLOW_CONSUMERS: &[Choice<SlowConsumer>] = &[
     ("close", SlowConsumer::Close),

@@ -20,7 +20,7 @@ pub(crate) mod value;
 use std::ffi::{OsStr, OsString};
 use std::io;
 
-use majordomo::Error;
+use majordomo::{Config, Error};
 
 pub(crate) use self::model::Settings;
 pub(crate) use self::source::SettingsError;
@@ -163,6 +163,13 @@ impl Loaded {
             let (interval, timeout) =
                 (self.describe("heartbeat-interval"), self.describe("heartbeat-timeout"));
             return Err(SettingsError(format!("{timeout} is not longer than {interval}")));
+        }
+        if settings.admin_max_body > Config::MAX_SIZE {
+            return Err(self.out_of_range("admin_max_body"));
+        }
+        if settings.admin_max_bodies < settings.admin_max_body {
+            let (all, one) = (self.describe("admin-max-bodies"), self.describe("admin-max-body"));
+            return Err(SettingsError(format!("{all} is less than {one}")));
         }
         match settings.config.validate() {
             Ok(()) => Ok(()),

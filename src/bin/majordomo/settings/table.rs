@@ -87,6 +87,19 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "without-backend",
+        group: LISTENING,
+        placeholder: "discard|pause|refuse",
+        example: "refuse",
+        help: "What happens in mode backend while no backend is connected. discard: messages from \
+               clients are discarded. pause: no session is read and no connection is accepted, so \
+               that clients wait. refuse: upgrades are answered 503, raw TCP connections are \
+               closed, /ready is answered 503, and messages of open sessions are discarded. Each \
+               time a warning is logged. Observers are not backends.",
+        binding: &One(|settings| &mut settings.without_backend, format::WITHOUT_BACKEND),
+        ..ROW
+    },
+    Setting {
         name: "stdio",
         group: LISTENING,
         placeholder: "true|false",
@@ -124,6 +137,42 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "admin-max-body",
+        group: ADMIN,
+        placeholder: "SIZE",
+        example: "1MiB",
+        help: "Limits the body of a request to the admin server.",
+        beyond: Some("A request with a larger body is answered 413."),
+        allowed: Some("1 byte to 1 GiB"),
+        binding: &One(|settings| &mut settings.admin_max_body, format::SIZE),
+        ..ROW
+    },
+    Setting {
+        name: "admin-max-bodies",
+        group: ADMIN,
+        placeholder: "SIZE",
+        example: "256MiB",
+        help: "Limits the bodies of all requests to the admin server together, until they are \
+               answered.",
+        beyond: Some("A request for whose body there is no room is answered 503."),
+        allowed: Some("--admin-max-body or more"),
+        binding: &One(|settings| &mut settings.admin_max_bodies, format::SIZE),
+        ..ROW
+    },
+    Setting {
+        name: "max-admin-connections",
+        group: ADMIN,
+        placeholder: "N",
+        example: "64",
+        help: "Limits the connections to the admin server; with --admin-token, at most 64 of them \
+               may be without the token. Never more than a quarter of the open files. So many \
+               files are reserved: clients wait before the admin server has none.",
+        beyond: Some("Beyond the limit, all requests but probes are answered 503."),
+        allowed: Some("8 to 65536"),
+        binding: &One(|settings| &mut settings.max_admin_connections, format::ADMIN_CONNECTIONS),
+        ..ROW
+    },
+    Setting {
         name: "session-id",
         group: ADMISSION,
         placeholder: "generated|query:NAME|header:NAME",
@@ -145,7 +194,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "reject|replace",
         example: "replace",
         help: "What happens if a client asks for an id in use. reject: its request is answered \
-               409. replace: the older session is closed with code 1008.",
+               409, and the older session is pinged: if it stays silent for --close-timeout, it \
+               ends. replace: the older session is closed with code 1008.",
         binding: &One(|settings| &mut settings.config.duplicate_id, format::DUPLICATE_ID),
         ..ROW
     },
@@ -269,6 +319,21 @@ pub(crate) static SETTINGS: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "max-metadata",
+        group: LIMITS,
+        placeholder: "SIZE",
+        example: "4KiB",
+        help: "Limits the metadata of one session, as JSON. Each new control connection gets the \
+               metadata of all sessions.",
+        beyond: Some(
+            "A metadata command that would exceed the limit, or 32 levels of nesting, fails with \
+             metadata_too_big.",
+        ),
+        allowed: Some("1 byte to 1 GiB"),
+        binding: &One(|settings| &mut settings.max_metadata, format::SIZE),
+        ..ROW
+    },
+    Setting {
         name: "max-outbox",
         group: LIMITS,
         placeholder: "SIZE",
@@ -363,7 +428,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
                count. An IPv6 address counts with its /64. Leave it off behind a proxy, where all \
                clients have the proxy's address.",
         beyond: Some(
-            "Beyond the limit, connections are answered 429 and raw TCP connections are closed.",
+            "Beyond the limit, connections are answered 429 and raw TCP connections are closed. \
+             With --duplicate-id replace, a client may still replace a session of its address.",
         ),
         allowed: Some("1 or more, or off"),
         binding: &One(

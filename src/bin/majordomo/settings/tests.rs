@@ -10,7 +10,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use majordomo::{Config, ListenUrl, StopOptions};
 
-use super::value::{AdminUrl, IdSource};
+use super::value::{AdminUrl, IdSource, WithoutBackend};
 use super::*;
 
 /// Reads settings from these flags and variables.
@@ -59,11 +59,16 @@ fn the_defaults_are_those_of_the_library_and_of_the_gateway() {
     let expected = Settings {
         listen: vec![ListenUrl::websocket("127.0.0.1", 9001)],
         mode: Mode::Hub,
+        without_backend: WithoutBackend::Discard,
         stdio: false,
         admin: Some(AdminUrl::new("127.0.0.1", 9002)),
         admin_token: None,
+        admin_max_body: 16 << 20,
+        admin_max_bodies: 64 << 20,
+        max_admin_connections: 256,
         session_id: IdSource::Generated,
         origins: vec![],
+        max_metadata: 64 << 10,
         stop: StopOptions::default(),
         log: LevelFilter::Info,
         config: Config { handle_queue: 64, ..Config::default() },
@@ -365,6 +370,9 @@ fn the_documented_ranges_are_the_ones_that_are_accepted() {
         ("max-sessions-per-address", "1", "1000000000", &["0"]),
         ("max-accept-rate", "1", "1000000", &["0", "1000001"]),
         ("admin-token", "0123456789abcdef", "0123456789abcdefg", &["0123456789abcde"]),
+        ("admin-max-body", "1", "64MiB", &["0", "1073741825"]),
+        ("admin-max-bodies", "16MiB", "8GiB", &["0"]),
+        ("max-admin-connections", "8", "65536", &["7", "65537"]),
     ] {
         let flag = |value: &str| format!("--{name}={value}");
         // A longer interval needs a timeout that is longer still, or none.
@@ -378,6 +386,16 @@ fn the_documented_ranges_are_the_ones_that_are_accepted() {
             assert!(error.starts_with(&format!("--{name}: ")), "{error}");
         }
     }
+}
+
+#[test]
+fn all_bodies_of_the_admin_server_may_not_be_less_than_one() {
+    assert_eq!(
+        load_error(&["--admin-max-bodies=16777215"], &[]),
+        "--admin-max-bodies: \"16777215\" is less than admin-max-body (default): \"16MiB\""
+    );
+    let settings = loaded(&["--admin-max-bodies=1KiB", "--admin-max-body=1KiB"], &[]).settings;
+    assert_eq!((settings.admin_max_bodies, settings.admin_max_body), (1024, 1024));
 }
 
 #[test]

@@ -115,6 +115,14 @@ pub(super) fn count_or_off(text: &str) -> ParseResult<Option<usize>> {
     }
 }
 
+/// A number of connections to the admin server.
+pub(super) fn admin_connections(text: &str) -> ParseResult<usize> {
+    match text.trim().parse() {
+        Ok(count @ 8..=65_536) => Ok(count),
+        _ => Err(format!("{text:?} is not a number from 8 to 65536")),
+    }
+}
+
 /// A number per second, or no limit: `off`.
 pub(super) fn rate_or_off(text: &str) -> ParseResult<Option<NonZeroU32>> {
     let most = Config::MAX_ACCEPT_RATE;
@@ -147,6 +155,17 @@ pub(crate) enum Mode {
     Echo,
     /// To backends only.
     Backend,
+}
+
+/// What becomes of messages in the mode `backend` while there is no backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WithoutBackend {
+    /// They are discarded.
+    Discard,
+    /// Sessions are not read, and none is accepted.
+    Pause,
+    /// They are discarded, and no session is admitted.
+    Refuse,
 }
 
 /// Where a session's id comes from.

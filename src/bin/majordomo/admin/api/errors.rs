@@ -3,11 +3,15 @@
 use majordomo::Error;
 
 use crate::admin::response::AdminResponse;
-use crate::backend::protocol::error_name;
+use crate::gateway::CommandError;
 
-/// An error of the library, with the name that replies to backends use.
-pub(super) fn failed(error: &Error) -> AdminResponse {
-    AdminResponse::error(status_of(error), error_name(error), &error.to_string())
+/// The error of a command, with the name that replies to backends use.
+pub(super) fn failed(error: &CommandError) -> AdminResponse {
+    let status = match error {
+        CommandError::Sessions(error) => status_of(error),
+        CommandError::MetadataTooBig(_) => 413,
+    };
+    AdminResponse::error(status, error.name(), &error.to_string())
 }
 
 /// The status of an error of the library.

@@ -8,7 +8,7 @@ use super::errors;
 use super::routes::{ApiCall, SessionPage};
 use crate::admin::response::AdminResponse;
 use crate::backend::protocol::Command;
-use crate::gateway::{CommandOutcome, Gateway, SessionReport};
+use crate::gateway::{CommandError, CommandOutcome, Gateway, IdPage, SessionReport};
 
 /// The result of sending a message.
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ pub(crate) fn execute(
         ApiCall::Sessions(page) => return AdminResponse::json(200, &list(sessions, &page)),
     };
     if is_too_late(sessions, &command) {
-        return errors::failed(&Error::Stopped);
+        return errors::failed(&CommandError::from(Error::Stopped));
     }
     match gateway.execute(sessions, command) {
         Ok(CommandOutcome::Done) => AdminResponse::no_content(),
@@ -44,7 +44,10 @@ pub(crate) fn execute(
             AdminResponse::json(200, &DeliveryReport { queued, refused })
         }
         Ok(CommandOutcome::Session(report)) => AdminResponse::json(200, &report),
-        Ok(CommandOutcome::Ids(ids)) => AdminResponse::json(200, &ids),
+        Ok(CommandOutcome::Ids(page)) => {
+            let ids: Vec<_> = page.ids.iter().map(|id| id.as_str()).collect();
+            AdminResponse::json(200, &json!({ "sessions": ids, "next": page.next }))
+        }
         Ok(CommandOutcome::Stats(report)) => AdminResponse::json(200, &report),
         Ok(CommandOutcome::Stop(options)) => {
             gateway.stop(sessions, "HTTP API", options);
@@ -66,39 +69,19 @@ fn is_too_late(sessions: &Sessions, command: &Command) -> bool {
         | Command::Broadcast { .. }
         | Command::Close { .. }
         | Command::Metadata { .. } => true,
-        Command::Session { .. } | Command::Sessions | Command::Stats | Command::Stop(_) => false,
+        Command::Session { .. } | Command::Sessions(_) | Command::Stats | Command::Stop(_) => false,
     };
     is_over && is_for_sessions
 }
 
-/// A page of all sessions in the order of their ids: a session that stays open is on exactly one
-/// page. O(n) in all sessions, and O(m log m) in those of the page.
+/// A page of all sessions. O(n) in all sessions.
 fn list<'a>(sessions: &'a Sessions, page: &SessionPage) -> SessionsReport<'a> {
-    let after = page.after.as_deref().unwrap_or_default();
-    let wanted = sessions.iter().filter(|(_, session)| {
-        session.id().as_str() > after && page.state.is_none_or(|state| session.state() == state)
+    let IdPage { ids, next } = IdPage::of(sessions, page.after.as_deref(), page.limit, |session| {
+        page.state.is_none_or(|state| session.state() == state)
     });
-    let mut ids: Vec<_> = wanted.map(|(_, session)| (prefix(session.id()), session.id())).collect();
-    let has_more = ids.len() > page.limit;
-    if has_more {
-        ids.select_nth_unstable(page.limit);
-        ids.truncate(page.limit);
-    }
-    ids.sort_unstable();
-    let next = ids.last().filter(|_| has_more).map(|(_, id)| id.as_str());
-    let reports = ids
-        .iter()
-        .map(|(_, id)| SessionReport::find(id, sessions).expect("it was listed just now"));
+    let reports =
+        ids.iter().map(|id| SessionReport::find(id, sessions).expect("it was listed just now"));
     SessionsReport { sessions: reports.collect(), next }
-}
-
-/// The first bytes of an id as a number with the same order. It decides nearly all comparisons
-/// without a read of the id in memory.
-fn prefix(id: &str) -> u64 {
-    let mut bytes = [0; 8];
-    let length = id.len().min(bytes.len());
-    bytes[..length].copy_from_slice(&id.as_bytes()[..length]);
-    u64::from_be_bytes(bytes)
 }
 
 #[cfg(test)]

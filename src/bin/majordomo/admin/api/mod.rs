@@ -10,4 +10,5 @@ mod query;
 mod routes;
 
 pub(super) use self::execute::execute;
-pub(super) use self::routes::{ApiRequest, route};
+pub(super) use self::query::{QueryParameters, not_allowed};
+pub(super) use self::routes::{ApiRequest, DESCRIPTION_PATH, check_body, check_target, route};

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 
 /// The parameters of a query, decoded.
 #[derive(Debug)]
-pub(super) struct QueryParameters(Vec<(String, String)>);
+pub(crate) struct QueryParameters(Vec<(String, String)>);
 
 impl QueryParameters {
     /// Parses a query that may have these parameters, each at most once.
@@ -14,7 +14,7 @@ impl QueryParameters {
     /// # Errors
     ///
     /// What is wrong with it.
-    pub(super) fn parse(query: &str, names: &[&str]) -> Result<Self, String> {
+    pub(crate) fn parse(query: &str, names: &[&str]) -> Result<Self, String> {
         let mut pairs: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
@@ -36,7 +36,7 @@ impl QueryParameters {
     }
 
     /// The value of a parameter, if it is set.
-    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<String> {
         let at = self.0.iter().position(|(other, _)| other == name)?;
         Some(self.0.swap_remove(at).1)
     }
@@ -68,7 +68,7 @@ pub(super) fn number<T: FromStr>(text: &str) -> Option<T> {
 }
 
 /// An error for a value: its beginning, and what is allowed.
-pub(super) fn not_allowed(field: &str, given: &str, allowed: &str) -> String {
+pub(crate) fn not_allowed(field: &str, given: &str, allowed: &str) -> String {
     format!("{field}: {} is not allowed; allowed: {allowed}", shown(given))
 }
 

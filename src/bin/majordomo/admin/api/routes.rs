@@ -19,6 +19,9 @@ use crate::backend::protocol::{Command, Recipients, json};
 #[cfg(test)]
 pub(super) use self::document::assert_is;
 
+/// Where the description of the API is.
+pub(crate) const DESCRIPTION_PATH: &str = "/api/openapi.json";
+
 /// The description of the API, in `OpenAPI` 3.1.
 const DESCRIPTION: &str = include_str!("../openapi.json");
 
@@ -70,15 +73,38 @@ pub(crate) fn route(request: &ApiRequest<'_>) -> Result<ApiCall, AdminResponse> 
     let ApiRequest { method, path, .. } = *request;
     let found = ROUTES.iter().find_map(|route| Some((route, route.matches(path)?)));
     let Some((route, id)) = found else { return Err(errors::not_found(path)) };
-    let name = if method == "HEAD" { "GET" } else { method };
-    let Some((_, action)) = route.actions.iter().find(|(method, _)| *method == name) else {
-        return Err(errors::method_not_allowed(method, route.allowed()));
-    };
+    let action = route.action(method)?;
     let id = decoded(id).map_err(|error| bad(format!("the id in the path: {error}")))?;
     if route.has_id() && id.is_empty() {
         return Err(bad("the id in the path is empty"));
     }
     action(request, id)
+}
+
+/// Checks that there is a route for a path, and that it has the method.
+///
+/// # Errors
+///
+/// The response to a request without a route.
+pub(crate) fn check_target(method: &str, path: &str) -> Result<(), AdminResponse> {
+    let route = ROUTES.iter().find(|route| route.matches(path).is_some());
+    let route = route.ok_or_else(|| errors::not_found(path))?;
+    route.action(method).map(drop)
+}
+
+/// Checks the head of a request that has a body, on any path of the admin server.
+///
+/// # Errors
+///
+/// The response to a body that is not allowed there, or is not JSON.
+pub(crate) fn check_body(
+    is_allowed: bool,
+    content_type: Option<&str>,
+) -> Result<(), AdminResponse> {
+    if !is_allowed {
+        return Err(bad("a body is not allowed here"));
+    }
+    body::check_type(content_type).map_err(errors::unsupported_media_type)
 }
 
 /// Makes the call of a request. The second argument is the decoded id in the path, empty if the
@@ -103,7 +129,7 @@ const ROUTES: [Route; 8] = [
     Route { path: "/api/broadcast", actions: &[("POST", broadcast)] },
     Route { path: "/api/stats", actions: &[("GET", get_stats)] },
     Route { path: "/api/stop", actions: &[("POST", stop)] },
-    Route { path: "/api/openapi.json", actions: &[("GET", describe)] },
+    Route { path: DESCRIPTION_PATH, actions: &[("GET", describe)] },
 ];
 
 impl Route {
@@ -115,11 +141,20 @@ impl Route {
             let given = given.next()?;
             if part == "{id}" {
                 id = given;
-            } else if part != given {
+            } else if !is_segment(given, part) {
                 return None;
             }
         }
         given.next().is_none().then_some(id)
+    }
+
+    /// The handler of a method.
+    fn action(&self, method: &str) -> Result<RouteHandler, AdminResponse> {
+        let name = if method == "HEAD" { "GET" } else { method };
+        let found = self.actions.iter().find(|(method, _)| *method == name);
+        let (_, action) =
+            found.ok_or_else(|| errors::method_not_allowed(method, self.allowed()))?;
+        Ok(*action)
     }
 
     fn has_id(&self) -> bool {
@@ -134,6 +169,11 @@ impl Route {
         });
         names.collect::<Vec<_>>().join(", ")
     }
+}
+
+/// Whether a segment of a path, as it was sent, is this one.
+fn is_segment(given: &str, part: &str) -> bool {
+    given == part || (given.contains('%') && decoded(given).is_ok_and(|given| given == part))
 }
 
 fn list_sessions(request: &ApiRequest<'_>, _: String) -> Result<ApiCall, AdminResponse> {

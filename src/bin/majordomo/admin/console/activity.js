@@ -11,6 +11,7 @@ model.subscribe({
     const more = messages - feed.length;
     if (more > 0) activityLog.add("note", `and ${plural(more, "more message", "more messages")}`);
   },
+  gap: (events) => activityLog.add("note", `${plural(events, "message was", "messages were")} left out: the rate is too high for this page`),
   restarted: () => activityLog.add("note", "The gateway restarted"),
 });
 

@@ -15,7 +15,7 @@ const connection = {
   wait: FIRST_WAIT,
   onstate() {},
   onbatch() {},
-  onoverload() {}, // The message rate is too high for this page and for the gateway.
+  onoverload() {}, // The message rate is too high for this page.
 
   // Requests a path of the API. Rejects if the gateway is unreachable or refuses.
   async api(path) {
@@ -35,18 +35,18 @@ const connection = {
       return this.become("signed-out");
     }
     try {
-      await this.api("ready");
+      await this.api("api/stats");
     } catch (error) {
       if (error.status === 401) return this.become("signed-out");
       if (error.status === 403) return this.become("forbidden", error.message);
-      // A draining gateway is not ready, but accepts control connections.
+      // A gateway that stops may refuse this, but accepts control connections.
       if (!error.status) return this.lost("");
     }
     this.open();
   },
 
   open() {
-    const url = new URL(`control${this.isPaused ? "?messages=off" : ""}`, base);
+    const url = new URL(`control?observer=true${this.isPaused ? "&messages=off" : ""}`, base);
     url.protocol = url.protocol.replace("http", "ws");
     const protocols = this.token ? ["majordomo", `majordomo.bearer.${base64url(this.token)}`] : [];
     worker.postMessage({ open: url.href, protocols });
@@ -129,14 +129,7 @@ worker.onmessage = ({ data: { batch, closed, isOverloaded } }) => {
   connection.onbatch(batch);
 };
 
-function closeReason({ code, reason }) {
-  // The gateway ends a control connection that reads too slowly without a close frame.
-  if (code === 1008 || (code === 1006 && metrics.stats?.reads_paused)) {
-    connection.wait = Math.max(connection.wait, 4000);
-    connection.isPaused = true;
-    connection.isForced = false;
-    return "the message rate is too high for this page";
-  }
+function closeReason({ reason }) {
   return reason;
 }
 

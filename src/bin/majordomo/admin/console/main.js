@@ -141,7 +141,7 @@ function previewPaused() {
 
 function readsPaused() {
   if (connection.state !== "live" || !metrics.stats?.reads_paused) return null;
-  return ["warn", "Reading from clients is paused: a backend reads its events too slowly."];
+  return ["warn", "Reading from clients is paused: a backend reads its events too slowly, or none is connected."];
 }
 
 function showFoot() {

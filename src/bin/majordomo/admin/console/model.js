@@ -12,7 +12,7 @@ const model = {
   added: [], // Sessions that the table has not read yet.
   listeners: [],
 
-  // Registers `{ restarted, ready, changed, complete, connected, disconnected, messages }`, all
+  // Registers `{ restarted, ready, changed, complete, connected, disconnected, messages, gap }`, all
   // optional.
   subscribe(listener) {
     this.listeners.push(listener);
@@ -106,10 +106,15 @@ const EVENTS = {
   disconnect(event) {
     const session = model.sessions.get(event.session);
     if (!session) return;
-    const { received, sent, dropped } = event;
-    Object.assign(session, { received, sent, dropped, state: "closed", end: { ...event, at: Date.now() } });
+    const { received, sent, dropped, pending } = event;
+    Object.assign(session, { received, sent, dropped, pending, state: "closed", end: { ...event, at: Date.now() } });
     model.remove(session);
     model.notify("disconnected", session);
+  },
+
+  // The page was too slow for so many messages. The figures of sessions come from reports as well.
+  gap({ events }) {
+    model.notify("gap", events);
   },
 
   stopping(event) {

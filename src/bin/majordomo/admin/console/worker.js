@@ -5,9 +5,9 @@
 const BATCH_MS = 60;
 const STATS_MS = 1000;
 const SILENCE_MS = 10_000; // A connection that receives nothing for so long is dead.
-// A slow control connection slows down the gateway, and a page must not do that. The page is
-// overloaded at more messages a second than this, or if replies take longer than this while
-// messages arrive.
+// The page is an observer, so it slows down no client; but a browser should not be kept busy by a
+// preview. The page is overloaded at more messages a second than this, or if replies take longer than
+// this while messages arrive.
 const MAX_RATE = 5000;
 const LATE_MS = 3000;
 const MAX_LENGTH = 2000; // Characters of a message that the page is given.

@@ -32,8 +32,8 @@ pub(crate) enum Command {
     Metadata { session: String, set: Map<String, Value> },
     /// Asks for a report on one session.
     Session { session: String },
-    /// Asks for the ids of all sessions.
-    Sessions,
+    /// Asks for the ids of sessions, in their order.
+    Sessions(SessionsCommand),
     /// Asks for the counters.
     Stats,
     /// Shuts the gateway down.
@@ -50,6 +50,20 @@ pub(crate) struct StopCommand {
     pub(crate) drain: Option<Duration>,
     pub(crate) code: Option<u16>,
     pub(crate) reason: Option<String>,
+}
+
+/// Which ids are asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct SessionsCommand {
+    /// Only those after this one. Its session may have ended.
+    pub(crate) after: Option<String>,
+    /// No more than so many.
+    pub(crate) limit: usize,
+}
+
+impl SessionsCommand {
+    /// The most ids of one reply, and as many as a command without a limit asks for.
+    const MAX: usize = 10_000;
 }
 
 /// The recipients of a `send`. An unknown id is an error for `One` and counts as refused for
@@ -134,7 +148,7 @@ impl CommandName {
                 Ok(fields.command())
             }
             Self::Session => json::object::<SessionFields>(text).map(SessionFields::command),
-            Self::Sessions => json::object::<NoFields>(text).map(|_| Command::Sessions),
+            Self::Sessions => json::object::<SessionsFields>(text)?.command(),
             Self::Stats => json::object::<NoFields>(text).map(|_| Command::Stats),
             Self::Stop => json::object::<StopFields>(text)?.command(),
         }
@@ -235,6 +249,30 @@ struct SessionFields {
 impl SessionFields {
     fn command(self) -> Command {
         Command::Session { session: self.session }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SessionsFields {
+    #[serde(rename = "command")]
+    _command: IgnoredAny,
+    #[serde(rename = "id", default)]
+    _id: IgnoredAny,
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+impl SessionsFields {
+    fn command(self) -> Result<Command, String> {
+        const MAX: usize = SessionsCommand::MAX;
+        if self.after.as_deref() == Some("") {
+            return Err("after: \"\" is not allowed; allowed: the id of a session".to_owned());
+        }
+        match self.limit.unwrap_or(MAX) {
+            limit @ 1..=MAX => Ok(Command::Sessions(SessionsCommand { after: self.after, limit })),
+            limit => Err(format!("limit: {limit} is not allowed; allowed: 1 to {MAX}")),
+        }
     }
 }
 

@@ -17,11 +17,14 @@ const PROTOCOL_VERSION: u32 = 1;
 /// so that one large message does not hold its memory.
 const KEPT_CAPACITY: usize = 256 << 10;
 
-/// The encoded lines that were not taken yet, and the number of the last event.
+/// The encoded lines that were not taken yet.
+///
+/// A reply is a whole JSON object. An event lacks its beginning, `{"seq":N,`, because each link has
+/// its own numbers and most events are for several links: where a line is sent, what comes first in
+/// it says which of the two it is.
 #[derive(Debug, Default)]
 pub(crate) struct BackendEncoder {
     lines: Vec<u8>,
-    seq: u64,
 }
 
 /// How a session end.
@@ -59,10 +62,17 @@ impl BackendEncoder {
             .end();
     }
 
-    /// The open sessions, for a backend that connects later than they did. `more` says that another
-    /// such event follows.
-    pub(crate) fn snapshot<S: Serialize>(&mut self, sessions: &[S], more: bool) {
-        self.event("snapshot").field("sessions", sessions).field("more", &more).end();
+    /// Begins the event with open sessions, for a link that connects later than they did.
+    pub(crate) fn snapshot(&mut self) -> SnapshotEncoder<'_> {
+        let start = self.lines.len();
+        let LineBuffer(lines) = self.event("snapshot").name("sessions");
+        lines.push(b'[');
+        SnapshotEncoder { lines, start, is_empty: true }
+    }
+
+    /// So many `message` events were left out here.
+    pub(crate) fn gap(&mut self, events: u64) {
+        self.event("gap").field("events", &events).end();
     }
 
     /// A session connected. Over raw TCP it has no target.
@@ -131,9 +141,37 @@ impl BackendEncoder {
     }
 
     fn event(&mut self, name: &str) -> LineBuffer<'_> {
-        self.seq += 1;
-        self.lines.extend_from_slice(b"{\"seq\":");
-        LineBuffer(&mut self.lines).value(&self.seq).field("event", name)
+        LineBuffer(&mut self.lines).event(name)
+    }
+}
+
+/// A `snapshot` event being written.
+#[derive(Debug)]
+pub(crate) struct SnapshotEncoder<'a> {
+    lines: &'a mut Vec<u8>,
+    start: usize,
+    is_empty: bool,
+}
+
+impl SnapshotEncoder<'_> {
+    /// Adds a session.
+    pub(crate) fn session<S: Serialize>(&mut self, session: &S) {
+        if !self.is_empty {
+            self.lines.push(b',');
+        }
+        self.is_empty = false;
+        LineBuffer(&mut *self.lines).value(session);
+    }
+
+    /// Its size so far, in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len() - self.start
+    }
+
+    /// Ends it. `more` says that another such event follows.
+    pub(crate) fn end(self, more: bool) {
+        self.lines.push(b']');
+        LineBuffer(self.lines).field("more", &more).end();
     }
 }
 
@@ -150,7 +188,7 @@ impl BackendEncoder {
         self.reply(id, |line| line.field("queued", &queued).field("refused", &refused));
     }
 
-    /// The report that was asked for, under its name: `session`, `sessions` or `stats`.
+    /// The report that was asked for, under its name: `session` or `stats`.
     ///
     /// # Panics
     ///
@@ -164,10 +202,15 @@ impl BackendEncoder {
         self.reply(id, |line| line.field(name, report));
     }
 
+    /// The ids that were asked for, and the last of them if more follow.
+    pub(crate) fn ids(&mut self, id: Option<&ReplyId>, ids: &[&str], next: Option<&str>) {
+        self.reply(id, |line| line.field("sessions", ids).field("next", &next));
+    }
+
     /// The command failed.
-    pub(crate) fn failed(&mut self, id: Option<&ReplyId>, error: &Error) {
+    pub(crate) fn failed(&mut self, id: Option<&ReplyId>, name: &str, detail: &str) {
         if let Some(id) = id {
-            self.failure(Some(id), error_name(error), &error.to_string()).end();
+            self.failure(Some(id), name, detail).end();
         }
     }
 
@@ -201,6 +244,21 @@ impl BackendEncoder {
     /// The number of bytes that were not taken yet.
     pub(crate) fn len(&self) -> usize {
         self.lines.len()
+    }
+
+    /// The lines that were encoded so far, from a byte on.
+    pub(crate) fn lines_from(&self, start: usize) -> &[u8] {
+        &self.lines[start..]
+    }
+
+    /// Discards all lines encoded so far.
+    pub(crate) fn clear(&mut self) {
+        self.lines.clear();
+    }
+
+    /// Appends encoded lines.
+    pub(crate) fn append(&mut self, lines: &[u8]) {
+        self.lines.extend_from_slice(lines);
     }
 
     /// Takes all lines encoded so far. They are copied, so that what waits in a queue has no spare
@@ -237,6 +295,12 @@ pub(crate) fn error_name(error: &Error) -> &'static str {
 struct LineBuffer<'a>(&'a mut Vec<u8>);
 
 impl LineBuffer<'_> {
+    /// Begins an event, behind its number.
+    fn event(self, name: &str) -> Self {
+        self.0.extend_from_slice(b"\"event\":");
+        self.value(name)
+    }
+
     /// Adds a field. Its name needs no escapes.
     fn field<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Self {
         self.name(name).value(value)
@@ -282,13 +346,18 @@ mod tests {
         String::from_utf8(encoder.take()).expect("JSON is UTF-8")
     }
 
+    /// A line with the beginning that it lacks.
+    fn event_of(line: &str) -> Value {
+        serde_json::from_str(&format!("{{{line}")).expect("JSON")
+    }
+
     fn id(text: &str) -> ReplyId {
         let line = format!(r#"{{"command":"stats","id":{text}}}"#);
         parse(line.as_bytes()).expect("a command").expect("not blank").id.expect("an id")
     }
 
     #[test]
-    fn events_are_encoded_as_documented_and_numbered_from_1() {
+    fn events_are_encoded_as_documented_behind_their_numbers() {
         let mut encoder = BackendEncoder::default();
         encoder.ready(&["ws://127.0.0.1:9001"], "k3v9");
         encoder.connect("a", "127.0.0.1:50312", "ws://127.0.0.1:9001", Some("/chat?id=a"));
@@ -308,14 +377,23 @@ mod tests {
         });
         encoder.stopping(&StopOptions::new().with_drain_window(Duration::from_secs(30)));
         encoder.stopped();
-        let expected = r#"{"seq":1,"event":"ready","listen":["ws://127.0.0.1:9001"],"version":"0.1.0","protocol":1,"epoch":"k3v9"}
-{"seq":2,"event":"connect","session":"a","remote":"127.0.0.1:50312","listen":"ws://127.0.0.1:9001","target":"/chat?id=a"}
-{"seq":3,"event":"message","session":"a","text":"hello"}
-{"seq":4,"event":"message","session":"a","binary":"AAEC"}
-{"seq":5,"event":"state","session":"a","state":"inactive"}
-{"seq":6,"event":"disconnect","session":"a","cause":"client_closed","code":1000,"reason":"bye","duration_ms":1234,"received":{"messages":2,"bytes":8},"sent":{"messages":0,"bytes":0},"dropped":0,"pending":0}
-{"seq":7,"event":"stopping","drain_ms":30000,"grace_ms":5000,"code":1001,"reason":""}
-{"seq":8,"event":"stopped"}
+        encoder.gap(7);
+        let mut snapshot = encoder.snapshot();
+        snapshot.session(&json!({"id": "a"}));
+        snapshot.session(&json!({"id": "b"}));
+        snapshot.end(true);
+        encoder.snapshot().end(false);
+        let expected = r#""event":"ready","listen":["ws://127.0.0.1:9001"],"version":"0.1.0","protocol":1,"epoch":"k3v9"}
+"event":"connect","session":"a","remote":"127.0.0.1:50312","listen":"ws://127.0.0.1:9001","target":"/chat?id=a"}
+"event":"message","session":"a","text":"hello"}
+"event":"message","session":"a","binary":"AAEC"}
+"event":"state","session":"a","state":"inactive"}
+"event":"disconnect","session":"a","cause":"client_closed","code":1000,"reason":"bye","duration_ms":1234,"received":{"messages":2,"bytes":8},"sent":{"messages":0,"bytes":0},"dropped":0,"pending":0}
+"event":"stopping","drain_ms":30000,"grace_ms":5000,"code":1001,"reason":""}
+"event":"stopped"}
+"event":"gap","events":7}
+"event":"snapshot","sessions":[{"id":"a"},{"id":"b"}],"more":true}
+"event":"snapshot","sessions":[],"more":false}
 "#;
         assert_eq!(text_of(&mut encoder), expected);
         assert_eq!(encoder.len(), 0);
@@ -325,7 +403,7 @@ mod tests {
     fn absent_values_are_null() {
         let mut encoder = BackendEncoder::default();
         encoder.connect("a", "127.0.0.1:1", "tcp://127.0.0.1:2", None);
-        let line: Value = serde_json::from_str(&text_of(&mut encoder)).expect("JSON");
+        let line: Value = event_of(&text_of(&mut encoder));
         assert_eq!(line["target"], Value::Null);
         encoder.disconnect(SessionEnd {
             session: "a",
@@ -338,7 +416,7 @@ mod tests {
             dropped: 3,
             pending: 40,
         });
-        let line: Value = serde_json::from_str(&text_of(&mut encoder)).expect("JSON");
+        let line: Value = event_of(&text_of(&mut encoder));
         assert_eq!(line["code"], Value::Null);
         assert_eq!(line["duration_ms"], json!(u64::MAX));
     }
@@ -349,12 +427,14 @@ mod tests {
         let (number, text) = (id("1.0"), id(r#""x\u0020""#));
         encoder.done(Some(&number));
         encoder.queued(Some(&text), Delivery { queued: 2, refused: 1 });
-        encoder.report(Some(&number), "sessions", &["a", "b"]);
-        encoder.failed(Some(&number), &Error::SessionNotFound);
+        encoder.ids(Some(&number), &["a", "b"], None);
+        encoder.ids(Some(&number), &["a"], Some("a"));
+        encoder.failed(Some(&number), "session_not_found", "session not found");
         encoder.bad_command("not a \"JSON\" object", 17);
         let expected = r#"{"reply":1.0,"ok":true}
 {"reply":"x\u0020","ok":true,"queued":2,"refused":1}
-{"reply":1.0,"ok":true,"sessions":["a","b"]}
+{"reply":1.0,"ok":true,"sessions":["a","b"],"next":null}
+{"reply":1.0,"ok":true,"sessions":["a"],"next":"a"}
 {"reply":1.0,"ok":false,"error":"session_not_found","detail":"session not found"}
 {"reply":null,"ok":false,"error":"bad_command","detail":"not a \"JSON\" object","line":17}
 "#;
@@ -367,7 +447,8 @@ mod tests {
         encoder.done(None);
         encoder.queued(None, Delivery { queued: 1, refused: 0 });
         encoder.report(None, "stats", &());
-        encoder.failed(None, &Error::Stopped);
+        encoder.ids(None, &[], None);
+        encoder.failed(None, "stopped", "stopped");
         assert_eq!(encoder.len(), 0);
     }
 
@@ -378,12 +459,9 @@ mod tests {
             encoder.message(&text, Message::Text(&text));
             encoder.message("a", Message::Binary(&bytes));
             let written = text_of(&mut encoder);
-            let lines: Vec<Value> = written
-                .lines()
-                .map(|line| serde_json::from_str(line).expect("JSON"))
-                .collect();
+            let lines: Vec<Value> = written.lines().map(event_of).collect();
             prop_assert_eq!(lines.len(), 2);
-            prop_assert_eq!(&lines[0], &json!({"seq": 1, "event": "message", "session": text, "text": text}));
+            prop_assert_eq!(&lines[0], &json!({"event": "message", "session": text, "text": text}));
             let base64 = lines[1]["binary"].as_str().expect("a string");
             prop_assert_eq!(data_encoding::BASE64.decode(base64.as_bytes()), Ok(bytes));
         }

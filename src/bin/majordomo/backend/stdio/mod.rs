@@ -3,8 +3,10 @@
 //!
 //! Knows no session and no loop: callbacks act there.
 
+mod gate;
 mod reader;
 mod writer;
 
+pub(crate) use self::gate::CommandGate;
 pub(crate) use self::reader::spawn_reader;
 pub(crate) use self::writer::{StdioNotice, StdioOutput};

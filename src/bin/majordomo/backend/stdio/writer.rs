@@ -6,8 +6,11 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use crate::backend::backlog::{Backlog, Pressure};
-use crate::backend::interface::BackendOutput;
+use bytes::Bytes;
+
+use super::gate::CommandGate;
+use crate::backend::interface::LinkState;
+use crate::backend::numbers::EventNumbers;
 use crate::retry::wait_if_not_ready;
 
 /// The most bytes that are taken from the queue at a time: several times a pipe's capacity.
@@ -20,8 +23,9 @@ const PIPE: usize = 64 << 10;
 /// Output to the backend on standard output.
 #[derive(Debug)]
 pub(crate) struct StdioOutput {
-    lines: Sender<Vec<u8>>,
-    backlog: Arc<Backlog>,
+    lines: Sender<OutputLines>,
+    state: Arc<LinkState>,
+    gate: CommandGate,
     /// Has an item if something was written since the last receive; disconnected when the thread
     /// ends.
     progress: Receiver<()>,
@@ -30,53 +34,84 @@ pub(crate) struct StdioOutput {
 /// A notice of the writing thread, which calls from there and not from the loop.
 #[derive(Debug)]
 pub(crate) enum StdioNotice {
-    /// The backlog is low again. It may be high once more when the loop gets this: resume reads
-    /// only if [`Backlog::is_high`] is false.
+    /// The backlog is low again, or that of the replies. It may be high once more when the loop
+    /// gets this.
     BacklogLow,
     /// A write failed: the backend does not read any more. Sent once. From now on lines are
     /// discarded.
     WriteFailed(io::Error),
 }
 
+/// Lines to be written.
+#[derive(Debug)]
+enum OutputLines {
+    /// Events, without their numbers.
+    Events(Bytes),
+    /// Lines of this backend alone, most of them replies.
+    Own(Bytes),
+}
+
 impl StdioOutput {
-    /// Starts the thread that writes to `to`. `notify` may block.
+    /// Starts the thread that writes to `to`. `notify` may block. The gate is that of the commands
+    /// of the same backend.
     ///
     /// # Errors
     ///
     /// If the system cannot start a thread.
     pub(crate) fn spawn(
         to: impl Write + Send + 'static,
+        gate: CommandGate,
         notify: impl FnMut(StdioNotice) + Send + 'static,
     ) -> io::Result<Self> {
         let (lines, waiting) = mpsc::channel();
         let (wrote, progress) = mpsc::sync_channel(1);
-        let backlog = Arc::new(Backlog::default());
-        let writer =
-            WriterThread { to: Some(to), notify, waiting, backlog: Arc::clone(&backlog), wrote };
+        let state = Arc::new(LinkState::default());
+        // There is no snapshot to catch up with: it is connected before the first session.
+        state.record_caught_up();
+        let writer = WriterThread {
+            to: Some(to),
+            notify,
+            waiting,
+            state: Arc::clone(&state),
+            wrote,
+            numbers: EventNumbers::default(),
+        };
         thread::Builder::new().name("backend-output".to_owned()).spawn(move || writer.run())?;
-        Ok(Self { lines, backlog, progress })
+        Ok(Self { lines, state, gate, progress })
     }
-}
 
-impl BackendOutput for StdioOutput {
-    fn push(&self, lines: Vec<u8>) -> Pressure {
-        if lines.is_empty() {
-            return Pressure::Steady;
-        }
-        // Counted before they are sent: the thread must not subtract what was not added yet.
-        let pressure = self.backlog.add(lines.len());
+    /// What the loop and the thread both know.
+    pub(crate) fn state(&self) -> &LinkState {
+        &self.state
+    }
+
+    /// The gate of the commands of the same backend.
+    pub(crate) fn gate(&self) -> &CommandGate {
+        &self.gate
+    }
+
+    /// Queues events, which were counted in the backlog. Never blocks.
+    pub(crate) fn push_events(&self, lines: Bytes) {
+        self.push(OutputLines::Events(lines));
+    }
+
+    /// Queues replies and other lines of this backend alone. Never blocks.
+    pub(crate) fn push_own(&self, lines: Bytes) {
+        self.state.backlog.add(lines.len());
+        self.state.replies.add(lines.len());
+        self.push(OutputLines::Own(lines));
+    }
+
+    /// They are counted before: the thread must not subtract what was not added yet.
+    fn push(&self, lines: OutputLines) {
         self.lines.send(lines).expect("the thread ends only after this sender");
-        pressure
     }
 
-    fn backlog(&self) -> &Backlog {
-        &self.backlog
-    }
-
-    /// A thread that still writes when the patience is over is not joined, and ends with the
-    /// process.
-    fn finish(self: Box<Self>, patience: Duration) -> bool {
-        let Self { lines, progress, .. } = *self;
+    /// Waits until all lines are written, or discarded because the backend has gone, unless the
+    /// backend reads nothing for `patience`. Returns whether they are. A thread that still writes
+    /// when the patience is over is not joined, and ends with the process.
+    pub(crate) fn finish(self, patience: Duration) -> bool {
+        let Self { lines, progress, .. } = self;
         drop(lines);
         loop {
             match progress.recv_timeout(patience) {
@@ -93,18 +128,25 @@ struct WriterThread<W, N> {
     /// `None` after a failed write.
     to: Option<W>,
     notify: N,
-    waiting: Receiver<Vec<u8>>,
-    backlog: Arc<Backlog>,
+    waiting: Receiver<OutputLines>,
+    state: Arc<LinkState>,
     wrote: SyncSender<()>,
+    numbers: EventNumbers,
 }
 
 impl<W: Write, N: FnMut(StdioNotice)> WriterThread<W, N> {
     fn run(mut self) {
-        while let Ok(mut batch) = self.waiting.recv() {
+        let mut batch = Vec::new();
+        while let Ok(lines) = self.waiting.recv() {
+            batch.clear();
+            batch.shrink_to(2 * MAX_BATCH);
+            let (mut taken, mut replies) = self.append(&lines, &mut batch);
             while batch.len() < MAX_BATCH
-                && let Ok(more) = self.waiting.try_recv()
+                && let Ok(lines) = self.waiting.try_recv()
             {
-                batch.extend_from_slice(&more);
+                let more = self.append(&lines, &mut batch);
+                taken += more.0;
+                replies += more.1;
             }
             if let Some(to) = &mut self.to
                 && let Err(error) = batch.chunks(PIPE).try_for_each(|piece| {
@@ -117,10 +159,21 @@ impl<W: Write, N: FnMut(StdioNotice)> WriterThread<W, N> {
                 self.to = None;
                 (self.notify)(StdioNotice::WriteFailed(error));
             }
-            if self.backlog.subtract(batch.len()) {
+            if self.state.backlog.subtract(taken) | self.state.replies.subtract(replies) {
                 (self.notify)(StdioNotice::BacklogLow);
             }
         }
+    }
+
+    /// Appends lines as the backend gets them. Returns the bytes that they count in the backlog, and
+    /// those of replies.
+    fn append(&mut self, lines: &OutputLines, batch: &mut Vec<u8>) -> (usize, usize) {
+        let (lines, replies) = match lines {
+            OutputLines::Events(lines) => (lines, 0),
+            OutputLines::Own(lines) => (lines, lines.len()),
+        };
+        self.numbers.append_all(lines, batch);
+        (lines.len(), replies)
     }
 }
 
@@ -152,40 +205,52 @@ mod tests {
     fn piped() -> (StdioOutput, PipeReader, Receiver<StdioNotice>) {
         let (reader, writer) = io::pipe().expect("a pipe");
         let (sender, notices) = mpsc::channel();
-        let output =
-            StdioOutput::spawn(writer, move |notice| sender.send(notice).unwrap_or_default());
+        let output = StdioOutput::spawn(writer, CommandGate::default(), move |notice| {
+            sender.send(notice).unwrap_or_default();
+        });
         (output.expect("a thread"), reader, notices)
+    }
+
+    /// A line of this size that gets no number.
+    fn line(size: usize) -> Bytes {
+        let mut line = vec![b'{'; size];
+        line[size - 1] = b'\n';
+        line.into()
+    }
+
+    fn push_events(output: &StdioOutput, lines: Bytes) {
+        output.state.backlog.add(lines.len());
+        output.push_events(lines);
     }
 
     #[test]
     fn lines_arrive_whole_and_in_order() {
         let (output, reader, _notices) = piped();
         for number in 0..10_000 {
-            assert_eq!(output.push(format!("{number}\n").into_bytes()), Pressure::Steady);
+            output.push_own(format!("{{{number}\n").into());
         }
         let reader = thread::spawn(move || {
             BufReader::new(reader).lines().collect::<io::Result<Vec<_>>>().expect("lines")
         });
-        assert!(Box::new(output).finish(LONG));
-        let expected: Vec<_> = (0..10_000).map(|number| number.to_string()).collect();
+        assert!(output.finish(LONG));
+        let expected: Vec<_> = (0..10_000).map(|number| format!("{{{number}")).collect();
         assert_eq!(reader.join().expect("read"), expected);
     }
 
     #[test]
     fn a_high_backlog_is_reported_once_and_so_is_its_end() {
         let (output, mut reader, notices) = piped();
-        let line = vec![b'x'; HIGH / 4];
-        let pressures: Vec<_> = (0..6).map(|_| output.push(line.clone())).collect();
-        assert_eq!(pressures.iter().filter(|pressure| **pressure == Pressure::High).count(), 1);
-        assert!(output.backlog.is_high());
+        let line = line(HIGH / 4);
+        (0..6).for_each(|_| push_events(&output, line.clone()));
+        assert!(output.state.backlog.is_high());
         assert!(notices.try_recv().is_err(), "nothing was read, so the backlog is not low");
 
         // What the pipe itself holds stays below a quarter of the high mark.
         let mut read = vec![0; 6 * HIGH / 4];
         reader.read_exact(&mut read).expect("all of it");
         assert!(matches!(notices.recv_timeout(LONG), Ok(StdioNotice::BacklogLow)));
-        assert!(!output.backlog.is_high());
-        assert!(Box::new(output).finish(LONG));
+        assert!(!output.state.backlog.is_high());
+        assert!(output.finish(LONG));
         assert!(notices.recv().is_err(), "there was one notice");
     }
 
@@ -193,36 +258,51 @@ mod tests {
     fn a_failed_write_is_reported_once_and_ends_the_backlog() {
         let (output, reader, notices) = piped();
         for _ in 0..5 {
-            output.push(vec![b'x'; HIGH / 4]);
+            push_events(&output, line(HIGH / 4));
         }
-        assert!(output.backlog.is_high());
+        assert!(output.state.backlog.is_high());
         drop(reader);
         assert!(matches!(notices.recv_timeout(LONG), Ok(StdioNotice::WriteFailed(error))
             if error.kind() == io::ErrorKind::BrokenPipe));
         assert!(matches!(notices.recv_timeout(LONG), Ok(StdioNotice::BacklogLow)));
-        output.push(b"discarded\n".to_vec());
-        assert!(Box::new(output).finish(LONG));
+        output.push_own(Bytes::from_static(b"{discarded\n"));
+        assert!(output.finish(LONG));
         assert!(notices.recv().is_err(), "there are no other notices");
+    }
+
+    #[test]
+    fn the_backlog_of_replies_is_counted_apart_and_reported_when_it_is_low() {
+        let (output, mut reader, notices) = piped();
+        push_events(&output, line(HIGH / 4));
+        (0..4).for_each(|_| output.push_own(line(HIGH / 4)));
+        assert!(output.state.replies.is_high());
+        let mut read = vec![0; 5 * HIGH / 4];
+        reader.read_exact(&mut read).expect("all of it");
+        assert!(matches!(notices.recv_timeout(LONG), Ok(StdioNotice::BacklogLow)));
+        assert!(output.finish(LONG));
+        let state = notices.recv();
+        // Events and replies become low together or one after the other.
+        assert!(matches!(state, Err(_) | Ok(StdioNotice::BacklogLow)));
     }
 
     #[test]
     fn finish_waits_only_so_long_for_a_backend_that_does_not_read() {
         let (output, _reader, _notices) = piped();
-        output.push(vec![b'x'; HIGH]);
-        assert!(!Box::new(output).finish(Duration::from_millis(20)));
+        push_events(&output, line(HIGH));
+        assert!(!output.finish(Duration::from_millis(20)));
     }
 
     #[test]
     fn each_write_that_the_pipe_has_taken_is_progress() {
         let (output, mut reader, _notices) = piped();
-        output.push(vec![b'x'; 10 * PIPE]);
+        push_events(&output, line(10 * PIPE));
         let mut read = vec![0; PIPE];
         for _ in 0..8 {
             reader.read_exact(&mut read).expect("lines");
             output.progress.recv_timeout(LONG).expect("progress");
         }
         drop(thread::spawn(move || reader.read_to_end(&mut read)));
-        assert!(Box::new(output).finish(LONG));
+        assert!(output.finish(LONG));
     }
 
     #[test]
@@ -245,10 +325,13 @@ mod tests {
             }
         }
         let (sender, written) = mpsc::channel();
-        let output = StdioOutput::spawn(Reluctant(sender, false), |notice| panic!("{notice:?}"));
+        let output =
+            StdioOutput::spawn(Reluctant(sender, false), CommandGate::default(), |notice| {
+                panic!("{notice:?}")
+            });
         let output = output.expect("a thread");
-        output.push(b"abcdefgh\n".to_vec());
-        assert!(Box::new(output).finish(LONG));
-        assert_eq!(written.iter().collect::<Vec<_>>().concat(), b"abcdefgh\n");
+        output.push_own(Bytes::from_static(b"{bcdefgh\n"));
+        assert!(output.finish(LONG));
+        assert_eq!(written.iter().collect::<Vec<_>>().concat(), b"{bcdefgh\n");
     }
 }

@@ -7,7 +7,7 @@ use majordomo::{Cause, Config, Context, Handler, Message};
 
 use super::*;
 use crate::metrics::histograms::TickHistograms;
-use crate::metrics::snapshot::BackendMetrics;
+use crate::metrics::snapshot::{AdminRefusal, BackendMetrics};
 
 /// The text of [`filled`], without the metrics of the process and without the handshake failures
 /// that are 0. VERSION stands for the version.
@@ -114,9 +114,15 @@ impl SampleSessions {
             BackendMetrics { id: "stdio".to_owned(), backlog: 41 },
             BackendMetrics { id: r#"k"3\v"#.to_owned(), backlog: 42 },
         ];
+        snapshot.control_connections = [("backend", 43), ("observer", 44)];
+        snapshot.pauses = (45, Duration::from_millis(46_500));
+        snapshot.unheard = 47;
         snapshot.backends_closed.count(Cause::SlowConsumer);
         snapshot.backends_closed.count(Cause::SlowConsumer);
         snapshot.backends_closed.count(Cause::ClientClosed);
+        snapshot.admin_refused.count(AdminRefusal::Unauthorized);
+        snapshot.admin_refused.count(AdminRefusal::Unauthorized);
+        snapshot.admin_refused.set(AdminRefusal::BodyTooLarge, 1);
         snapshot.log_lines_lost = 43;
         snapshot
     }

@@ -43,7 +43,14 @@ fn all_commands_are_parsed() {
         command(r#"{"command":"session","session":"a","id":5}"#),
         Command::Session { session: "a".into() }
     );
-    assert_eq!(command(r#"{"command":"sessions","id":6}"#), Command::Sessions);
+    assert_eq!(
+        command(r#"{"command":"sessions","id":6}"#),
+        Command::Sessions(SessionsCommand { after: None, limit: 10_000 })
+    );
+    assert_eq!(
+        command(r#"{"command":"sessions","after":"a","limit":2}"#),
+        Command::Sessions(SessionsCommand { after: Some("a".into()), limit: 2 })
+    );
     assert_eq!(command(r#"{"command":"stats","id":7}"#), Command::Stats);
     assert_eq!(
         command(r#"{"command":"stop","grace_ms":2000}"#),
@@ -134,6 +141,15 @@ fn an_invalid_command_is_refused_with_a_reason() {
             r#"{"command":"broadcast","text":"x","binary":"AAEC"}"#,
             "either text or binary, not both",
         ),
+        (r#"{"command":"sessions","limit":0}"#, "limit: 0 is not allowed; allowed: 1 to 10000"),
+        (
+            r#"{"command":"sessions","limit":10001}"#,
+            "limit: 10001 is not allowed; allowed: 1 to 10000",
+        ),
+        (
+            r#"{"command":"sessions","after":""}"#,
+            "after: \"\" is not allowed; allowed: the id of a session",
+        ),
         (
             r#"{"command":"broadcast","binary":"AAE"}"#,
             "binary has to be base64 with padding: invalid length at 0",
@@ -188,7 +204,9 @@ fn commands() -> impl Strategy<Value = Command> {
             Command::Metadata { session, set: Map::from_iter([(key, value.into())]) }
         }),
         any::<String>().prop_map(|session| Command::Session { session }),
-        Just(Command::Sessions),
+        ("x.*", 1..=10_000_usize).prop_map(|(after, limit)| {
+            Command::Sessions(SessionsCommand { after: Some(after), limit })
+        }),
         Just(Command::Stats),
         any::<([Option<u32>; 2], Option<u16>, Option<String>)>().prop_map(
             |(times, code, reason)| {
@@ -227,7 +245,9 @@ fn line_of(command: &Command) -> String {
             json!({"command": "metadata", "session": session, "set": set})
         }
         Command::Session { session } => json!({"command": "session", "session": session}),
-        Command::Sessions => json!({"command": "sessions"}),
+        Command::Sessions(SessionsCommand { after, limit }) => {
+            json!({"command": "sessions", "after": after, "limit": limit})
+        }
         Command::Stats => json!({"command": "stats"}),
         Command::Stop(StopCommand { grace, drain, code, reason }) => {
             let [grace, drain] = [grace, drain]

@@ -1,0 +1,5 @@
+//! See `checks::chunked`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| checks::chunked::check(data));
