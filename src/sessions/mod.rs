@@ -372,7 +372,9 @@ impl Sessions {
 
     /// When the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        [self.liveness.next_deadline(), self.shutdown.deadline()].into_iter().flatten().min()
+        let timers = self.liveness.next_deadline();
+        let Some(stop) = self.shutdown.deadline() else { return timers };
+        Some(timers.map_or(stop, |timer| timer.min(stop)))
     }
 
     /// Whether new connections are accepted now: also while reads are paused, if they are to be
