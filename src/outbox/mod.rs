@@ -311,7 +311,7 @@ impl Outbox {
     ///
     /// When `count` is more than [`Outbox::queued_bytes`].
     #[inline]
-    pub fn advance(&mut self, pool: &mut Pool, mut count: usize) -> Departed {
+    pub fn advance(&mut self, pool: &mut Pool, count: usize) -> Departed {
         if count == self.queued
             && self.tail.is_none()
             && let Some(chunk) = &self.head
@@ -326,6 +326,11 @@ impl Outbox {
             }
             return departed;
         }
+        self.advance_by_chunks(pool, count)
+    }
+
+    #[inline(never)]
+    fn advance_by_chunks(&mut self, pool: &mut Pool, mut count: usize) -> Departed {
         let mut departed = Departed::default();
         self.queued =
             self.queued.checked_sub(count).expect("a socket accepts at most what it is given");

@@ -184,6 +184,19 @@ impl Sessions {
         Ok(connection.stream.limit_send_buffer(bytes)?)
     }
 
+    /// Tries to write what is queued for a session whose socket was full, although the system has
+    /// not said that it takes more. On Linux it says so when a third of the send buffer is free, and
+    /// it takes bytes earlier: a peer that reads slowly is so seen to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`].
+    pub fn retry_write<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
+        let key = self.find(session.into())?;
+        self.flush_last(key);
+        Ok(())
+    }
+
     /// Statistics as of now. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -359,7 +372,9 @@ impl Sessions {
 
     /// When the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        [self.liveness.next_deadline(), self.shutdown.deadline()].into_iter().flatten().min()
+        let timers = self.liveness.next_deadline();
+        let Some(stop) = self.shutdown.deadline() else { return timers };
+        Some(timers.map_or(stop, |timer| timer.min(stop)))
     }
 
     /// Whether new connections are accepted now: also while reads are paused, if they are to be

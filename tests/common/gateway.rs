@@ -123,7 +123,19 @@ impl Gateway {
 
     /// Starts what was prepared, with its standard streams as the backend.
     pub(crate) fn spawn_with_backend(command: &mut Command) -> (Self, Backend) {
-        let (mut gateway, output) = Self::spawn(command.stdin(Stdio::piped()));
+        Self::with_backend_and_log(command, Lines::of)
+    }
+
+    /// The same, but its log is read only when the test asks for a line.
+    pub(crate) fn with_backend_and_unread_log(flags: &[&str]) -> (Self, Backend) {
+        Self::with_backend_and_log(command(flags).arg("--stdio"), Lines::on_demand)
+    }
+
+    fn with_backend_and_log(
+        command: &mut Command,
+        read: impl FnOnce(ChildStderr) -> Lines,
+    ) -> (Self, Backend) {
+        let (mut gateway, output) = Self::spawn_with_log(command.stdin(Stdio::piped()), read);
         let input = gateway.child.stdin.take();
         let backend = Backend { input, unread: Some(output), lines: None, seq: 0 };
         (gateway, backend)

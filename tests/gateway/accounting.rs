@@ -193,7 +193,7 @@ impl Client {
         match way {
             Way::ClientClose | Way::ClientCloseUnread => self.write(&wire::close(1000, "")),
             Way::ProtocolError => self.write(&wire::frame(0x81, b"\xFF")),
-            Way::TooBig => self.write(&wire::binary(&[b'b'; 65_537])),
+            Way::TooBig => self.write(&wire::binary(&vec![b'b'; 65_537])),
             Way::RawTooBig => self.write(&70_000_u32.to_be_bytes()),
             Way::RawHalfClose | Way::HalfClose => {
                 self.stream.shutdown(Shutdown::Write).expect("it is open");
@@ -233,7 +233,7 @@ impl Client {
 
     /// Whether there was something to read.
     fn read_some(&mut self) -> bool {
-        let mut buffer = [0; 32 << 10];
+        let mut buffer = vec![0; 32 << 10];
         match self.stream.read(&mut buffer) {
             Ok(0) => false,
             Ok(count) => {

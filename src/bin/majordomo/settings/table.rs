@@ -329,8 +329,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "A metadata command that would exceed the limit, or 32 levels of nesting, fails with \
              metadata_too_big.",
         ),
-        allowed: Some("1 byte to 1 GiB"),
-        binding: &One(|settings| &mut settings.max_metadata, format::SIZE),
+        allowed: Some("1 byte to 1 MiB"),
+        binding: &One(|settings| &mut settings.max_metadata, format::METADATA_SIZE),
         ..ROW
     },
     Setting {

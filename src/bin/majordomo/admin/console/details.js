@@ -116,7 +116,7 @@ const details = {
       ["Target", session.target],
       ["Age", duration((session.end?.at ?? now) - session.since), `Connected ${absolute.format(session.since)}`],
       ["Last active", ago(now - session.active), `Last received ${absolute.format(session.active)}`],
-      ["Metadata", Object.keys(session.metadata).length ? JSON.stringify(session.metadata, null, 1) : null],
+      ["Metadata", Object.keys(session.metadata ?? {}).length ? JSON.stringify(session.metadata, null, 1) : null],
     ].filter(([, value]) => value);
     while (this.facts.childElementCount < rows.length) {
       this.facts.append(el("div", {}, el("dt"), el("dd")));
