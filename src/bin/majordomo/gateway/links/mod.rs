@@ -389,6 +389,11 @@ impl Links {
     /// Produces a part of a snapshot at the end of a tick.
     pub(super) fn send_part_at_end(&mut self, sessions: &Sessions) {
         self.send_part(sessions);
+        self.begin_tick();
+    }
+
+    /// Lets the next tick produce a part of a snapshot.
+    pub(super) fn begin_tick(&mut self) {
         self.has_sent_part = false;
     }
 

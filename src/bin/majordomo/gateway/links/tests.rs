@@ -396,3 +396,26 @@ fn the_largest_message_may_wait_for_a_link() {
     encoder.message(&id, text.as_str().into());
     assert!(encoder.len() <= largest_line(text.len()));
 }
+
+#[test]
+fn the_meter_of_pauses_ends_when_a_shutdown_resumes_reads() {
+    let mut network = Network::with_backends();
+    let clients = network.connect(1, 10);
+    let link = network.unread(LinkKind::Backend);
+    link.resume_reading();
+    network.settle();
+    link.stop_reading();
+    for _ in 0..9 {
+        clients[0].send("m".repeat(1 << 20).as_str());
+        network.settle();
+    }
+    assert!(network.gateway.sessions().are_reads_paused());
+    let (gateway, sessions) = network.gateway.parts();
+    gateway.stop_with_defaults(sessions, "a test");
+    network.end_tick();
+    let (gateway, sessions) = network.gateway.parts();
+    assert!(!sessions.are_reads_paused());
+    assert!(!gateway.hand_over(false), "nothing is left to do in each tick");
+    let mut pauses = || gateway.metrics(sessions).pauses;
+    assert_eq!(pauses(), pauses(), "the time stands still");
+}
