@@ -229,7 +229,9 @@ fn introductions_out_of_turn_are_bounded_by_what_the_link_takes() {
     let clients = network.connect(SESSIONS, 40_000);
     let link = network.unread(LinkKind::Backend);
     network.settle();
-    clients.iter().for_each(|client| client.send("hello"));
+    for client in &clients {
+        client.send("hello");
+    }
     network.settle();
     let backlog = network.backlog();
     assert!((HIGH..HIGH + (1 << 20)).contains(&backlog), "{backlog}");
@@ -314,7 +316,9 @@ fn events_come_between_the_parts_of_a_snapshot() {
     let clients = network.connect(100, 8_000);
     let link = network.unread(LinkKind::Backend);
     network.settle();
-    clients.iter().for_each(|client| client.send("hello"));
+    for client in &clients {
+        client.send("hello");
+    }
     network.settle();
     link.resume_reading();
     network.settle();
@@ -416,6 +420,6 @@ fn the_meter_of_pauses_ends_when_a_shutdown_resumes_reads() {
     let (gateway, sessions) = network.gateway.parts();
     assert!(!sessions.are_reads_paused());
     assert!(!gateway.hand_over(false), "nothing is left to do in each tick");
-    let mut pauses = || gateway.metrics(sessions).pauses;
+    let pauses = || gateway.metrics(sessions).pauses;
     assert_eq!(pauses(), pauses(), "the time stands still");
 }
