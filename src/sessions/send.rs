@@ -155,7 +155,7 @@ impl Sessions {
                 }
                 outcome => outcome,
             },
-            Err(error) => self.delivery.refuse_unframeable(connection, error),
+            Err(error) => self.delivery.refuse_unencoded(connection, error),
         };
         self.settle(key, outcome)
     }
@@ -220,7 +220,17 @@ impl Sessions {
 
     /// Flushes the next marked connections, not more than [`FLUSH_PART`]. Returns whether others
     /// are left.
+    #[inline]
     pub(crate) fn flush_part(&mut self) -> bool {
+        if self.delivery.marked_count() == 0 {
+            self.delivery.end_flush();
+            return false;
+        }
+        self.flush_some()
+    }
+
+    #[inline(never)]
+    fn flush_some(&mut self) -> bool {
         let end = self.delivery.end_of_part(FLUSH_PART);
         while let Some((key, flushed)) = self.delivery.flush_to(end, &mut self.table) {
             self.settle_flush(key, &flushed);

@@ -118,8 +118,21 @@ impl Gateway {
 
     /// The same with a backend. Its `ready` is not read yet.
     pub(crate) fn with_backend(flags: &[&str]) -> (Self, Backend) {
+        Self::with_backend_and_log(flags, Lines::of)
+    }
+
+    /// The same, but its log is read only when the test asks for a line.
+    pub(crate) fn with_backend_and_unread_log(flags: &[&str]) -> (Self, Backend) {
+        Self::with_backend_and_log(flags, Lines::on_demand)
+    }
+
+    fn with_backend_and_log(
+        flags: &[&str],
+        read: impl FnOnce(ChildStderr) -> Lines,
+    ) -> (Self, Backend) {
+        let mut command = command(flags);
         let (mut gateway, output) =
-            Self::spawn(command(flags).arg("--stdio").stdin(Stdio::piped()));
+            Self::spawn_with_log(command.arg("--stdio").stdin(Stdio::piped()), read);
         let input = gateway.child.stdin.take();
         let backend = Backend { input, unread: Some(output), lines: None, seq: 0 };
         (gateway, backend)

@@ -54,6 +54,22 @@ impl Attacker {
         assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     }
 
+    /// Becomes a control connection of the admin server.
+    pub(crate) fn link(&mut self, target: &str) {
+        let upgrade = String::from_utf8(wire::upgrade(target, &[])).expect("ASCII");
+        assert!(self.send(upgrade.replace("Host: test", "Host: localhost").as_bytes()));
+        let head = self.head();
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+    }
+
+    /// Reads at most so many bytes that have come, and discards them.
+    pub(crate) fn discard(&mut self, count: usize) {
+        self.stream.set_nonblocking(true).expect("an option");
+        // Whether it was cut off, the next write says.
+        let _ = self.stream.read(&mut vec![0; count]);
+        self.stream.set_nonblocking(false).expect("an option");
+    }
+
     /// The head of an answer.
     pub(crate) fn head(&mut self) -> String {
         loop {
@@ -104,6 +120,13 @@ impl Attacker {
         String::from_utf8_lossy(&std::mem::take(&mut self.received)).into_owned()
     }
 
+    /// Reads to the end of the stream, and keeps nothing.
+    pub(crate) fn drain(mut self) {
+        while self.fill() {
+            self.received.clear();
+        }
+    }
+
     /// Whether it has been cut off by now.
     pub(crate) fn is_cut_off(&mut self) -> bool {
         self.stream.set_nonblocking(true).expect("an option");
@@ -119,6 +142,12 @@ impl Attacker {
     pub(crate) fn close(mut self) {
         assert!(self.send(&wire::close(1000, "")));
         assert_eq!(self.last_frames(), ["close 1000"]);
+    }
+
+    /// The same in a hub, where messages of others may come before the answer.
+    pub(crate) fn leave_hub(mut self) {
+        assert!(self.send(&wire::close(1000, "")));
+        assert_eq!(self.last_frames().last().map(String::as_str), Some("close 1000"));
     }
 
     /// Ends its side of the stream.

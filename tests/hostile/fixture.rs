@@ -8,10 +8,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::attacker::Attacker;
-use crate::gateway::{Client, Gateway, LINES, LONG, RawClient, WS};
+use crate::gateway::{Backend, Client, Gateway, LINES, LONG, RawClient, WS};
 
 /// The most that the gateway's own memory may have grown by after an attack, in KiB: what an
 /// allocator keeps of what it was given back, which is up to twice the largest piece of it, and the
@@ -55,7 +55,34 @@ pub(crate) struct Fixture {
 /// Attacks a gateway with these further flags, and returns its counters at the end. What
 /// `attack` gives is held while the clients go on, and dropped before the gateway is examined.
 pub(crate) fn with_gateway<T>(flags: &[&str], attack: impl FnOnce(&Fixture) -> T) -> Value {
-    let fixture = Fixture::begin(flags);
+    run(Fixture::begin(flags, Gateway::with_backend), attack)
+}
+
+/// The same, but nothing reads the gateway's log before it has ended.
+pub(crate) fn with_unread_log<T>(flags: &[&str], attack: impl FnOnce(&Fixture) -> T) -> Value {
+    run(Fixture::begin(flags, Gateway::with_backend_and_unread_log), attack)
+}
+
+/// The same for a gateway in hub mode, whose clients also get what the attackers send.
+pub(crate) fn with_hub<T>(flags: &[&str], attack: impl FnOnce(&Fixture) -> T) -> Value {
+    let flags = [&["--mode=hub"], flags].concat();
+    run(Fixture::begin(&flags, Gateway::with_backend), attack)
+}
+
+/// Attacks a gateway twice. The allocator keeps what the first attack took; the second one has to
+/// get along with that.
+pub(crate) fn attack_twice<T>(flags: &[&str], attack: impl Fn(&Fixture) -> T) -> Value {
+    let mut fixture = Fixture::begin(flags, Gateway::with_backend);
+    drop(attack(&fixture));
+    fixture.wait_for(|fixture, stats| {
+        has_sessions(stats, REGULAR_CLIENTS) && fixture.growth().files == 0
+    });
+    println!("{} KiB more after the first time", fixture.growth().resident);
+    fixture.before = fixture.footprint();
+    run(fixture, attack)
+}
+
+fn run<T>(fixture: Fixture, attack: impl FnOnce(&Fixture) -> T) -> Value {
     let held = attack(&fixture);
     fixture.wait_for_rounds(ROUNDS);
     drop(held);
@@ -63,14 +90,16 @@ pub(crate) fn with_gateway<T>(flags: &[&str], attack: impl FnOnce(&Fixture) -> T
 }
 
 impl Fixture {
-    fn begin(flags: &[&str]) -> Self {
-        let flags = [&[WS, LINES, "--mode=echo", "--grace=30s"], flags].concat();
-        let (gateway, backend) = Gateway::with_backend(&flags);
+    fn begin(flags: &[&str], start: impl FnOnce(&[&str]) -> (Gateway, Backend)) -> Self {
+        let is_hub = flags.contains(&"--mode=hub");
+        let mode = if is_hub { &[][..] } else { &["--mode=echo"] };
+        let flags = [&[WS, LINES, "--grace=30s"], mode, flags].concat();
+        let (gateway, backend) = start(&flags);
         let (input, output) = backend.into_streams();
         let backend = Mutex::new(StatsBackend::open(input, output));
         let clients = vec![
-            RegularClient::websocket(Client::connect(gateway.url())),
-            RegularClient::raw(RawClient::connect(&gateway.urls[1])),
+            RegularClient::websocket(Client::connect(gateway.url()), is_hub),
+            RegularClient::raw(RawClient::connect(&gateway.urls[1]), is_hub),
         ];
         assert_eq!(clients.len(), REGULAR_CLIENTS);
         let (urls, admin) = (gateway.urls.clone(), gateway.admin.clone().unwrap_or_default());
@@ -81,7 +110,7 @@ impl Fixture {
         for _ in 0..EARLIER_SESSIONS {
             let mut client = fixture.attacker();
             client.upgrade("/");
-            client.close();
+            if is_hub { client.leave_hub() } else { client.close() }
         }
         fixture.wait_for_rounds(ROUNDS);
         fixture.wait_for(|_, stats| has_sessions(stats, REGULAR_CLIENTS));
@@ -128,6 +157,48 @@ impl Fixture {
             assert!(Instant::now() < patience, "{now:?} after {:?}, and {stats:#}", self.before);
             self.wait_for_rounds(1);
         }
+    }
+
+    /// Waits for a line of the log that contains `text`.
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        let gateway = self.gateway.lock().expect("no thread panics with the lock");
+        gateway.log.wait_for(text);
+    }
+
+    /// A value of the admin server's metrics.
+    pub(crate) fn metric(&self, name: &str) -> f64 {
+        metric(&self.admin, name)
+    }
+
+    /// Carries out a command of the backend, and returns its reply.
+    pub(crate) fn command(&self, command: Value) -> Value {
+        self.backend.lock().expect("no thread panics with the lock").command(command)
+    }
+
+    /// Has the backend send the same command again and again, and read nothing before the gateway
+    /// stops reading commands. Returns the growth at that moment.
+    pub(crate) fn flood_without_reading(&self, command: &Value, times: usize) -> Footprint {
+        let mut backend = self.backend.lock().expect("no thread panics with the lock");
+        let StatsBackend { input, replies, reading, .. } = &mut *backend;
+        let unread = reading.lock().expect("no thread panics with the lock");
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for number in 0..times {
+                    let mut command = command.clone();
+                    command["id"] = number.into();
+                    writeln!(input, "{command}").expect("the gateway reads at last");
+                }
+            });
+            let unread = unread;
+            self.wait_for_log("commands wait, because replies are not read");
+            let growth = self.growth();
+            drop(unread);
+            for number in 0..times {
+                let reply = replies.recv_timeout(LONG).expect("each command has a reply");
+                assert!(reply.starts_with(&format!("{{\"reply\":{number},")), "{number}: {reply}");
+            }
+            growth
+        })
     }
 
     /// The gateway's counters.
@@ -182,6 +253,16 @@ impl Fixture {
     }
 }
 
+/// A value of the metrics of the admin server at this URL.
+pub(crate) fn metric(admin: &str, name: &str) -> f64 {
+    let mut scraper = Attacker::connect(admin);
+    assert!(scraper.send(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let answer = scraper.answer();
+    let name = format!("majordomo_{name} ");
+    let value = answer.lines().find_map(|line| line.strip_prefix(&name));
+    value.expect("it is present").parse().expect("a number")
+}
+
 /// Whether there are so many sessions, and no other connections.
 fn has_sessions(stats: &Value, count: usize) -> bool {
     let sessions = &stats["sessions"];
@@ -204,6 +285,8 @@ pub(crate) struct Footprint {
 struct StatsBackend {
     input: ChildStdin,
     replies: Receiver<String>,
+    /// Locked while a line is read.
+    reading: Arc<Mutex<()>>,
     reader: JoinHandle<EventCounts>,
 }
 
@@ -219,10 +302,17 @@ impl StatsBackend {
     /// memory that is measured.
     fn open(input: ChildStdin, output: impl std::io::Read + Send + 'static) -> Self {
         let (sender, replies) = mpsc::channel();
+        let reading = Arc::new(Mutex::new(()));
+        let may_read = Arc::clone(&reading);
         let reader = thread::spawn(move || {
             let mut counts = EventCounts::default();
             let mut seq = 0;
-            for line in BufReader::with_capacity(1 << 20, output).lines() {
+            let mut lines = BufReader::with_capacity(1 << 20, output).lines();
+            let mut next = || {
+                let _reading = may_read.lock().expect("no thread panics with the lock");
+                lines.next()
+            };
+            while let Some(line) = next() {
                 let line = line.expect("UTF-8 from a pipe");
                 if line.starts_with("{\"reply\"") {
                     sender.send(line).expect("a command waits for it");
@@ -236,14 +326,18 @@ impl StatsBackend {
             }
             counts
         });
-        Self { input, replies, reader }
+        Self { input, replies, reading, reader }
     }
 
     fn stats(&mut self) -> Value {
-        writeln!(self.input, r#"{{"command":"stats","id":1}}"#).expect("the gateway reads");
+        self.command(json!({"command": "stats"}))["stats"].take()
+    }
+
+    fn command(&mut self, mut command: Value) -> Value {
+        command["id"] = 1.into();
+        writeln!(self.input, "{command}").expect("the gateway reads");
         let reply = self.replies.recv_timeout(LONG).expect("it answers");
-        let mut reply: Value = serde_json::from_str(&reply).expect("JSON");
-        reply["stats"].take()
+        serde_json::from_str(&reply).expect("JSON")
     }
 
     fn close(self) -> EventCounts {
@@ -261,34 +355,35 @@ struct RegularClient {
 }
 
 impl RegularClient {
-    fn websocket(mut client: Client) -> Self {
-        Self::new(move |sent| match sent {
+    /// In a hub it also gets what others say.
+    fn websocket(mut client: Client, is_hub: bool) -> Self {
+        Self::new("w", move |sent| match sent {
             Some(sent) => {
                 client.send(sent);
-                assert_eq!(client.text(), sent, "in order, and nothing between");
+                while !is_answer(&client.text(), sent, is_hub) {}
             }
             None => client.leave(1000, ""),
         })
     }
 
-    fn raw(mut client: RawClient) -> Self {
-        Self::new(move |sent| {
+    fn raw(mut client: RawClient, is_hub: bool) -> Self {
+        Self::new("r", move |sent| {
             if let Some(sent) = sent {
                 client.send(format!("{sent}\n").as_bytes());
-                assert_eq!(client.line(), sent, "in order, and nothing between");
+                while !is_answer(&client.line(), sent, is_hub) {}
             }
         })
     }
 
     /// Each round is numbered, and a few are longer than a segment.
-    fn new(mut talk: impl FnMut(Option<&str>) + Send + 'static) -> Self {
+    fn new(name: &'static str, mut talk: impl FnMut(Option<&str>) + Send + 'static) -> Self {
         let rounds = Arc::new((Mutex::new(0), Condvar::new()));
         let made = Arc::clone(&rounds);
         let (stay, stays) = mpsc::channel();
         let thread = thread::spawn(move || {
             for round in 0_usize.. {
-                let width = LONGEST - round % 10 * 200;
-                talk(Some(&format!("{round:0width$}")));
+                let width = LONGEST - 1 - round % 10 * 200;
+                talk(Some(&format!("{name}{round:0width$}")));
                 *made.0.lock().expect("no thread panics with the lock") += 1;
                 made.1.notify_all();
                 if stays.recv_timeout(PAUSE) == Err(RecvTimeoutError::Disconnected) {
@@ -314,6 +409,14 @@ impl RegularClient {
         drop(self.stay);
         self.thread.join().expect("every message was echoed");
     }
+}
+
+/// Whether a message is the answer to what a client has sent. Only in a hub, others may come before
+/// it, but none of its own.
+fn is_answer(received: &str, sent: &str, is_hub: bool) -> bool {
+    let is_own = received.as_bytes().first() == sent.as_bytes().first();
+    assert!(received == sent || (is_hub && !is_own), "{received} came before {sent}");
+    received == sent
 }
 
 /// How long the storm of connections lasts.

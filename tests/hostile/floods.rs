@@ -1,11 +1,15 @@
 //! More than anybody can answer.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::attacker::Attacker;
-use crate::fixture::{Fixture, LONGEST_ANSWER, REGULAR_CLIENTS, with_gateway};
+use crate::fixture::{Fixture, LONGEST_ANSWER, REGULAR_CLIENTS, with_gateway, with_hub};
 use crate::wire;
+
+/// The most that all outboxes may hold of a flood that is read in parts, in KiB.
+const MOST_OF_A_TICK: u64 = 4 << 10;
 
 #[test]
 fn every_ping_of_a_flood_is_answered_while_the_pongs_are_read() {
@@ -136,6 +140,31 @@ fn a_client_that_never_pauses_does_not_starve_others() {
             }
         });
     });
+}
+
+#[test]
+fn a_hub_is_flooded_with_texts_of_one_byte() {
+    const SESSIONS: usize = 100;
+    const ATTACKERS: usize = 3;
+    const TEXTS: usize = 10_000;
+    let stats = with_hub(&["--slow-consumer=drop-newest"], |fixture| {
+        let mut sessions = fixture.sessions(SESSIONS + ATTACKERS);
+        let flood = wire::text("x").repeat(TEXTS);
+        let before = fixture.growth().resident;
+        for attacker in &mut sessions[..ATTACKERS] {
+            assert!(attacker.send(&flood));
+        }
+        // The regular clients' own texts come back meanwhile.
+        let most = Cell::new(0);
+        fixture.wait_for(|fixture, stats| {
+            most.set(most.get().max(fixture.growth().resident));
+            stats["received"]["messages"].as_u64() >= Some((ATTACKERS * TEXTS) as u64)
+        });
+        println!("{} KiB more than before the flood", most.get() - before);
+        assert!(most.get() - before < MOST_OF_A_TICK, "{} KiB", most.get() - before);
+        sessions
+    });
+    assert_eq!(stats["disconnects"]["slow_consumer"], 0);
 }
 
 /// Ends the floods when it is dropped, also by a client that waits in vain.

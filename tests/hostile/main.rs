@@ -21,4 +21,7 @@ mod fixture;
 mod floods;
 mod frames;
 mod handshake;
+mod links;
 mod raw;
+mod streams;
+mod without_backend;

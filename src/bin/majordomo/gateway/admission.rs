@@ -70,7 +70,10 @@ impl AdmissionPolicy {
     fn id(&self, request: &RequestHead<'_>) -> Result<Option<SessionId>, RefusedWith> {
         let given = match &self.ids {
             IdSource::Generated => None,
-            IdSource::Query(name) => parameter(request, name)?,
+            // What is before the gateway may read the other one of two.
+            IdSource::Query(name) => {
+                request.single_query_value(name).map_err(|error| (400, error.to_string()))?
+            }
             IdSource::Header(name) => header(request, name)?.map(Cow::Borrowed),
         };
         match given.map(|id| SessionId::new(Box::<str>::from(id))) {
@@ -79,21 +82,6 @@ impl AdmissionPolicy {
             Some(Err(error)) => Err((400, error.to_string())),
         }
     }
-}
-
-/// The value of the parameter with the id. A repeated parameter is refused: what is before the
-/// gateway may read the other one.
-fn parameter<'a>(
-    request: &RequestHead<'a>,
-    name: &str,
-) -> Result<Option<Cow<'a, str>>, RefusedWith> {
-    let query = request.query().unwrap_or_default();
-    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
-    let first = values.next();
-    if values.next().is_some() {
-        return Err((400, format!("parameter {name} is repeated")));
-    }
-    Ok(first.map(|(_, value)| value))
 }
 
 /// The value of the header with the id. A repeated header is refused: behind a proxy that sets it,

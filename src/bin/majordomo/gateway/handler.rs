@@ -338,11 +338,11 @@ impl Gateway {
     }
 
     #[inline(never)]
-    fn notify_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn notify_message<'m>(&mut self, context: &mut Context<'_>, message: impl Into<Message<'m>>) {
         if self.links.is_introducing() {
             self.introduce(context, true);
         }
-        self.links.notify_message(context.id(), message);
+        self.links.notify_message(context.id(), message.into());
         self.hand_over_if_full(context.sessions());
     }
 
@@ -471,7 +471,11 @@ impl Handler for Gateway {
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         self.tick_messages += 1;
         if !self.links.is_empty() {
-            self.notify_message(context, message);
+            // In parts, which are passed in registers.
+            match message {
+                Message::Text(text) => self.notify_message(context, text),
+                Message::Binary(bytes) => self.notify_message(context, bytes),
+            }
         }
         match self.mode {
             Mode::Hub => drop(context.sessions().broadcast(message)),
