@@ -552,6 +552,9 @@ fn describe_stop(options: &StopOptions, sessions: usize) -> String {
 }
 
 #[cfg(test)]
+mod link_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -446,4 +446,17 @@ fn take_if(is_taken: bool, encoder: &mut BackendEncoder) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_message_may_wait_for_a_link() {
+        assert_eq!(Links::new(1 << 20).max_backlog, MAX_BACKLOG);
+        let message = 64 << 20;
+        assert!(Links::new(message).max_backlog >= HIGH + 6 * message);
+        let mut encoder = BackendEncoder::default();
+        let (id, text) = ("x".repeat(255), "\u{1}".repeat(1000));
+        encoder.message(&id, text.as_str().into());
+        assert!(encoder.len() <= largest_line(text.len()));
+    }
+}

@@ -2,16 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Instant;
 
 use majordomo::testing::{RawClient, Simulation, WebSocketClient};
-use majordomo::{AsMessage, Config, Context, Handler, ListenerId, Message, SessionKey};
+use majordomo::{AsMessage, Config, ListenerId, SessionKey};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::backend::websocket::{ControlConnections, ControlSink, LinkNotice};
-use crate::gateway::Gateway;
-use crate::settings::{self, Settings};
+use crate::backend::HIGH;
+use crate::backend::websocket::{ControlConnections, ControlMessage, ControlSink, LinkNotice};
+use crate::settings;
 
 /// The handler of the admin server's sessions.
 #[derive(Debug)]
@@ -388,17 +387,6 @@ fn a_link_whose_session_refuses_a_line_is_closed() {
     assert_eq!(network.closed.len(), 1);
     let (gateway, _) = network.gateway.parts();
     assert!(!gateway.has_backend());
-}
-
-#[test]
-fn the_largest_message_may_wait_for_a_link() {
-    assert_eq!(Links::new(1 << 20).max_backlog, MAX_BACKLOG);
-    let message = 64 << 20;
-    assert!(Links::new(message).max_backlog >= HIGH + 6 * message);
-    let mut encoder = BackendEncoder::default();
-    let (id, text) = ("x".repeat(255), "\u{1}".repeat(1000));
-    encoder.message(&id, text.as_str().into());
-    assert!(encoder.len() <= largest_line(text.len()));
 }
 
 #[test]
