@@ -184,19 +184,6 @@ impl Sessions {
         Ok(connection.stream.limit_send_buffer(bytes)?)
     }
 
-    /// Tries to write what is queued for a session whose socket was full, although the system has
-    /// not said that it takes more. On Linux it says so when a third of the send buffer is free, and
-    /// it takes bytes earlier: a peer that reads slowly is so seen to read.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::SessionNotFound`]; [`Error::Stopped`].
-    pub fn retry_write<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
-        let key = self.find(session.into())?;
-        self.flush_last(key);
-        Ok(())
-    }
-
     /// Statistics as of now. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {

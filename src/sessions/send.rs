@@ -66,6 +66,19 @@ impl Sessions {
         }
     }
 
+    /// Tries to write what is queued for a session whose socket was full, although the system has
+    /// not said that it takes more. On Linux it says so when a third of the send buffer is free, and
+    /// it takes bytes earlier: a peer that reads slowly is so seen to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`].
+    pub fn retry_write<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
+        let key = self.find(session.into())?;
+        self.flush_last(key);
+        Ok(())
+    }
+
     /// Sends a message to every open session. It is encoded once for each wire format in use. A
     /// session that is slow or fails does not affect the others. Costs O(n).
     pub fn broadcast(&mut self, message: impl AsMessage) -> Delivery {

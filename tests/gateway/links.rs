@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use socket2::{Domain, Socket, Type};
 
 use crate::control::{ADMIN, ControlConnection, control_url};
 use crate::gateway::{Client, Gateway, WS};
@@ -40,14 +41,57 @@ fn unread(gateway: &Gateway, query: &str) -> ControlConnection {
 
 /// A control connection whose bytes are read one by one, and not decoded.
 fn control_stream(gateway: &Gateway, query: &str) -> TcpStream {
+    control_stream_with_buffer(gateway, query, None)
+}
+
+/// The same with a receive buffer of this size.
+fn control_stream_with_buffer(gateway: &Gateway, query: &str, buffer: Option<usize>) -> TcpStream {
     let url = control_url(gateway);
     let address = url.strip_prefix("ws://").and_then(|url| url.strip_suffix("/control"));
-    let mut stream = TcpStream::connect(address.expect("its URL")).expect("it listens");
+    let address: SocketAddr = address.and_then(|address| address.parse().ok()).expect("its URL");
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    if let Some(bytes) = buffer {
+        socket.set_recv_buffer_size(bytes).expect("a size");
+    }
+    socket.connect(&address.into()).expect("it listens");
+    let mut stream = TcpStream::from(socket);
     let request = wire::upgrade(&format!("/control{query}"), &[]);
     let request =
         String::from_utf8(request).expect("text").replace("Host: test", "Host: localhost");
     stream.write_all(request.as_bytes()).expect("written");
     stream
+}
+
+/// Has each of some clients send a megabyte, which takes until it was read.
+fn flood(gateway: &Gateway, clients: usize) -> Vec<thread::JoinHandle<Client>> {
+    let clients: Vec<_> = (0..clients).map(|_| Client::connect(gateway.url())).collect();
+    let senders = clients.into_iter().map(|mut client| {
+        thread::spawn(move || {
+            client.send("m".repeat(1_000_000));
+            client
+        })
+    });
+    senders.collect()
+}
+
+/// Reads so many bytes a second for so long, ten times a second.
+fn read_slowly(stream: &mut TcpStream, rate: usize, time: Duration) {
+    stream.set_read_timeout(Some(Duration::from_secs(6))).expect("a timeout");
+    let (mut buffer, start) = (vec![0; rate / 10], Instant::now());
+    while start.elapsed() < time {
+        let count = stream.read(&mut buffer).expect("it is not closed, and not silent for long");
+        assert!(count > 0, "it was closed after {:?}", start.elapsed());
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Reads as fast as it can, up to the end.
+fn read_to_end(mut stream: TcpStream) -> thread::JoinHandle<()> {
+    thread::spawn(move || {
+        stream.set_read_timeout(None).expect("none");
+        let mut buffer = vec![0; 64 << 10];
+        while stream.read(&mut buffer).is_ok_and(|count| count > 0) {}
+    })
 }
 
 /// Sends this much in messages of this size, and reads the echoes.
@@ -138,33 +182,41 @@ fn an_observer_with_too_many_unread_lines_is_closed() {
 fn the_only_backend_may_read_slowly_for_as_long_as_it_likes() {
     /// Longer than one that reads nothing is waited for.
     const READ_FOR: Duration = Duration::from_secs(8);
-    let gateway = Gateway::start(&[WS, ADMIN, "--mode=backend", "--log=debug"]);
-    let mut backend = control_stream(&gateway, "");
-    backend.set_read_timeout(Some(Duration::from_secs(6))).expect("a timeout");
-    let clients: Vec<_> = (0..12).map(|_| Client::connect(gateway.url())).collect();
-    let senders: Vec<_> = clients
-        .into_iter()
-        .map(|mut client| {
-            thread::spawn(move || {
-                client.send("m".repeat(1_000_000));
-                client
-            })
-        })
-        .collect();
-    gateway.log.wait_for("reads paused: backend control-1");
-    let start = Instant::now();
-    let mut buffer = [0; 15_000];
-    while start.elapsed() < READ_FOR {
-        // 150 kB a second.
-        let count = backend.read(&mut buffer).expect("it is not closed, and not silent for long");
-        assert!(count > 0, "it was closed after {:?}", start.elapsed());
-        thread::sleep(Duration::from_millis(100));
+    // The slower one is seen to read only if each step counts in which its system takes bytes.
+    for (rate, buffer) in [(150_000, None), (20_000, Some(16 << 10))] {
+        let gateway = Gateway::start(&[WS, ADMIN, "--mode=backend", "--log=debug"]);
+        let mut backend = control_stream_with_buffer(&gateway, "", buffer);
+        let senders = flood(&gateway, 16);
+        gateway.log.wait_for("reads paused: backend control-1");
+        read_slowly(&mut backend, rate, READ_FOR);
+        assert_eq!(metric_text(&gateway, "reads_paused"), "1");
+        assert!(metric(&gateway, "reads_paused_seconds_total") >= 8.0);
+        let reader = read_to_end(backend);
+        for sender in senders {
+            drop(sender.join().expect("all of it was sent"));
+        }
+        drop(gateway);
+        reader.join().expect("read to the end");
     }
+}
+
+#[test]
+fn a_backend_that_reads_slowly_may_follow_one_that_was_cut_off() {
+    let gateway = Gateway::start(&[WS, ADMIN, "--mode=backend"]);
+    let _unread = unread(&gateway, "");
+    let first = flood(&gateway, 16);
+    gateway.log.wait_for("control connection control-1 closed: slow_consumer");
+    for sender in first {
+        drop(sender.join().expect("what no backend takes is discarded"));
+    }
+    let mut backend = control_stream(&gateway, "");
+    gateway.log.wait_for("control connection control-2 opened");
+    let second = flood(&gateway, 16);
+    gateway.log.wait_for("reads paused: backend control-2");
+    read_slowly(&mut backend, 150_000, Duration::from_secs(7));
     assert_eq!(metric_text(&gateway, "reads_paused"), "1");
-    assert!(metric(&gateway, "reads_paused_seconds_total") >= 8.0);
-    // Now as fast as it can.
-    let reader = thread::spawn(move || while backend.read(&mut buffer).is_ok_and(|n| n > 0) {});
-    for sender in senders {
+    let reader = read_to_end(backend);
+    for sender in second {
         drop(sender.join().expect("all of it was sent"));
     }
     drop(gateway);
@@ -172,7 +224,59 @@ fn the_only_backend_may_read_slowly_for_as_long_as_it_likes() {
 }
 
 #[test]
-fn a_backend_that_never_reads_and_returns_at_once_pauses_reads_for_five_seconds_a_minute() {
+fn a_slow_backend_beside_one_that_reads_is_closed_after_five_seconds_of_pauses() {
+    let gateway = Gateway::start(&[WS, ADMIN, "--mode=backend"]);
+    let reader = read_to_end(control_stream(&gateway, ""));
+    gateway.log.wait_for("control connection control-1 opened");
+    let mut slow = control_stream(&gateway, "");
+    gateway.log.wait_for("control connection control-2 opened");
+    let senders = flood(&gateway, 16);
+    gateway.log.wait_for("reads paused: backend control-2");
+    let start = Instant::now();
+    let slow = thread::spawn(move || {
+        let mut buffer = [0; 15_000];
+        while slow.read(&mut buffer).is_ok_and(|count| count > 0) {
+            thread::sleep(Duration::from_millis(100));
+        }
+    });
+    gateway.log.wait_for("control connection control-2 closed: slow_consumer");
+    assert!(start.elapsed() >= Duration::from_millis(4500), "{:?}", start.elapsed());
+    for sender in senders {
+        drop(sender.join().expect("the other one takes all of it"));
+    }
+    let paused = metric(&gateway, "reads_paused_seconds_total");
+    assert!((4.9..7.0).contains(&paused), "{paused}");
+    assert_eq!(metric_text(&gateway, "control_connections{kind=\"backend\"}"), "1");
+    drop(gateway);
+    reader.join().expect("read to the end");
+    slow.join().expect("read to the end");
+}
+
+#[test]
+fn the_query_decides_whether_reads_are_paused() {
+    // A backend in a mode whose control connections are observers otherwise.
+    let gateway = Gateway::start(&[WS, ADMIN, "--mode=echo"]);
+    let mut backend = unread(&gateway, "?observer=false");
+    let senders = flood(&gateway, 16);
+    gateway.log.wait_for("reads paused: backend control-1");
+    assert_eq!(metric_text(&gateway, "reads_paused"), "1");
+    for _ in 0..16 {
+        while backend.next()["event"] != "message" {}
+    }
+    drop(senders);
+    // An observer in the mode whose control connections are backends otherwise.
+    let gateway = Gateway::start(&[WS, ADMIN, "--mode=backend"]);
+    let mut observer = unread(&gateway, "?observer=true");
+    for sender in flood(&gateway, 24) {
+        // The answer comes after its message was handled.
+        sender.join().expect("reads are not paused").close(1000, "");
+    }
+    assert_eq!(metric_text(&gateway, "reads_paused_total"), "0");
+    while observer.next()["event"] != "gap" {}
+}
+
+#[test]
+fn a_backend_that_never_reads_and_returns_at_once_pauses_reads_seldom() {
     const SIZE: usize = 32 << 10;
     let gateway = Gateway::start(&[WS, ADMIN, "--mode=backend", "--session-id=query:id"]);
     let mut flooding = join(&gateway, "a");
@@ -189,12 +293,18 @@ fn a_backend_that_never_reads_and_returns_at_once_pauses_reads_for_five_seconds_
     assert!(start.elapsed() >= Duration::from_secs(5));
     let paused = metric(&gateway, "reads_paused_seconds_total");
     assert!((4.9..7.0).contains(&paused), "{paused}");
-    for number in 2..4 {
+    // One of those that follow has a trial of two seconds, and the next one 20 seconds later.
+    let start = Instant::now();
+    for number in 2..6 {
         let _next = unread(&gateway, "");
         gateway.log.wait_for(&format!("control connection control-{number} opened"));
         flood(&mut flooding);
     }
-    assert_eq!(metric_text(&gateway, "reads_paused_total"), "1");
+    let trials = 1.0 + (start.elapsed().as_secs_f64() / 20.0).floor();
+    let count = metric(&gateway, "reads_paused_total");
+    assert!((2.0..=1.0 + trials).contains(&count), "{count}");
+    let after = metric(&gateway, "reads_paused_seconds_total") - paused;
+    assert!((1.9..3.0 * trials).contains(&after), "{after} in {trials} trials");
     drop(first);
 }
 
@@ -281,6 +391,8 @@ struct Model {
     open: HashSet<String>,
     introduced: HashMap<String, usize>,
     is_complete: bool,
+    /// How many other events came between the parts.
+    between: usize,
 }
 
 impl Model {
@@ -292,6 +404,8 @@ impl Model {
 
     fn apply(&mut self, event: &Value) {
         let session = event["session"].as_str().unwrap_or_default();
+        let is_between = !self.introduced.is_empty() && !self.is_complete;
+        self.between += usize::from(is_between && event["event"] != "snapshot");
         match event["event"].as_str().expect("a name") {
             "snapshot" => {
                 let sessions = event["sessions"].as_array().expect("a list");
@@ -362,7 +476,6 @@ fn events_between_the_parts_of_a_snapshot_leave_an_exact_result() {
         }
     };
     let ids = listed(&mut other);
-    assert!(!model.is_complete);
     newcomer.send(&json!({"command": "stats", "id": "end"}));
     let mut has_reply = false;
     while !(model.is_complete && has_reply) {
@@ -373,6 +486,7 @@ fn events_between_the_parts_of_a_snapshot_leave_an_exact_result() {
             model.apply(&line);
         }
     }
+    assert!(model.between > 2 * SESSIONS / 7, "{} events between the parts", model.between);
     let mut open: Vec<_> = model.open.into_iter().map(Value::from).collect();
     open.sort_by_key(ToString::to_string);
     assert_eq!(open, ids);
@@ -418,6 +532,33 @@ fn replies_that_a_backend_over_standard_output_does_not_read_are_bounded() {
     drop(writer.join().expect("all of them were written"));
     while next()["event"] != "stopped" {}
     assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn the_end_of_standard_input_waits_for_the_commands_before_it() {
+    const COMMANDS: usize = 300;
+    let flags = [WS, "--session-id=query:id", "--log=debug"];
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    let _client = join(&gateway, "a");
+    let set = json!({"x": "x".repeat(60 << 10)});
+    backend.send(&json!({"command": "metadata", "session": "a", "set": set}));
+    let command = |id| format!("{{\"command\":\"session\",\"session\":\"a\",\"id\":{id}}}\n");
+    // All of them at once, so that the end is read before the replies wait.
+    let commands: String = (0..COMMANDS).map(command).collect();
+    backend.write_bytes(commands.as_bytes());
+    backend.close_input();
+    gateway.log.wait_for("commands wait, because replies are not read");
+    let mut replies = 0;
+    loop {
+        let line = backend.next().expect("a line");
+        if line.get("reply").is_some() {
+            assert_eq!((&line["reply"], &line["ok"]), (&json!(replies), &json!(true)), "{line}");
+            replies += 1;
+        } else if line["event"] == "stopping" {
+            break;
+        }
+    }
+    assert_eq!(replies, COMMANDS);
 }
 
 #[test]

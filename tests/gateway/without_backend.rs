@@ -66,37 +66,54 @@ fn each_time_without_a_backend_has_one_warning() {
 
 #[test]
 fn messages_wait_for_a_backend() {
-    let flags = [WS, ADMIN, "--mode=backend", "--without-backend=pause"];
+    let flags = [LINES, ADMIN, "--mode=backend", "--without-backend=pause"];
     let gateway = Gateway::start(&flags);
     gateway.log.wait_for(WARNING);
     let mut observer = ControlConnection::with_query(&gateway, "?observer=true").0;
     assert_eq!(observer.ask(json!({"command": "stats"}))["stats"]["reads_paused"], true);
-    // It is not accepted until there is a backend.
-    let url = gateway.url().to_owned();
-    let client = std::thread::spawn(move || {
-        let mut client = Client::connect(&url);
-        client.send("at last");
-        client
-    });
+    // The system completes its connection. It is not accepted until there is a backend.
+    let mut client = RawClient::connect(gateway.url());
+    client.send(b"at last\n");
     assert_eq!(observer.ask(json!({"command": "sessions"}))["sessions"], json!([]));
     let (mut backend, ..) = ControlConnection::new(&gateway);
     backend.event("connect");
     assert_eq!(backend.event("message")["text"], "at last");
     assert_eq!(unheard(&gateway), "0");
-    let mut client = client.join().expect("it was accepted");
     drop(backend);
     gateway.log.wait_for(WARNING);
-    client.send("later");
+    client.send(b"later\n");
     let (mut backend, _, present) = ControlConnection::new(&gateway);
     assert_eq!(present.len(), 1);
     assert_eq!(backend.event("message")["text"], "later");
 }
 
 #[test]
+fn the_lack_of_a_backend_is_warned_of_while_reads_are_paused() {
+    let flags = [WS, ADMIN, "--mode=backend", "--without-backend=pause"];
+    let gateway = Gateway::start(&flags);
+    gateway.log.wait_for(WARNING);
+    let _backend = ControlConnection::unread(&gateway, "");
+    gateway.log.wait_for("control connection control-1 opened");
+    // They are accepted once there is a backend.
+    let clients: Vec<_> = (0..16).map(|_| Client::connect(gateway.url())).collect();
+    let senders = clients.into_iter().map(|mut client| {
+        std::thread::spawn(move || {
+            client.send("m".repeat(1_000_000));
+            client
+        })
+    });
+    let _senders: Vec<_> = senders.collect();
+    gateway.log.wait_for("reads paused: backend control-1");
+    gateway.log.wait_for("control-1 reads too slowly");
+    let warning = gateway.log.wait_for(WARNING);
+    assert!(warning.contains("no session is read"), "{warning}");
+}
+
+#[test]
 fn sessions_are_refused_without_a_backend() {
     let flags = [WS, LINES, ADMIN, "--mode=backend", "--without-backend=refuse"];
     let gateway = Gateway::start(&flags);
-    let (_observer, ..) = ControlConnection::with_query(&gateway, "?observer=true");
+    let (mut observer, ..) = ControlConnection::with_query(&gateway, "?observer=true");
     let refusal = Client::try_connect(gateway.url(), &[]).expect_err("there is no backend");
     assert_eq!(refusal.status(), 503);
     assert_eq!(RawClient::connect(&gateway.urls[1]).rest(), b"");
@@ -110,6 +127,12 @@ fn sessions_are_refused_without_a_backend() {
     client.send("hello");
     backend.event("connect");
     assert_eq!(backend.event("message")["text"], "hello");
+    drop(backend);
+    gateway.log.wait_for("control connection control-2 closed");
+    // The loop hears of that a moment after the log.
+    while observer.next()["event"] != "message" {}
+    assert_eq!(observer.ask(json!({"command": "stats"}))["ok"], true);
+    assert_eq!(get(&gateway, "/ready", &[]), (503, "{\"status\":\"no_backend\"}\n".to_owned()));
     // In the other modes no backend is needed.
     let gateway = Gateway::start(&[WS, ADMIN, "--mode=echo", "--without-backend=refuse"]);
     assert_eq!(get(&gateway, "/ready", &[]).0, 200);

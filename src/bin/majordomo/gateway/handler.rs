@@ -111,7 +111,11 @@ impl Gateway {
             return is_metered_wrongly;
         }
         self.links.hand_over();
-        is_metered_wrongly || self.links.is_introducing() || self.wants_pause() != are_reads_paused
+        if self.links.is_introducing() {
+            return true;
+        }
+        self.links.begin_tick();
+        is_metered_wrongly || self.wants_pause() != are_reads_paused
     }
 
     /// Produces a part of a snapshot, and pauses or resumes reads.
@@ -568,6 +572,9 @@ fn describe_stop(options: &StopOptions, sessions: usize) -> String {
         format!("draining {sessions} session{plural} over {window}, {grace} grace")
     }
 }
+
+#[cfg(test)]
+mod link_tests;
 
 #[cfg(test)]
 mod tests {

@@ -390,6 +390,11 @@ impl Links {
     /// Produces a part of a snapshot at the end of a tick.
     pub(super) fn send_part_at_end(&mut self, sessions: &Sessions) {
         self.send_part(sessions);
+        self.begin_tick();
+    }
+
+    /// Lets the next tick produce a part of a snapshot.
+    pub(super) fn begin_tick(&mut self) {
         self.has_sent_part = false;
     }
 
@@ -442,4 +447,17 @@ fn take_if(is_taken: bool, encoder: &mut BackendEncoder) -> Bytes {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_largest_message_may_wait_for_a_link() {
+        assert_eq!(Links::new(1 << 20).max_backlog, MAX_BACKLOG);
+        let message = 64 << 20;
+        assert!(Links::new(message).max_backlog >= HIGH + 6 * message);
+        let mut encoder = BackendEncoder::default();
+        let (id, text) = ("x".repeat(255), "\u{1}".repeat(1000));
+        assert!(encoder.message(&id, text.as_str().into()));
+        assert!(encoder.len() <= largest_line(text.len()));
+    }
+}

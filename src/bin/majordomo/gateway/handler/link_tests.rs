@@ -2,16 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::time::Instant;
 
 use majordomo::testing::{RawClient, Simulation, WebSocketClient};
-use majordomo::{AsMessage, Config, Context, Handler, ListenerId, Message, SessionKey};
+use majordomo::{AsMessage, Config, ListenerId, SessionKey};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::backend::websocket::{ControlConnections, ControlSink, LinkNotice};
-use crate::gateway::Gateway;
-use crate::settings::{self, Settings};
+use crate::backend::HIGH;
+use crate::backend::websocket::{ControlConnections, ControlMessage, ControlSink, LinkNotice};
+use crate::settings;
 
 /// The handler of the admin server's sessions.
 #[derive(Debug)]
@@ -391,12 +390,24 @@ fn a_link_whose_session_refuses_a_line_is_closed() {
 }
 
 #[test]
-fn the_largest_message_may_wait_for_a_link() {
-    assert_eq!(Links::new(1 << 20).max_backlog, MAX_BACKLOG);
-    let message = 64 << 20;
-    assert!(Links::new(message).max_backlog >= HIGH + 6 * message);
-    let mut encoder = BackendEncoder::default();
-    let (id, text) = ("x".repeat(255), "\u{1}".repeat(1000));
-    assert!(encoder.message(&id, text.as_str().into()));
-    assert!(encoder.len() <= largest_line(text.len()));
+fn the_meter_of_pauses_ends_when_a_shutdown_resumes_reads() {
+    let mut network = Network::with_backends();
+    let clients = network.connect(1, 10);
+    let link = network.unread(LinkKind::Backend);
+    link.resume_reading();
+    network.settle();
+    link.stop_reading();
+    for _ in 0..9 {
+        clients[0].send("m".repeat(1 << 20).as_str());
+        network.settle();
+    }
+    assert!(network.gateway.sessions().are_reads_paused());
+    let (gateway, sessions) = network.gateway.parts();
+    gateway.stop_with_defaults(sessions, "a test");
+    network.end_tick();
+    let (gateway, sessions) = network.gateway.parts();
+    assert!(!sessions.are_reads_paused());
+    assert!(!gateway.hand_over(false), "nothing is left to do in each tick");
+    let pauses = || gateway.metrics(sessions).pauses;
+    assert_eq!(pauses(), pauses(), "the time stands still");
 }
