@@ -69,7 +69,8 @@ impl Denial {
     /// What it is counted as.
     pub(super) fn refusal(&self) -> AdminRefusal {
         match self {
-            Self::NoToken | Self::WrongToken => AdminRefusal::Unauthorized,
+            Self::NoToken => AdminRefusal::Unauthorized,
+            Self::WrongToken => AdminRefusal::WrongToken,
             Self::Foreign(_) => AdminRefusal::Forbidden,
         }
     }
