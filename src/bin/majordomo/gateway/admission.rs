@@ -1,7 +1,7 @@
 //! Admission: which requests become sessions, and with which id.
 
 use std::borrow::Cow;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use majordomo::{Admission, Decision, Request, RequestHead, Response, SessionId};
 
@@ -18,6 +18,9 @@ pub(super) struct AdmissionPolicy {
     throttle: Throttle,
 }
 
+/// How often the log warns of refused origins.
+const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The status for an origin that is not admitted.
 const FORBIDDEN: u16 = 403;
 
@@ -26,7 +29,7 @@ type RefusedWith = (u16, String);
 
 impl AdmissionPolicy {
     pub(super) fn new(ids: IdSource, origins: &[OriginRule]) -> Self {
-        Self { ids, origins: OriginPolicy::new(origins), throttle: Throttle::default() }
+        Self { ids, origins: OriginPolicy::new(origins), throttle: Throttle::new(WARNING_INTERVAL) }
     }
 
     /// Decides about a request. A request without an upgrade is admitted: the library answers it

@@ -2,21 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-/// The least time between two records.
-const PERIOD: Duration = Duration::from_secs(10);
-
 /// Lets one record pass in each period, and counts the others.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Throttle {
+    /// The least time between two records.
+    period: Duration,
     last: Option<Instant>,
     left_out: u64,
 }
 
 impl Throttle {
+    pub(crate) fn new(period: Duration) -> Self {
+        Self { period, last: None, left_out: 0 }
+    }
+
     /// Whether a record may be logged now: how many were left out since the last one. `None` leaves
     /// it out.
     pub(crate) fn pass(&mut self, now: Instant) -> Option<u64> {
-        if self.last.is_some_and(|last| now.saturating_duration_since(last) < PERIOD) {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < self.period) {
             self.left_out += 1;
             return None;
         }
@@ -31,7 +34,8 @@ mod tests {
 
     #[test]
     fn one_record_passes_in_each_period_and_tells_how_many_did_not() {
-        let (mut throttle, start) = (Throttle::default(), Instant::now());
+        const PERIOD: Duration = Duration::from_secs(7);
+        let (mut throttle, start) = (Throttle::new(PERIOD), Instant::now());
         assert_eq!(throttle.pass(start), Some(0));
         for _ in 0..3 {
             assert_eq!(throttle.pass(start + PERIOD / 2), None);
