@@ -3,7 +3,7 @@
 // open sessions.
 //
 //     npm install ws
-//     node examples/backend.js [NAME [URL]]     by default: node ws://127.0.0.1:9002/control
+//     node examples/backend.js [NAME [URL]]     by default: node ws://127.0.0.1:9002/control?observer=false
 //
 // Any number of backends can run at once, in any language (examples/backend.py does the same), with
 // `majordomo --mode backend`. MAJORDOMO_ADMIN_TOKEN is the gateway's token, if it has one.
@@ -11,7 +11,7 @@
 
 const WebSocket = require("ws");
 
-const [name = "node", url = "ws://127.0.0.1:9002/control"] = process.argv.slice(2);
+const [name = "node", url = "ws://127.0.0.1:9002/control?observer=false"] = process.argv.slice(2);
 const token = process.env.MAJORDOMO_ADMIN_TOKEN;
 const LONGEST = 30_000; // ms between two attempts to connect
 let wait = 100;

@@ -3,7 +3,7 @@
 open sessions.
 
     pip install websockets
-    python3 examples/backend.py [NAME [URL]]     by default: python ws://127.0.0.1:9002/control
+    python3 examples/backend.py [NAME [URL]]     by default: python ws://127.0.0.1:9002/control?observer=false
 
 Any number of backends can run at once, in any language (examples/backend.js does the same), with
 `majordomo --mode backend`. MAJORDOMO_ADMIN_TOKEN is the gateway's token, if it has one.
@@ -16,7 +16,7 @@ import sys
 import websockets
 
 NAME = sys.argv[1] if len(sys.argv) > 1 else "python"
-URL = sys.argv[2] if len(sys.argv) > 2 else "ws://127.0.0.1:9002/control"
+URL = sys.argv[2] if len(sys.argv) > 2 else "ws://127.0.0.1:9002/control?observer=false"
 TOKEN = os.environ.get("MAJORDOMO_ADMIN_TOKEN")
 
 

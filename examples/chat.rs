@@ -30,8 +30,8 @@ struct Chat;
 impl Handler for Chat {
     /// A client that gives a name is admitted under it.
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
-        let name = request.query_value("name").unwrap_or_default();
-        match SessionId::new(name) {
+        let name = request.single_query_value("name");
+        match name.and_then(|name| SessionId::new(name.unwrap_or_default())) {
             Ok(id) => Admission::new().with_id(id).into(),
             Err(error) => refuse(&format!("connect to ws://../?name=NAME: {error}\n")),
         }

@@ -44,7 +44,10 @@ struct Application {
 
 impl Handler for Application {
     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
-        let token = request.query_value("token").unwrap_or_default().into_owned();
+        let Ok(token) = request.single_query_value("token") else {
+            return Decision::refuse::<400>("one token is enough\n");
+        };
+        let token = token.unwrap_or_default().into_owned();
         // The loop does not wait for another thread.
         match self.registrar.try_send((request.ticket(), token)) {
             Ok(()) => Decision::Defer,

@@ -25,6 +25,12 @@ pub enum Error {
         /// What was given.
         given: String,
     },
+    /// A request has a parameter twice that may be given once.
+    #[error("parameter {name} is repeated")]
+    RepeatedParameter {
+        /// Its name.
+        name: String,
+    },
     /// The number must not be sent in a close frame (RFC 6455, section 7.4).
     #[error("close code {given} is not allowed: 1000 to 1003, 1007 to 1014 or 3000 to 4999")]
     InvalidCloseCode {

@@ -88,13 +88,19 @@ impl<'a, H: Handler + ?Sized> Tick<'a, H> {
             }
         }
         if self.sessions.is_stopping() {
-            self.read_before_end();
+            self.finish_stopping();
         }
+        self.sessions.compact();
+    }
+
+    /// Ends what the end of the grace ends, and notices when nothing is left.
+    #[cold]
+    fn finish_stopping(&mut self) {
+        self.read_before_end();
         self.sessions.finish_stopping();
         // The end of the grace may have ended sessions.
         self.dispatch();
         self.sessions.finish_stopping();
-        self.sessions.compact();
     }
 
     /// Handles the readiness of one connection, which may be gone.
@@ -224,9 +230,17 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
     /// Handles the deadlines that have passed, within their budget. After a suspend of the machine
     /// all may have passed; the next tick handles the rest, and does not sleep.
     fn handle_deadlines(&mut self) {
-        let end = self.sessions.budget.end_of_deadlines();
         self.sessions.has_deadlines = false;
-        while let Some(expired) = self.sessions.expire_next() {
+        if let Some(first) = self.sessions.expire_next() {
+            self.handle_expired(first);
+        }
+    }
+
+    #[inline(never)]
+    fn handle_expired(&mut self, first: Expired) {
+        let end = self.sessions.budget.end_of_deadlines();
+        let mut next = Some(first);
+        while let Some(expired) = next {
             if let Expired::ReadFirst(key) = expired {
                 self.read_last(key);
                 self.sessions.confirm_silence(key);
@@ -237,13 +251,20 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
                 self.sessions.has_deadlines = true;
                 break;
             }
+            next = self.sessions.expire_next();
         }
     }
 
     /// Reads a connection before one of its deadlines ends or changes it, and writes what waits for
     /// it. The loop itself may have been suspended: what was received meanwhile counts.
     fn read_last(&mut self, key: SessionKey) {
-        self.sessions.budget.begin_last_turn();
+        // Its answer may follow a flood that is not read to its end.
+        while let Some(unread) = self.sessions.take_unread_of_closing(key) {
+            self.sessions.budget.begin_last_turn(true);
+            self.process_unread(key, unread);
+        }
+        let is_closing = self.sessions.any_session(key).is_some_and(|session| !session.is_open());
+        self.sessions.budget.begin_last_turn(is_closing);
         self.sessions.set_readable(key, false);
         self.read_on(key);
         self.sessions.flush_last(key);
@@ -559,7 +580,6 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         event: Result<Event<'_>, CodecError>,
         is_open: bool,
     ) -> bool {
-        self.sessions.budget.spend_message();
         match event {
             Ok(Event::Message(message)) if is_open => self.deliver(key, message),
             Ok(Event::Assembled(message)) if is_open => self.deliver(key, message.as_message()),
@@ -601,9 +621,9 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
         reason = "a call would pass the message in memory, not in registers"
     )]
     fn deliver(&mut self, key: SessionKey, message: Message<'_>) {
-        let guard = CallbackGuard::begin("on_message");
+        let guard = MessageGuard;
         self.handler.on_message(&mut Context::new(self.sessions, key), message);
-        guard.end();
+        std::mem::forget(guard);
     }
 }
 
@@ -611,33 +631,32 @@ impl<H: Handler + ?Sized> Tick<'_, H> {
 /// costs nothing.
 #[inline]
 pub(crate) fn guarded<T>(callback: &'static str, run: impl FnOnce() -> T) -> T {
-    let guard = CallbackGuard::begin(callback);
+    let guard = CallbackGuard(callback);
     let result = run();
-    guard.end();
+    std::mem::forget(guard);
     result
 }
 
-/// The same in two halves, for a callback that runs for each message: a closure would have to store
-/// its captures every time.
-#[must_use]
-pub(crate) struct CallbackGuard(&'static str);
+/// Is dropped only when the callback of this name panics.
+struct CallbackGuard(&'static str);
 
-impl CallbackGuard {
-    #[inline]
-    pub(crate) fn begin(callback: &'static str) -> Self {
-        Self(callback)
-    }
-
-    #[inline]
-    pub(crate) fn end(self) {
-        std::mem::forget(self);
+impl Drop for CallbackGuard {
+    fn drop(&mut self) {
+        log_panic(self.0);
     }
 }
 
-impl Drop for CallbackGuard {
-    /// Runs only when the callback panics.
-    #[cold]
+/// The same for the callback that runs for each message: a closure would have to store its captures
+/// every time, and the other guard its name.
+struct MessageGuard;
+
+impl Drop for MessageGuard {
     fn drop(&mut self) {
-        log::error!("{} panicked: the manager can only be dropped now", self.0);
+        log_panic("on_message");
     }
+}
+
+#[cold]
+fn log_panic(callback: &str) {
+    log::error!("{callback} panicked: the manager can only be dropped now");
 }

@@ -251,6 +251,7 @@ fn chat_shows_the_name_of_each_client() {
     let mut chat = Example::start("chat", &["ws://127.0.0.1:0"]);
     let url = chat.line_after("listening on ");
     let mut ann = Client::connect(&format!("{url}/?name=ann"));
+    assert_eq!(Client::try_connect(&format!("{url}/?name=bob&name=eve")).err(), Some(400));
     let mut bob = Client::connect(&format!("{url}/?name=bob"));
     assert_eq!(ann.read(), "* bob joined");
 
@@ -321,6 +322,7 @@ fn threads_send_to_sessions_and_decide_requests() {
         assert_eq!(Client::try_connect(&format!("{url}/?token={token}")).err(), Some(403));
     }
     assert_eq!(Client::try_connect(&format!("{url}/?token=apple")).err(), Some(409));
+    assert_eq!(Client::try_connect(&format!("{url}/?token=pear&token=fig")).err(), Some(400));
 
     let tick = ann.read();
     let count: u32 = tick.strip_prefix("tick ").expect(&tick).parse().expect("a count");

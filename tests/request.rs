@@ -138,6 +138,29 @@ fn query_values_are_decoded_as_forms_encode_them() {
 }
 
 #[test]
+fn a_parameter_that_may_be_given_once_is_refused_twice() {
+    let value = |query: &str| {
+        parse(&format!("GET /{query} HTTP/1.1"), "Host: a\r\n", |request| {
+            request.single_query_value("a").map(|value| value.map(std::borrow::Cow::into_owned))
+        })
+        .unwrap()
+    };
+    for (query, expected) in [
+        ("?b=2&a=x+y", Some("x y")),
+        ("?a", Some("")),
+        ("?aa=1&A=2", None),
+        ("?", None),
+        ("", None),
+    ] {
+        assert_eq!(value(query).unwrap().as_deref(), expected, "{query}");
+    }
+    for query in ["?a=1&a=2", "?a=1&b&a=1", "?a&%61=1", "?a=1&a"] {
+        let error = value(query).unwrap_err();
+        assert_eq!(error.to_string(), "parameter a is repeated", "{query}");
+    }
+}
+
+#[test]
 fn a_host_is_named_once_and_well() {
     let with = |line: &str, headers: &str| parse(line, headers, |_| ()).err();
     assert_eq!(with("GET / HTTP/1.1", ""), Some(RequestError::BadHost));

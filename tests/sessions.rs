@@ -4,11 +4,13 @@ mod common;
 
 use std::io::ErrorKind;
 
+use common::http;
+use common::net::connected;
 use common::simulation::{Client, Server, close_reason, seconds};
 use common::wire;
 use majordomo::{
-    Admission, Cause, Config, Decision, Error, HandshakeFailure, Initiator, KeepHeaders, SessionId,
-    SessionKey, State,
+    Accepted, Admission, Cause, Config, Decision, DuplicateId, Error, HandshakeFailure, Initiator,
+    KeepHeaders, SessionId, SessionKey, State,
 };
 use serde_json::json;
 
@@ -415,7 +417,15 @@ fn leave(server: &mut Server, client: &mut Client) -> SessionKey {
 
 /// 500 sessions, of which those from `first` to `last` stay, and the keys of all.
 fn few_of_many(first: usize, last: usize) -> (Server, Vec<Client>, Vec<SessionKey>) {
-    let mut server = Server::new();
+    few_of_many_with(Config::default(), first, last)
+}
+
+fn few_of_many_with(
+    config: Config,
+    first: usize,
+    last: usize,
+) -> (Server, Vec<Client>, Vec<SessionKey>) {
+    let mut server = Server::with(config);
     let mut clients: Vec<_> = (0..500).map(|number| server.join(&number.to_string())).collect();
     let keys: Vec<_> = (0..500).map(|number| server.key(&number.to_string())).collect();
     let mut staying = Vec::new();
@@ -495,6 +505,93 @@ fn a_session_that_was_moved_twice_keeps_its_key() {
 }
 
 #[test]
+fn a_duplicate_of_a_moved_session_is_refused_and_pings_it() {
+    let (mut server, mut staying, keys) = few_of_many(490, 499);
+    assert!(server.sessions().compactions() > 0);
+    server.advance(seconds(1));
+    for client in &mut staying {
+        client.frames();
+    }
+    let mut again = server.dial();
+    server.receive(&again, &wire::upgrade("/?id=499", &[]));
+    assert_eq!(again.status(), 409);
+    assert_eq!(staying[9].frames(), ["ping"], "it may be a lost connection");
+    server.receive(&staying[9], &wire::pong(""));
+
+    // The same by `add_session`.
+    server.advance(seconds(1));
+    let (_socket, stream) = connected();
+    let refused = server.sessions().add_session("498", Accepted::websocket(stream));
+    let error = refused.expect_err("the id is taken").error;
+    assert!(matches!(error, Error::DuplicateSession { .. }), "{error}");
+    server.settle();
+    assert_eq!(staying[8].frames(), ["ping"]);
+    assert_eq!(server.sessions().key_of("498"), Some(keys[498]));
+}
+
+#[test]
+fn a_moved_session_is_replaced() {
+    let config = Config {
+        duplicate_id: DuplicateId::Replace,
+        max_sessions_per_address: Some(600),
+        ..Config::default()
+    };
+    let (mut server, mut staying, keys) = few_of_many_with(config, 490, 499);
+    assert!(server.sessions().compactions() > 0);
+    let mut newer = server.join("499");
+    assert_eq!(server.notes(), ["499 ends replaced 1008", "499 connects"]);
+    assert_eq!(server.handler().take_ended().key, keys[499]);
+    assert_eq!(staying[9].frames(), ["close 1008"]);
+    assert_ne!(server.key("499"), keys[499]);
+    server.sessions().send_to("499", "to the newer").expect("open");
+    server.settle();
+    assert_eq!(newer.frames(), ["text to the newer"]);
+}
+
+#[test]
+fn a_connection_that_was_moved_is_trusted_by_its_ticket() {
+    let (mut server, requests) =
+        http::deferring(Config { max_untrusted: Some(550), ..http::kept() });
+    let others: Vec<_> = (0..500).map(|_| server.dial()).collect();
+    let last = server.dial();
+    server.receive(&last, &http::get("/last"));
+    let (_, ticket) = requests.try_recv().expect("it was deferred");
+    for client in &others {
+        client.shutdown_write();
+    }
+    server.settle();
+    assert!(server.sessions().compactions() > 0);
+    server.sessions().trust(ticket);
+    // Beside it there is room for 550.
+    let mut untrusted: Vec<_> = (0..550).map(|_| server.dial()).collect();
+    server.receive(&untrusted[549], &http::get("/fits"));
+    assert_eq!(requests.try_recv().map(|(target, _)| target), Ok("/fits".into()));
+    let mut beyond = server.dial();
+    server.receive(&beyond, &http::get("/beyond"));
+    assert_eq!(beyond.status(), 503);
+    assert!(untrusted[549].bytes().is_empty(), "its request is deferred");
+}
+
+#[test]
+fn a_walk_visits_no_more_than_two_slots_for_each_session() {
+    // So many slots that the capacity of the table is their number.
+    let mut server = Server::new();
+    let clients = server.join_many(256);
+    let mut moves = 0;
+    for (left, mut client) in clients.into_iter().enumerate().map(|(n, client)| (255 - n, client)) {
+        leave(&mut server, &mut client);
+        let sessions = server.sessions();
+        assert_eq!(sessions.client_count(), left);
+        if left >= 16 {
+            let walked = sessions.slots();
+            assert!(walked <= 2 * left + 1, "{walked} slots for {left} sessions");
+        }
+        moves = sessions.compactions();
+    }
+    assert_eq!(moves, 4, "the table is made smaller when half have left, not at each end");
+}
+
+#[test]
 fn a_walk_by_slots_finds_each_session_under_its_key() {
     let mut server = Server::new();
     let _a = server.join("a");
@@ -506,7 +603,7 @@ fn a_walk_by_slots_finds_each_session_under_its_key() {
     let mut found: Vec<_> = (0..sessions.slots())
         .filter_map(|slot| sessions.session_at(slot))
         .map(|(key, session)| {
-            assert_eq!(sessions.get_session(key).map(|it| it.id()), Some(session.id()));
+            assert_eq!(sessions.get_session(key).map(majordomo::Session::id), Some(session.id()));
             key
         })
         .collect();

@@ -85,6 +85,26 @@ fn an_answer_behind_a_paused_session_s_input_is_found_as_well() {
 }
 
 #[test]
+fn an_answer_behind_a_flood_is_found_as_well() {
+    // Nothing of the flood was read before; a part of it; or all but the answer.
+    for (before, after) in [(0, 30_000), (9_000, 9_000), (20_000, 0), (9_000, 0)] {
+        let mut server = Server::with(config());
+        let client = server.join("a");
+        server.advance(seconds(1) / 2);
+        server.sessions().close_session("a", &close_reason(4000, "bye")).expect("open");
+        server.tick();
+        server.notes();
+        client.send(&wire::text("").repeat(before));
+        server.tick();
+        client.send(&wire::text("").repeat(after));
+        client.send(&wire::close(4000, "bye"));
+        wake_after(&mut server, seconds(2));
+        server.settle();
+        assert_eq!(server.notes(), ["a ends removed 4000 bye"], "{before} {after}");
+    }
+}
+
+#[test]
 fn the_end_of_the_grace_finds_the_answers() {
     let mut server = Server::with(config());
     let clients = server.join_many(3);

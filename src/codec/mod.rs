@@ -64,8 +64,7 @@ impl Codec {
     ///
     /// What the peer did wrong, at the first byte that shows it. The stream cannot be decoded
     /// further after an error, nor after [`Event::Close`]: the caller drops the rest.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "one of the few calls for each message")]
+    #[inline]
     pub fn decode<'a>(
         &mut self,
         input: &mut &'a mut [u8],

@@ -267,8 +267,12 @@ impl<H: Handler + 'static> SessionManager<H> {
         if self.work_remains() {
             return Some(Instant::now());
         }
-        let timers = self.sessions.next_deadline();
-        timers.into_iter().chain(self.accepting.retry_at(&self.sessions)).min()
+        self.next_due()
+    }
+
+    /// The same if no work remains.
+    fn next_due(&self) -> Option<Instant> {
+        earlier(self.sessions.next_deadline(), self.accepting.retry_at(&self.sessions))
     }
 
     fn work_remains(&self) -> bool {
@@ -284,10 +288,9 @@ impl<H: Handler + 'static> SessionManager<H> {
         let wait = if self.work_remains() {
             Some(Duration::ZERO)
         } else {
-            let timers = self.sessions.next_deadline();
-            let due = timers.into_iter().chain(self.accepting.retry_at(&self.sessions)).min();
+            let due = self.next_due();
             let until = due.map(|at| at.saturating_duration_since(Instant::now()));
-            until.into_iter().chain(max_wait).min()
+            earlier(until, max_wait)
         };
         self.look(wait)
     }
@@ -344,6 +347,15 @@ impl<M: FnMut(&mut Context<'_>, Message<'_>) + 'static> SessionManager<FnHandler
     /// ```
     pub fn from_fn(config: Config, on_message: M) -> Result<Self> {
         Self::new(config, FnHandler::new(on_message))
+    }
+}
+
+/// The lesser of two, of which either may be missing.
+fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, None) => one,
+        (None, other) => other,
     }
 }
 

@@ -201,6 +201,7 @@ impl Outbox {
     ) -> Option<&mut Vec<u8>> {
         let buffer = self.buffer_for(pool, wire);
         if !buffer.reserve(wire) {
+            self.remove_empty(pool);
             return None;
         }
         self.queued += wire;
@@ -208,6 +209,24 @@ impl Outbox {
             unreachable!("it was the last chunk just now");
         };
         Some(buffer.append(wire, payload, kind))
+    }
+
+    /// Removes the buffer at the end if it is empty: writing nothing from it would be no progress.
+    #[cold]
+    fn remove_empty(&mut self, pool: &mut Pool) {
+        if !matches!(self.last_mut(), Some(Chunk::Copied(buffer)) if buffer.len() == 0) {
+            return;
+        }
+        let removed = match &mut self.tail {
+            Some(tail) => tail.pop_back(),
+            None => self.head.take(),
+        };
+        if self.tail.as_ref().is_some_and(|tail| tail.is_empty()) {
+            self.tail = None;
+        }
+        if let Some(Chunk::Copied(buffer)) = removed {
+            pool.give_back(buffer);
+        }
     }
 
     /// The buffer at the end, for a frame of `wire` bytes.
@@ -292,7 +311,7 @@ impl Outbox {
     ///
     /// When `count` is more than [`Outbox::queued_bytes`].
     #[inline]
-    pub fn advance(&mut self, pool: &mut Pool, mut count: usize) -> Departed {
+    pub fn advance(&mut self, pool: &mut Pool, count: usize) -> Departed {
         if count == self.queued
             && self.tail.is_none()
             && let Some(chunk) = &self.head
@@ -307,6 +326,11 @@ impl Outbox {
             }
             return departed;
         }
+        self.advance_by_chunks(pool, count)
+    }
+
+    #[inline(never)]
+    fn advance_by_chunks(&mut self, pool: &mut Pool, mut count: usize) -> Departed {
         let mut departed = Departed::default();
         self.queued =
             self.queued.checked_sub(count).expect("a socket accepts at most what it is given");
@@ -476,6 +500,34 @@ fn copy_chunk(chunk: &mut Chunk, pool: &mut Pool) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_without_memory_leaves_nothing_to_write() {
+        // No allocator has room for so much.
+        const TOO_MUCH: usize = isize::MAX as usize;
+        let (mut pool, mut outbox) = (Pool::new(), Outbox::default());
+        for queued in [&b""[..], b"before", b"and one of several chunks"] {
+            if !queued.is_empty() {
+                outbox.push_shared(&mut pool, &vec![b'x'; COPY_LIMIT + 1].into(), 0);
+                outbox.push(&mut pool, &[queued], 0, FrameKind::Control);
+            }
+            let before = outbox.queued_bytes();
+            let chunks = outbox.chunks().count();
+            for _ in 0..40 {
+                assert!(outbox.append(&mut pool, TOO_MUCH, 0, FrameKind::Message).is_none());
+            }
+            assert_eq!((outbox.queued_bytes(), outbox.chunks().count()), (before, chunks));
+            assert_eq!(outbox.is_contiguous(), chunks < 2);
+        }
+        outbox.push_shared(&mut pool, &vec![b'x'; COPY_LIMIT + 1].into(), 0);
+        let mut slices = [IoSlice::new(&[]); 32];
+        let filled = outbox.slices(&pool, &mut slices);
+        let bytes: usize = slices[..filled].iter().map(|slice| slice.len()).sum();
+        assert_eq!(bytes, outbox.queued_bytes());
+        let queued = outbox.queued_bytes();
+        outbox.advance(&mut pool, queued);
+        assert!(outbox.is_empty() && outbox.chunks().next().is_none());
+    }
 
     #[test]
     fn bytes_beyond_the_largest_frame_are_queued_in_pieces_and_leave_as_they_are() {

@@ -15,7 +15,7 @@ use crate::connection::{
     UnfinishedRequest,
 };
 use crate::error::{Error, Result};
-use crate::id::{SessionId, SessionKey};
+use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::transport::{ListenUrl, Protocol, Stream};
 
 /// How long a connection beyond the limits has for its one request.
@@ -41,7 +41,7 @@ impl Sessions {
             Ok((id, remote)) => self.take_over(id, remote, accepted),
             Err(error) => {
                 if let Error::DuplicateSession { id } = &error
-                    && let Some(older) = self.key_of(id)
+                    && let Some(older) = self.table.find_open(SessionRef::Id(id))
                 {
                     self.probe(older);
                 }
@@ -53,7 +53,7 @@ impl Sessions {
     fn check_addition(&self, id: Box<str>, accepted: &Accepted) -> Result<(SessionId, SocketAddr)> {
         self.check_running()?;
         let id = SessionId::new(id)?;
-        if self.key_of(&id).is_some() {
+        if self.table.find_open(SessionRef::Id(&id)).is_some() {
             return Err(Error::DuplicateSession { id: id.to_string() });
         }
         self.check_capacity().map_err(|_| Error::TooManySessions {

@@ -24,6 +24,9 @@ const DEADLINES: i64 = TICK / 4;
 /// The most for a connection that is read once more because its deadline has passed.
 const LAST_READ: i64 = TICK / 64;
 
+/// The same for one whose close frame is awaited: nothing that it sends reaches the application.
+const LAST_READ_OF_CLOSING: i64 = TICK / 2;
+
 /// Decoding a message or a control frame, and the application's callback.
 const MESSAGE: i64 = 16;
 
@@ -82,8 +85,8 @@ impl Budget {
     }
 
     /// The same for a connection that is read once more because its deadline has passed.
-    pub(crate) fn begin_last_turn(&mut self) {
-        self.begin(LAST_READ);
+    pub(crate) fn begin_last_turn(&mut self, is_closing: bool) {
+        self.begin(if is_closing { LAST_READ_OF_CLOSING } else { LAST_READ });
     }
 
     /// Begins to perform posted work. It has a budget of its own, so that sockets cannot starve it.

@@ -99,6 +99,8 @@ pub struct Sessions {
     pub(crate) has_deadlines: bool,
     /// The most connections since the table was made smaller: the slots that it has.
     peak: usize,
+    /// The table is made smaller after each end, for simulations.
+    compacts_eagerly: bool,
 }
 
 /// Finding sessions, and statistics.
@@ -182,6 +184,19 @@ impl Sessions {
         Ok(connection.stream.limit_send_buffer(bytes)?)
     }
 
+    /// Tries to write what is queued for a session whose socket was full, although the system has
+    /// not said that it takes more. On Linux it says so when a third of the send buffer is free, and
+    /// it takes bytes earlier: a peer that reads slowly is so seen to read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SessionNotFound`]; [`Error::Stopped`].
+    pub fn retry_write<'a>(&mut self, session: impl Into<SessionRef<'a>>) -> Result<()> {
+        let key = self.find(session.into())?;
+        self.flush_last(key);
+        Ok(())
+    }
+
     /// Statistics as of now. O(1).
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -254,6 +269,7 @@ impl Sessions {
             has_deadlines: false,
             date: HttpDate::new(now),
             peak: 0,
+            compacts_eagerly: false,
             config,
             now,
         }
@@ -283,6 +299,11 @@ impl Sessions {
     pub(crate) fn address_in_use(&self, url: &ListenUrl, by: ListenerId) -> Option<Error> {
         let other = self.admission.listener(by)?;
         Some(admission::in_use(url, other, "only listeners with the same host share a port"))
+    }
+
+    /// Makes the table smaller after each end from now on.
+    pub(crate) fn compact_eagerly(&mut self) {
+        self.compacts_eagerly = true;
     }
 
     pub(crate) fn set_now(&mut self, now: Instant) {
@@ -358,7 +379,9 @@ impl Sessions {
 
     /// When the next timer is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        [self.liveness.next_deadline(), self.shutdown.deadline()].into_iter().flatten().min()
+        let timers = self.liveness.next_deadline();
+        let Some(stop) = self.shutdown.deadline() else { return timers };
+        Some(timers.map_or(stop, |timer| timer.min(stop)))
     }
 
     /// Whether new connections are accepted now: also while reads are paused, if they are to be
@@ -511,11 +534,14 @@ impl Sessions {
         Some(connection)
     }
 
-    /// Frees memory at the end of a tick, if there were far more connections than there are.
-    /// Amortised O(1) for each connection that has ended.
+    /// Frees memory at the end of a tick, if there were more than twice as many connections as there
+    /// are: a walk over all of them visits no more than two slots for each. Amortised O(1) for each
+    /// connection that has ended, since at least half have.
     #[inline]
     pub(crate) fn compact(&mut self) {
-        if self.peak > KEPT_SLOTS && self.table.len() < self.peak / 4 && !self.is_stopping() {
+        let is_sparse = self.peak > KEPT_SLOTS && self.table.len() < self.peak / 2;
+        let is_forced = self.compacts_eagerly && self.table.len() < self.peak;
+        if (is_sparse || is_forced) && !self.is_stopping() {
             self.compact_now();
         }
     }

@@ -62,7 +62,15 @@ impl Notices {
     }
 
     /// Queues the drain notices of the last tick.
+    #[inline]
     pub(crate) fn release_drained(&mut self) {
+        if !self.drained.is_empty() {
+            self.release_all_drained();
+        }
+    }
+
+    #[inline(never)]
+    fn release_all_drained(&mut self) {
         self.queue.extend(self.drained.drain(..).map(Notice::Drain));
     }
 

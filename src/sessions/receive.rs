@@ -5,7 +5,7 @@ use std::io;
 use super::Sessions;
 use super::liveness::Rate;
 use crate::close::{Cause, CloseCode, CloseReason};
-use crate::codec::{CodecError, Event};
+use crate::codec::{Codec, CodecError, Event};
 use crate::connection::{Connection, Effects, HandshakeFailure, Input, Received, Session, State};
 use crate::id::SessionKey;
 use crate::message::Message;
@@ -181,10 +181,18 @@ impl Sessions {
         }
     }
 
+    /// Takes the input of a closing session that was read and is not decoded yet.
+    pub(crate) fn take_unread_of_closing(&mut self, key: SessionKey) -> Option<Vec<u8>> {
+        self.any_session_mut(key).filter(|session| !session.is_open())?.take_unread()
+    }
+
     /// Decodes the next event of a session from the front of its input. `None` when the input is
     /// consumed, or the session is no longer read.
     ///
     /// Messages are counted against their limit only if the session is `METERED`.
+    ///
+    /// Messages in one piece are kept apart from all other events, so that their parts stay in
+    /// registers.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "one of the few calls for each message")]
     #[expect(clippy::mut_mut, reason = "the input is consumed from the front")]
@@ -194,10 +202,65 @@ impl Sessions {
         input: &mut &'a mut [u8],
     ) -> Option<Decoded<'a>> {
         let session = self.table.get_mut(key)?.session_mut()?;
+        if !session.is_open() {
+            return self.decode_other::<METERED>(key, input);
+        }
+        let message = match &mut session.codec {
+            Codec::WebSocket(websocket) => match websocket.decode_short(input) {
+                Some(message) => message,
+                None if input.is_empty() => return None,
+                None => match websocket.decode_long(input) {
+                    Some(message) => message,
+                    None => return self.decode_other::<METERED>(key, input),
+                },
+            },
+            Codec::Raw(decoder) => match decoder.decode(input).transpose()? {
+                Ok(Event::Message(message)) => Ok(message),
+                event => return self.count_event::<METERED>(key, event),
+            },
+        };
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return Some(Decoded::Other { event: Err(error), is_open: true }),
+        };
+        if METERED && !self.liveness.take_message(key, self.now) {
+            self.exceed_rate(key, Rate::Messages);
+            return None;
+        }
+        self.budget.spend_message();
+        session.record_message(message.len());
+        self.counters.received.messages += 1;
+        self.counters.received.bytes += message.len() as u64;
+        match message {
+            Message::Text(text) => Some(Decoded::Text(text)),
+            Message::Binary(bytes) => Some(Decoded::Binary(bytes)),
+        }
+    }
+
+    /// The same for all but a message in one piece of an open session.
+    #[inline(never)]
+    #[expect(clippy::mut_mut, reason = "the input is consumed from the front")]
+    fn decode_other<'a, const METERED: bool>(
+        &mut self,
+        key: SessionKey,
+        input: &mut &'a mut [u8],
+    ) -> Option<Decoded<'a>> {
+        let session = self.table.expect(key).expect_session();
         if !session.is_read() {
             return None;
         }
         let event = session.codec.decode(input).transpose()?;
+        self.count_event::<METERED>(key, event)
+    }
+
+    /// Counts an event that was decoded, unless its session exceeds its rate by it.
+    #[inline(never)]
+    fn count_event<'a, const METERED: bool>(
+        &mut self,
+        key: SessionKey,
+        event: Result<Event<'a>, CodecError>,
+    ) -> Option<Decoded<'a>> {
+        let session = self.table.expect(key).expect_session();
         let is_open = session.is_open();
         if METERED
             && is_open
@@ -207,20 +270,20 @@ impl Sessions {
             self.exceed_rate(key, Rate::Messages);
             return None;
         }
-        let payload = match &event {
-            Ok(Event::Message(message)) if is_open => message.len(),
-            Ok(Event::Assembled(message)) if is_open => message.as_message().len(),
-            _ => return Some(Decoded::Other { event, is_open }),
-        };
-        session.record_message(payload);
         self.budget.spend_message();
-        self.counters.received.messages += 1;
-        self.counters.received.bytes += payload as u64;
-        match event {
-            Ok(Event::Message(Message::Text(text))) => Some(Decoded::Text(text)),
-            Ok(Event::Message(Message::Binary(bytes))) => Some(Decoded::Binary(bytes)),
-            event => Some(Decoded::Other { event, is_open }),
+        if is_open {
+            let payload = match &event {
+                Ok(Event::Message(message)) => Some(message.len()),
+                Ok(Event::Assembled(message)) => Some(message.as_message().len()),
+                _ => None,
+            };
+            if let Some(payload) = payload {
+                session.record_message(payload);
+                self.counters.received.messages += 1;
+                self.counters.received.bytes += payload as u64;
+            }
         }
+        Some(Decoded::Other { event, is_open })
     }
 
     /// Keeps what a session has sent beyond its turn.

@@ -13,7 +13,7 @@ use crate::connection::{
     RequestStep, Session, Stage, StepContext, Ticket, UnfinishedRequest, is_head,
 };
 use crate::error::{Error, Result};
-use crate::id::{SessionId, SessionKey};
+use crate::id::{SessionId, SessionKey, SessionRef};
 use crate::outbox::FrameKind;
 use crate::transport::Keepalive;
 
@@ -81,7 +81,8 @@ impl Sessions {
     /// happens if the connection is gone, or has become a session, which is trusted anyway.
     pub fn trust(&mut self, ticket: Ticket) {
         let has_room = self.config.max_connections.is_none_or(|max| self.table.len() <= max);
-        self.step_with(ticket.key, |connection, context| match connection.http_mut() {
+        let key = self.current_key(ticket.key);
+        self.step_with(key, |connection, context| match connection.http_mut() {
             Some(http) => ((), http.trust(has_room, context)),
             None => ((), Effects::NONE),
         });
@@ -416,7 +417,7 @@ impl Sessions {
         http::write_upgrade(upgrade, subprotocol.as_deref(), &headers, &mut answer)
             .map_err(invalid)?;
         let id = id.map_or_else(SessionId::generate, Ok).map_err(invalid)?;
-        match (self.key_of(&id), self.config.duplicate_id) {
+        match (self.table.find_open(SessionRef::Id(&id)), self.config.duplicate_id) {
             (None, _) => {
                 self.check_address(key)?;
                 self.check_capacity()?;

@@ -155,7 +155,7 @@ impl Sessions {
                 }
                 outcome => outcome,
             },
-            Err(error) => self.delivery.refuse_unframeable(connection, error),
+            Err(error) => self.delivery.refuse_unencoded(connection, error),
         };
         self.settle(key, outcome)
     }
@@ -220,7 +220,17 @@ impl Sessions {
 
     /// Flushes the next marked connections, not more than [`FLUSH_PART`]. Returns whether others
     /// are left.
+    #[inline]
     pub(crate) fn flush_part(&mut self) -> bool {
+        if self.delivery.marked_count() == 0 {
+            self.delivery.end_flush();
+            return false;
+        }
+        self.flush_some()
+    }
+
+    #[inline(never)]
+    fn flush_some(&mut self) -> bool {
         let end = self.delivery.end_of_part(FLUSH_PART);
         while let Some((key, flushed)) = self.delivery.flush_to(end, &mut self.table) {
             self.settle_flush(key, &flushed);
@@ -260,8 +270,9 @@ impl Sessions {
         }
     }
 
-    /// Flushes a connection before one of its deadlines ends it. The event that announces a writable
-    /// socket may not have been seen yet.
+    /// Flushes a connection although its socket was full: before one of its deadlines ends it, or to
+    /// see what the peer has taken. The event that announces a writable socket may not have been seen
+    /// yet.
     pub(crate) fn flush_last(&mut self, key: SessionKey) {
         let Some(connection) = self.table.get_mut(key) else { return };
         if !connection.outbox().is_empty() {

@@ -42,8 +42,11 @@ const _: () = {
 /// that memory follows the connections there are. The application and the poll name such a
 /// connection by its first key still. [`Table::current_key`] gives the one of its slot, by which all
 /// other methods find it. Generations are unique, so that neither key names another one.
+///
+/// A token has room for the bits of a generation that are in `MASK`. No two connections that live
+/// have the same token.
 #[derive(Debug, Default)]
-pub(crate) struct Table {
+pub(crate) struct Table<const MASK: u32 = GENERATION_MASK> {
     connections: Slab<Connection>,
     /// Slots of sessions, by the hash of their id. The id itself is stored once, in the session.
     index: HashTable<u32>,
@@ -51,23 +54,31 @@ pub(crate) struct Table {
     hasher: RandomState,
     generations: u32,
     compactions: u64,
-    /// The slots of the connections that were moved, by their first key.
+    /// The slots of the connections that were moved, by their first key as their token has it.
     moved: HashMap<SessionKey, u32>,
     /// The first keys of the connections that were moved, by their slot.
     first_keys: HashMap<u32, SessionKey>,
+    /// How often a key was looked up among those that were moved.
+    #[cfg(test)]
+    lookups: std::cell::Cell<usize>,
 }
 
-impl Table {
+impl<const MASK: u32> Table<MASK> {
     /// The key that the next [`Table::insert`] will give.
     pub(crate) fn next_key(&self) -> SessionKey {
         let slot = u32::try_from(self.connections.vacant_key()).unwrap_or(RESERVED_SLOT);
         assert!(slot < RESERVED_SLOT, "a process cannot have so many descriptors");
-        SessionKey::new(slot, self.generations)
+        let mut key = SessionKey::new(slot, self.generations);
+        // A connection that was moved away from this slot may have the token.
+        while !self.moved.is_empty() && self.moved.contains_key(&in_token::<MASK>(key)) {
+            key = SessionKey::new(slot, key.generation().wrapping_add(1));
+        }
+        key
     }
 
     pub(crate) fn insert(&mut self, stream: Stream, timer: TimerId, stage: Stage) -> SessionKey {
         let key = self.next_key();
-        self.generations = self.generations.wrapping_add(1);
+        self.generations = key.generation().wrapping_add(1);
         self.connections.insert(Connection::new(stream, key.generation(), timer, stage));
         key
     }
@@ -90,24 +101,29 @@ impl Table {
     /// is read and finds nothing.
     #[inline]
     pub(crate) fn key_of_event(&self, key: SessionKey) -> SessionKey {
-        if GENERATION_MASK == u32::MAX { key } else { self.whole_key(key) }
+        if MASK == u32::MAX { key } else { self.whole_key(key) }
     }
 
     #[cold]
     fn whole_key(&self, key: SessionKey) -> SessionKey {
-        let names = |whole: u32| whole & GENERATION_MASK == key.generation();
-        let there = self.connections.get(key.slot()).map(Connection::generation);
-        if let Some(whole) = there.filter(|whole| names(*whole)) {
-            return SessionKey::new(key.parts().0, whole);
-        }
-        let is_it = |first: &&SessionKey| first.slot() == key.slot() && names(first.generation());
-        self.moved.keys().find(is_it).copied().unwrap_or(key)
+        let first_key_in = |slot: u32| {
+            let connection = self.connections.get(slot as usize)?;
+            Some(self.first_key(SessionKey::new(slot, connection.generation())))
+        };
+        let slots = [Some(key.parts().0), self.moved.get(&key).copied()];
+        let mut first_keys = slots.into_iter().flatten().filter_map(first_key_in);
+        first_keys.find(|first| in_token::<MASK>(*first) == key).unwrap_or(key)
     }
 
     /// The current key of the connection of any key: that of the slot where it is now.
     #[inline]
     pub(crate) fn current_key(&self, key: SessionKey) -> SessionKey {
-        if self.moved.is_empty() { key } else { self.current_key_of_moved(key) }
+        // Most connections are where their key says.
+        if self.moved.is_empty() || self.get(key).is_some() {
+            key
+        } else {
+            self.current_key_of_moved(key)
+        }
     }
 
     /// The first key of the connection of a current key: it stays valid for as long as the
@@ -119,7 +135,11 @@ impl Table {
 
     #[cold]
     fn current_key_of_moved(&self, key: SessionKey) -> SessionKey {
-        self.moved.get(&key).map_or(key, |slot| SessionKey::new(*slot, key.generation()))
+        #[cfg(test)]
+        self.lookups.set(self.lookups.get() + 1);
+        let slot = self.moved.get(&in_token::<MASK>(key));
+        let moved = slot.map(|slot| SessionKey::new(*slot, key.generation()));
+        moved.filter(|moved| self.get(*moved).is_some()).unwrap_or(key)
     }
 
     /// The connection of a key that the caller knows to be in the table.
@@ -132,7 +152,7 @@ impl Table {
         self.get(key)?;
         let slot = u32::try_from(key.slot()).expect("a key is made of a slot of 32 bits");
         if let Some(first) = self.first_keys.remove(&slot) {
-            self.moved.remove(&first);
+            self.moved.remove(&in_token::<MASK>(first));
         }
         self.connections.try_remove(key.slot())
     }
@@ -162,9 +182,9 @@ impl Table {
             keys.insert(before, after);
             let first = first_keys.remove(&from).unwrap_or(before);
             if first == after {
-                moved.remove(&first);
+                moved.remove(&in_token::<MASK>(first));
             } else {
-                moved.insert(first, to);
+                moved.insert(in_token::<MASK>(first), to);
                 first_keys.insert(to, first);
             }
             if let Some(session) = connection.session()
@@ -260,6 +280,12 @@ impl Table {
     }
 }
 
+/// A key as a token has it, with the bits of its generation for which there is room.
+fn in_token<const MASK: u32>(key: SessionKey) -> SessionKey {
+    let (slot, generation) = key.parts();
+    SessionKey::new(slot, generation & MASK)
+}
+
 fn id_at(connections: &Slab<Connection>, slot: u32) -> &str {
     let session = connections.get(slot as usize).and_then(Connection::session);
     session.map(Session::id).expect("the index names slots of sessions").as_str()
@@ -312,7 +338,142 @@ impl EventSource {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
+    use crate::codec::http::HeadReader;
+    use crate::connection::{HttpConnection, ListenerId, RequestStep, UnfinishedRequest};
+    use crate::timer_wheel::TimerWheel;
+    use crate::transport::memory;
+
+    /// As on 32-bit machines.
+    const TWELVE_BITS: u32 = (1 << 12) - 1;
+
+    /// A table and what its connections need.
+    struct Fixture {
+        table: Table<TWELVE_BITS>,
+        wheel: TimerWheel<SessionKey>,
+        now: Instant,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            let now = Instant::now();
+            Self { table: Table::default(), wheel: TimerWheel::new(now), now }
+        }
+
+        fn insert(&mut self) -> SessionKey {
+            let step = RequestStep::Reading(UnfinishedRequest::Head(HeadReader::new(100)));
+            let remote = ([127, 0, 0, 1], 1).into();
+            let http = HttpConnection::new(remote, ListenerId::FIRST, step, self.now, self.now);
+            let stream = Stream::Memory(Box::new(memory::pair().0));
+            let timer = self.wheel.insert(self.table.next_key(), self.now);
+            self.table.insert(stream, timer, Stage::Http(Box::new(http)))
+        }
+
+        /// Removes a connection by its first key.
+        fn remove(&mut self, key: SessionKey) {
+            let current = self.table.current_key(key);
+            assert!(self.table.remove(current).is_some(), "{key:?}");
+        }
+
+        /// Checks that the event of a connection finds it, and so does its key.
+        fn check(&self, key: SessionKey) {
+            let event = self.table.key_of_event(in_token::<TWELVE_BITS>(key));
+            assert_eq!(event, key, "the first key of its event");
+            let current = self.table.current_key(key);
+            assert!(self.table.get(current).is_some(), "{key:?}");
+            assert_eq!(current.generation(), key.generation());
+            assert_eq!(self.table.first_key(current), key);
+        }
+
+        /// Goes on until the next connection would have this generation, in bits of a token.
+        fn skip_to(&mut self, bits: u32) {
+            while self.table.generations & TWELVE_BITS != bits {
+                let key = self.insert();
+                self.remove(key);
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_names_no_later_connection_of_its_slot_though_tokens_repeat() {
+        let mut fixture = Fixture::new();
+        let ended = fixture.insert();
+        fixture.remove(ended);
+        let mut same_tokens = 0;
+        for _ in 0..10_000 {
+            let key = fixture.insert();
+            fixture.check(key);
+            same_tokens += usize::from(in_token::<TWELVE_BITS>(key) == ended);
+            assert!(key != ended && fixture.table.get(fixture.table.current_key(ended)).is_none());
+            fixture.remove(key);
+        }
+        assert_eq!(same_tokens, 2);
+    }
+
+    #[test]
+    fn events_find_connections_that_were_moved() {
+        let mut fixture = Fixture::new();
+        fixture.skip_to(1000);
+        let keys: Vec<_> = (0..20).map(|_| fixture.insert()).collect();
+        keys[..15].iter().for_each(|key| fixture.remove(*key));
+        fixture.table.compact();
+        keys[15..].iter().for_each(|key| fixture.check(*key));
+        assert!(keys[..15].iter().all(|key| fixture.table.get(*key).is_none()));
+        assert!(fixture.table.key_of_event(in_token::<TWELVE_BITS>(keys[0])) != keys[15]);
+    }
+
+    #[test]
+    fn no_two_connections_have_one_token_though_one_was_moved_away() {
+        let mut fixture = Fixture::new();
+        let [first, moved] = [(); 2].map(|()| fixture.insert());
+        fixture.remove(first);
+        fixture.table.compact();
+        fixture.check(moved);
+        // The next one at its slot would have its token.
+        fixture.skip_to(moved.generation());
+        let next = fixture.insert();
+        assert_eq!(next.slot(), moved.slot());
+        assert_ne!(in_token::<TWELVE_BITS>(next), in_token::<TWELVE_BITS>(moved));
+        fixture.check(moved);
+        fixture.check(next);
+        fixture.remove(moved);
+        fixture.check(next);
+    }
+
+    #[test]
+    fn an_event_is_not_of_a_connection_that_was_moved_into_the_slot() {
+        let mut fixture = Fixture::new();
+        let [first, away] = [(); 2].map(|()| fixture.insert());
+        fixture.remove(first);
+        fixture.table.compact();
+        let between = fixture.insert();
+        assert_eq!(between.slot(), away.slot());
+        // Its token differs from that of `away` by the slot only, and it is moved into that.
+        fixture.skip_to(away.generation());
+        let into = fixture.insert();
+        fixture.remove(between);
+        fixture.table.compact();
+        assert_eq!(fixture.table.current_key(into).slot(), away.slot());
+        assert_eq!(into.generation() & TWELVE_BITS, away.generation());
+        fixture.check(away);
+        fixture.check(into);
+    }
+
+    #[test]
+    fn connections_that_were_not_moved_are_found_without_a_look_up() {
+        let mut fixture = Fixture::new();
+        let keys: Vec<_> = (0..20).map(|_| fixture.insert()).collect();
+        fixture.remove(keys[0]);
+        fixture.table.compact();
+        for key in &keys[1..19] {
+            assert_eq!(fixture.table.current_key(*key), *key);
+        }
+        assert_eq!(fixture.table.lookups.get(), 0);
+        assert_eq!(fixture.table.current_key(keys[19]).slot(), keys[0].slot());
+        assert_eq!(fixture.table.lookups.get(), 1);
+    }
 
     #[test]
     fn a_token_identifies_its_event_source() {

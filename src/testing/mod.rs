@@ -18,9 +18,10 @@
 //!
 //! impl Handler for Echo {
 //!     fn on_request(&mut self, _: &mut Sessions, request: &Request<'_>) -> Decision {
-//!         match request.query_value("name").map(SessionId::new) {
-//!             Some(Ok(id)) => Admission::new().with_id(id).into(),
-//!             _ => Decision::refuse::<400>("a name is missing"),
+//!         let name = request.single_query_value("name");
+//!         match name.and_then(|name| SessionId::new(name.unwrap_or_default())) {
+//!             Ok(id) => Admission::new().with_id(id).into(),
+//!             Err(_) => Decision::refuse::<400>("a name is missing"),
 //!         }
 //!     }
 //!

@@ -225,6 +225,12 @@ impl<H: Handler + 'static> Simulation<H> {
         self.now = now;
     }
 
+    /// Moves sessions to other slots whenever one before them has become free.
+    #[doc(hidden)]
+    pub fn compact_eagerly(&mut self) {
+        self.sessions.compact_eagerly();
+    }
+
     /// The time.
     #[must_use]
     pub fn now(&self) -> Instant {

@@ -122,12 +122,13 @@ fn an_observer_with_too_many_unread_lines_is_closed() {
     let gateway = Gateway::start(&[WS, ADMIN, "--session-id=query:id"]);
     let _client = join(&gateway, "a");
     let (mut other, ..) = ControlConnection::new(&gateway);
-    let mut observer = unread(&gateway, "");
+    let mut observer = control_stream(&gateway, "");
     // A reply repeats the id of its command.
     let id = "x".repeat(1 << 20);
-    for _ in 0..72 {
-        observer.send(&json!({"command": "send", "session": "a", "text": "", "id": id}));
-    }
+    let command = json!({"command": "send", "session": "a", "text": "", "id": id}).to_string();
+    let frame = wire::text(&command);
+    // It is closed before the last ones.
+    while observer.write_all(&frame).is_ok() {}
     gateway.log.wait_for("control-2 reads too slowly");
     gateway.log.wait_for("control connection control-2 closed: slow_consumer");
     assert_eq!(other.ask(json!({"command": "sessions"}))["sessions"], json!(["a"]));

@@ -38,6 +38,8 @@ impl Application {
             let number = self.note_session(session);
             self.clients[number].seen = self.tick;
             assert_eq!(sessions.key_of(session.id()), Some(key), "client {number} by its id");
+            let first = *self.clients[number].key.get_or_insert(key);
+            assert_eq!((key, session.key()), (first, first), "the key of client {number}");
             self.check_open(start, number, session);
         }
         self.note_missing();

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use majordomo::testing::internal::MemoryPeer;
-use majordomo::{Cause, Config, Message, Traffic};
+use majordomo::{Cause, Config, Message, SessionKey, Traffic};
 
 use crate::format::Format;
 use crate::heartbeat::Heartbeat;
@@ -105,6 +105,8 @@ pub(crate) struct Client {
     pub(crate) peer: MemoryPeer,
     pub(crate) phase: Phase,
     pub(crate) id: Option<String>,
+    /// The key of its session, which stays as long as the session.
+    pub(crate) key: Option<SessionKey>,
     /// The status of the answer to its request, once that is known.
     pub(crate) answer: Option<u16>,
     pub(crate) asked: bool,
@@ -186,6 +188,7 @@ impl Client {
             peer,
             phase: Phase::Waiting,
             id: None,
+            key: None,
             answer: None,
             asked: false,
             connected: false,

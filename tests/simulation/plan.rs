@@ -35,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) origins: Origins,
     /// It is stopped half way, with a long window.
     pub(crate) drains: bool,
+    /// Sessions are moved to other slots whenever one before them becomes free.
+    pub(crate) compacts: bool,
 }
 
 /// The frequencies of several events.
@@ -99,6 +101,7 @@ impl Plan {
             polite: rng.u8(..=100),
             websocket: rng.u8(30..=100),
             drains: rng.u8(..6) == 0,
+            compacts: rng.bool(),
             origins: Origins { networks: rng.usize(1..4), is_v6: rng.bool() },
         }
     }

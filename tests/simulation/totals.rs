@@ -15,6 +15,8 @@ pub(crate) struct Totals {
     pub(crate) dropped: u64,
     pub(crate) lost: u64,
     pub(crate) refused: u64,
+    /// How often sessions were moved to other slots.
+    pub(crate) compactions: u64,
     pub(crate) rates: Rates,
     pub(crate) drains: Drains,
     pub(crate) admission: Admissions,
@@ -79,6 +81,7 @@ impl Totals {
             sum.messages += more.messages;
             sum.bytes += more.bytes;
         }
+        self.compactions += other.compactions;
         self.accepted += other.accepted;
         self.connects += other.connects;
         self.dropped += other.dropped;
@@ -102,6 +105,7 @@ impl Totals {
         }
         assert!(self.received.messages > 0 && self.sent.messages > 0, "{self:?}");
         assert!(self.lost > 0 && self.dropped > self.lost && self.refused > 0, "{self:?}");
+        assert!(self.compactions > 1000, "the table was rarely made smaller: {self:?}");
         self.rates.assert_varied();
         self.drains.assert_varied();
         let Evictions { met, exact, closed, cut } = self.evictions;

@@ -45,6 +45,9 @@ impl World {
         trace!(application, "{plan:#?}");
         let mut simulation =
             Simulation::new(plan.config.clone(), application, start).expect("the config is valid");
+        if plan.compacts {
+            simulation.compact_eagerly();
+        }
         let listeners =
             LISTENERS.map(|(format, url)| (format, simulation.listen(url).expect("a valid URL")));
         let handle = simulation.handle();
@@ -76,6 +79,8 @@ impl World {
             self.end();
         }
         let inside = self.simulation.footprint();
+        let compactions = self.simulation.sessions().compactions();
+        self.simulation.handler().totals.compactions += compactions;
         self.simulation.handler().check_end(inside);
         self.simulation.handler().totals
     }

@@ -114,7 +114,8 @@ fn log_addresses(manager: &mut SessionManager<Gateway>) {
 
 /// Hands over the events and replies of a tick to the links.
 fn end_tick(manager: &mut SessionManager<Gateway>) {
-    if manager.handler().hand_over() {
+    let are_reads_paused = manager.sessions().are_reads_paused();
+    if manager.handler().hand_over(are_reads_paused) {
         let (gateway, sessions) = manager.handler_and_sessions();
         gateway.end_tick(sessions);
     }

@@ -39,21 +39,22 @@ impl BodyReader {
     ///
     /// # Errors
     ///
-    /// Of a chunked body only: [`RequestError::BadChunk`] and [`RequestError::HeadTooLarge`] for its
-    /// framing, [`RequestError::BodyTooLarge`] at the head of the chunk that exceeds the limit. Then
-    /// no further bytes may be taken.
+    /// [`RequestError::BodyTooLarge`] if there is no memory for it. Of a chunked body:
+    /// [`RequestError::BadChunk`] and [`RequestError::HeadTooLarge`] for its framing,
+    /// [`RequestError::BodyTooLarge`] at the head of the chunk that exceeds the limit. Then no further
+    /// bytes may be taken.
     pub fn take(&mut self, input: &[u8]) -> Result<usize, RequestError> {
         match &mut self.framing {
             BodyFraming::Length(length) => {
                 let taken = input.len().min(*length - self.bytes.len());
-                keep(&mut self.bytes, &input[..taken], *length);
+                keep(&mut self.bytes, &input[..taken], *length)?;
                 Ok(taken)
             }
             BodyFraming::Chunked { chunks, max } => {
                 let mut taken = 0;
                 while taken < input.len() && !chunks.is_whole() {
                     let (consumed, data) = chunks.take(&input[taken..], *max)?;
-                    keep(&mut self.bytes, data, *max);
+                    keep(&mut self.bytes, data, *max)?;
                     taken += consumed;
                 }
                 Ok(taken)
@@ -98,13 +99,15 @@ impl BodyReader {
     }
 }
 
-/// Appends to a body of at most `max` bytes.
-fn keep(body: &mut Vec<u8>, bytes: &[u8], max: usize) {
+/// Appends to a body of at most `max` bytes. Where there is no memory for it, it is too large.
+fn keep(body: &mut Vec<u8>, bytes: &[u8], max: usize) -> Result<(), RequestError> {
     let (held, needed) = (body.len(), body.len() + bytes.len());
     if needed > body.capacity() {
-        body.reserve_exact(grown(held, needed, max) - held);
+        let additional = grown(held, needed, max) - held;
+        body.try_reserve_exact(additional).map_err(|_| RequestError::BodyTooLarge)?;
     }
     body.extend_from_slice(bytes);
+    Ok(())
 }
 
 /// The capacity for `needed` bytes when `held` are there: it doubles, but never beyond `max`.

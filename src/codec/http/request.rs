@@ -6,6 +6,7 @@ use std::mem::MaybeUninit;
 
 use super::head::{MAX_HEADERS, RequestError, is_token_byte};
 use super::target::{Target, host_name, is_authority, is_same_path};
+use crate::error::Error;
 
 /// An HTTP/1.1 request, borrowed from its head. The rules for every request have been checked;
 /// [`RequestHead::kind`] checks those for WebSocket upgrades.
@@ -172,11 +173,30 @@ impl<'a> RequestHead<'a> {
     /// decoded, and `+` is a space. Bytes that are not UTF-8 become U+FFFD. A parameter without a
     /// `=` has the empty value.
     ///
+    /// A request may name a parameter twice, and what is before this server may read the other one:
+    /// for ids and tokens use [`RequestHead::single_query_value`].
+    ///
     /// Scans the query from its start. Allocates only if something has to be decoded.
     #[must_use]
     pub fn query_value(&self, name: &str) -> Option<Cow<'a, str>> {
         let pairs = form_urlencoded::parse(self.parts.query?.as_bytes());
         pairs.into_iter().find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    /// The same for a parameter that may be given once: a name, an id, a token.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RepeatedParameter`] if the query has more than one of this name, with whatever
+    /// values.
+    pub fn single_query_value(&self, name: &str) -> Result<Option<Cow<'a, str>>, Error> {
+        let query = self.parts.query.unwrap_or_default();
+        let mut pairs = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
+        let first = pairs.next();
+        match pairs.next() {
+            Some(_) => Err(Error::RepeatedParameter { name: name.into() }),
+            None => Ok(first.map(|(_, value)| value)),
+        }
     }
 
     /// The version of HTTP.

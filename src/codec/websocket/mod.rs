@@ -57,18 +57,51 @@ impl WebSocket {
     /// # Errors
     ///
     /// What the peer did wrong.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "one of the few calls for each message")]
+    #[inline]
     pub fn decode<'a>(
         &mut self,
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
-        if self.assembly.is_none()
-            && let Some((kind, payload)) = take_short_message(input, self.max())
-        {
-            return kind.message(payload).map(|message| Some(Event::Message(message)));
+        match self.decode_short(input) {
+            Some(message) => message.map(|message| Some(Event::Message(message))),
+            None if input.is_empty() => Ok(None),
+            None => self.decode_any(input),
         }
-        if input.is_empty() { Ok(None) } else { self.decode_any(input) }
+    }
+
+    /// Decodes a message of at most 125 bytes that is complete, if there is one at the front of
+    /// `input`. `None` means only that there is none: [`WebSocket::decode`] decodes what there is.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "one of the few calls for each message")]
+    pub fn decode_short<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Option<Result<Message<'a>, CodecError>> {
+        if self.assembly.is_some() {
+            return None;
+        }
+        let (kind, payload) = take_short_message(input, self.max())?;
+        Some(kind.message(payload))
+    }
+
+    /// The same for a message of any size.
+    #[inline(never)]
+    pub fn decode_long<'a>(
+        &mut self,
+        input: &mut &'a mut [u8],
+    ) -> Option<Result<Message<'a>, CodecError>> {
+        if self.assembly.is_some() {
+            return None;
+        }
+        let (header, header_len) = Header::parse(input, None, self.max()).ok()??;
+        match header.opcode {
+            Opcode::Start(kind)
+                if header.is_final && input.len() - header_len >= header.payload_len =>
+            {
+                Some(kind.message(take_payload(input, &header, header_len)))
+            }
+            _ => None,
+        }
     }
 
     /// The path for everything but a short message that is complete.
@@ -77,21 +110,16 @@ impl WebSocket {
         &mut self,
         input: &mut &'a mut [u8],
     ) -> Result<Option<Event<'a>>, CodecError> {
+        if let Some(message) = self.decode_long(input) {
+            return message.map(|message| Some(Event::Message(message)));
+        }
         if self.assembly.is_none()
             && let Some((header, header_len)) = Header::parse(input, None, self.max())?
             && input.len() - header_len >= header.payload_len
+            && let Opcode::Control(control) = header.opcode
         {
-            match header.opcode {
-                Opcode::Start(kind) if header.is_final => {
-                    let payload = take_payload(input, &header, header_len);
-                    return kind.message(payload).map(|message| Some(Event::Message(message)));
-                }
-                Opcode::Control(control) => {
-                    let payload = take_payload(input, &header, header_len);
-                    return control::event(control, payload).map(Some);
-                }
-                Opcode::Start(_) | Opcode::Continuation => {}
-            }
+            let payload = take_payload(input, &header, header_len);
+            return control::event(control, payload).map(Some);
         }
         self.decode_assembled(input)
     }

@@ -164,16 +164,19 @@ impl DeliveryQueue {
         end: usize,
         table: &mut Table,
     ) -> Option<(SessionKey, Flushed)> {
-        while self.flushed < end
-            && let Some(&key) = self.marked.get(self.flushed)
-        {
-            self.flushed += 1;
-            let Some(connection) = table.get_mut(key) else { continue };
-            if let Some(flushed) = self.flush_marked(connection) {
-                return Some((key, flushed));
-            }
-        }
-        None
+        // Nothing is marked by a flush itself, so the list can be taken meanwhile.
+        let marked = std::mem::take(&mut self.marked);
+        let end = end.min(marked.len());
+        let mut keys = marked[self.flushed..end].iter();
+        let left = keys.find_map(|&key| {
+            let connection = table.get_mut(key)?;
+            connection.flags.in_flush = false;
+            let flushed = self.flush(connection);
+            Some((key, what_is_left(connection, flushed)?))
+        });
+        self.flushed = end - keys.len();
+        self.marked = marked;
+        left
     }
 
     /// Flushes one marked connection. `None` if nothing more is to be done for it: it is an open
@@ -181,12 +184,8 @@ impl DeliveryQueue {
     #[inline]
     pub(crate) fn flush_marked(&mut self, connection: &mut Connection) -> Option<Flushed> {
         connection.flags.in_flush = false;
-        match self.flush(connection) {
-            Flushed::Empty if connection.flags.past_half => Some(Flushed::Empty),
-            Flushed::Empty if connection.open_session().is_none() => Some(Flushed::Empty),
-            Flushed::Empty | Flushed::Blocked => None,
-            Flushed::Broken(error) => Some(Flushed::Broken(error)),
-        }
+        let flushed = self.flush_inlined(connection);
+        what_is_left(connection, flushed)
     }
 
     /// Frees the memory of the list, which is empty between two ticks.
@@ -235,8 +234,14 @@ impl DeliveryQueue {
     }
 
     /// Writes what is queued, as far as the socket accepts it.
-    #[inline]
+    #[inline(never)]
     pub(crate) fn flush(&mut self, connection: &mut Connection) -> Flushed {
+        self.flush_inlined(connection)
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "two callers: `flush`, and an answer to one session")]
+    fn flush_inlined(&mut self, connection: &mut Connection) -> Flushed {
         let Connection { stream, flags, stage, .. } = connection;
         match stage {
             Stage::Session(session) => {
@@ -324,6 +329,17 @@ impl DeliveryQueue {
     fn record_dropped(&mut self, session: &mut Session, dropped: Departed) {
         session.record_dropped(dropped.messages);
         self.totals.dropped += dropped.messages;
+    }
+}
+
+/// What is left to be done for a marked connection that was flushed.
+#[inline]
+fn what_is_left(connection: &Connection, flushed: Flushed) -> Option<Flushed> {
+    match flushed {
+        Flushed::Empty if connection.flags.past_half => Some(Flushed::Empty),
+        Flushed::Empty if connection.open_session().is_none() => Some(Flushed::Empty),
+        Flushed::Empty | Flushed::Blocked => None,
+        Flushed::Broken(error) => Some(Flushed::Broken(error)),
     }
 }
 

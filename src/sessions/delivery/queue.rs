@@ -183,7 +183,7 @@ impl DeliveryQueue {
                 Some(frame) => self.send_batched(key, connection, frame),
                 None => match encoded.frame(&session.codec) {
                     Ok(frame) => self.send_shared(key, connection, frame),
-                    Err(error) => self.refuse_unframeable(connection, error),
+                    Err(error) => self.refuse_unencoded(connection, error),
                 },
             };
             match outcome {
@@ -199,16 +199,18 @@ impl DeliveryQueue {
         broadcast
     }
 
-    /// Counts a message to many sessions that the framing of one cannot carry. The sender is told
-    /// only how many sessions did not get it, so the log says once which one.
+    /// Counts a message to many sessions that was not encoded for one. The sender is told only how
+    /// many sessions did not get it, so the log says once which session has a framing that cannot
+    /// carry it.
     #[cold]
-    pub(crate) fn refuse_unframeable(
+    pub(crate) fn refuse_unencoded(
         &mut self,
         connection: &mut Connection,
         error: Error,
     ) -> SendOutcome {
         let session = connection.expect_session();
-        if let Codec::Raw(decoder) = &mut session.codec
+        if let Error::Unframeable { .. } = error
+            && let Codec::Raw(decoder) = &mut session.codec
             && decoder.record_refusal()
         {
             let (id, remote) = (session.id(), session.remote_addr());
@@ -312,5 +314,40 @@ fn write_through(connection: &mut Connection, parts: &[&[u8]; 3]) -> io::Result<
             Ok(count)
         }
         Write::Failed(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::codec::Framing;
+    use crate::config::Config;
+    use crate::id::SessionId;
+    use crate::timer_wheel::TimerWheel;
+    use crate::transport::{Stream, memory};
+
+    #[test]
+    fn only_a_framing_that_cannot_carry_a_message_is_recorded_as_such() {
+        let now = Instant::now();
+        let (key, id) = (SessionKey::new(0, 0), SessionId::new("a").expect("valid"));
+        let timer = TimerWheel::new(now).insert(key, now);
+        let mut queue = DeliveryQueue::new(&Config::default());
+        let errors = [(Error::OutboxFull, false), (Error::Unframeable { reason: "why" }, true)];
+        for (error, is_recorded) in errors {
+            let (socket, _peer, _) = memory::pair();
+            let stream = Stream::Memory(Box::new(socket));
+            let codec = Codec::raw(Framing::Lines, 10);
+            let remote = ([127, 0, 0, 1], 1).into();
+            let session = Session::new(key, id.clone(), remote, None, codec, now);
+            let mut connection = Connection::new(stream, 0, timer, Stage::Session(session));
+            queue.refuse_unencoded(&mut connection, error);
+            let Codec::Raw(decoder) = &mut connection.expect_session().codec else {
+                unreachable!("it is one of lines");
+            };
+            assert_eq!(decoder.record_refusal(), !is_recorded);
+        }
+        assert_eq!(queue.totals().refused, 2);
     }
 }

@@ -2,7 +2,7 @@
 //! the requests that were refused.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use majordomo::{HandshakeFailure, Request, RequestError, RequestHead, Stats};
 
@@ -11,9 +11,6 @@ use super::auth::{Authenticator, Denial};
 use super::response::AdminResponse;
 use crate::logging::Throttle;
 use crate::metrics::{AdminRefusal, RefusalCounts};
-
-/// How often the log warns of wrong tokens.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Checks requests, and counts those that it refuses.
 #[derive(Debug)]
@@ -25,8 +22,7 @@ pub(super) struct Guard {
 
 impl Guard {
     pub(super) fn new(auth: Authenticator) -> Self {
-        let wrong_tokens = Throttle::new(WARNING_INTERVAL);
-        Self { auth, refused: RefusalCounts::default(), wrong_tokens }
+        Self { auth, refused: RefusalCounts::default(), wrong_tokens: Throttle::default() }
     }
 
     /// Whether a request that is accepted has authenticated its client.

@@ -33,8 +33,8 @@ const BATCH: usize = 32;
 const JUDGE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The size of the kernel's send buffer of a control connection. It is bounded, so that a peer that
-/// reads slowly is seen to read: a writable edge comes with each third of it. It is what a peer may
-/// have on its way to it, 5 MB a second at a round trip of 50 ms.
+/// does not read is soon seen not to read. It is what a peer may have on its way to it, 5 MB a second
+/// at a round trip of 50 ms.
 const SEND_BUFFER: usize = 256 << 10;
 
 /// The least time that control connections have to be closed in a shutdown.
@@ -112,9 +112,14 @@ impl AdminHandler {
     /// Ends a turn: posts its input, and gives control connections more lines.
     pub(super) fn end_turn(&mut self, sessions: &mut Sessions) {
         self.post_input();
-        self.pump(sessions);
         let now = Instant::now();
-        if self.connections.may_pause() && now.duration_since(self.judged) >= JUDGE_INTERVAL {
+        let is_due =
+            self.connections.may_pause() && now.duration_since(self.judged) >= JUDGE_INTERVAL;
+        if is_due {
+            self.connections.retry_writes(sessions);
+        }
+        self.pump(sessions);
+        if is_due {
             self.judged = now;
             let _ = self.gateway.post(Gateway::judge_links);
         }
@@ -150,8 +155,22 @@ impl AdminHandler {
                 LinkNotice::PartTaken(link) => self.gateway.post(move |gateway, sessions| {
                     gateway.allow_next_part(sessions, link);
                 }),
+                LinkNotice::LineRefused(key) => {
+                    // One whose socket has failed ends by itself, with that cause.
+                    if sessions.get_session(key).is_some() {
+                        self.close_slow(sessions, key);
+                    }
+                    continue;
+                }
             };
         }
+    }
+
+    /// Closes a control connection that is too slow.
+    fn close_slow(&mut self, sessions: &mut Sessions, key: SessionKey) {
+        self.remove(key, Cause::SlowConsumer);
+        // It may be closing already.
+        let _ = sessions.remove_session(key);
     }
 
     /// Posts the input of this turn to the gateway's loop, in few pieces, because each post may wake
@@ -272,9 +291,7 @@ impl QueueReceiver for AdminHandler {
             match message {
                 AdminMessage::Control(message) => {
                     if let Some(key) = self.connections.apply(message) {
-                        self.remove(key, Cause::SlowConsumer);
-                        // It may be closing already.
-                        let _ = sessions.remove_session(key);
+                        self.close_slow(sessions, key);
                     }
                 }
                 AdminMessage::Reply(ticket, reply) => {

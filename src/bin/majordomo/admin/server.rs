@@ -12,6 +12,7 @@ use super::auth::Authenticator;
 use super::guard::Guard;
 use super::handler::AdminHandler;
 use super::queue::{AdminMessage, AdminQueue};
+use crate::backend::protocol::largest_line;
 use crate::gateway::{Gateway, TaskPoster};
 use crate::settings::Settings;
 use crate::settings::value::AdminUrl;
@@ -20,9 +21,10 @@ use crate::status::GatewayStatus;
 /// The largest command on a control connection in bytes, as on standard input.
 const MAX_COMMAND: usize = 64 << 20;
 
-/// The largest outbox of a control connection. It is given little more than a line at a time; one
-/// that has a longer line than this to get is closed.
-const MAX_OUTBOX: usize = 256 << 20;
+/// The least limit of a control connection's outbox. It is given little more than a line at a time,
+/// and the largest line fits, unless that exceeds what any outbox may have. One that has a longer
+/// line to get is closed.
+const MIN_OUTBOX: usize = 256 << 20;
 
 /// The most connections that have not shown the token, if there is one.
 const MAX_UNTRUSTED: usize = 64;
@@ -135,7 +137,8 @@ fn config(settings: &Settings, connections: usize) -> Config {
         max_connections: Some(connections),
         max_untrusted: settings.admin_token.as_ref().map(|_| max_untrusted),
         max_message_size: MAX_COMMAND,
-        max_outbox: MAX_OUTBOX,
+        max_outbox: (MIN_OUTBOX + largest_line(settings.config.max_message_size))
+            .min(Config::MAX_SIZE),
         max_body: settings.admin_max_body,
         max_bodies: settings.admin_max_bodies,
         keep_alive: Some(KEEP_ALIVE),

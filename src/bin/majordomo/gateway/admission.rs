@@ -1,7 +1,7 @@
 //! Admission: which requests become sessions, and with which id.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use majordomo::{Admission, Decision, Request, RequestHead, Response, SessionId};
 
@@ -18,9 +18,6 @@ pub(super) struct AdmissionPolicy {
     throttle: Throttle,
 }
 
-/// How often the log warns of refused origins.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
-
 /// The status for an origin that is not admitted.
 const FORBIDDEN: u16 = 403;
 
@@ -29,7 +26,7 @@ type RefusedWith = (u16, String);
 
 impl AdmissionPolicy {
     pub(super) fn new(ids: IdSource, origins: &[OriginRule]) -> Self {
-        Self { ids, origins: OriginPolicy::new(origins), throttle: Throttle::new(WARNING_INTERVAL) }
+        Self { ids, origins: OriginPolicy::new(origins), throttle: Throttle::default() }
     }
 
     /// Decides about a request. A request without an upgrade is admitted: the library answers it
@@ -73,7 +70,10 @@ impl AdmissionPolicy {
     fn id(&self, request: &RequestHead<'_>) -> Result<Option<SessionId>, RefusedWith> {
         let given = match &self.ids {
             IdSource::Generated => None,
-            IdSource::Query(name) => parameter(request, name)?,
+            // What is before the gateway may read the other one of two.
+            IdSource::Query(name) => {
+                request.single_query_value(name).map_err(|error| (400, error.to_string()))?
+            }
             IdSource::Header(name) => header(request, name)?.map(Cow::Borrowed),
         };
         match given.map(|id| SessionId::new(Box::<str>::from(id))) {
@@ -82,21 +82,6 @@ impl AdmissionPolicy {
             Some(Err(error)) => Err((400, error.to_string())),
         }
     }
-}
-
-/// The value of the parameter with the id. A repeated parameter is refused: what is before the
-/// gateway may read the other one.
-fn parameter<'a>(
-    request: &RequestHead<'a>,
-    name: &str,
-) -> Result<Option<Cow<'a, str>>, RefusedWith> {
-    let query = request.query().unwrap_or_default();
-    let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
-    let first = values.next();
-    if values.next().is_some() {
-        return Err((400, format!("parameter {name} is repeated")));
-    }
-    Ok(first.map(|(_, value)| value))
 }
 
 /// The value of the header with the id. A repeated header is refused: behind a proxy that sets it,

@@ -40,6 +40,8 @@ pub(crate) struct Gateway {
     links_closed: CauseCounts,
     unheard: UnheardMessages,
     pauses: PauseMeter,
+    /// Whether reads may still be paused: not any more once all sessions are closing.
+    can_pause: bool,
     /// What the probes answer.
     status: Arc<GatewayStatus>,
     /// Whether no connection is accepted for now.
@@ -71,10 +73,11 @@ impl Gateway {
             started_at: SystemTime::now(),
             epoch: SessionId::generate()?,
             listen: Vec::new(),
-            links: Links::default(),
+            links: Links::new(settings.config.max_message_size),
             links_closed: CauseCounts::default(),
             unheard: UnheardMessages::new(settings.mode, settings.without_backend),
             pauses: PauseMeter::default(),
+            can_pause: true,
             status: Arc::default(),
             is_full: false,
             full_warnings: Throttle::new(FULL_WARNING_INTERVAL),
@@ -102,14 +105,15 @@ impl Gateway {
     }
 
     /// Hands over the events and replies of a tick. Returns whether [`Gateway::end_tick`] has
-    /// something to do.
+    /// something to do, which also depends on whether reads are paused.
     #[must_use]
-    pub(crate) fn hand_over(&mut self) -> bool {
+    pub(crate) fn hand_over(&mut self, are_reads_paused: bool) -> bool {
+        let is_metered_wrongly = self.pauses.is_pausing() != are_reads_paused;
         if self.links.is_empty() {
-            return false;
+            return is_metered_wrongly;
         }
         self.links.hand_over();
-        self.links.is_introducing() || self.wants_pause() != self.pauses.is_pausing()
+        is_metered_wrongly || self.links.is_introducing() || self.wants_pause() != are_reads_paused
     }
 
     /// Produces a part of a snapshot, and pauses or resumes reads.
@@ -285,34 +289,35 @@ impl Gateway {
         if self.unheard.refuses() {
             self.status.set(StatusReason::NoBackend, self.is_refusing());
         }
+        if self.lacks_backend() && !sessions.is_stopping() {
+            self.unheard.warn("no session is read, and none is accepted");
+        }
         self.update_pause(sessions);
     }
 
     /// Pauses or resumes the reads of all sessions, as links and the lack of a backend say.
     fn update_pause(&mut self, sessions: &mut Sessions) {
         let is_wanted = self.wants_pause();
-        if is_wanted == sessions.are_reads_paused() {
-            return;
-        }
-        if is_wanted {
-            sessions.pause_all_reads();
-            // During a shutdown they cannot be paused.
-            if sessions.are_reads_paused() {
-                self.pauses.begin(Instant::now());
-                if self.lacks_backend() {
-                    self.unheard.warn("no session is read, and none is accepted");
-                }
+        if is_wanted != sessions.are_reads_paused() {
+            if is_wanted {
+                sessions.pause_all_reads();
+                self.can_pause = sessions.are_reads_paused();
+            } else {
+                log::debug!("reads resumed: no backend has a high backlog");
+                sessions.resume_all_reads();
             }
-        } else {
-            log::debug!("reads resumed: no backend has a high backlog");
-            sessions.resume_all_reads();
-            self.pauses.end(Instant::now());
+        }
+        // A shutdown resumes reads by itself.
+        match (sessions.are_reads_paused(), self.pauses.is_pausing()) {
+            (true, false) => self.pauses.begin(Instant::now()),
+            (false, true) => self.pauses.end(Instant::now()),
+            _ => {}
         }
     }
 
     /// Whether no session is to be read.
     fn wants_pause(&self) -> bool {
-        self.lacks_backend() || self.links.are_reads_held()
+        self.can_pause && (self.lacks_backend() || self.links.are_reads_held())
     }
 
     /// Whether reads wait for a backend to come.
@@ -329,11 +334,11 @@ impl Gateway {
     }
 
     #[inline(never)]
-    fn notify_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
+    fn notify_message<'m>(&mut self, context: &mut Context<'_>, message: impl Into<Message<'m>>) {
         if self.links.is_introducing() {
             self.introduce(context, true);
         }
-        self.links.notify_message(context.id(), message);
+        self.links.notify_message(context.id(), message.into());
         self.hand_over_if_full(context.sessions());
     }
 
@@ -373,6 +378,12 @@ impl Gateway {
         snapshot.unheard = self.unheard.total();
         snapshot.log_lines_lost = logging::lines_lost();
         snapshot
+    }
+
+    /// Whether a backend is connected.
+    #[cfg(test)]
+    pub(super) fn has_backend(&self) -> bool {
+        self.links.has_backend()
     }
 
     /// Whether sessions are refused because there is no backend.
@@ -456,7 +467,11 @@ impl Handler for Gateway {
     fn on_message(&mut self, context: &mut Context<'_>, message: Message<'_>) {
         self.tick_messages += 1;
         if !self.links.is_empty() {
-            self.notify_message(context, message);
+            // In parts, which are passed in registers.
+            match message {
+                Message::Text(text) => self.notify_message(context, text),
+                Message::Binary(bytes) => self.notify_message(context, bytes),
+            }
         }
         match self.mode {
             Mode::Hub => drop(context.sessions().broadcast(message)),

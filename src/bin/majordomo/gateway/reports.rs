@@ -24,7 +24,8 @@ pub(crate) struct SessionReport<'a> {
     duration_ms: u64,
     /// The time since its last byte.
     silent_ms: u64,
-    metadata: MetadataReport<'a>,
+    /// Null if it was left out.
+    metadata: Option<MetadataReport<'a>>,
     /// The bytes in its outbox.
     queued_bytes: usize,
     received: Traffic,
@@ -58,12 +59,19 @@ impl<'a> SessionReport<'a> {
             state: session.state(),
             duration_ms: milliseconds(now.saturating_duration_since(session.connected())),
             silent_ms: milliseconds(now.saturating_duration_since(session.last_active())),
-            metadata: MetadataReport(session.metadata()),
+            metadata: Some(MetadataReport(session.metadata())),
             queued_bytes: session.queued_bytes(),
             received: session.received(),
             sent: session.sent(),
             dropped: session.dropped(),
         }
+    }
+}
+
+impl SessionReport<'_> {
+    /// The same without the metadata, which may be large.
+    pub(super) fn without_metadata(self) -> Self {
+        Self { metadata: None, ..self }
     }
 }
 

@@ -2,6 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+/// The least time between two records, unless another one is given.
+const PERIOD: Duration = Duration::from_secs(10);
+
 /// Lets one record pass in each period, and counts the others.
 #[derive(Debug)]
 pub(crate) struct Throttle {
@@ -9,6 +12,12 @@ pub(crate) struct Throttle {
     period: Duration,
     last: Option<Instant>,
     left_out: u64,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::new(PERIOD)
+    }
 }
 
 impl Throttle {
@@ -34,15 +43,20 @@ mod tests {
 
     #[test]
     fn one_record_passes_in_each_period_and_tells_how_many_did_not() {
-        const PERIOD: Duration = Duration::from_secs(7);
-        let (mut throttle, start) = (Throttle::new(PERIOD), Instant::now());
+        assert_one_in_each_period(Throttle::default(), PERIOD);
+        let period = Duration::from_secs(60);
+        assert_one_in_each_period(Throttle::new(period), period);
+    }
+
+    fn assert_one_in_each_period(mut throttle: Throttle, period: Duration) {
+        let start = Instant::now();
         assert_eq!(throttle.pass(start), Some(0));
         for _ in 0..3 {
-            assert_eq!(throttle.pass(start + PERIOD / 2), None);
+            assert_eq!(throttle.pass(start + period / 2), None);
         }
-        assert_eq!(throttle.pass(start + PERIOD), Some(3));
-        assert_eq!(throttle.pass(start + PERIOD), None);
-        assert_eq!(throttle.pass(start + 3 * PERIOD), Some(1));
-        assert_eq!(throttle.pass(start + 4 * PERIOD), Some(0));
+        assert_eq!(throttle.pass(start + period), Some(3));
+        assert_eq!(throttle.pass(start + period), None);
+        assert_eq!(throttle.pass(start + 3 * period), Some(1));
+        assert_eq!(throttle.pass(start + 4 * period), Some(0));
     }
 }

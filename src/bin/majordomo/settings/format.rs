@@ -10,8 +10,8 @@ use majordomo::{CloseCode, CloseReason, DuplicateId, ListenUrl, RatePolicy, Slow
 use super::value::{
     AdminUrl, Choice, IdSource, Mode, OFF, OriginRule, ParseResult, WithoutBackend,
     admin_connections, admin_url_or_off, count_or_off, duration, duration_or_off, duration_text,
-    id_source, listen_url, one_of, origin, positive_duration, rate_or_off, size, size_or_off,
-    size_text, switch, token,
+    id_source, listen_url, metadata_size, one_of, origin, positive_duration, rate_or_off, size,
+    size_or_off, size_text, switch, token,
 };
 
 /// How the values of a type are written.
@@ -53,6 +53,8 @@ pub(crate) const DURATION_OR_OFF: ValueFormat<Duration> = ValueFormat {
 
 pub(crate) const SIZE: ValueFormat<usize> =
     ValueFormat { parse: size, write: |bytes| Some(size_text(*bytes)) };
+pub(crate) const METADATA_SIZE: ValueFormat<usize> =
+    ValueFormat { parse: metadata_size, write: |bytes| Some(size_text(*bytes)) };
 pub(crate) const SIZE_OR_OFF: ValueFormat<Option<usize>> =
     ValueFormat { parse: size_or_off, write: |bytes| Some(or_off(bytes.map(size_text))) };
 pub(crate) const COUNT_OR_OFF: ValueFormat<Option<usize>> =

@@ -194,7 +194,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
         placeholder: "reject|replace",
         example: "replace",
         help: "What happens if a client asks for an id in use. reject: its request is answered \
-               409. replace: the older session is closed with code 1008.",
+               409, and the older session is pinged: if it stays silent for --close-timeout, it \
+               ends. replace: the older session is closed with code 1008.",
         binding: &One(|settings| &mut settings.config.duplicate_id, format::DUPLICATE_ID),
         ..ROW
     },
@@ -328,8 +329,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
             "A metadata command that would exceed the limit, or 32 levels of nesting, fails with \
              metadata_too_big.",
         ),
-        allowed: Some("1 byte to 1 GiB"),
-        binding: &One(|settings| &mut settings.max_metadata, format::SIZE),
+        allowed: Some("1 byte to 1 MiB"),
+        binding: &One(|settings| &mut settings.max_metadata, format::METADATA_SIZE),
         ..ROW
     },
     Setting {
@@ -427,7 +428,8 @@ pub(crate) static SETTINGS: &[Setting] = &[
                count. An IPv6 address counts with its /64. Leave it off behind a proxy, where all \
                clients have the proxy's address.",
         beyond: Some(
-            "Beyond the limit, connections are answered 429 and raw TCP connections are closed.",
+            "Beyond the limit, connections are answered 429 and raw TCP connections are closed. \
+             With --duplicate-id replace, a client may still replace a session of its address.",
         ),
         allowed: Some("1 or more, or off"),
         binding: &One(

@@ -362,6 +362,7 @@ fn the_documented_ranges_are_the_ones_that_are_accepted() {
         ("grace", "0s", "365days", &["366days"]),
         ("drain-window", "0s", "365days", &["366days"]),
         ("max-message-size", "1", "1GiB", &["0", "1073741825"]),
+        ("max-metadata", "1", "1MiB", &["0", "1048577"]),
         ("max-outbox", "1", "1GiB", &["0", "1073741825"]),
         ("max-total-outbox", "1MiB", "8GiB", &["0", "1048575"]),
         ("max-messages-per-second", "1", "1073741824", &["0", "1073741825"]),

@@ -95,6 +95,15 @@ pub(super) fn size(text: &str) -> ParseResult<usize> {
     }
 }
 
+/// The size of a session's metadata. Each link that is opened gets all of it, a session in one line.
+pub(super) fn metadata_size(text: &str) -> ParseResult<usize> {
+    const MOST: usize = 1 << 20;
+    match size(text)? {
+        bytes if bytes <= MOST => Ok(bytes),
+        _ => Err(format!("{text:?} is too large: at most {}", size_text(MOST))),
+    }
+}
+
 /// The size in the largest binary unit that divides it.
 pub(super) fn size_text(bytes: usize) -> String {
     let unit = [(30, "GiB"), (20, "MiB"), (10, "KiB")];

@@ -3,6 +3,7 @@
 use majordomo::{Delivery, Error, Phase, Sessions};
 use serde::Serialize;
 use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::errors;
 use super::routes::{ApiCall, SessionPage};
@@ -20,7 +21,7 @@ struct DeliveryReport {
 /// A page of sessions.
 #[derive(Serialize)]
 struct SessionsReport<'a> {
-    sessions: Vec<SessionReport<'a>>,
+    sessions: Vec<Box<RawValue>>,
     /// The last id of the page, if more sessions follow.
     next: Option<&'a str>,
 }
@@ -74,14 +75,29 @@ fn is_too_late(sessions: &Sessions, command: &Command) -> bool {
     is_over && is_for_sessions
 }
 
+/// The size at which a page ends, however many sessions were asked for: by their metadata they may be
+/// large. The last one may exceed it.
+const MAX_PAGE: usize = 256 << 10;
+
 /// A page of all sessions. O(n) in all sessions.
 fn list<'a>(sessions: &'a Sessions, page: &SessionPage) -> SessionsReport<'a> {
-    let IdPage { ids, next } = IdPage::of(sessions, page.after.as_deref(), page.limit, |session| {
-        page.state.is_none_or(|state| session.state() == state)
-    });
-    let reports =
-        ids.iter().map(|id| SessionReport::find(id, sessions).expect("it was listed just now"));
-    SessionsReport { sessions: reports.collect(), next }
+    let IdPage { ids, mut next } =
+        IdPage::of(sessions, page.after.as_deref(), page.limit, |session| {
+            page.state.is_none_or(|state| session.state() == state)
+        });
+    let (mut reports, mut size, mut last) = (Vec::new(), 0, "");
+    for id in &ids {
+        if size >= MAX_PAGE {
+            next = Some(last);
+            break;
+        }
+        let report = SessionReport::find(id, sessions).expect("it was listed just now");
+        let report = to_raw_value(&report).expect("every report is JSON");
+        size += report.get().len();
+        reports.push(report);
+        last = id.as_str();
+    }
+    SessionsReport { sessions: reports, next }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 const TILES = [
   ["In", "Messages received from the session, and their payload bytes"],
   ["Out", "Messages sent to the session, and their payload bytes"],
-  ["Dropped", "Messages for the session that were queued and then discarded"],
+  ["Dropped", "Messages for the session that were queued and that it did not receive; after its end also those that may still reach it"],
   ["Queued bytes", "Bytes in the session's outbox, not yet written to its socket"],
 ];
 
@@ -116,7 +116,7 @@ const details = {
       ["Target", session.target],
       ["Age", duration((session.end?.at ?? now) - session.since), `Connected ${absolute.format(session.since)}`],
       ["Last active", ago(now - session.active), `Last received ${absolute.format(session.active)}`],
-      ["Metadata", Object.keys(session.metadata).length ? JSON.stringify(session.metadata, null, 1) : null],
+      ["Metadata", Object.keys(session.metadata ?? {}).length ? JSON.stringify(session.metadata, null, 1) : null],
     ].filter(([, value]) => value);
     while (this.facts.childElementCount < rows.length) {
       this.facts.append(el("div", {}, el("dt"), el("dd")));
@@ -132,7 +132,7 @@ const details = {
     const tiles = [
       [compact(received.messages), joined(bytes(received.bytes))],
       [compact(sent.messages), joined(bytes(sent.bytes))],
-      [compact(session.dropped), ""],
+      [compact(session.dropped), session.pending ? `and ${compact(session.pending)} on their way` : ""],
       [joined(bytes(session.queued_bytes)), ""],
     ];
     tiles.forEach((texts, at) => {

@@ -31,7 +31,7 @@ const FACTS = {
   cpu: ["CPU", "Share of one core that the process used during the last second"],
   files: ["Open files", "Open file descriptors of the process, and their limit"],
   queued: ["Queued bytes", "Bytes in the outboxes of all sessions, not yet written to their sockets"],
-  dropped: ["Dropped", "Messages that were queued and then discarded: by the outbox policy, or because their session ended"],
+  dropped: ["Dropped", "Messages that were queued and that no client received: discarded by the outbox policy, or lost with their connection"],
   rejected: ["Rejected sends", "Messages that a session did not accept: its outbox was full, or its framing cannot carry them"],
   failed: ["Failed handshakes", "Connections that never became sessions, by reason"],
   disconnects: ["Disconnects", "Sessions that ended, by cause"],

@@ -106,8 +106,8 @@ const EVENTS = {
   disconnect(event) {
     const session = model.sessions.get(event.session);
     if (!session) return;
-    const { received, sent, dropped } = event;
-    Object.assign(session, { received, sent, dropped, state: "closed", end: { ...event, at: Date.now() } });
+    const { received, sent, dropped, pending } = event;
+    Object.assign(session, { received, sent, dropped, pending, state: "closed", end: { ...event, at: Date.now() } });
     model.remove(session);
     model.notify("disconnected", session);
   },

@@ -27,6 +27,13 @@ pub(crate) struct BackendEncoder {
     lines: Vec<u8>,
 }
 
+/// A bound for the line of a message of this size: a control character takes six bytes in JSON, and
+/// the id of its session and the names of fields add some.
+pub(crate) fn largest_line(message: usize) -> usize {
+    const REST: usize = 4 << 10;
+    message.saturating_mul(6).saturating_add(REST)
+}
+
 /// How a session end.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionEnd<'a> {

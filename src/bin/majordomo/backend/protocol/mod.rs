@@ -6,4 +6,4 @@ mod encoder;
 pub(crate) mod json;
 
 pub(crate) use self::command::{Command, CommandRequest, Recipients, StopCommand, parse};
-pub(crate) use self::encoder::{BackendEncoder, SessionEnd, error_name};
+pub(crate) use self::encoder::{BackendEncoder, SessionEnd, error_name, largest_line};

@@ -23,6 +23,8 @@ pub(crate) enum LinkNotice {
     BacklogLow,
     /// A part of its snapshot, which is not the last one, was given to its socket.
     PartTaken(BackendId),
+    /// Its session did not take a line. No line is ever lost, so it is to be closed.
+    LineRefused(SessionKey),
 }
 
 /// The admin server's side of a control connection.
@@ -154,7 +156,8 @@ impl ControlConnection {
                 let line = self.number_next_line(logs, scratch);
                 let text = simdutf8::basic::from_utf8(scratch).expect("the encoder writes UTF-8");
                 if let Err(error) = sessions.send_to(key, text) {
-                    log::debug!("events for {} discarded: {error}", self.id());
+                    log::debug!("{} did not take a line of {} bytes: {error}", self.id(), line);
+                    notices.push(LinkNotice::LineRefused(key));
                     return false;
                 }
                 let frame = frame_size(text.len());

@@ -68,6 +68,15 @@ impl ControlConnections {
         self.links.values().any(ControlConnection::may_pause)
     }
 
+    /// Writes as much as the sockets take for those because of which reads may be paused, so that
+    /// what they have taken is known.
+    pub(crate) fn retry_writes(&self, sessions: &mut Sessions) {
+        for (key, _) in self.links.iter().filter(|(_, link)| link.may_pause()) {
+            // One that is closing is not found.
+            let _ = sessions.retry_write(*key);
+        }
+    }
+
     /// Whether lines have yet to be given to a session.
     pub(crate) fn is_any_waiting(&self) -> bool {
         self.links.values().any(ControlConnection::is_waiting)
@@ -121,6 +130,12 @@ impl ControlConnections {
     /// called once more without a sleep.
     pub(crate) fn has_room(&self) -> bool {
         self.has_room
+    }
+
+    /// The bytes of events that are kept for them.
+    #[cfg(test)]
+    pub(crate) fn kept_bytes(&self) -> usize {
+        [EventFeed::All, EventFeed::SessionsOnly].map(|feed| self.logs.of(feed).size()).iter().sum()
     }
 
     fn find(&mut self, number: u64) -> Option<(SessionKey, &mut ControlConnection)> {

@@ -1,6 +1,6 @@
 //! Events that several control connections have yet to get, kept once.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
@@ -13,15 +13,12 @@ pub(crate) enum EventFeed {
     SessionsOnly,
 }
 
-/// The capacity that the log keeps when it is empty.
-const KEPT_ENTRIES: usize = 1024;
-
 /// Pieces of encoded events, by their position. Positions are never used twice.
 #[derive(Debug, Default)]
 pub(super) struct EventLog {
-    entries: VecDeque<LogEntry>,
-    /// The position of the first entry.
-    first: u64,
+    entries: BTreeMap<u64, LogEntry>,
+    /// The position of the next entry.
+    next: u64,
 }
 
 /// A piece, and how many connections have yet to get it.
@@ -35,33 +32,31 @@ impl EventLog {
     /// Appends a piece for some connections, and returns its position. Each of them calls
     /// [`EventLog::release`].
     pub(super) fn push(&mut self, lines: Bytes, takers: usize) -> u64 {
-        self.entries.push_back(LogEntry { lines, takers });
-        self.first + self.entries.len() as u64 - 1
+        let position = self.next;
+        self.next += 1;
+        self.entries.insert(position, LogEntry { lines, takers });
+        position
     }
 
     /// The piece at a position that was not released by all of its takers.
     pub(super) fn get(&self, position: u64) -> &Bytes {
-        &self.entries[self.index(position)].lines
+        &self.entries[&position].lines
     }
 
-    /// Records that one of its takers needs a piece no more. Those at the front that no one needs
-    /// are discarded.
+    /// Records that one of its takers needs a piece no more. With the last of them it is discarded,
+    /// whatever becomes of those before it: a connection that reads nothing may need these for long.
     pub(super) fn release(&mut self, position: u64) {
-        let index = self.index(position);
-        self.entries[index].takers -= 1;
-        while self.entries.front().is_some_and(|entry| entry.takers == 0) {
-            self.entries.pop_front();
-            self.first += 1;
-        }
-        if self.entries.capacity() > KEPT_ENTRIES
-            && self.entries.len() < self.entries.capacity() / 4
-        {
-            self.entries.shrink_to(KEPT_ENTRIES.max(2 * self.entries.len()));
+        let entry = self.entries.get_mut(&position).expect("its taker has not released it");
+        entry.takers -= 1;
+        if entry.takers == 0 {
+            self.entries.remove(&position);
         }
     }
 
-    fn index(&self, position: u64) -> usize {
-        usize::try_from(position - self.first).expect("it is in memory")
+    /// The bytes of all pieces.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> usize {
+        self.entries.values().map(|entry| entry.lines.len()).sum()
     }
 }
 
@@ -93,13 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_piece_is_discarded_when_all_of_its_takers_have_got_it_and_those_before_it_are_gone() {
+    fn a_piece_is_discarded_when_all_of_its_takers_have_got_it() {
         let mut log = EventLog::default();
         let piece = |text: &'static str| Bytes::from_static(text.as_bytes());
         let (one, two) = (log.push(piece("one"), 2), log.push(piece("two"), 1));
+        assert_eq!(log.size(), 6);
         log.release(two);
+        assert_eq!(log.size(), 3, "the first one is still needed");
         log.release(one);
-        assert_eq!((log.get(one), log.entries.len()), (&piece("one"), 2));
+        assert_eq!((log.get(one), log.entries.len()), (&piece("one"), 1));
         log.release(one);
         assert_eq!(log.entries.len(), 0);
         let three = log.push(piece("three"), 1);

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use majordomo::{SessionKey, Sessions};
 
-use super::pauses::PauseBudget;
+use super::pauses::{PauseBudget, Probation};
 use super::snapshot::SnapshotWalk;
 use crate::backend::protocol::BackendEncoder;
 use crate::backend::websocket::{ControlMessage, EventFeed, SnapshotPart};
-use crate::backend::{BackendId, BackendInput, LinkKind, LinkOutput};
+use crate::backend::{BackendId, BackendInput, HIGH, LinkKind, LinkOutput};
 use crate::gateway::reports::SessionReport;
 
 /// The size at which a link's own lines are handed over in the midst of a tick.
@@ -42,7 +42,7 @@ pub(super) struct Link {
     budget: PauseBudget,
     /// It is too slow, and gets no more lines.
     is_closing: bool,
-    /// The commands that wait until it has read its replies.
+    /// The commands that wait until it has read its replies, and the end of its input behind them.
     deferred: VecDeque<BackendInput>,
 }
 
@@ -231,7 +231,7 @@ impl Link {
     }
 
     /// Begins or ends a pause of reads, as its backlog says.
-    pub(super) fn update_pause(&mut self, is_only: bool, now: Instant) {
+    pub(super) fn update_pause(&mut self, is_only: bool, probation: &mut Probation, now: Instant) {
         let state = self.output.state();
         let is_high = state.backlog.is_high() && !self.is_closing;
         if !is_high {
@@ -240,19 +240,28 @@ impl Link {
                 self.budget.end_pause();
                 log::debug!("{} has caught up", self.id());
             }
-        } else if !self.budget.is_pausing() && self.may_pause(is_only, now) {
-            let taken = state.taken();
-            let is_logged = self.budget.begin_pause(taken, now);
-            let level = if is_logged { log::Level::Warn } else { log::Level::Debug };
-            log::log!(level, "reads paused: backend {} is {} behind", self.id(), self.behind());
+        } else if !self.budget.is_pausing() && self.may_pause(is_only, probation, now) {
+            let taken = self.output.state().taken();
+            match self.budget.begin_pause(taken, now) {
+                Some(0) => log::warn!("{}", self.describe_pause()),
+                Some(left_out) => log::warn!(
+                    "{} ({left_out} earlier pauses of it were not logged)",
+                    self.describe_pause(),
+                ),
+                None => log::debug!("{}", self.describe_pause()),
+            }
         }
     }
 
-    fn may_pause(&self, is_only: bool, now: Instant) -> bool {
+    fn describe_pause(&self) -> String {
+        format!("reads paused: backend {} is {} behind", self.id(), self.behind())
+    }
+
+    fn may_pause(&mut self, is_only: bool, probation: &mut Probation, now: Instant) -> bool {
         let state = self.output.state();
         self.kind == LinkKind::Backend
             && state.is_caught_up()
-            && self.budget.may_pause(is_only, state.taken(), now)
+            && self.budget.may_pause(is_only, state.taken(), probation, now)
     }
 
     /// Whether its time for pauses is used up. A backend over standard output is waited for without
@@ -275,8 +284,7 @@ impl Link {
         if self.is_closing {
             return None;
         }
-        // The end of the input is no command: there will be no further reply.
-        if matches!(input, BackendInput::End(_)) || !self.must_wait() {
+        if !self.must_wait() {
             return Some(input);
         }
         if let LinkOutput::Stdio(output) = &self.output
@@ -345,12 +353,15 @@ impl Link {
     }
 
     /// Adds a session to its snapshot out of turn. What was encoded before for all links was handed
-    /// over.
-    pub(super) fn introduce(&mut self, key: SessionKey, report: &SessionReport<'_>) {
+    /// over. The link has not asked for it, as it does for a part: if much waits already, the
+    /// session is introduced without its metadata.
+    pub(super) fn introduce(&mut self, key: SessionKey, report: SessionReport<'_>) {
+        let is_behind = self.own.len() + self.backlog() >= HIGH;
         let Some(walk) = &mut self.walk else { return };
         walk.record(key);
+        let report = if is_behind { report.without_metadata() } else { report };
         let mut snapshot = self.own.snapshot();
-        snapshot.session(report);
+        snapshot.session(&report);
         snapshot.end(true);
     }
 

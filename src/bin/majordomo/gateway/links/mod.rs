@@ -18,7 +18,7 @@ use self::link::{Link, MessageFeed};
 pub(super) use self::pauses::PauseMeter;
 use self::pauses::Probation;
 use super::reports::SessionReport;
-use crate::backend::protocol::BackendEncoder;
+use crate::backend::protocol::{BackendEncoder, largest_line};
 use crate::backend::websocket::ControlMessage;
 use crate::backend::{BackendId, BackendInput, HIGH, LinkKind, LinkOutput};
 use crate::metrics::BackendMetrics;
@@ -27,17 +27,19 @@ use crate::metrics::BackendMetrics;
 /// backend need not wait for the end of a long tick.
 const PIECE: usize = 64 << 10;
 
-/// The most bytes that may wait for a control connection. Only one that never pauses reads, or few
-/// and large lines, reach it.
+/// The most bytes that may wait for a control connection, unless a single line may be as large. Only
+/// one that never pauses reads, or few and large lines, reach it.
 const MAX_BACKLOG: usize = 8 * HIGH;
 
 /// The least time that a backend has at the end to go on reading, however short the grace.
 const MIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// All links.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Links {
     all: Vec<Link>,
+    /// The most bytes that may wait for a control connection.
+    max_backlog: usize,
     /// The events that were not handed over yet.
     events: BackendEncoder,
     /// The same without `message` events, if a link gets those.
@@ -68,6 +70,20 @@ struct Summary {
 
 /// Links come and go.
 impl Links {
+    /// No links, for messages of at most `max_message_size` bytes.
+    pub(super) fn new(max_message_size: usize) -> Self {
+        Self {
+            all: Vec::new(),
+            max_backlog: MAX_BACKLOG.max(HIGH.saturating_add(largest_line(max_message_size))),
+            events: BackendEncoder::default(),
+            sessions_only: BackendEncoder::default(),
+            messages: 0,
+            summary: Summary::default(),
+            has_sent_part: false,
+            probation: Probation::default(),
+        }
+    }
+
     /// Adds a link and returns its encoder, for its first line.
     pub(super) fn add(
         &mut self,
@@ -173,9 +189,10 @@ impl Links {
         id: BackendId,
         input: BackendInput,
     ) -> Option<BackendInput> {
+        let max_backlog = self.max_backlog;
         let link = self.get_mut(id);
         link.hand_over_if_full();
-        if link.backlog() > MAX_BACKLOG && link.is_open_control() {
+        if link.backlog() > max_backlog && link.is_open_control() {
             link.close();
             self.summarize();
             return None;
@@ -215,7 +232,7 @@ impl Links {
             let is_told = !is_for_message || link.feed() == MessageFeed::All;
             if is_told && link.lacks(key) {
                 self.hand_over_events();
-                self.all[index].introduce(key, &SessionReport::of(session, sessions));
+                self.all[index].introduce(key, SessionReport::of(session, sessions));
             }
         }
     }
@@ -328,11 +345,12 @@ impl Links {
         let well = self.count_well();
         for link in &mut self.all {
             has_changed |= link.update_feed();
-            if link.backlog() > MAX_BACKLOG && link.is_open_control() {
+            if link.backlog() > self.max_backlog && link.is_open_control() {
                 link.close();
                 has_changed = true;
             }
-            link.update_pause(well == usize::from(link.is_backend_and_well()), now);
+            let is_only = well == usize::from(link.is_backend_and_well());
+            link.update_pause(is_only, &mut self.probation, now);
         }
         if has_changed {
             self.summarize();
@@ -370,8 +388,8 @@ impl Links {
 
     /// Produces a part of a snapshot at the end of a tick.
     pub(super) fn send_part_at_end(&mut self, sessions: &Sessions) {
-        self.has_sent_part = false;
         self.send_part(sessions);
+        self.has_sent_part = false;
     }
 
     /// Whether another part of a snapshot can be produced at once.
@@ -421,3 +439,6 @@ fn take_if(is_taken: bool, encoder: &mut BackendEncoder) -> Bytes {
         Bytes::new()
     }
 }
+
+#[cfg(test)]
+mod tests;

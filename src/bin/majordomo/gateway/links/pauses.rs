@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use crate::backend::HIGH;
+use crate::logging::Throttle;
 
 /// The time that a backend has in any [`PERIOD`].
 const BUDGET: Duration = Duration::from_secs(5);
@@ -11,9 +12,11 @@ const BUDGET: Duration = Duration::from_secs(5);
 /// See [`BUDGET`].
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// The least time between two warnings about pauses of one link. A backend that is a little too slow
-/// for its clients pauses reads many times a second.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a link on probation may take nothing in a pause.
+const TRIAL: Duration = Duration::from_secs(2);
+
+/// The least time from the trial of one link to that of another one.
+const TRIAL_INTERVAL: Duration = Duration::from_secs(20);
 
 /// How long one link may pause reads.
 ///
@@ -23,15 +26,21 @@ const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 ///
 /// After a link was closed because its time was used up, links that are opened within [`PERIOD`] are
 /// on probation: otherwise one that reads nothing and returns at once would get a new budget each
-/// time. Until that time is over they pause reads only if no other backend has caught up and if they
-/// have taken more than any socket holds, which shows that they read.
+/// time. Until that time is over they pause reads only if no other backend has caught up. One that
+/// has taken more than any socket holds has shown that it reads, and pauses as any other. Before
+/// that it is on trial: it has to take bytes in every [`TRIAL`] of a pause, and there is a trial in
+/// each [`TRIAL_INTERVAL`] only, of whichever link.
 #[derive(Debug)]
 pub(super) struct PauseBudget {
     probation: Option<Instant>,
     pause: Option<Pause>,
     /// What counts: when it ended and how long it was, a second at most in one item.
     charges: VecDeque<(Instant, Duration)>,
-    warned: Option<Instant>,
+    /// Whether it has had its trial.
+    is_tried: bool,
+    /// Bounds the warnings. A backend that is a little too slow for its clients pauses reads many
+    /// times a second.
+    warnings: Throttle,
 }
 
 /// A pause that goes on.
@@ -46,26 +55,53 @@ struct Pause {
 
 impl PauseBudget {
     pub(super) fn new(probation: Option<Instant>) -> Self {
-        Self { probation, pause: None, charges: VecDeque::new(), warned: None }
+        Self {
+            probation,
+            pause: None,
+            charges: VecDeque::new(),
+            is_tried: false,
+            warnings: Throttle::default(),
+        }
     }
 
     pub(super) fn is_pausing(&self) -> bool {
         self.pause.is_some()
     }
 
-    /// Whether the link may begin a pause.
-    pub(super) fn may_pause(&self, is_only: bool, taken: u64, now: Instant) -> bool {
-        self.probation.is_none_or(|end| now >= end) || (is_only && taken >= HIGH as u64)
+    /// Whether the link may begin a pause. If it is one on trial, the trial begins.
+    pub(super) fn may_pause(
+        &mut self,
+        is_only: bool,
+        taken: u64,
+        probation: &mut Probation,
+        now: Instant,
+    ) -> bool {
+        if !self.is_on_probation(now) {
+            return true;
+        }
+        if !is_only {
+            return false;
+        }
+        let is_allowed = self.has_shown_that_it_reads(taken) || self.is_tried;
+        if !is_allowed && probation.begin_trial(now) {
+            self.is_tried = true;
+        }
+        is_allowed || self.is_tried
     }
 
-    /// Begins a pause. Returns whether it is worth a warning.
-    pub(super) fn begin_pause(&mut self, taken: u64, now: Instant) -> bool {
+    fn is_on_probation(&self, now: Instant) -> bool {
+        self.probation.is_some_and(|end| now < end)
+    }
+
+    fn has_shown_that_it_reads(&self, taken: u64) -> bool {
+        self.probation.is_none() || taken >= HIGH as u64
+    }
+
+    /// Begins a pause. Returns the number of earlier pauses without a warning if this one is worth
+    /// one.
+    pub(super) fn begin_pause(&mut self, taken: u64, now: Instant) -> Option<u64> {
         self.pause = Some(Pause { charged: now, taken, progressed: now });
-        let is_due = self.warned.is_none_or(|at| now.duration_since(at) >= WARNING_INTERVAL);
-        if is_due {
-            self.warned = Some(now);
-        }
-        is_due
+        self.warnings.pass(now)
     }
 
     /// Ends the pause.
@@ -101,23 +137,39 @@ impl PauseBudget {
     pub(super) fn is_spent(&self, is_only: bool, now: Instant) -> bool {
         let Some(pause) = &self.pause else { return false };
         let spent: Duration = self.charges.iter().map(|(_, spent)| *spent).sum();
-        now.saturating_duration_since(pause.progressed) >= BUDGET || (!is_only && spent >= BUDGET)
+        let is_on_trial = self.is_on_probation(now) && !self.has_shown_that_it_reads(pause.taken);
+        let patience = if is_on_trial { TRIAL } else { BUDGET };
+        now.saturating_duration_since(pause.progressed) >= patience || (!is_only && spent >= BUDGET)
     }
 }
 
 /// Until when new links are on probation.
 #[derive(Debug, Default)]
-pub(super) struct Probation(Option<Instant>);
+pub(super) struct Probation {
+    end: Option<Instant>,
+    /// When the last trial began.
+    tried: Option<Instant>,
+}
 
 impl Probation {
     /// A link was closed because its time was used up.
     pub(super) fn begin(&mut self, now: Instant) {
-        self.0 = Some(now + PERIOD);
+        self.end = Some(now + PERIOD);
     }
 
     /// The end of the probation of a link that is opened now.
     pub(super) fn end(&self, now: Instant) -> Option<Instant> {
-        self.0.filter(|end| now < *end)
+        self.end.filter(|end| now < *end)
+    }
+
+    /// Begins the trial of a link, unless another one began not long ago.
+    fn begin_trial(&mut self, now: Instant) -> bool {
+        let is_due =
+            self.tried.is_none_or(|at| now.saturating_duration_since(at) >= TRIAL_INTERVAL);
+        if is_due {
+            self.tried = Some(now);
+        }
+        is_due
     }
 }
 
@@ -208,27 +260,61 @@ mod tests {
     }
 
     #[test]
-    fn on_probation_only_the_only_backend_may_pause_if_it_has_shown_that_it_reads() {
+    fn on_probation_only_the_only_backend_may_pause_if_it_reads() {
         let start = Instant::now();
         let mut probation = Probation::default();
         assert_eq!(probation.end(start), None);
         probation.begin(start);
-        let budget = PauseBudget::new(probation.end(after(start, 10)));
+        let new = |probation: &Probation| PauseBudget::new(probation.end(after(start, 10)));
+        let [mut first, mut second] = [new(&probation), new(&probation)];
         let (little, much) = (HIGH as u64 - 1, HIGH as u64);
-        assert!(!budget.may_pause(true, little, after(start, 59_999)));
-        assert!(budget.may_pause(true, much, after(start, 59_999)));
-        assert!(!budget.may_pause(false, much, after(start, 59_999)));
-        assert!(budget.may_pause(false, little, after(start, 60_000)));
+        let mut may_pause = |budget: &mut PauseBudget, is_only, taken, at| {
+            budget.may_pause(is_only, taken, &mut probation, after(start, at))
+        };
+        assert!(!may_pause(&mut first, false, much, 11));
+        // One of them is on trial, for as many pauses as it needs.
+        assert!(may_pause(&mut first, true, little, 11));
+        assert!(may_pause(&mut first, true, little, 500));
+        // The other one has to wait, or to show that it reads.
+        assert!(!may_pause(&mut second, true, little, 20_010));
+        assert!(may_pause(&mut second, true, much, 20_010));
+        assert!(may_pause(&mut second, true, little, 20_011));
+        assert!(!may_pause(
+            &mut new(&Probation { end: second.probation, tried: None }),
+            true,
+            0,
+            40_010
+        ));
+        assert!(may_pause(&mut second, false, little, 60_000));
         assert_eq!(probation.end(after(start, 60_000)), None);
+    }
+
+    #[test]
+    fn a_link_on_trial_has_to_take_bytes_in_every_two_seconds() {
+        let start = Instant::now();
+        let mut budget = PauseBudget::new(Some(start + PERIOD));
+        budget.begin_pause(0, start);
+        for step in 1..20 {
+            let now = after(start, step * 1_900);
+            budget.charge(true, step, now);
+            assert!(!budget.is_spent(true, now), "in step {step}");
+        }
+        let (last, much) = (after(start, 19 * 1_900), HIGH as u64);
+        assert!(!budget.is_spent(true, last + Duration::from_millis(1_999)));
+        assert!(budget.is_spent(true, last + TRIAL));
+        // Then it is as any other.
+        budget.charge(true, much, last);
+        assert!(!budget.is_spent(true, last + Duration::from_millis(4_999)));
+        assert!(budget.is_spent(true, last + BUDGET));
     }
 
     #[test]
     fn one_pause_in_ten_seconds_is_worth_a_warning() {
         let start = Instant::now();
         let mut budget = PauseBudget::new(None);
-        assert!(budget.begin_pause(0, start));
-        assert!(!budget.begin_pause(0, after(start, 9_999)));
-        assert!(budget.begin_pause(0, after(start, 10_000)));
+        assert_eq!(budget.begin_pause(0, start), Some(0));
+        assert_eq!(budget.begin_pause(0, after(start, 9_999)), None);
+        assert_eq!(budget.begin_pause(0, after(start, 10_000)), Some(1));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use std::collections::HashSet;
 
-use majordomo::{SessionKey, Sessions, State};
+use majordomo::{SessionKey, Sessions};
 
 use crate::backend::protocol::BackendEncoder;
 use crate::gateway::reports::SessionReport;
@@ -68,8 +68,8 @@ impl SnapshotWalk {
             let found = sessions.session_at(self.next);
             self.next += 1;
             let Some((key, session)) = found else { continue };
-            // One that is closing is introduced before its end, if that comes before the last part.
-            if session.state() == State::Closed || !self.known.insert(key) {
+            // One that is closing is in it as well: its `disconnect` event is yet to come.
+            if !self.known.insert(key) {
                 continue;
             }
             part.session(&SessionReport::of(session, sessions));

@@ -113,6 +113,30 @@ fn the_report_on_a_session_matches_its_schema() {
 }
 
 #[test]
+fn a_page_of_sessions_with_much_metadata_ends_early() {
+    let mut gateway = TestGateway::new(&[], 20);
+    let ids = gateway.ids();
+    let metadata = json!({"text": "m".repeat(60_000)}).to_string();
+    for id in &ids {
+        let target = format!("/api/sessions/{id}/metadata");
+        assert_eq!(gateway.ask("PATCH", &target, &metadata).0, 204);
+    }
+    let (mut listed, mut pages) = (Vec::new(), 0);
+    loop {
+        let after = listed.last().map(|id| format!("&after={id}")).unwrap_or_default();
+        let (page, next) = gateway.page(&format!("limit=1000{after}"));
+        assert!((1..=5).contains(&page.len()), "{}", page.len());
+        assert!(next.is_null() || next == json!(page.last()));
+        listed.extend(page);
+        pages += 1;
+        if next.is_null() {
+            break;
+        }
+    }
+    assert_eq!((pages, listed), (4, ids));
+}
+
+#[test]
 fn the_counters_match_their_schema() {
     let mut gateway = TestGateway::new(&[], 3);
     gateway.clients[0].send("hello");
