@@ -117,9 +117,9 @@ fn big_metadata_of_many_sessions() {
         reader.link("/control?messages=off");
         let mut seen = 0;
         while seen < SESSIONS {
-            let lines = reader.frames(1);
+            let parts = reader.frames(1);
             seen +=
-                lines.iter().map(|line| line.matches(&"x".repeat(METADATA)).count()).sum::<usize>();
+                parts.iter().map(|line| line.matches(&"x".repeat(METADATA)).count()).sum::<usize>();
         }
         let growth = fixture.growth();
         println!("{} KiB for {SESSIONS} sessions with {METADATA} bytes", growth.resident);
