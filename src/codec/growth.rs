@@ -32,7 +32,12 @@ pub(super) fn append_text(text: &mut String, more: &str, whole: usize) -> Result
 /// How many bytes beyond its length a buffer is to have room for. `None` if it has room for `more`.
 fn growth(len: usize, capacity: usize, more: usize, whole: usize) -> Option<usize> {
     let needed = len + more;
-    (needed > capacity).then(|| len.saturating_mul(2).min(whole).max(needed) - len)
+    (needed > capacity).then(|| grown(len, needed, whole) - len)
+}
+
+/// The capacity of a buffer that holds `len` bytes and is to hold `needed`.
+pub(super) fn grown(len: usize, needed: usize, whole: usize) -> usize {
+    len.saturating_mul(2).min(whole).max(needed)
 }
 
 #[cfg(test)]

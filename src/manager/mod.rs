@@ -157,11 +157,12 @@ impl<H: Handler + 'static> SessionManager<H> {
     /// As [`SessionManager::listen`].
     pub fn listen_on(&mut self, url: ListenUrl) -> Result<ListenUrl> {
         self.sessions.check_running()?;
-        if let Some(first) = self.sessions.shareable_listener(&url) {
+        if let Some(first) = self.sessions.shareable_listener(&url)? {
             self.sessions.add_listener(url.clone(), Some(first))?;
             return Ok(url);
         }
-        let (url, sockets) = ListeningSocket::open_all(url)?;
+        let opened = ListeningSocket::open_all(url.clone());
+        let (url, sockets) = opened.map_err(|error| self.explain_listen_error(error, &url))?;
         let id = self.sessions.add_listener(url.clone(), None)?;
         for mut socket in sockets {
             let token = EventSource::Listener(self.accepting.len()).token();
@@ -169,6 +170,17 @@ impl<H: Handler + 'static> SessionManager<H> {
             self.accepting.add(socket, id);
         }
         Ok(url)
+    }
+
+    /// Names this manager's own listener if that is what has the address.
+    fn explain_listen_error(&self, error: Error, url: &ListenUrl) -> Error {
+        let is_in_use = matches!(
+            &error,
+            Error::Listen { source, .. } if source.kind() == ErrorKind::AddrInUse
+        );
+        let mut own = self.accepting.addresses().filter(|_| is_in_use);
+        let by = own.find(|(_, bound)| ListeningSocket::is_kept_from(url, *bound));
+        by.and_then(|(by, _)| self.sessions.address_in_use(url, by)).unwrap_or(error)
     }
 
     /// The addresses that the listeners have bound. A host name may have several; listeners that

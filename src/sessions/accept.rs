@@ -126,7 +126,10 @@ impl Sessions {
             self.admission.count_failure(failure);
             return Ok(None);
         }
-        let room_of_all = self.room_of_all(0);
+        let mut room_of_all = self.room_of_all(0);
+        if room_of_all == ConnectionRoom::Exceeded && self.drop_longest_idle() {
+            room_of_all = self.room_of_all(0);
+        }
         if room_of_all != ConnectionRoom::Free && raw.is_some() {
             self.admission.count_failure(HandshakeFailure::TooManyConnections);
             return Ok(None);
@@ -156,6 +159,21 @@ impl Sessions {
             self.admit_raw(key, remote, listener, framing);
         }
         Ok(Some(key))
+    }
+
+    /// Drops the connection without trust that has waited longest for its next request, if one does:
+    /// a peer has to expect that (RFC 9112, section 9.5), and without it the connections that were
+    /// answered once keep newcomers out. O(n) in all connections, of which there are no more than the
+    /// limits allow.
+    fn drop_longest_idle(&mut self) -> bool {
+        let idle = self.table.iter().filter_map(|(key, connection)| {
+            let http = connection.http()?;
+            let waits = http.is_between_requests() && http.is_idle() && !http.is_trusted();
+            waits.then_some((http.since, key))
+        });
+        let Some((_, key)) = idle.min_by_key(|(since, _)| *since) else { return false };
+        self.remove(key);
+        true
     }
 
     fn insert(&mut self, stream: Stream, http: HttpConnection) -> SessionKey {

@@ -276,9 +276,16 @@ impl Sessions {
         self.table.key_of_event(key)
     }
 
-    /// The listener whose sockets a URL can share, with a path of its own.
-    pub(crate) fn shareable_listener(&self, url: &ListenUrl) -> Option<ListenerId> {
+    /// The listener whose sockets a URL shares, with a path of its own, or an error that says why it
+    /// cannot.
+    pub(crate) fn shareable_listener(&self, url: &ListenUrl) -> Result<Option<ListenerId>> {
         self.admission.shareable(url)
+    }
+
+    /// The error for a URL whose address the sockets of this listener have.
+    pub(crate) fn address_in_use(&self, url: &ListenUrl, by: ListenerId) -> Option<Error> {
+        let other = self.admission.listener(by)?;
+        Some(admission::in_use(url, other, "only listeners with the same host share a port"))
     }
 
     /// Makes the table smaller after each end from now on.

@@ -51,6 +51,17 @@ impl ListeningSocket {
         Ok((url.clone(), sockets.collect()))
     }
 
+    /// Whether a URL's host has an address that a socket at `bound` keeps others from binding.
+    /// Resolves a host name, which may block.
+    pub(crate) fn is_kept_from(url: &ListenUrl, bound: SocketAddr) -> bool {
+        let clashes = |wanted: &SocketAddr| {
+            let (wanted_ip, bound_ip) = (wanted.ip(), bound.ip());
+            let is_any = wanted_ip.is_unspecified() || bound_ip.is_unspecified();
+            wanted.port() == bound.port() && (wanted_ip == bound_ip || is_any)
+        };
+        resolve(url).is_ok_and(|addresses| addresses.iter().any(clashes))
+    }
+
     /// The address that it is bound to.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address

@@ -127,7 +127,7 @@ impl Gateway {
     }
 
     /// The same, but its log is read only when the test asks for a line.
-    #[allow(dead_code, reason = "not all tests need it")]
+    #[allow(dead_code, reason = "each test crate uses its part")]
     pub(crate) fn with_backend_and_unread_log(flags: &[&str]) -> (Self, Backend) {
         Self::with_backend_and_log(command(flags).arg("--stdio"), Lines::on_demand)
     }

@@ -188,3 +188,26 @@ fn beyond_the_limit_of_admin_connections_only_probes_and_the_token_are_served() 
     let counter = "majordomo_admin_refused_total{reason=\"too_many_connections\"} 1\n";
     assert!(metrics.contains(counter), "{metrics}");
 }
+
+#[test]
+fn connections_that_were_answered_once_do_not_keep_newcomers_out() {
+    const TOKEN: &str = "a-token-of-some-length";
+    let token = format!("--admin-token={TOKEN}");
+    let gateway = start_with(1024, &[ADMIN, &token]);
+    // As many as may be without the token. Each asks once, and is kept.
+    let mut idle: Vec<_> = (0..64).map(|_| Http::connect(&gateway)).collect();
+    for http in &mut idle {
+        let answer = http.ask("GET", "/health", None);
+        assert_eq!((answer.status, answer.field("connection")), (200, Some("keep-alive")));
+    }
+    // The places beyond the limit are taken by connections that send nothing.
+    let silent: Vec<_> = (0..8).map(|_| Http::connect(&gateway)).collect();
+    let mut newcomer = Http::connect(&gateway);
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    newcomer.send_request("GET", "/api/stats", &bearer, None);
+    let answer = newcomer.answer(false);
+    assert_eq!((answer.status, answer.field("connection")), (200, Some("keep-alive")));
+    assert!(idle[0].is_ended(), "it has waited longest");
+    assert_eq!(idle[1].ask("GET", "/health", None).status, 200);
+    drop(silent);
+}

@@ -94,6 +94,15 @@ impl Http {
         self.answer(method == "HEAD")
     }
 
+    /// Whether some of an answer is there.
+    pub(crate) fn has_answer(&self) -> bool {
+        let stream = self.stream.get_ref();
+        stream.set_nonblocking(true).expect("an option");
+        let peeked = stream.peek(&mut [0]);
+        stream.set_nonblocking(false).expect("an option");
+        !self.stream.buffer().is_empty() || peeked.is_ok()
+    }
+
     /// Whether it is closed, with nothing more to read.
     pub(crate) fn is_ended(&mut self) -> bool {
         self.stream.fill_buf().expect("a quiet end").is_empty()

@@ -1,6 +1,5 @@
 //! The probes `/ready` and `/health`.
 
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -8,9 +7,6 @@ use serde_json::{Value, json};
 use crate::control::ADMIN;
 use crate::gateway::{Client, Gateway, WS};
 use crate::http::Http;
-
-/// In which a probe is answered while the gateway's loop is busy.
-const PROMPT: Duration = Duration::from_millis(100);
 
 /// How many connections ask the loop for something: more than its queue has places.
 const ASKING: usize = 80;
@@ -54,11 +50,10 @@ fn with_a_long_list() -> (Gateway, impl Sized) {
     (gateway, (clients, backend))
 }
 
-/// The status of a probe, and how long its answer took.
-fn probe(http: &mut Http, path: &str) -> (u16, String, Duration) {
-    let begun = Instant::now();
+/// The status of a probe, and its word.
+fn probe(http: &mut Http, path: &str) -> (u16, String) {
     let answer = http.ask("GET", path, None);
-    (answer.status, answer.json()["status"].as_str().expect("a word").to_owned(), begun.elapsed())
+    (answer.status, answer.json()["status"].as_str().expect("a word").to_owned())
 }
 
 /// Connections that have asked for the list, and were not answered yet.
@@ -75,26 +70,24 @@ fn probes_are_answered_while_the_loop_is_busy() {
     let (gateway, _long_list) = with_a_long_list();
     let mut probing = Http::connect(&gateway);
     assert_eq!(probe(&mut probing, "/ready").0, 200);
-    let asking = ask_for_lists(&gateway);
-    let asked = thread::spawn(move || {
-        for mut http in asking {
-            assert_eq!(http.answer(true).status, 200);
-        }
-    });
-    let mut latencies = Vec::new();
-    while !asked.is_finished() {
+    let mut asking = ask_for_lists(&gateway);
+    // The loop answers in order, and is busy until it answers the last. A probe that waited for it
+    // would be answered behind that.
+    let mut answered = 0;
+    loop {
         for path in ["/ready", "/health"] {
-            let (status, word, latency) = probe(&mut probing, path);
-            assert_eq!((status, word.as_str()), (200, "ready"), "{path}");
-            latencies.push(latency);
+            assert_eq!(probe(&mut probing, path), (200, "ready".to_owned()), "{path}");
         }
+        if asking.last().expect("some ask").has_answer() {
+            break;
+        }
+        answered += 1;
     }
-    asked.join().expect("all are answered");
-    latencies.sort_unstable();
-    let (median, last) = (latencies[latencies.len() / 2], latencies[latencies.len() - 1]);
-    println!("{} probes, in the median {median:?}, the slowest {last:?}", latencies.len());
-    // The median: other processes may have the processor for a while.
-    assert!(median < PROMPT, "{latencies:?}");
+    println!("{answered} times both probes were answered while the loop was busy");
+    assert!(answered > 0);
+    for http in &mut asking {
+        assert_eq!(http.answer(true).status, 200);
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn a_request_is_refused_on_its_head_and_its_connection_closed() {
     let json = format!("{right}{JSON}");
     for (line, fields, length, status, reason) in [
         ("POST /api/broadcast", JSON, 10, 401, "unauthorized"),
-        ("POST /api/broadcast", wrong, 10, 401, "unauthorized"),
+        ("POST /api/broadcast", wrong, 10, 401, "wrong_token"),
         ("POST /nowhere", "", 10, 401, "unauthorized"),
         ("POST /api/broadcast", JSON, 99_999_999, 401, "unauthorized"),
         ("POST /nowhere", &json, 10, 404, "not_found"),
@@ -166,7 +166,7 @@ fn a_wrong_token_closes_the_connection_is_counted_and_warned_of_once() {
         assert_eq!((answer.status, answer.field("connection")), (401, Some("close")));
         assert!(http.is_ended());
     }
-    assert_eq!(refused(&gateway, "unauthorized"), 50);
+    assert_eq!((refused(&gateway, "wrong_token"), refused(&gateway, "unauthorized")), (50, 0));
     gateway.signal("TERM");
     let log = gateway.wait().log;
     let warnings: Vec<_> = log.iter().filter(|line| line.contains("wrong token")).collect();

@@ -217,3 +217,36 @@ fn a_flag_overrides_a_variable_and_a_variable_overrides_the_file() {
     let (by_flag, _) = Gateway::spawn(&mut prepared);
     assert_eq!(paths(&by_flag), ["by-flag"]);
 }
+
+#[test]
+fn a_port_that_another_listener_of_the_gateway_has_is_named_with_the_reason() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("one").port();
+    for (first, second, reason) in [
+        ("ws://127.0.0.1:P/chat", "ws://127.0.0.1:P/chat", "both serve the same paths"),
+        ("ws://127.0.0.1:P/chat", "ws://127.0.0.1:P/%63hat", "both serve the same paths"),
+        (
+            "ws://127.0.0.1:P",
+            "tcp://127.0.0.1:P?framing=lines",
+            "raw TCP shares its port with no listener",
+        ),
+        (
+            "ws://localhost:P/a",
+            "ws://127.0.0.1:P/b",
+            "only listeners with the same host share a port",
+        ),
+    ] {
+        let [first, second] = [first, second].map(|url| url.replace('P', &free.to_string()));
+        let exit = run(&mut command(&["--listen", &first, "--listen", &second]));
+        let expected =
+            format!("majordomo: cannot listen on {second}: {first} has the port already: {reason}");
+        assert_eq!((exit.code, &*exit.log), (Some(1), &[expected][..]));
+    }
+    // Of the hosts the case does not matter.
+    let [first, second] =
+        ["ws://localhost:P/a", "ws://LocalHost:P/b"].map(|url| url.replace('P', &free.to_string()));
+    let gateway = Gateway::start(&["--listen", &first, "--listen", &second, "--mode=echo"]);
+    for path in ["a", "b"] {
+        Client::connect(&format!("ws://localhost:{free}/{path}")).close(1000, "");
+    }
+    drop(gateway);
+}

@@ -67,6 +67,41 @@ fn a_second_signal_that_cuts_no_session_off_exits_with_0() {
 }
 
 #[test]
+fn a_second_signal_says_that_the_last_messages_of_an_ended_session_are_lost() {
+    const LINE: usize = 60 << 10;
+    let flags = [
+        LINES,
+        "--mode=echo",
+        "--grace=1h",
+        "--close-timeout=1h",
+        "--max-message-size=64KiB",
+        "--max-outbox=64MiB",
+    ];
+    let (gateway, mut backend) = Gateway::with_backend(&flags);
+    backend.event("ready");
+    let mut client = RawClient::connect(gateway.url());
+    backend.event("connect");
+    // It reads no echo, of which the kernel holds a part.
+    let line = [&[b'x'; LINE][..], b"\n"].concat();
+    for _ in 0..600 {
+        client.send(&line);
+        backend.event("message");
+    }
+    client.send(&[b'x'; 70 << 10]);
+    let end = backend.event("disconnect");
+    assert_eq!(end["cause"], "message_too_big");
+    assert!(end["pending"].as_u64() > Some(0), "{end}");
+    gateway.signal("TERM");
+    gateway.log.wait_for("shutting down (SIGTERM): 0 sessions");
+    gateway.signal("TERM");
+    let exit = gateway.wait();
+    assert_eq!(exit.code, Some(3), "{exit:?}");
+    let expected = " bytes for clients whose session has ended are lost";
+    assert!(exit.log[0].contains("SIGTERM again: exiting at once, "), "{exit:?}");
+    assert!(exit.log[0].ends_with(expected), "{exit:?}");
+}
+
+#[test]
 fn signals_that_do_not_stop_are_logged() {
     let gateway = Gateway::start(&[WS, "--mode=echo"]);
     let mut client = Client::connect(gateway.url());

@@ -9,10 +9,10 @@ use crate::fixture::metric;
 use crate::gateway::{Client, Gateway, LONG, WS};
 use crate::wire;
 
-const ATTACKERS: usize = 4;
+const ATTACKERS: u32 = 4;
 
 /// How many messages each of them sends, and of what size.
-const MESSAGES: usize = 4000;
+const MESSAGES: u32 = 4000;
 const SIZE: usize = 2000;
 
 /// The most that the gateway's own memory may have grown by, in KiB. It was sent 32 MB.
@@ -66,7 +66,7 @@ fn messages_without_a_backend_are_counted_and_discarded() {
         attacker.join().expect("all of it was taken");
     }
     let unheard = metric(&admin, "unheard_messages_total");
-    assert!((unheard - (ATTACKERS * MESSAGES) as f64).abs() < 0.5, "{unheard}");
+    assert!((unheard - f64::from(ATTACKERS * MESSAGES)).abs() < 0.5, "{unheard}");
     Client::connect(gateway.url()).close(1000, "");
     end(gateway, before, 1);
 }
@@ -82,7 +82,7 @@ fn messages_wait_while_there_is_no_backend() {
     let first = link();
     let attackers = flood(&gateway);
     wait_for(|| {
-        metric(&admin, "sessions{state=\"active\",protocol=\"websocket\"}") >= ATTACKERS as f64
+        metric(&admin, "sessions{state=\"active\",protocol=\"websocket\"}") >= f64::from(ATTACKERS)
     });
     first.reset();
     wait_for(|| metric(&admin, "reads_paused") > 0.0);

@@ -18,7 +18,7 @@ use crate::limits::{ConnectionLimits, OpenFiles};
 use crate::settings::{Mode, Settings};
 use crate::{limits, logging, signals};
 
-/// The exit code after a second signal that cut sessions off.
+/// The exit code after a second signal that cut sessions, or their last messages, off.
 const CUT_OFF: i32 = 3;
 
 /// Runs until the gateway is stopped.
@@ -140,12 +140,17 @@ fn stop_on_signals(handle: Handle<Gateway>) -> Result<()> {
     Ok(())
 }
 
-/// Ends the process, and says whether that cuts sessions off.
+/// Ends the process, and says what that cuts off.
 fn exit_at_once(handle: &Handle<Gateway>, name: &str) -> ! {
-    let (consequence, code) = match count_sessions(handle) {
-        Some(0) => (String::new(), 0),
-        Some(1) => (", 1 session is cut off".to_owned(), CUT_OFF),
-        Some(count) => (format!(", {count} sessions are cut off"), CUT_OFF),
+    let (consequence, code) = match unfinished(handle) {
+        Some(Unfinished { sessions: 0, bytes: 0 }) => (String::new(), 0),
+        Some(Unfinished { sessions: 0, bytes }) => {
+            (format!(", {bytes} bytes for clients whose session has ended are lost"), CUT_OFF)
+        }
+        Some(Unfinished { sessions: 1, .. }) => (", 1 session is cut off".to_owned(), CUT_OFF),
+        Some(Unfinished { sessions, .. }) => {
+            (format!(", {sessions} sessions are cut off"), CUT_OFF)
+        }
         None => (", sessions may be cut off".to_owned(), CUT_OFF),
     };
     log::warn!("{name} again: exiting at once{consequence}");
@@ -153,22 +158,34 @@ fn exit_at_once(handle: &Handle<Gateway>, name: &str) -> ! {
     process::exit(code)
 }
 
-/// How many sessions have not ended. `None` if the loop does not answer soon.
-fn count_sessions(handle: &Handle<Gateway>) -> Option<usize> {
+/// What the end of the process would cut off.
+#[derive(Clone, Copy, Debug)]
+struct Unfinished {
+    /// Sessions that have not ended.
+    sessions: usize,
+    /// What waits to be sent: after the end of a session, its last messages.
+    bytes: usize,
+}
+
+/// What has not ended. `None` if the loop does not answer soon.
+fn unfinished(handle: &Handle<Gateway>) -> Option<Unfinished> {
     const PATIENCE: Duration = Duration::from_millis(200);
+    const NONE: Unfinished = Unfinished { sessions: 0, bytes: 0 };
     let (sender, receiver) = mpsc::channel();
     let posted = handle.try_post(move |_, sessions| {
-        let SessionCounts { active, inactive, closing, .. } = sessions.stats().sessions;
-        let _ = sender.send(active + inactive + closing);
+        let stats = sessions.stats();
+        let SessionCounts { active, inactive, closing, .. } = stats.sessions;
+        let sessions = active + inactive + closing;
+        let _ = sender.send(Unfinished { sessions, bytes: stats.queued_bytes });
     });
     match posted {
         Ok(()) => match receiver.recv_timeout(PATIENCE) {
-            Ok(count) => Some(count),
-            Err(RecvTimeoutError::Disconnected) => Some(0),
+            Ok(unfinished) => Some(unfinished),
+            Err(RecvTimeoutError::Disconnected) => Some(NONE),
             Err(RecvTimeoutError::Timeout) => None,
         },
         // All sessions end before the loop does.
-        Err(Error::Stopped) => Some(0),
+        Err(Error::Stopped) => Some(NONE),
         Err(_) => None,
     }
 }

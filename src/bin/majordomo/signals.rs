@@ -52,6 +52,10 @@ enum SignalMeaning {
 }
 
 /// Which of the standard streams were terminals at the start: input, output, error.
+///
+/// A terminal that had hung up before the start is not among them: the system does not say any more
+/// that it is one. A gateway that is started on it takes SIGHUP for a request to read its settings
+/// again.
 #[derive(Clone, Copy, Debug)]
 struct Terminals([bool; 3]);
 

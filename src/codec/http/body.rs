@@ -3,6 +3,7 @@
 
 use super::chunks::ChunkReader;
 use super::head::RequestError;
+use crate::codec::growth;
 
 /// Joins a body. Its memory grows with the bytes received, not with the length announced.
 #[derive(Debug)]
@@ -93,7 +94,8 @@ impl BodyReader {
             BodyFraming::Length(length) => *length,
             BodyFraming::Chunked { max, .. } => {
                 let held = self.bytes.len();
-                grown(held, held.saturating_add(count).min(*max), *max).max(self.bytes.capacity())
+                let needed = held.saturating_add(count).min(*max);
+                growth::grown(held, needed, *max).max(self.bytes.capacity())
             }
         }
     }
@@ -101,18 +103,7 @@ impl BodyReader {
 
 /// Appends to a body of at most `max` bytes. Where there is no memory for it, it is too large.
 fn keep(body: &mut Vec<u8>, bytes: &[u8], max: usize) -> Result<(), RequestError> {
-    let (held, needed) = (body.len(), body.len() + bytes.len());
-    if needed > body.capacity() {
-        let additional = grown(held, needed, max) - held;
-        body.try_reserve_exact(additional).map_err(|_| RequestError::BodyTooLarge)?;
-    }
-    body.extend_from_slice(bytes);
-    Ok(())
-}
-
-/// The capacity for `needed` bytes when `held` are there: it doubles, but never beyond `max`.
-fn grown(held: usize, needed: usize, max: usize) -> usize {
-    held.saturating_mul(2).clamp(needed, max)
+    growth::append(body, bytes, max).map_err(|_| RequestError::BodyTooLarge)
 }
 
 #[cfg(test)]

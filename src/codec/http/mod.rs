@@ -18,5 +18,5 @@ pub use request::{
     RequestKind, Upgrade,
 };
 pub use response::{CONTINUE, HeaderName, HeaderValue, Response};
-pub(crate) use target::is_same_path;
+pub use target::{host_name, is_same_path};
 pub use upgrade::{upgrade_header, write_upgrade};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use super::head::{MAX_HEADERS, RequestError, is_token_byte};
-use super::target::{Target, is_authority, is_same_path};
+use super::target::{Target, host_name, is_authority, is_same_path};
 use crate::error::Error;
 
 /// An HTTP/1.1 request, borrowed from its head. The rules for every request have been checked;
@@ -155,6 +155,12 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub fn host(&self) -> Option<&'a str> {
         self.parts.authority.or(self.host)
+    }
+
+    /// The same without the port, an IPv6 address without its brackets. `None` if it is empty.
+    #[must_use]
+    pub fn host_name(&self) -> Option<&'a str> {
+        host_name(self.host()?)
     }
 
     /// What follows the first `?` of the target, not decoded.

@@ -50,12 +50,24 @@ fn split_absolute(target: &str) -> Option<(&str, &str)> {
 /// Whether this is a host, which may be empty, with or without a port. HTTP does not allow user
 /// information (RFC 9110, section 4.2.4).
 pub(super) fn is_authority(text: &str) -> bool {
-    let (is_host, rest) = if let Some(literal) = text.strip_prefix('[') {
-        let Some((address, rest)) = literal.split_once(']') else { return false };
-        (is_ip_literal(address), rest)
+    split_authority(text).is_some()
+}
+
+/// The host of `HOST` or `HOST:PORT`, an IPv6 address without its brackets. `None` if there is none,
+/// or if the text is not of this form.
+#[must_use]
+pub fn host_name(authority: &str) -> Option<&str> {
+    split_authority(authority).filter(|host| !host.is_empty())
+}
+
+/// The host of an authority without brackets; none if the text is no authority.
+fn split_authority(text: &str) -> Option<&str> {
+    let (host, is_host, rest) = if let Some(literal) = text.strip_prefix('[') {
+        let (address, rest) = literal.split_once(']')?;
+        (address, is_ip_literal(address), rest)
     } else {
         let (name, rest) = text.split_at(text.find(':').unwrap_or(text.len()));
-        (is_name(name), rest)
+        (name, is_name(name), rest)
     };
     let is_port = match rest.strip_prefix(':') {
         // "port = *DIGIT" (RFC 3986, section 3.2.3)
@@ -64,7 +76,7 @@ pub(super) fn is_authority(text: &str) -> bool {
         Some(port) => port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok(),
         None => rest.is_empty(),
     };
-    is_host && is_port
+    (is_host && is_port).then_some(host)
 }
 
 /// An address in brackets: IPv6, or one of a later version (RFC 3986, section 3.2.2).
@@ -108,7 +120,8 @@ fn is_sub_delimiter(byte: u8) -> bool {
 
 /// Whether two paths are the same: segment by segment, percent-decoded (RFC 3986, section 6.2.2). An
 /// encoded slash is part of its segment.
-pub(crate) fn is_same_path(one: &str, other: &str) -> bool {
+#[must_use]
+pub fn is_same_path(one: &str, other: &str) -> bool {
     one == other || {
         let (mut one, mut other) = (one.split('/'), other.split('/'));
         loop {
@@ -190,6 +203,23 @@ mod tests {
             "<a>",
         ] {
             assert!(!is_authority(invalid), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_an_authority_has_no_port_and_no_brackets() {
+        for (authority, host) in [
+            ("a", Some("a")),
+            ("a:", Some("a")),
+            ("Example.org.:80", Some("Example.org.")),
+            ("[::1]:9001", Some("::1")),
+            ("[::ffff:127.0.0.1]", Some("::ffff:127.0.0.1")),
+            ("", None),
+            (":80", None),
+            ("[::1]evil", None),
+            ("a:80:90", None),
+        ] {
+            assert_eq!(host_name(authority), host, "{authority}");
         }
     }
 

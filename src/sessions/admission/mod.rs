@@ -80,21 +80,28 @@ impl AdmissionControl {
         (0..).map_while(ListenerId::new).zip(urls)
     }
 
-    /// The listener whose sockets a URL can share: it has the same host and port, and none of its
-    /// listeners has the same path.
-    pub(crate) fn shareable(&self, url: &ListenUrl) -> Option<ListenerId> {
-        let path = |url: &ListenUrl| match url.protocol() {
-            Protocol::WebSocket { path } => Some(path.clone()),
-            Protocol::Raw { .. } => None,
-        };
-        let wanted = path(url)?;
-        let same = |listener: &&ListenerEntry| {
-            (listener.url.host(), listener.url.port()) == (url.host(), url.port())
-        };
+    /// The listener whose sockets a URL shares: it has the same host and port.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] if the URL has the host and the port of a listener with which it cannot
+    /// share them.
+    pub(crate) fn shareable(&self, url: &ListenUrl) -> Result<Option<ListenerId>> {
         // With port 0 the system chooses one that is free.
-        let mut same = self.listeners.iter().filter(same).filter(|_| url.port() != 0).peekable();
-        let first = same.peek()?.first;
-        same.all(|listener| path(&listener.url).is_some_and(|path| path != wanted)).then_some(first)
+        let same = |listener: &&ListenerEntry| {
+            let other = &listener.url;
+            url.port() != 0
+                && other.port() == url.port()
+                && other.host().eq_ignore_ascii_case(url.host())
+        };
+        let mut first = None;
+        for listener in self.listeners.iter().filter(same) {
+            if let Some(reason) = conflict(&listener.url, url) {
+                return Err(in_use(url, &listener.url, reason));
+            }
+            first.get_or_insert(listener.first);
+        }
+        Ok(first)
     }
 
     pub(crate) fn listener(&self, id: ListenerId) -> Option<&ListenUrl> {
@@ -203,6 +210,27 @@ impl AdmissionControl {
     }
 }
 
+/// Why two listeners cannot share a host and a port, if they cannot.
+fn conflict(one: &ListenUrl, other: &ListenUrl) -> Option<&'static str> {
+    match (one.protocol(), other.protocol()) {
+        (Protocol::WebSocket { path: one }, Protocol::WebSocket { path: other }) => {
+            let is_same = match (one, other) {
+                (Some(one), Some(other)) => is_same_path(one, other),
+                (None, None) => true,
+                _ => false,
+            };
+            is_same.then_some("both serve the same paths")
+        }
+        _ => Some("raw TCP shares its port with no listener"),
+    }
+}
+
+/// The error for a URL whose port this manager's own listener has.
+pub(crate) fn in_use(url: &ListenUrl, other: &ListenUrl, reason: &str) -> Error {
+    let text = format!("{other} has the port already: {reason}");
+    Error::Listen { url: url.to_string(), source: io::Error::new(io::ErrorKind::AddrInUse, text) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -214,7 +242,7 @@ mod tests {
         let mut admission = AdmissionControl::new(&Config::default(), registry, Instant::now());
         for url in urls {
             let url: ListenUrl = url.parse().expect("a URL");
-            let first = admission.shareable(&url);
+            let first = admission.shareable(&url).expect("no conflict");
             admission.add_listener(url, first).expect("few");
         }
         admission
@@ -228,13 +256,26 @@ mod tests {
     fn only_websocket_listeners_with_the_same_host_and_port_and_other_paths_share_sockets() {
         let admission =
             with_listeners(&["ws://a:1/x", "ws://b:1/y", "ws://a:0/z", "tcp://c:1?framing=u8"]);
-        let shareable = |url: &str| admission.shareable(&url.parse().expect("a URL"));
-        assert_eq!(shareable("ws://a:1/y"), Some(id(0)));
-        assert_eq!(shareable("ws://a:1"), Some(id(0)), "it serves the other paths");
-        assert_eq!(shareable("ws://b:1/x"), Some(id(1)));
-        for other in ["ws://a:1/x", "ws://a:2/y", "ws://a:0/y", "tcp://a:1?framing=u8", "ws://c:1"]
-        {
-            assert_eq!(shareable(other), None, "{other}");
+        let shareable = |url: &str| {
+            let shared = admission.shareable(&url.parse().expect("a URL"));
+            shared.map_err(|error| error.to_string())
+        };
+        assert_eq!(shareable("ws://a:1/y"), Ok(Some(id(0))));
+        assert_eq!(shareable("ws://A:1/y"), Ok(Some(id(0))), "the case of a host does not matter");
+        assert_eq!(shareable("ws://a:1/X"), Ok(Some(id(0))), "that of a path does");
+        assert_eq!(shareable("ws://a:1"), Ok(Some(id(0))), "it serves the other paths");
+        assert_eq!(shareable("ws://b:1/x"), Ok(Some(id(1))));
+        for other in ["ws://a:2/y", "ws://a:0/y", "ws://c:2"] {
+            assert_eq!(shareable(other), Ok(None), "{other}");
+        }
+        for (other, by, reason) in [
+            ("ws://a:1/x", "ws://a:1/x", "both serve the same paths"),
+            ("ws://a:1/%78", "ws://a:1/x", "both serve the same paths"),
+            ("tcp://a:1?framing=u8", "ws://a:1/x", "raw TCP shares its port with no listener"),
+            ("ws://c:1", "tcp://c:1?framing=u8", "raw TCP shares its port with no listener"),
+        ] {
+            let expected = format!("cannot listen on {other}: {by} has the port already: {reason}");
+            assert_eq!(shareable(other), Err(expected));
         }
     }
 

@@ -69,7 +69,8 @@ impl Denial {
     /// What it is counted as.
     pub(super) fn refusal(&self) -> AdminRefusal {
         match self {
-            Self::NoToken | Self::WrongToken => AdminRefusal::Unauthorized,
+            Self::NoToken => AdminRefusal::Unauthorized,
+            Self::WrongToken => AdminRefusal::WrongToken,
             Self::Foreign(_) => AdminRefusal::Forbidden,
         }
     }
@@ -100,7 +101,7 @@ fn bearer(field: &str) -> Option<&str> {
 /// the page's origin, and, if the page's own name resolves to this machine, that name as the host.
 fn check_origin(request: &RequestHead<'_>) -> Result<(), Denial> {
     let host = request.host().unwrap_or_default();
-    if !is_loopback_name(host_name(host)) {
+    if !request.host_name().is_some_and(is_loopback_name) {
         let detail = format!("host {host:?} is not this machine (--admin-token allows others)");
         return Err(Denial::Foreign(detail));
     }
@@ -113,22 +114,24 @@ fn check_origin(request: &RequestHead<'_>) -> Result<(), Denial> {
     Err(Denial::Foreign(detail))
 }
 
-/// The host without its port, and without the brackets of IPv6.
-fn host_name(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(rest) => rest.split_once(']').map_or(rest, |(name, _)| name),
-        None => host.split_once(':').map_or(host, |(name, _)| name),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use majordomo::codec::http::host_name;
+
     use super::*;
 
     #[test]
     fn a_loopback_host_is_accepted_with_and_without_a_port() {
-        for own in ["localhost", "LOCALHOST:9002", "127.0.0.1", "127.1.2.3:1", "[::1]:9002"] {
-            assert!(is_loopback_name(host_name(own)), "{own}");
+        for own in [
+            "localhost",
+            "LOCALHOST:9002",
+            "127.0.0.1",
+            "127.1.2.3:1",
+            "[::1]:9002",
+            "localhost.",
+            "[::ffff:127.0.0.1]",
+        ] {
+            assert!(host_name(own).is_some_and(is_loopback_name), "{own}");
         }
         for foreign in [
             "",
@@ -137,8 +140,10 @@ mod tests {
             "localhost.example.org:80",
             "10.0.0.1",
             "[::2]",
+            "[::ffff:10.0.0.1]",
+            "localhost..",
         ] {
-            assert!(!is_loopback_name(host_name(foreign)), "{foreign}");
+            assert!(!host_name(foreign).is_some_and(is_loopback_name), "{foreign}");
         }
     }
 

@@ -2,31 +2,27 @@
 //! the requests that were refused.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use majordomo::{HandshakeFailure, Request, RequestError, RequestHead, Stats};
 
 use super::api;
 use super::auth::{Authenticator, Denial};
 use super::response::AdminResponse;
+use crate::logging::Throttle;
 use crate::metrics::{AdminRefusal, RefusalCounts};
-
-/// How often the log warns of wrong tokens.
-const WARNING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Checks requests, and counts those that it refuses.
 #[derive(Debug)]
 pub(super) struct Guard {
     auth: Authenticator,
     refused: RefusalCounts,
-    /// When the log warned of a wrong token, and how many requests had one since.
-    warned: Option<Instant>,
-    unreported: u64,
+    wrong_tokens: Throttle,
 }
 
 impl Guard {
     pub(super) fn new(auth: Authenticator) -> Self {
-        Self { auth, refused: RefusalCounts::default(), warned: None, unreported: 0 }
+        Self { auth, refused: RefusalCounts::default(), wrong_tokens: Throttle::default() }
     }
 
     /// Whether a request that is accepted has authenticated its client.
@@ -68,17 +64,13 @@ impl Guard {
     }
 
     fn warn_of_wrong_token(&mut self, remote: SocketAddr) {
-        let now = Instant::now();
-        self.unreported += 1;
-        if self.warned.is_none_or(|warned| now.duration_since(warned) >= WARNING_INTERVAL) {
-            let count = std::mem::take(&mut self.unreported);
-            let plural = if count == 1 { "" } else { "s" };
-            log::warn!(
-                "admin server: wrong token from {remote} ({count} request{plural} since the last \
-                 such warning)"
-            );
-            self.warned = Some(now);
-        }
+        let Some(left_out) = self.wrong_tokens.pass(Instant::now()) else { return };
+        let count = left_out + 1;
+        let plural = if count == 1 { "" } else { "s" };
+        log::warn!(
+            "admin server: wrong token from {remote} ({count} request{plural} since the last such \
+             warning)"
+        );
     }
 }
 

@@ -15,10 +15,13 @@ use super::tasks::{self, TaskPerformer, TaskPoster, TaskQueue};
 use super::unheard::UnheardMessages;
 use crate::backend::protocol::{Command, CommandRequest, SessionEnd};
 use crate::backend::{BackendId, BackendInput, LinkKind, LinkOutput};
-use crate::logging;
+use crate::logging::{self, Throttle};
 use crate::metrics::{CauseCounts, MetricsSnapshot, TickHistograms};
 use crate::settings::{Mode, Settings};
 use crate::status::{GatewayStatus, StatusReason};
+
+/// How often the log warns that no open file is left.
+const FULL_WARNING_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The gateway's state, apart from the sessions.
 #[derive(Debug)]
@@ -43,8 +46,7 @@ pub(crate) struct Gateway {
     status: Arc<GatewayStatus>,
     /// Whether no connection is accepted for now.
     is_full: bool,
-    /// When the log warned of that.
-    warned_full: Option<Instant>,
+    full_warnings: Throttle,
     /// The tasks that the admin server gives, if there is one.
     tasks: Option<TaskQueue<Self>>,
     ticks: TickHistograms,
@@ -78,7 +80,7 @@ impl Gateway {
             can_pause: true,
             status: Arc::default(),
             is_full: false,
-            warned_full: None,
+            full_warnings: Throttle::new(FULL_WARNING_INTERVAL),
             tasks: None,
             ticks: TickHistograms::default(),
             tick_messages: 0,
@@ -147,11 +149,9 @@ impl Gateway {
 
     #[cold]
     fn change_full(&mut self, full: bool, now: Instant) {
-        const INTERVAL: Duration = Duration::from_secs(60);
         self.is_full = full;
         self.status.set(StatusReason::Full, full);
-        if full && self.warned_full.is_none_or(|warned| now.duration_since(warned) >= INTERVAL) {
-            self.warned_full = Some(now);
+        if full && self.full_warnings.pass(now).is_some() {
             log::warn!("no open file is left for clients: new connections wait (raise the limit)");
         }
     }

@@ -2,8 +2,9 @@
 //! request (RFC 6455, section 10.2); other clients need not send one.
 
 use majordomo::RequestHead;
+use majordomo::codec::http::host_name;
 
-use crate::settings::value::{OriginRule, is_loopback_name, normalized_origin};
+use crate::settings::value::{OriginRule, is_loopback_name, is_same_host, normalized_origin};
 
 /// Which origins are admitted.
 #[derive(Debug)]
@@ -58,24 +59,13 @@ const ANY: &str = "any";
 /// not compared: the page and the gateway have different ones.
 fn is_of_own_host(origin: &str, request: &RequestHead<'_>) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else { return false };
-    let Some(host) = host_of(authority) else { return false };
+    let Some(host) = host_name(authority) else { return false };
     let is_web = matches!(scheme, "http" | "https");
     // RFC 6761, section 6.3: all names below `localhost` are of this machine too.
-    let is_loopback = is_loopback_name(host) || host.ends_with(".localhost");
-    let named = request.host().and_then(host_of);
-    (is_web && is_loopback) || named.is_some_and(|named| named.eq_ignore_ascii_case(host))
-}
-
-/// The host of `HOST` or `HOST:PORT`, without the brackets of an IPv6 address.
-fn host_of(authority: &str) -> Option<&str> {
-    let (host, rest) = match authority.strip_prefix('[') {
-        Some(bracketed) => bracketed.split_once(']')?,
-        None => authority.split_at(authority.find(':').unwrap_or(authority.len())),
-    };
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-    let is_valid =
-        !host.is_empty() && (rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port));
-    is_valid.then_some(host)
+    let is_loopback =
+        is_loopback_name(host) || host.strip_suffix('.').unwrap_or(host).ends_with(".localhost");
+    let named = request.host_name();
+    (is_web && is_loopback) || named.is_some_and(|named| is_same_host(named, host))
 }
 
 #[cfg(test)]
@@ -115,6 +105,14 @@ mod tests {
             ("chat.example.org", "app://chat.example.org"),
             ("[2001:db8::1]:9001", "http://[2001:DB8::1]:80"),
             ("192.0.2.1:9001", "http://192.0.2.1"),
+            // A complete name, and an IPv4 address that is written as an IPv6 address.
+            ("chat.example.org", "http://localhost.:80"),
+            ("chat.example.org", "http://app.localhost."),
+            ("chat.example.org", "http://[::ffff:127.0.0.1]:3000"),
+            ("chat.example.org", "https://chat.example.org."),
+            ("chat.example.org.:9001", "https://chat.example.org"),
+            ("192.0.2.1", "http://[::ffff:192.0.2.1]"),
+            ("[2001:db8::1]", "http://[2001:db8:0::1]"),
         ] {
             assert_eq!(check(&OriginPolicy::OwnHosts, host, origin), Ok(()), "{host} {origin}");
         }
@@ -131,6 +129,9 @@ mod tests {
             ("a", "http://localhost.evil.net:80", "http://localhost.evil.net"),
             ("a", "http://127.0.0.1.evil.net", "http://127.0.0.1.evil.net"),
             ("a", "http://notlocalhost", "http://notlocalhost"),
+            ("a", "http://localhost..", "http://localhost.."),
+            ("a", "http://a..", "http://a.."),
+            ("a", "http://[::ffff:192.0.2.1]", "http://[::ffff:192.0.2.1]"),
             // Only pages of the web: other programs of the machine give themselves any scheme.
             ("a", "app://localhost", "app://localhost"),
             ("a", "null", "null"),

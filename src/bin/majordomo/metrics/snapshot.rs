@@ -89,8 +89,10 @@ impl From<&Disconnects> for CauseCounts {
 /// Why the admin server refuses a request, before the gateway's loop is asked about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AdminRefusal {
-    /// The token is missing or wrong: 401.
+    /// The token is missing: 401.
     Unauthorized,
+    /// The token is wrong: 401.
+    WrongToken,
     /// The request is not for this machine, or comes from a page of another site: 403.
     Forbidden,
     /// There is no such path: 404.
@@ -109,8 +111,9 @@ pub(crate) enum AdminRefusal {
 
 impl AdminRefusal {
     /// All of them.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Unauthorized,
+        Self::WrongToken,
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -124,6 +127,7 @@ impl AdminRefusal {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
+            Self::WrongToken => "wrong_token",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",

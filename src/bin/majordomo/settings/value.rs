@@ -331,10 +331,25 @@ impl fmt::Display for AdminUrl {
 }
 
 /// Whether a host's name, without brackets, means this machine. Names other than `localhost` are
-/// not resolved.
+/// not resolved. A dot at its end says that the name is complete, and an IPv4 address may be written
+/// as an IPv6 address.
 pub(crate) fn is_loopback_name(name: &str) -> bool {
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    name.strip_suffix('.').unwrap_or(name).eq_ignore_ascii_case("localhost")
+        || name.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
+}
+
+/// Whether two hosts' names, without brackets, are the same. They may be written in different ways,
+/// as for [`is_loopback_name`].
+pub(crate) fn is_same_host(one: &str, other: &str) -> bool {
+    let address = |name: &str| name.parse().ok().map(|address: IpAddr| address.to_canonical());
+    match (address(one), address(other)) {
+        (Some(one), Some(other)) => one == other,
+        (None, None) => {
+            let [one, other] = [one, other].map(|name| name.strip_suffix('.').unwrap_or(name));
+            one.eq_ignore_ascii_case(other)
+        }
+        _ => false,
+    }
 }
 
 /// `http://HOST:PORT`, or none: `off`.

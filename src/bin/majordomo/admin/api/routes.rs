@@ -8,6 +8,7 @@ mod tests;
 use std::fmt::Display;
 
 use majordomo::State;
+use majordomo::codec::http::is_same_path;
 use serde::de::DeserializeOwned;
 
 use super::body::{self, BroadcastBody, MessageBody, StopBody};
@@ -141,7 +142,7 @@ impl Route {
             let given = given.next()?;
             if part == "{id}" {
                 id = given;
-            } else if !is_segment(given, part) {
+            } else if !is_same_path(given, part) {
                 return None;
             }
         }
@@ -169,11 +170,6 @@ impl Route {
         });
         names.collect::<Vec<_>>().join(", ")
     }
-}
-
-/// Whether a segment of a path, as it was sent, is this one.
-fn is_segment(given: &str, part: &str) -> bool {
-    given == part || (given.contains('%') && decoded(given).is_ok_and(|given| given == part))
 }
 
 fn list_sessions(request: &ApiRequest<'_>, _: String) -> Result<ApiCall, AdminResponse> {
