@@ -82,12 +82,12 @@ fn a_second_signal_says_that_the_last_messages_of_an_ended_session_are_lost() {
     let mut client = RawClient::connect(gateway.url());
     backend.event("connect");
     // It reads no echo, of which the kernel holds a part.
-    let line = [&[b'x'; LINE][..], b"\n"].concat();
+    let line = [vec![b'x'; LINE], b"\n".to_vec()].concat();
     for _ in 0..600 {
         client.send(&line);
         backend.event("message");
     }
-    client.send(&[b'x'; 70 << 10]);
+    client.send(&vec![b'x'; 70 << 10]);
     let end = backend.event("disconnect");
     assert_eq!(end["cause"], "message_too_big");
     assert!(end["pending"].as_u64() > Some(0), "{end}");
