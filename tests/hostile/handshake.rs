@@ -184,7 +184,7 @@ fn malformed() -> Vec<Vec<u8>> {
         with("Host: test\r\n", "Host: test\n"),
         with("Host: test\r\n", "Host: test\r\r\n"),
         with("GET / HTTP/1.1\r\n", "GET / HTTP/1.1\n"),
-        with("GET / HTTP/1.1\r\n", "\r\nGET / HTTP/1.1\r\n"),
+        with("GET / HTTP/1.1\r\n", "\r\n\r\nGET / HTTP/1.1\r\n"),
         // Folded lines.
         with("Host: test", "Host: test\r\n X: y"),
         with("Host: test", "Host:\r\n\ttest"),

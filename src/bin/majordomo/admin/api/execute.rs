@@ -77,7 +77,7 @@ fn is_too_late(sessions: &Sessions, command: &Command) -> bool {
 
 /// The size at which a page ends, however many sessions were asked for: by their metadata they may be
 /// large. The last one may exceed it.
-const MAX_PAGE: usize = 256 << 10;
+const MAX_PAGE: usize = 512 << 10;
 
 /// A page of all sessions. O(n) in all sessions.
 fn list<'a>(sessions: &'a Sessions, page: &SessionPage) -> SessionsReport<'a> {
