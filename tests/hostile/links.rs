@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::admin::ADMIN;
 use crate::attacker::Attacker;
-use crate::fixture::{Fixture, attack_twice};
+use crate::fixture::{Fixture, attack_repeatedly};
 use crate::wire;
 
 /// The size of a message of the load.
@@ -41,7 +41,7 @@ fn links_that_never_or_hardly_read_and_link_again_at_once() {
     const BYTES: usize = 40 << 20;
     /// The most that wait for each kind of link, twice, in KiB.
     const MOST: u64 = 64 << 10;
-    attack_twice(&[ADMIN], |fixture| {
+    attack_repeatedly(&[ADMIN], |fixture| {
         let mut load = Load::new(fixture);
         // Of each kind, one that never reads, and one that reads slowly.
         let mut links: Vec<_> = ["/control?observer=true", "/control?observer=false"]
@@ -79,7 +79,7 @@ fn many_links_that_are_behind_at_once() {
     const BYTES: usize = 6 << 20;
     /// A copy of the events, and for each link its window, in KiB.
     const MOST: u64 = 24 << 10;
-    attack_twice(&[ADMIN], |fixture| {
+    attack_repeatedly(&[ADMIN], |fixture| {
         let links: Vec<_> = (0..LINKS).map(|_| link(fixture, "/control?observer=true")).collect();
         let mut load = Load::new(fixture);
         (0..BYTES / (SIZE * WINDOW)).for_each(|_| load.step());
@@ -97,7 +97,7 @@ fn big_metadata_of_many_sessions() {
     const LINKS: usize = 6;
     /// The metadata, twice.
     const MOST: u64 = (2 * SESSIONS * METADATA) as u64 >> 10;
-    attack_twice(&[ADMIN], |fixture| {
+    attack_repeatedly(&[ADMIN], |fixture| {
         let regular = ids(fixture);
         let sessions = fixture.sessions(SESSIONS);
         let attacked: Vec<_> =

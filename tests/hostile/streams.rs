@@ -3,14 +3,14 @@
 use serde_json::json;
 
 use crate::admin::ADMIN;
-use crate::fixture::{with_gateway, with_unread_log};
+use crate::fixture::{attack_repeatedly, with_unread_log};
 
 #[test]
 fn replies_that_are_not_read_over_stdio() {
     const COMMANDS: usize = 1000;
     /// The most that waits for the reader, in KiB: a part of the 60 MB of all replies.
     const MOST: u64 = 24 << 10;
-    with_gateway(&["--log=debug"], |fixture| {
+    attack_repeatedly(&["--log=debug"], |fixture| {
         let reply = fixture.command(json!({"command": "sessions"}));
         let session = &reply["sessions"][0];
         let set = json!({"text": "x".repeat(60_000)});
